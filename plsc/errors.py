@@ -1,0 +1,10 @@
+"""The one exception that means: the user can mend this."""
+
+
+class UserError(ValueError):
+    """A mistake in a config, a file or a command line.
+
+    The message is one line: the thing, its value and the remedy. Commands print it without a
+    traceback and exit with status 2; every other exception is a defect of plsc and keeps its
+    traceback.
+    """

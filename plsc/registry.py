@@ -1,0 +1,59 @@
+"""Name -> builder, one table per kind. A module that registers a builder is found by lying there."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from plsc.errors import UserError
+from plsc.schema import nearest
+
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+class Registry:
+    """Builders of one kind, found by their own names; a builder's signature is its schema."""
+
+    def __init__(self, kind: str, packages: Iterable[str]):
+        self.kind = kind
+        self._packages = tuple(packages)
+        self._builders: dict[str, Callable[..., Any]] = {}
+
+    def register(self, builder: Builder) -> Builder:
+        """Enter `builder` under its own name (a decorator)."""
+        assert builder.__name__ not in self._builders, f"{self.kind} {builder.__name__} twice"
+        self._builders[builder.__name__] = builder
+        return builder
+
+    def names(self) -> list[str]:
+        """All names, sorted; imports the modules that lie in the kind's packages."""
+        self._import_modules()
+        return sorted(self._builders)
+
+    def get(self, name: str, key: str) -> Callable[..., Any]:
+        """The builder called `name`.
+
+        Raises:
+            UserError: there is none; the message names `key` and the nearest name.
+
+        """
+        self._import_modules()
+        if name not in self._builders:
+            raise UserError(f"{key}: no {self.kind} is called {name!r}{nearest(name, self._builders)}")
+        return self._builders[name]
+
+    def _import_modules(self) -> None:
+        for package_name in self._packages:
+            package = importlib.import_module(package_name)
+            for module in pkgutil.iter_modules(package.__path__):
+                if not module.ispkg:
+                    importlib.import_module(f"{package_name}.{module.name}")
+
+
+BACKBONES = Registry("backbone", ["plsc.models"])
+LOSSES = Registry("loss", ["plsc.loss"])
+OPTIMIZERS = Registry("optimizer", ["plsc.optimizer"])
+SCHEDULES = Registry("learning-rate schedule", ["plsc.scheduler"])
+DATASETS = Registry("dataset", ["plsc.data.dataset"])
+TRANSFORMS = Registry("transform", ["plsc.data"])
+METRICS = Registry("metric", ["plsc.metric"])
