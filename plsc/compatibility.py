@@ -1,0 +1,69 @@
+"""Keys of PLSC's files that a run does not depend on, and values of PLSC that plsc refuses."""
+
+from typing import Any, Literal
+
+from plsc.errors import UserError
+from plsc.schema import check
+from plsc.yaml_tree import Tree
+
+# What PLSC has and plsc does not: key -> value -> what to do instead.
+REFUSED: dict[str, dict[Any, str]] = {
+    "Global.task_type": {"classification": "plsc trains face recognition only"},
+    "Global.use_dali": {True: "set it to False and give DataLoader.Train.loader its num_workers"},
+    "Global.device": {"xpu": "use gpu or cpu", "npu": "use gpu or cpu"},
+    "FP16.level": {"O2": "use O1"},
+    "DistributedStrategy.data_sharding": {True: "remove it"},
+    "Model.pfc_config.storage": {"host": "use device", "file": "use device"},
+}
+# What PLSC's files hold and a run does not depend on: key -> type, reason.
+WITHOUT_EFFECT: dict[str, tuple[Any, str]] = {
+    "profiler_options": (Any, "there is no profiler"),
+    "Global.task_type": (Literal["recognition"], "recognition is the only task"),
+    "Global.train_epoch_func": (  # PLSC's own files have both spellings
+        Literal["default_train_one_epoch", "defualt_train_one_epoch"],
+        "there is one training loop",
+    ),
+    "Global.eval_func": (Literal["face_verification_eval"], "there is one evaluation"),
+    "Global.flags": (dict | None, "set FLAGS_* in the environment"),
+    "Global.use_dali": (Literal[False], "DALI is not used"),
+    "DistributedStrategy.data_sharding": (Literal[False], "there is no data sharding"),
+    "Optimizer.use_master_param": (bool, "parameters are always float32"),
+}
+
+
+def _lookup(tree: Tree, path: str) -> tuple[Tree, str] | None:
+    """The mapping that holds the last part of `path`, and that part; None if it is not there."""
+    *above, last = path.split(".")
+    node: Any = tree
+    for part in above:
+        node = node.get(part) if isinstance(node, dict) else None
+    return (node, last) if isinstance(node, dict) and last in node else None
+
+
+def refuse(tree: Tree) -> None:
+    """Raise a UserError for a value that PLSC has and plsc does not."""
+    for path, values in REFUSED.items():
+        if found := _lookup(tree, path):
+            section, name = found
+            for value, remedy in values.items():
+                if section[name] is value or (isinstance(value, str) and section[name] == value):
+                    raise UserError(f"{path}: {value} is not supported; {remedy}")
+
+
+def drop_without_effect(tree: Tree) -> list[str]:
+    """Take the keys that have no effect out of `tree`; a line for each of them."""
+    notes = []
+    for path, (annotation, reason) in WITHOUT_EFFECT.items():
+        if found := _lookup(tree, path):
+            section, name = found
+            check(section.pop(name), annotation, path)
+            notes.append(f"{path} has no effect: {reason}")
+    train = _lookup(tree, "Loss.Train")
+    entries = train[0]["Train"] if train else None
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        for name, params in entry.items() if isinstance(entry, dict) else ():
+            if isinstance(params, dict) and "model_parallel" in params:
+                key = f"Loss.Train.{index}.{name}.model_parallel"
+                check(params.pop("model_parallel"), bool, key)
+                notes.append(f"{key} has no effect: Model.pfc_config.model_parallel decides")
+    return notes

@@ -1,0 +1,72 @@
+"""`{name: X, ...}` and `{X: {...}}` in a config: a registered builder and its parameters."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from plsc.errors import UserError
+from plsc.registry import Registry
+from plsc.schema import check, check_params, nearest
+
+
+@dataclass(frozen=True)
+class Component:
+    """A registered builder's name and its parameters, as the config gives them.
+
+    Attributes:
+        name: the builder's name in its registry.
+        params: keyword arguments, unchecked until `check` or `build`; read-only by agreement.
+        key: where the section stands, for messages.
+        siblings: keys of the same section that are not the builder's; offered for a misspelt one.
+
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    key: str = field(compare=False)
+    siblings: tuple[str, ...] = field(default=(), compare=False)
+
+    def check(self, registry: Registry, *, supplied: Sequence[str] = ()) -> dict[str, Any]:
+        """The parameters as the builder's signature wants them.
+
+        Args:
+            registry: where the builder is looked up.
+            supplied: parameters that the program passes itself and a config may not.
+
+        Raises:
+            UserError: unknown name or key (with the nearest known one), wrong type or range.
+
+        """
+        builder = registry.get(self.name, f"{self.key}.name" if self.siblings else self.key)
+        known = [name for name in inspect.signature(builder).parameters if name not in supplied]
+        for name in self.params:
+            if name not in known:
+                hint = nearest(name, [*known, *self.siblings])
+                raise UserError(f"{self.key}.{name}: unknown key{hint}")
+        return check_params(builder, self.params, self.key, supplied=supplied)
+
+    def build(self, registry: Registry, **supplied: Any) -> Any:
+        """What the builder makes of the checked parameters and of `supplied`."""
+        params = self.check(registry, supplied=tuple(supplied))
+        return registry.get(self.name, self.key)(**params, **supplied)
+
+
+def components(value: Any, key: str) -> tuple[Component, ...]:
+    """The entries of a list such as `[{DecodeImage: {to_rgb: True}}, {ToCHWImage: null}]`.
+
+    Raises:
+        UserError: `value` is no list, or an entry is not one name with its parameters.
+
+    """
+    found = []
+    for index, item in enumerate(check(value, list, key)):
+        entry = {item: None} if isinstance(item, str) else item
+        if not isinstance(entry, dict) or len(entry) != 1:
+            raise UserError(f"{key}.{index} must be one name with its parameters, got {item!r}")
+        ((name, params),) = entry.items()
+        where = f"{key}.{index}.{name}"
+        if params is not None and not isinstance(params, dict):
+            raise UserError(f"{where} must be a mapping, got {params!r}")
+        found.append(Component(name, params or {}, where))
+    return tuple(found)

@@ -1,0 +1,253 @@
+"""The sections of a config as frozen dataclasses; `plsc.config` reads them from a file.
+
+Sections and keys are PLSC's, under PLSC's spelling, so that a key, an override and an attribute
+(`config.Global.epochs`) are one name. `{name: X, ...}` sections become `Component`s: their other
+keys are checked against the signature of the builder registered as X.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal
+
+from plsc.component import Component
+from plsc.schema import Range
+
+Count = Annotated[int, Range(1)]
+Positive = Annotated[float, Range(0, low_open=True)]
+Unit = Literal["epoch", "step"]
+
+
+@dataclass(frozen=True)
+class GlobalConfig:
+    """`Global`: what is run, where, how often it is saved and evaluated.
+
+    `rank_timeout` is in seconds: a rank that gives no sign of life for longer counts as hung.
+    """
+
+    checkpoint: str | None = None
+    pretrained_model: str | None = None
+    finetune: bool = False
+    freeze_backbone: bool = False
+    head_init: Literal["normal", "class_means"] = "normal"
+    output_dir: str = "./output/"
+    device: Literal["cpu", "gpu"] = "gpu"
+    epochs: Count | None = None
+    max_train_step: Count | None = None
+    accum_steps: Count = 1
+    seed: Annotated[int, Range(0)] = 0
+    save_interval: Count = 1
+    save_unit: Unit = "epoch"
+    max_num_latest_checkpoint: int = 0
+    eval_during_train: bool = False
+    eval_interval: Count = 1
+    eval_unit: Unit = "epoch"
+    print_batch_step: Count = 10
+    use_visualdl: bool = False
+    rank_timeout: Positive = 20.0
+
+
+@dataclass(frozen=True)
+class GradScalerConfig:
+    """`FP16.GradScaler`: dynamic loss scaling for float16."""
+
+    init_loss_scaling: Positive = 27648.0
+    max_loss_scaling: Positive = 2.0**32
+    incr_ratio: Annotated[float, Range(1)] = 2.0
+    decr_ratio: Annotated[float, Range(0, 1, low_open=True)] = 0.5
+    incr_every_n_steps: Count = 1000
+    decr_every_n_nan_or_inf: Count = 2
+    use_dynamic_loss_scaling: bool = True
+    no_unscale_list: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fp16Config:
+    """`FP16`: automatic mixed precision. The section's absence means float32."""
+
+    level: Literal["O0", "O1"] = "O1"
+    dtype: Literal["float16", "bfloat16"] = "float16"
+    fp16_custom_white_list: tuple[str, ...] | None = None
+    fp16_custom_black_list: tuple[str, ...] | None = None
+    GradScaler: GradScalerConfig = GradScalerConfig()
+
+
+@dataclass(frozen=True)
+class RecomputeConfig:
+    """`DistributedStrategy.recompute`: every n-th layer of each LayerList, and layers by name."""
+
+    layerlist_interval: Count = 1
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DistributedConfig:
+    """`DistributedStrategy`: what the processes share."""
+
+    data_parallel: bool = True
+    recompute: RecomputeConfig | None = None
+
+
+@dataclass(frozen=True)
+class PfcConfig:
+    """`Model.pfc_config`: the class centres and how many of them a step uses."""
+
+    sample_ratio: Annotated[float, Range(0, 1, low_open=True)] = 1.0
+    model_parallel: bool = False
+    sparse_update: bool = True
+    storage: Literal["device"] = "device"
+    dtype: Literal["float32"] = "float32"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`Model`: the backbone (`name` and its parameters) and the head over `class_num` classes."""
+
+    name: str
+    class_num: Count | None = None
+    pfc_config: PfcConfig = PfcConfig()
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def backbone(self) -> Component:
+        """The part that BACKBONES builds."""
+        return Component(self.name, self.params, "Model", ("name", "class_num", "pfc_config"))
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One entry of `Loss.Train`; the training loss is the sum of weight · loss."""
+
+    loss: Component
+    weight: Annotated[float, Range(0)] = 1.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """`Loss`."""
+
+    Train: tuple[LossTerm, ...]
+
+
+@dataclass(frozen=True)
+class GradClipConfig:
+    """`Optimizer.grad_clip`: clipping by global norm, see plsc/optimizer/clip.py."""
+
+    clip_norm: Positive
+    name: Literal["ClipGradByGlobalNorm"] = "ClipGradByGlobalNorm"
+    clip_norm_max: Positive | None = None
+    always_clip: bool = False
+    no_clip_list: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """`Optimizer`: the update rule (`name` and its parameters) and what surrounds it."""
+
+    name: str
+    grad_clip: GradClipConfig | None = None
+    head_lr_multiplier: Annotated[float, Range(0)] = 1.0
+    no_weight_decay_name: tuple[str, ...] = ()
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rule(self) -> Component:
+        """The part that OPTIMIZERS builds."""
+        siblings = ("name", "grad_clip", "head_lr_multiplier", "no_weight_decay_name")
+        return Component(self.name, self.params, "Optimizer", siblings)
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """`DataLoader.*.sampler`; `batch_size` counts the images of one rank."""
+
+    batch_size: Count
+    name: Literal["DistributedBatchSampler", "BatchSampler"] = "DistributedBatchSampler"
+    drop_last: bool = False
+    shuffle: bool = False
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """`DataLoader.*.loader`: the processes that read and decode images."""
+
+    num_workers: Annotated[int, Range(0)] = 0
+    use_shared_memory: bool = True
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """`DataLoader.Train` or `DataLoader.Eval`."""
+
+    dataset: Component
+    sampler: SamplerConfig
+    loader: LoaderConfig = LoaderConfig()
+
+
+@dataclass(frozen=True)
+class DataLoaderConfig:
+    """`DataLoader`."""
+
+    Train: DataConfig | None = None
+    Eval: DataConfig | None = None
+
+
+@dataclass(frozen=True)
+class MetricConfig:
+    """`Metric`."""
+
+    Eval: tuple[Component, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """`Export`: the file that `plsc-export` writes; null in `input_shape` is the batch."""
+
+    export_type: Literal["onnx", "paddle"] = "onnx"
+    input_shape: tuple[None, Count, Count, Count] = (None, 3, 112, 112)
+    opset: Annotated[int, Range(11, 17)] = 17
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole config; a section that the file does not have is None (`require` it).
+
+    `notes` has one line for each key that was accepted and has no effect.
+    """
+
+    Global: GlobalConfig = GlobalConfig()
+    FP16: Fp16Config | None = None
+    DistributedStrategy: DistributedConfig = DistributedConfig()
+    Model: ModelConfig | None = None
+    Loss: LossConfig | None = None
+    LRScheduler: Component | None = None
+    Optimizer: OptimizerConfig | None = None
+    DataLoader: DataLoaderConfig = DataLoaderConfig()
+    Metric: MetricConfig = MetricConfig()
+    Export: ExportConfig = ExportConfig()
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved config, defaults included, as the plain tree that a YAML file holds."""
+        return {
+            item.name: _plain(getattr(self, item.name))
+            for item in fields(self)
+            if item.name != "notes" and getattr(self, item.name) is not None
+        }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        return {"name": value.name, **_plain(value.params)}
+    if isinstance(value, LossTerm):
+        return {value.loss.name: {**_plain(value.loss.params), "weight": value.weight}}
+    if is_dataclass(value):
+        section = {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        return section | section.pop("params", {})
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [
+            {item.name: _plain(item.params)} if isinstance(item, Component) else _plain(item)
+            for item in value
+        ]
+    return value

@@ -1,0 +1,174 @@
+"""YAML text <-> a tree of plain values, and the `-o Key.sub.0.key=value` overrides on it.
+
+A tree holds dicts with text keys, lists, text, numbers, booleans and None; nothing in it is
+shared, so the reader of a section may take it apart.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from plsc.errors import UserError
+from plsc.schema import parse_literal
+
+Tree = dict[str, Any]
+
+# YAML 1.1 wants a point in 5e-4; everybody else, PLSC's files included, writes it without.
+_EXPONENT = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
+_WORDS: dict[str, bool | None] = {"": None, "null": None, "true": True, "false": False}
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 5e-4 as a number, dates as text, and refuses a key written twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        written: set[str] = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
+                if key_node.value in written:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key_node.value!r} is written twice", key_node.start_mark
+                    )
+                written.add(key_node.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes whatever text `_Loader` would read as something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.yaml_implicit_resolvers = {
+        first: [item for item in resolvers if item[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in _kind.yaml_implicit_resolvers.items()
+    }
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+
+
+def parse(text: str, source: str) -> Tree:
+    """The tree in `text`; `source` names the text in messages.
+
+    Raises:
+        UserError: not YAML, not a mapping, a key twice, a value that is no plain data; the
+            message gives the line where there is one.
+
+    """
+    try:
+        value = yaml.load(text, Loader=_Loader)  # a SafeLoader: builds plain values only
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{source}, line {mark.line + 1}" if mark else source
+        problem = " ".join((error.problem or error.context or "not YAML").split())
+        raise UserError(f"{where}: {problem}") from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        character = f"U+{error.character:04X}" if isinstance(error.character, int) else "a byte"
+        raise UserError(f"{source}, line {line}: {character} may not stand in YAML") from None
+    except RecursionError:
+        raise UserError(f"{source}: nested too deeply") from None
+    except (ValueError, OverflowError) as error:  # `!!int x`, a whole number of 5000 digits
+        raise UserError(f"{source}: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{source}: the file must be a mapping of sections, got {_short(value)}")
+    tree: Tree = _plain(value, source, ())
+    return tree
+
+
+def read(path: Path) -> Tree:
+    """The tree in the file at `path` (see `parse`); a file that cannot be read is a UserError."""
+    try:
+        return parse(path.read_text(encoding="utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is not UTF-8 text") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        if isinstance(error, UserError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"{path}: cannot read this config: {reason}") from None
+
+
+def dump(tree: Tree) -> str:
+    """`tree` as YAML text that `parse` reads back as the same tree."""
+    text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def override(tree: Tree, assignments: Iterable[str]) -> Tree:
+    """A copy of `tree` with each `Key.sub.0.key=value` carried out, in order.
+
+    The first `=` splits; an integer part indexes a list; keys that are missing are created (the
+    schema refuses them later if they are wrong); the value is a Python or YAML literal, else text.
+    """
+    tree = _plain(tree, "config", ())
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        parts = path.strip().split(".")
+        if not equals or not all(parts):
+            raise UserError(f"-o {assignment!r}: write it as Key.sub.key=value")
+        _assign(tree, parts, _plain(_value(text.strip()), f"-o {path.strip()}", ()), assignment)
+    return tree
+
+
+def _value(text: str) -> Any:
+    try:
+        value = parse_literal(text)
+    except RecursionError:
+        return text
+    if isinstance(value, str) and value == text:
+        return _WORDS.get(text.lower(), text)
+    return value
+
+
+def _assign(tree: Tree, parts: list[str], value: Any, assignment: str) -> None:
+    node: Any = tree
+    for depth, part in enumerate(parts):
+        where = ".".join(parts[:depth])
+        last = depth == len(parts) - 1
+        if isinstance(node, list):
+            if not (part.isascii() and part.isdigit()) or int(part) >= len(node):
+                raise UserError(
+                    f"-o {assignment!r}: {where} is a list of {len(node)}, "
+                    f"its entries are 0 to {len(node) - 1}, got {part!r}"
+                    if node
+                    else f"-o {assignment!r}: {where} is an empty list; assign the whole list"
+                )
+            key: Any = int(part)
+        elif isinstance(node, dict):
+            key = part
+        else:
+            raise UserError(f"-o {assignment!r}: {where} is {_short(node)}, it holds no {part!r}")
+        if last:
+            node[key] = value
+        else:
+            # `GradScaler:` with nothing behind it is an empty section, not a scalar.
+            if isinstance(node, dict) and node.get(key) is None:
+                node[key] = {}
+            node = node[key]
+
+
+def _plain(value: Any, source: str, above: tuple[int, ...]) -> Any:
+    """A copy of `value` without shared parts, tuples as lists; UserError for anything but data."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if not isinstance(value, dict | list | tuple):
+        raise UserError(f"{source}: {_short(value)} is not text, a number, a list or a mapping")
+    if id(value) in above or len(above) > 50:
+        raise UserError(f"{source}: nested too deeply")
+    above = (*above, id(value))
+    if not isinstance(value, dict):
+        return [_plain(item, source, above) for item in value]
+    for key in value:
+        if not isinstance(key, str) or not key.isprintable():
+            raise UserError(f"{source}: the key {key!r} must be text; put it in quotes")
+    return {key: _plain(item, source, above) for key, item in value.items()}
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
