@@ -1,0 +1,97 @@
+"""Gradient recomputation: less activation memory for a second forward pass in backward."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from types import MethodType
+from typing import Any
+
+import paddle
+from paddle import nn
+from paddle.distributed.fleet.utils import recompute
+
+from plsc.errors import UserError
+from plsc.schema import nearest
+
+
+def apply_recompute(
+    backbone: nn.Layer, *, layerlist_interval: int = 1, names: Sequence[str] = ()
+) -> int:
+    """Make layers of `backbone` forget their activations in forward and redo them in backward.
+
+    Loss, gradients, random numbers and running statistics stay what they were. Of layers that lie
+    within one another only the outermost is redone, since doing both saves nothing. In evaluation
+    and without gradients the layers run as ever.
+
+    Args:
+        backbone: changed in place; once.
+        layerlist_interval: of each `nn.LayerList`, the layers 0, k, 2k, ... are redone.
+        names: further sublayers, as `named_sublayers` calls them; the name of a `LayerList` means
+            all its layers.
+
+    Returns:
+        how many layers will be redone.
+
+    Raises:
+        UserError: the backbone has no sublayer of that name.
+
+    """
+    layers = dict(backbone.named_sublayers())
+    chosen: set[str] = set()
+    for path, layer in layers.items():
+        if isinstance(layer, nn.LayerList):
+            chosen.update(f"{path}.{index}" for index in range(0, len(layer), layerlist_interval))
+    for name in names:
+        if name not in layers:
+            alike = [path for path in layers if path.count(".") == name.count(".")]
+            raise UserError(
+                f"DistributedStrategy.recompute.names: {type(backbone).__name__} has no layer "
+                f"{name!r}{nearest(name, alike)}"
+            )
+        layer = layers[name]
+        if isinstance(layer, nn.LayerList):
+            chosen.update(f"{name}.{index}" for index in range(len(layer)))
+        else:
+            chosen.add(name)
+    outermost = [path for path in chosen if not any(path.startswith(f"{c}.") for c in chosen)]
+    for path in outermost:
+        layer = layers[path]
+        assert "forward" not in vars(layer), f"{path} is recomputed already"
+        # a bound method, so that a copy of the layer is bound to the copy
+        layer.forward = MethodType(_forward_with_recompute, layer)  # type: ignore[method-assign]
+    return len(outermost)
+
+
+def _forward_with_recompute(self: nn.Layer, *inputs: Any) -> Any:
+    plain_forward = type(self).forward
+    differentiable = [
+        tensor
+        for tensor in (*inputs, *self.parameters())
+        if isinstance(tensor, paddle.Tensor) and not tensor.stop_gradient
+    ]
+    if not (self.training and paddle.is_grad_enabled() and differentiable):
+        return plain_forward(self, *inputs)
+    runs = 0
+
+    def run(*arguments: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            return plain_forward(self, *arguments[: len(inputs)])
+        with _statistics_kept(self):
+            return plain_forward(self, *arguments[: len(inputs)])
+
+    # The extra argument is not used: `recompute` warns at every step where no argument needs a
+    # gradient, though the layer's parameters may (a layer that reads the images).
+    return recompute(run, *inputs, differentiable[0], use_reentrant=False)
+
+
+@contextlib.contextmanager
+def _statistics_kept(layer: nn.Layer) -> Iterator[None]:
+    """BatchNorm's running mean and variance move once per step, not again in the second pass."""
+    # Paddle keeps them among the parameters, marked as not trainable.
+    kept = [tensor for tensor in (*layer.parameters(), *layer.buffers()) if tensor.stop_gradient]
+    values = [tensor.clone() for tensor in kept]
+    yield
+    with paddle.no_grad():
+        for tensor, value in zip(kept, values, strict=True):
+            paddle.assign(value, output=tensor)

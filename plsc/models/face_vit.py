@@ -1,0 +1,216 @@
+"""FaceViT: a vision transformer without class token whose head reads every patch."""
+
+from typing import Literal
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from plsc.errors import UserError
+from plsc.models.layers import IMAGE_SIZE, Backbone, DropPath, NumFeatures, Rate
+from plsc.registry import BACKBONES
+
+PATCH_SIZE = 9  # pixels; the last 4 rows and columns of an image are not seen
+NUM_PATCHES = (IMAGE_SIZE // PATCH_SIZE) ** 2
+NUM_HEADS = 8
+MLP_RATIO = 4
+
+
+def _normal() -> nn.initializer.TruncatedNormal:
+    return nn.initializer.TruncatedNormal(std=0.02)
+
+
+def _linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
+    return nn.Linear(
+        in_features, out_features, weight_attr=_normal(), bias_attr=None if bias else False
+    )
+
+
+class PatchEmbed(nn.Layer):
+    """A linear map of each 9x9 patch."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.proj = nn.Conv2D(3, dim, PATCH_SIZE, stride=PATCH_SIZE)
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """[b, 3, 112, 112] -> tokens [b, 144, dim]."""
+        return self.proj(images).flatten(2).transpose([0, 2, 1])
+
+
+class Attention(nn.Layer):
+    """Softmax attention, 8 heads; one matrix without bias makes queries, keys and values."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.qkv = _linear(dim, 3 * dim, bias=False)
+        self.proj = _linear(dim, dim)
+
+    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        """[b, n, dim] -> the same shape."""
+        n, head_dim = tokens.shape[1], self.dim // NUM_HEADS
+        qkv = self.qkv(tokens).reshape([-1, n, 3, NUM_HEADS, head_dim])
+        q, k, v = qkv.transpose([2, 0, 3, 1, 4]).unbind(0)  # [b, heads, n, head_dim] each
+        # scaled before the product: [b, heads, n, n] could overflow in half precision
+        weights = F.softmax((q * head_dim**-0.5) @ k.transpose([0, 1, 3, 2]), axis=-1)
+        return self.proj((weights @ v).transpose([0, 2, 1, 3]).reshape([-1, n, self.dim]))
+
+
+class Mlp(nn.Layer):
+    """Two linear layers with ReLU6 between."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.fc1 = _linear(dim, MLP_RATIO * dim)
+        self.fc2 = _linear(MLP_RATIO * dim, dim)
+
+    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        """[b, n, dim] -> the same shape."""
+        return self.fc2(F.relu6(self.fc1(tokens)))
+
+
+class FaceViTBlock(nn.Layer):
+    """Pre-normalised attention and MLP, each a residual branch with drop path."""
+
+    def __init__(self, dim: int, *, drop_path_rate: float):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
+        """[b, n, dim] -> the same shape."""
+        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
+        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+
+
+def drop_tokens(tokens: paddle.Tensor, num_kept: int) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """A random choice of tokens, another for each sample.
+
+    Args:
+        tokens: [b, n, dim].
+        num_kept: how many of the n stay.
+
+    Returns:
+        the kept tokens [b, num_kept, dim] and, for `restore_tokens`, where each of the n positions
+        stands in the shuffled order, int64 [b, n].
+
+    """
+    order = paddle.rand(tokens.shape[:2], dtype="float32").argsort(axis=1)
+    kept = paddle.take_along_axis(tokens, order[:, :num_kept].unsqueeze(-1), axis=1)
+    return kept, order.argsort(axis=1)
+
+
+def restore_tokens(
+    kept: paddle.Tensor, mask_token: paddle.Tensor, positions: paddle.Tensor
+) -> paddle.Tensor:
+    """The kept tokens at their places, `mask_token` [1, 1, dim] at the others: [b, n, dim]."""
+    batch, num_kept, dim = kept.shape
+    missing = mask_token.astype(kept.dtype).expand([batch, positions.shape[1] - num_kept, dim])
+    shuffled = paddle.concat([kept, missing], axis=1)
+    return paddle.take_along_axis(shuffled, positions.unsqueeze(-1), axis=1)
+
+
+class FaceViT(Backbone):
+    """In training with `mask_ratio`, the blocks see a random part of the patches."""
+
+    def __init__(
+        self, dim: int, depth: int, *, num_features: int, mask_ratio: float, drop_path_rate: float
+    ):
+        super().__init__()
+        self.num_features = num_features
+        self.num_kept = int(NUM_PATCHES * (1 - mask_ratio))
+        if self.num_kept == 0:
+            raise UserError(
+                f"Model.mask_ratio {mask_ratio} leaves none of the {NUM_PATCHES} patches; "
+                f"at most {1 - 1 / NUM_PATCHES:.3f} leaves one"
+            )
+        self.pos_embed = self.create_parameter([1, NUM_PATCHES, dim], default_initializer=_normal())
+        self.mask_token = self.create_parameter([1, 1, dim], default_initializer=_normal())
+        # A trainable parameter without a gradient makes DataParallel wait for ever.
+        self.mask_token.stop_gradient = self.num_kept == NUM_PATCHES
+        self.patch_embed = PatchEmbed(dim)
+        last = max(depth - 1, 1)
+        self.blocks = nn.LayerList(
+            FaceViTBlock(dim, drop_path_rate=drop_path_rate * index / last)
+            for index in range(depth)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.feature = nn.Sequential(
+            _linear(NUM_PATCHES * dim, dim, bias=False),
+            nn.BatchNorm1D(dim, epsilon=2e-5),
+            _linear(dim, num_features, bias=False),
+            nn.BatchNorm1D(num_features, epsilon=2e-5),
+        )
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        """[b, 3, 112, 112] -> [b, num_features]."""
+        tokens = self.patch_embed(images) + self.pos_embed
+        positions: paddle.Tensor | None = None
+        if self.training and self.num_kept < NUM_PATCHES:
+            tokens, positions = drop_tokens(tokens, self.num_kept)
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
+        if positions is not None:
+            tokens = restore_tokens(tokens, self.mask_token, positions)
+        return self.feature(tokens.flatten(1))
+
+
+@BACKBONES.register
+def FaceViT_tiny_patch9_112(
+    num_features: NumFeatures = 512,
+    *,
+    mask_ratio: Rate = 0.0,
+    drop_path_rate: Rate = 0.0,
+    data_format: Literal["NCHW"] = "NCHW",
+) -> FaceViT:
+    """19.1 M parameters and 1.5 GFLOP an image at 512 features."""
+    return FaceViT(
+        256, 12, num_features=num_features, mask_ratio=mask_ratio, drop_path_rate=drop_path_rate
+    )
+
+
+@BACKBONES.register
+def FaceViT_small_patch9_112(
+    num_features: NumFeatures = 512,
+    *,
+    mask_ratio: Rate = 0.0,
+    drop_path_rate: Rate = 0.0,
+    data_format: Literal["NCHW"] = "NCHW",
+) -> FaceViT:
+    """76.0 M parameters and 5.7 GFLOP an image at 512 features."""
+    return FaceViT(
+        512, 12, num_features=num_features, mask_ratio=mask_ratio, drop_path_rate=drop_path_rate
+    )
+
+
+@BACKBONES.register
+def FaceViT_base_patch9_112(
+    num_features: NumFeatures = 512,
+    *,
+    mask_ratio: Rate = 0.0,
+    drop_path_rate: Rate = 0.0,
+    data_format: Literal["NCHW"] = "NCHW",
+) -> FaceViT:
+    """113.8 M parameters and 11.4 GFLOP an image at 512 features."""
+    return FaceViT(
+        512, 24, num_features=num_features, mask_ratio=mask_ratio, drop_path_rate=drop_path_rate
+    )
+
+
+@BACKBONES.register
+def FaceViT_large_patch9_112(
+    num_features: NumFeatures = 512,
+    *,
+    mask_ratio: Rate = 0.0,
+    drop_path_rate: Rate = 0.0,
+    data_format: Literal["NCHW"] = "NCHW",
+) -> FaceViT:
+    """255.7 M parameters and 25.3 GFLOP an image at 512 features."""
+    return FaceViT(
+        768, 24, num_features=num_features, mask_ratio=mask_ratio, drop_path_rate=drop_path_rate
+    )
