@@ -146,8 +146,8 @@ def _loss(value: Any, key: str) -> LossConfig:
         for loss in components(value, key):
             params = dict(loss.params)
             weight = {"weight": params.pop("weight")} if "weight" in params else {}
-            component = Component(loss.name, params, loss.key)
-            found.append(LossTerm(component, **check_params(LossTerm, weight, loss.key)))
+            weight = check_params(LossTerm, weight, loss.key, supplied=["loss"])
+            found.append(LossTerm(Component(loss.name, params, loss.key, ("weight",)), **weight))
         if not found:
             raise UserError(f"{key} is empty: name at least one loss")
         return tuple(found)

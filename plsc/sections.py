@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
 from plsc.component import Component
+from plsc.errors import UserError
 from plsc.schema import Range
 
 Count = Annotated[int, Range(1)]
@@ -203,8 +204,14 @@ class ExportConfig:
     """`Export`: the file that `plsc-export` writes; null in `input_shape` is the batch."""
 
     export_type: Literal["onnx", "paddle"] = "onnx"
-    input_shape: tuple[None, Count, Count, Count] = (None, 3, 112, 112)
+    input_shape: tuple[int | None, Count, Count, Count] = (None, 3, 112, 112)
     opset: Annotated[int, Range(11, 17)] = 17
+
+    def __post_init__(self) -> None:
+        """Refuse a fixed batch size."""
+        if self.input_shape[0] is not None:
+            batch = self.input_shape[0]
+            raise UserError(f"Export.input_shape.0 must be null (any batch size), got {batch}")
 
 
 @dataclass(frozen=True)
