@@ -1,0 +1,139 @@
+"""The commands: argv -> Config -> one call. Paddle is imported after the config has been read."""
+
+import argparse
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from plsc import __version__, runtime
+from plsc.config import load_config, require
+from plsc.distributed import world
+from plsc.errors import UserError
+from plsc.sections import Config
+from plsc.supervise import SUPERVISED, Heartbeat, record_failure, supervise
+
+EXAMPLES = {
+    "train": """\
+examples:
+  plsc-train -c configs/quickstart.yaml
+  python -m paddle.distributed.launch --nproc_per_node=2 plsc-train -c X.yaml     (2 processes, CPU)
+  python -m paddle.distributed.launch --devices=0,1,2,3 plsc-train -c X.yaml      (4 GPUs)
+  plsc-train -c X.yaml -o Global.checkpoint=output/IResNet50/latest               (resume)
+  plsc-train -c X.yaml -o Global.device=cpu -o DataLoader.Train.sampler.batch_size=32
+""",
+    "eval": """\
+examples:
+  plsc-eval -c X.yaml -o Global.pretrained_model=output/IResNet50/best_model
+  plsc-eval -c X.yaml -o Global.pretrained_model=plsc_v2/IResNet50/latest         (PLSC's .pdparams)
+""",
+    "export": """\
+examples:
+  plsc-export -c X.yaml -o Global.pretrained_model=output/IResNet50/best_model
+  plsc-export -c X.yaml -o Global.pretrained_model=… -o Export.export_type=paddle
+""",
+}
+SUMMARY = {
+    "train": "Train the model of a config; one process, or one of several under the launcher.",
+    "eval": "Measure verification accuracy of weights on the pairs of DataLoader.Eval.",
+    "export": "Write the backbone as ONNX or Paddle inference model and prove that it is the same.",
+}
+
+
+def train(argv: Sequence[str] | None = None) -> int:
+    """`plsc-train`: returns the exit status."""
+    return _command("train", argv, _train)
+
+
+def evaluate(argv: Sequence[str] | None = None) -> int:
+    """`plsc-eval`: returns the exit status."""
+    return _command("eval", argv, _evaluate)
+
+
+def export(argv: Sequence[str] | None = None) -> int:
+    """`plsc-export`: returns the exit status."""
+    return _command("export", argv, _export)
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"plsc-{command}",
+        description=SUMMARY[command],
+        epilog=EXAMPLES[command],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-c", "--config", required=True, metavar="CONFIG.yaml", help="the config")
+    parser.add_argument(
+        "-o",
+        "--override",
+        action="append",
+        default=[],
+        metavar="Key.sub.0.key=value",
+        help="change one key of the config; repeatable; numbers in the path index lists",
+    )
+    parser.add_argument("--version", action="version", version=f"plsc {__version__}")
+    return parser
+
+
+def _command(
+    name: str, argv: Sequence[str] | None, body: Callable[[Config, Heartbeat | None], None]
+) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parser(name).parse_args(arguments)
+    place = world.current()
+    folder: Path | None = None
+    try:
+        config = load_config(options.config, options.override)
+        if place.size == 1:
+            runtime.prepare(local_size=1)
+            body(config, None)
+            return 0
+        folder = output_folder(config) / ".run" / world.launch_id()
+        if SUPERVISED not in os.environ:
+            return supervise(
+                [sys.executable, "-m", "plsc", name, *arguments],
+                folder=folder,
+                rank=place.rank,
+                size=place.size,
+                host=place.host,
+                heartbeat_timeout=config.Global.rank_timeout,
+            )
+        runtime.prepare(local_size=place.local_size)
+        with Heartbeat(folder, place.rank) as heartbeat:
+            body(config, heartbeat)
+        return 0
+    except UserError as error:
+        print(f"plsc-{name}: error: {error}", file=sys.stderr, flush=True)
+        if folder is not None and SUPERVISED in os.environ:
+            record_failure(folder, place.rank, str(error))
+        return 2
+    except Exception as error:
+        traceback.print_exc()
+        if folder is not None and SUPERVISED in os.environ:
+            record_failure(folder, place.rank, f"{type(error).__name__}: {error}")
+        return 1
+
+
+def output_folder(config: Config) -> Path:
+    """`<output_dir>/<Model.name>`: where a run keeps everything."""
+    return Path(config.Global.output_dir) / require(config.Model, "Model", "plsc").name
+
+
+def _train(config: Config, heartbeat: Heartbeat | None) -> None:
+    from plsc.engine import run
+
+    run.train(config, output_folder(config), heartbeat.note if heartbeat else lambda text: None)
+
+
+def _evaluate(config: Config, heartbeat: Heartbeat | None) -> None:
+    from plsc.engine import run
+
+    run.evaluate(config, output_folder(config))
+
+
+def _export(config: Config, heartbeat: Heartbeat | None) -> None:
+    from plsc.engine import run
+
+    run.export(config, output_folder(config))

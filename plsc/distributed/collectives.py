@@ -1,0 +1,112 @@
+"""The collectives that plsc uses, each an identity in a world of one.
+
+Only all_reduce, all_gather and broadcast appear: gloo has no reduce_scatter and no alltoall, and
+the same lines must run on gloo and NCCL.
+"""
+
+import paddle
+from paddle import Tensor, distributed
+from paddle.autograd import PyLayer
+
+from plsc.distributed import world
+
+
+def _reduced(tensor: Tensor, op: int) -> Tensor:
+    reduced = tensor.detach().clone()
+    if world.current().size > 1:
+        distributed.all_reduce(reduced, op=op)
+    return reduced
+
+
+def reduce_max(tensor: Tensor) -> Tensor:
+    """Elementwise maximum over ranks; no gradient."""
+    return _reduced(tensor, distributed.ReduceOp.MAX)
+
+
+def reduce_sum(tensor: Tensor) -> Tensor:
+    """Elementwise sum over ranks; no gradient."""
+    return _reduced(tensor, distributed.ReduceOp.SUM)
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """`[n, ...]` on each rank -> `[W·n, ...]` in rank order; equal shapes; no gradient."""
+    size = world.current().size
+    if size == 1:
+        return tensor.detach()
+    parts: list[Tensor] = []
+    distributed.all_gather(parts, tensor.detach().contiguous())
+    return paddle.concat(parts, axis=0)
+
+
+def broadcast(tensor: Tensor, *, source: int = 0) -> Tensor:
+    """`tensor` of rank `source`, on every rank."""
+    sent = tensor.detach().clone()
+    if world.current().size > 1:
+        distributed.broadcast(sent, src=source)
+    return sent
+
+
+def agree(flag: bool) -> bool:
+    """Whether any rank says True; the same answer on all ranks."""
+    if world.current().size == 1:
+        return flag
+    return bool(reduce_max(paddle.to_tensor([float(flag)])).item())
+
+
+def barrier() -> None:
+    """Wait until every rank is here (for moments only: gloo gives up after half a minute)."""
+    agree(False)
+
+
+def gather_objects(item: object) -> list:
+    """One small picklable object of each rank, in rank order; for reports, not for data."""
+    size = world.current().size
+    if size == 1:
+        return [item]
+    items: list = []
+    distributed.all_gather_object(items, item)
+    return items
+
+
+class _SumOverRanks(PyLayer):
+    """Forward: sum over ranks. Backward: identity.
+
+    Every rank goes on to compute the same loss from the sum, so the derivative of that one loss
+    with respect to a rank's own summand is the derivative with respect to the sum.
+    """
+
+    @staticmethod
+    def forward(ctx, tensor):
+        return reduce_sum(tensor)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class _GatherRows(PyLayer):
+    """Forward: rows of all ranks. Backward: the rows' gradients summed over ranks, own rows kept.
+
+    Each rank's loss graph holds only its own classes; the sum over ranks is the exact derivative
+    of the one global loss with respect to this rank's rows.
+    """
+
+    @staticmethod
+    def forward(ctx, tensor):
+        ctx.num_rows = tensor.shape[0]
+        return gather(tensor)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        start = world.current().rank * ctx.num_rows
+        return reduce_sum(gradient)[start : start + ctx.num_rows]
+
+
+def reduce_sum_with_grad(tensor: Tensor) -> Tensor:
+    """Sum over ranks of a tensor from which every rank computes the same loss."""
+    return tensor if world.current().size == 1 else _SumOverRanks.apply(tensor)
+
+
+def gather_with_grad(tensor: Tensor) -> Tensor:
+    """`[n, ...]` on each rank -> `[W·n, ...]`; backward gives each rank d loss / d its own rows."""
+    return tensor if world.current().size == 1 else _GatherRows.apply(tensor)

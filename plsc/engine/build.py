@@ -1,0 +1,240 @@
+"""Config -> everything the trainer needs. The only file that touches every registry."""
+
+from typing import Any
+
+import paddle
+from paddle import nn
+
+from plsc.config import require
+from plsc.distributed import world
+from plsc.distributed.data_parallel import DataParallel
+from plsc.distributed.recompute import apply_recompute
+from plsc.distributed.sharding import ClassShard
+from plsc.engine.evaluator import VerificationEvaluator
+from plsc.engine.precision import LossScaler, Precision
+from plsc.engine.progress import Progress
+from plsc.engine.trainer import Training
+from plsc.engine.update import Updater
+from plsc.errors import UserError
+from plsc.heads.centres import ClassCentres, initial_centres
+from plsc.heads.partial_fc import PartialFC
+from plsc.data.loader import TrainLoader
+from plsc.data.sampler import EpochSampler
+from plsc.data.transforms import build_transforms
+from plsc.optimizer.clip import ClipGradByGlobalNorm
+from plsc.optimizer.dense import DenseParameters
+from plsc.registry import BACKBONES, DATASETS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
+from plsc.sections import Config
+
+SCHEDULE_SUPPLIED = ("epochs", "steps_per_epoch")
+
+
+def check_components(config: Config) -> None:
+    """Check every name and every parameter of the config's components; touches no device.
+
+    Raises:
+        UserError: the first that is wrong.
+
+    """
+    if config.Model is not None:
+        config.Model.backbone.check(BACKBONES)
+    for term in config.Loss.Train if config.Loss else ():
+        term.loss.check(LOSSES)
+    if config.LRScheduler is not None:
+        config.LRScheduler.check(SCHEDULES, supplied=SCHEDULE_SUPPLIED)
+    if config.Optimizer is not None:
+        config.Optimizer.rule.check(OPTIMIZERS)
+    for metric in config.Metric.Eval:
+        metric.check(METRICS)
+    for data in (config.DataLoader.Train, config.DataLoader.Eval):
+        if data is not None:
+            params = data.dataset.check(DATASETS)
+            build_transforms(params.get("transform_ops") or [])
+
+
+def set_device(name: str) -> None:
+    """Make `cpu` or this rank's `gpu` the device.
+
+    Raises:
+        UserError: there is no such device.
+
+    """
+    if name == "gpu":
+        if not paddle.is_compiled_with_cuda():
+            raise UserError(
+                "Global.device is gpu but this Paddle is built for CPU only: install "
+                "paddlepaddle-gpu, or train on the CPU with -o Global.device=cpu"
+            )
+        if paddle.device.cuda.device_count() == 0:
+            raise UserError(
+                "Global.device is gpu but no GPU is visible here: check CUDA_VISIBLE_DEVICES, or "
+                "train on the CPU with -o Global.device=cpu"
+            )
+    paddle.set_device(f"gpu:{world.current().local_rank}" if name == "gpu" else name)
+
+
+def build_precision(config: Config) -> Precision:
+    """Precision as the FP16 section asks for it; float32 without one."""
+    fp16 = config.FP16
+    if fp16 is None:
+        return Precision()
+    given = fp16.GradScaler
+    scaler = LossScaler(
+        scale=given.init_loss_scaling,
+        incr_ratio=given.incr_ratio,
+        decr_ratio=given.decr_ratio,
+        incr_every_n_steps=given.incr_every_n_steps,
+        decr_every_n_nan_or_inf=given.decr_every_n_nan_or_inf,
+        max_loss_scaling=given.max_loss_scaling,
+        dynamic=given.use_dynamic_loss_scaling,
+    )
+    return Precision(
+        level=fp16.level,
+        dtype=fp16.dtype,
+        device=config.Global.device,
+        white_list=fp16.fp16_custom_white_list,
+        black_list=fp16.fp16_custom_black_list,
+        scaler=scaler,
+    )
+
+
+def build_backbone(config: Config, command: str) -> nn.Layer:
+    """The backbone of the config, initialised from its seed alike on all ranks."""
+    model = require(config.Model, "Model", command)
+    paddle.seed(config.Global.seed)
+    return model.backbone.build(BACKBONES)
+
+
+def build_train_dataset(config: Config) -> Any:
+    """The training set; reads its list and checks its labels, touches no device."""
+    data = require(config.DataLoader.Train, "DataLoader.Train", "training")
+    model = require(config.Model, "Model", "training")
+    dataset = data.dataset.build(DATASETS)
+    _check_labels(dataset, require(model.class_num, "Model.class_num", "training"))
+    return dataset
+
+
+def build_evaluators(config: Config) -> list[VerificationEvaluator]:
+    """The verification set of DataLoader.Eval under each metric of Metric.Eval; no device."""
+    data = require(config.DataLoader.Eval, "DataLoader.Eval", "evaluation")
+    if not config.Metric.Eval:
+        raise UserError("Metric.Eval is missing from the config: evaluation needs it")
+    dataset = data.dataset.build(DATASETS)
+    return [
+        VerificationEvaluator(
+            dataset,
+            metric.build(METRICS),
+            batch_size=data.sampler.batch_size,
+            num_workers=data.loader.num_workers,
+        )
+        for metric in config.Metric.Eval
+    ]
+
+
+def _check_labels(dataset: Any, num_classes: int) -> None:
+    if dataset.num_classes > num_classes:
+        raise UserError(
+            f"Model.class_num is {num_classes} but the training set has labels up to "
+            f"{dataset.num_classes - 1}: set Model.class_num to {dataset.num_classes} or more"
+        )
+    size = world.current().size
+    if num_classes < size:
+        raise UserError(f"Model.class_num is {num_classes}: too few to split over {size} ranks")
+
+
+def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> PartialFC:
+    """The head over this rank's classes."""
+    model = require(config.Model, "Model", "training")
+    place = world.current()
+    num_classes = require(model.class_num, "Model.class_num", "training")
+    shard = ClassShard(num_classes, place.rank, place.size)
+    rows = initial_centres(shard, dim, seed=config.Global.seed)
+    terms = require(config.Loss, "Loss", "training").Train
+    return PartialFC(
+        ClassCentres(shard, rows, state_names=state_names),
+        [(term.weight, term.loss.build(LOSSES)) for term in terms],
+        sample_ratio=model.pfc_config.sample_ratio,
+        sparse_update=model.pfc_config.sparse_update,
+        seed=config.Global.seed,
+    )
+
+
+def build_training(config: Config, dataset: Any) -> Training:
+    """Everything `fit` changes, freshly initialised, to train on `dataset`."""
+    settings, place = config.Global, world.current()
+    epochs = require(settings.epochs, "Global.epochs", "training")
+    data = require(config.DataLoader.Train, "DataLoader.Train", "training")
+    optimizer = require(config.Optimizer, "Optimizer", "training")
+    schedule = require(config.LRScheduler, "LRScheduler", "training")
+    if data.sampler.batch_size % settings.accum_steps:
+        raise UserError(
+            f"DataLoader.Train.sampler.batch_size {data.sampler.batch_size} cannot be split into "
+            f"Global.accum_steps {settings.accum_steps} equal parts"
+        )
+
+    sampler = EpochSampler(
+        len(dataset),
+        batch_size=data.sampler.batch_size,
+        rank=place.rank,
+        world_size=place.size,
+        shuffle=data.sampler.shuffle,
+        drop_last=data.sampler.drop_last,
+        seed=settings.seed,
+    )
+    loader = TrainLoader(
+        dataset,
+        sampler,
+        num_workers=data.loader.num_workers,
+        seed=settings.seed,
+        use_shared_memory=data.loader.use_shared_memory,
+    )
+
+    backbone = build_backbone(config, "training")
+    if settings.freeze_backbone:
+        for parameter in backbone.parameters():
+            parameter.stop_gradient = True
+        backbone.eval()
+    recompute = config.DistributedStrategy.recompute
+    if recompute is not None:
+        apply_recompute(
+            backbone, layerlist_interval=recompute.layerlist_interval, names=recompute.names
+        )
+
+    rule = optimizer.rule.build(OPTIMIZERS)
+    precision = build_precision(config)
+    head = build_head(config, backbone.num_features, rule.state_names)
+    clip = optimizer.grad_clip
+    updater = Updater(
+        DenseParameters(backbone, state_names=rule.state_names, frozen=backbone.frozen_names),
+        head,
+        rule=rule,
+        clip=clip
+        and ClipGradByGlobalNorm(
+            clip.clip_norm,
+            clip_norm_max=clip.clip_norm_max,
+            always_clip=clip.always_clip,
+            no_clip_list=clip.no_clip_list,
+        ),
+        scaler=precision.scaler,
+        head_lr_multiplier=optimizer.head_lr_multiplier,
+        no_weight_decay=optimizer.no_weight_decay_name,
+    )
+    return Training(
+        backbone=DataParallel(backbone),
+        head=head,
+        updater=updater,
+        precision=precision,
+        schedule=schedule.build(
+            SCHEDULES, epochs=epochs, steps_per_epoch=sampler.steps_per_epoch
+        ),
+        loader=loader,
+        progress=Progress(
+            epochs=epochs,
+            num_images=len(dataset),
+            steps_per_epoch=sampler.steps_per_epoch,
+            global_batch=data.sampler.batch_size * place.size,
+        ),
+        accum_steps=settings.accum_steps,
+        freeze_backbone=settings.freeze_backbone,
+        seed=settings.seed,
+    )

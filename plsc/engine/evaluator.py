@@ -1,0 +1,82 @@
+"""Verification during training and by plsc-eval: all ranks together, each pair once."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from plsc.data.loader import collect_images
+from plsc.distributed import world
+from plsc.distributed.collectives import gather
+from plsc.distributed.data_parallel import average_buffers
+from plsc.engine.precision import Precision
+
+Embed = Callable[[np.ndarray], np.ndarray]
+
+
+def backbone_embedder(backbone: nn.Layer, precision: Precision) -> Embed:
+    """images [b,3,h,w] float32 -> embeddings [b,d] float32, in evaluation mode."""
+
+    @paddle.no_grad()
+    def embed(images: np.ndarray) -> np.ndarray:
+        with precision.autocast():
+            features = backbone(paddle.to_tensor(images))
+        return features.astype("float32").numpy()
+
+    return embed
+
+
+class VerificationEvaluator:
+    """`run(backbone)` -> metrics on the pairs of one verification set.
+
+    Args:
+        dataset: pairs; image rows 2i and 2i + 1 belong to pair i, `issame` [P] says which match.
+        metric: (embeddings [2P,d], mirrored embeddings or None, issame [P]) -> {name: value}.
+        batch_size: images per forward pass and rank.
+        num_workers: processes that read images.
+
+    """
+
+    def __init__(self, dataset: Any, metric: Any, *, batch_size: int, num_workers: int = 0):
+        self.dataset, self.metric = dataset, metric
+        self.batch_size, self.num_workers = batch_size, num_workers
+
+    def run(self, backbone: nn.Layer, precision: Precision) -> dict[str, float]:
+        """Metrics of `backbone`, the same on every rank; called by all ranks."""
+        average_buffers(backbone)
+        was_training = backbone.training
+        backbone.eval()
+        try:
+            return self.run_embedder(backbone_embedder(backbone, precision))
+        finally:
+            if was_training:
+                backbone.train()
+
+    def run_embedder(self, embed: Embed) -> dict[str, float]:
+        """Metrics of anything that embeds images; called by all ranks."""
+        place, num_images = world.current(), len(self.dataset)
+        each = -(-num_images // place.size)
+        # The last rank repeats its end so that all ranks gather equal shapes; cut off below.
+        mine = np.arange(place.rank * each, (place.rank + 1) * each).clip(max=num_images - 1)
+        plain, mirrored = [], []
+        for images in self._batches(mine):
+            plain.append(embed(images))
+            if self.metric.flip_test:
+                mirrored.append(embed(np.ascontiguousarray(images[..., ::-1])))
+        return self.metric(
+            _gathered(plain, num_images),
+            _gathered(mirrored, num_images) if mirrored else None,
+            self.dataset.issame,
+        )
+
+    def _batches(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        chunks = np.split(indices, range(self.batch_size, len(indices), self.batch_size))
+        return collect_images(self.dataset, chunks, num_workers=self.num_workers)
+
+
+def _gathered(parts: list[np.ndarray], num_rows: int) -> np.ndarray:
+    """All ranks' rows in rank order, the repeated ones cut off."""
+    rows = gather(paddle.to_tensor(np.concatenate(parts)))
+    return rows.numpy()[:num_rows]

@@ -1,0 +1,230 @@
+"""What happens around the steps: log, evaluation, checkpoints, stopping."""
+
+import math
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import paddle
+
+from plsc.distributed import world
+from plsc.distributed.collectives import agree
+from plsc.distributed.data_parallel import average_buffers
+from plsc.engine import checkpoint
+from plsc.engine.log import RunLog, StepTimer, duration
+from plsc.sections import Config
+
+if TYPE_CHECKING:
+    from plsc.engine.evaluator import VerificationEvaluator
+    from plsc.engine.trainer import StepReport, Training
+
+
+@dataclass
+class Keeper:
+    """Keeps a run's records; called by `fit` between steps, on every rank.
+
+    Attributes:
+        training: what is being trained.
+        config: says when to log, evaluate, save and stop.
+        folder: `<output_dir>/<Model.name>`.
+        log: where lines and metrics go.
+        evaluators: verification sets; the first one's metric chooses `best_model`.
+        meta: further entries of every checkpoint's state.json.
+        phase: told what the process is at, for a heartbeat.
+
+    """
+
+    training: "Training"
+    config: Config
+    folder: Path
+    log: RunLog
+    evaluators: "list[VerificationEvaluator]"
+    meta: dict[str, Any]
+    phase: Callable[[str], None] = lambda text: None
+
+    def __post_init__(self) -> None:
+        self.timer = StepTimer()
+        self._stop_signal: str | None = None
+        self._saved_step = self._evaluated_step = -1
+        self._losses: list[float] = []
+        self._started = time.monotonic()
+        self._last: StepReport | None = None
+
+    def listen(self) -> None:
+        """From now on SIGTERM and Ctrl-C save and stop; a second Ctrl-C interrupts."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self._stop_signal and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._stop_signal = signal.Signals(number).name
+
+        signal.signal(signal.SIGTERM, note)
+        signal.signal(signal.SIGINT, note)
+
+    def epoch(self, batches: Iterator) -> Iterator:
+        """`batches`, with the wait for each measured."""
+        progress = self.training.progress
+        self.log.progress(
+            total=progress.steps_per_epoch,
+            done=round(progress.consumed / progress.global_batch),
+            epoch=f"epoch {progress.epoch + 1}/{progress.epochs}",
+        )
+        self.timer.reset()
+        return self.timer.batches(batches)
+
+    def after_step(self, report: "StepReport") -> bool:
+        """Log, evaluate and save where it is due; True: stop now."""
+        progress, settings = self.training.progress, self.config.Global
+        self.phase(f"step {progress.step}")
+        self.timer.step()
+        self._losses.append(report.loss)
+        self._last = report
+        self.log.advance(loss=f"{report.loss:.4f}", lr=f"{report.lr:.2e}")
+        if progress.step % settings.print_batch_step == 0:
+            self._log_step(report)
+        if settings.eval_unit == "step" and progress.step % settings.eval_interval == 0:
+            self._evaluate()
+        if settings.save_unit == "step" and progress.step % settings.save_interval == 0:
+            self._save()
+        return self._stopping()
+
+    def after_epoch(self) -> bool:
+        """Evaluate and save where it is due; True: stop now."""
+        progress, settings = self.training.progress, self.config.Global
+        self.log.end_progress()
+        last = progress.finished
+        if last or (settings.eval_unit == "epoch" and progress.epoch % settings.eval_interval == 0):
+            self._evaluate()
+        if last or (settings.save_unit == "epoch" and progress.epoch % settings.save_interval == 0):
+            self._save()
+        return self._stopping()
+
+    def end(self) -> None:
+        """Say where things are."""
+        spent = duration(time.monotonic() - self._started)
+        best = self.training.progress.best_metric
+        self.log.line(
+            f"ended at step {self.training.progress.step} after {spent}, {memory_peak()}; "
+            f"checkpoint {self.folder / 'latest'}"
+            + (f", best metric {best:.5f} in {self.folder / 'best_model'}" if best else "")
+        )
+
+    def _stopping(self) -> bool:
+        progress, limit = self.training.progress, self.config.Global.max_train_step
+        if agree(self._stop_signal is not None):
+            self.log.line(f"{self._stop_signal or 'a signal'} received: saving and stopping")
+        elif limit is not None and progress.step >= limit:
+            self.log.line(f"Global.max_train_step {limit} reached: saving and stopping")
+        else:
+            return False
+        self.log.end_progress()
+        self._save()
+        return True
+
+    def _log_step(self, report: "StepReport") -> None:
+        progress, timer = self.training.progress, self.timer
+        batch_cost, reader_cost = timer.batch_cost, timer.reader_cost
+        speed = progress.global_batch / batch_cost
+        left = progress.steps_left
+        if self.config.Global.max_train_step is not None:
+            left = min(left, self.config.Global.max_train_step - progress.step)
+        mean = math.fsum(self._losses) / len(self._losses)
+        done = math.ceil(progress.consumed / progress.global_batch)
+        extra = "".join(f", {name}: {value:.5f}" for name, value in report.statistics.items())
+        self.log.line(
+            f"[Train][Epoch {progress.epoch + 1}/{progress.epochs}]"
+            f"[Iter: {done}/{progress.steps_per_epoch}] lr: {report.lr:.6f}, loss: {mean:.5f}"
+            f"{extra}, grad_norm: {report.grad_norm:.4f}, loss_scale: {report.loss_scale:g}"
+            f"{' (overflow: step skipped)' if report.skipped else ''}, "
+            f"batch_cost: {batch_cost:.5f}s, reader_cost: {reader_cost:.5f}s, "
+            f"ips: {speed:.2f} images/sec, eta: {duration(left * batch_cost)}"
+        )
+        entry = {
+            "kind": "train",
+            "step": progress.step,
+            "epoch": progress.epoch + 1,
+            "loss": report.loss,
+            "loss_mean": mean,
+            "lr": report.lr,
+            "grad_norm": report.grad_norm,
+            "loss_scale": report.loss_scale,
+            "images_per_second": speed,
+            "batch_cost": batch_cost,
+            "reader_cost": reader_cost,
+            **report.statistics,
+        }
+        self.log.record(entry, scalars={"lr": report.lr, "train_loss": mean})
+        self._losses.clear()
+        timer.reset()
+
+    def _evaluate(self) -> None:
+        training, progress = self.training, self.training.progress
+        if not self.evaluators or self._evaluated_step == progress.step:
+            return
+        self._evaluated_step = progress.step
+        results = []
+        for evaluator in self.evaluators:
+            self.phase(f"evaluation at step {progress.step}")
+            result = evaluator.run(training.backbone.backbone, training.precision)
+            results.append(result)
+            shown = ", ".join(f"{name}: {value:.5f}" for name, value in result.items())
+            self.log.line(f"[Eval][Epoch {progress.epoch + bool(progress.consumed)}][Step {progress.step}] {shown}")
+            entry = {"kind": "eval", "step": progress.step, "epoch": progress.epoch, **result}
+            self.log.record(entry, scalars={"eval_metric": result["metric"]})
+        metric = results[0]["metric"]
+        if progress.best_metric is None or metric > progress.best_metric:
+            progress.best_metric = metric
+            self._save(best=True)
+        self.timer.reset()
+
+    def _save(self, *, best: bool = False) -> None:
+        """Write a checkpoint unless this step has one; `latest` is always the newest."""
+        progress, main = self.training.progress, world.current().is_main
+        if self._saved_step != progress.step:
+            self._saved_step = progress.step
+            self.phase(f"checkpoint at step {progress.step}")
+            path = self._write()
+            if main:
+                checkpoint.point(self.folder, "latest", path.name)
+            self.log.line(f"saved {path}")
+        if main and best:
+            checkpoint.point(self.folder, "best_model", progress.name)
+        if main:
+            checkpoint.retain(self.folder, newest=self.config.Global.max_num_latest_checkpoint)
+        self.timer.reset()
+
+    def _write(self) -> Path:
+        training, centres = self.training, self.training.head.centres
+        backbone = training.backbone.backbone
+        average_buffers(backbone)
+        state = {
+            **self.meta,
+            **training.progress.state(),
+            "scaler": training.precision.scaler.state(),
+            "num_classes": centres.shard.num_classes,
+        }
+        return checkpoint.save(
+            self.folder,
+            training.progress.name,
+            backbone={name: tensor.numpy() for name, tensor in backbone.state_dict().items()},
+            backbone_optimizer=training.updater.dense.state_arrays(),
+            head={name: centres.read(name) for name in centres.names},
+            state=state,
+        )
+
+
+def memory_peak() -> str:
+    """The most memory that this process has held, and the device's."""
+    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    text = f"peak memory {resident / 2**30:.2f} GiB"
+    if paddle.device.get_device().startswith("gpu"):
+        text += f", on the device {paddle.device.cuda.max_memory_allocated() / 2**30:.2f} GiB"
+    return text

@@ -1,0 +1,172 @@
+"""What a run shows: one line per interval, a progress bar on a terminal, metrics.jsonl, VisualDL."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from plsc.errors import UserError
+
+WARM_STEPS = 5  # steps whose time is not typical: allocation, kernels chosen, workers started
+
+
+class RunLog:
+    """Lines for people (`<folder>/<mode>.log` and stdout) and objects for programs.
+
+    On ranks other than the first everything but `error` is silent, so no caller asks for a rank.
+
+    Args:
+        folder: `<output_dir>/<Model.name>`.
+        mode: train, eval or export; names the log file.
+        enabled: whether this process writes.
+        visualdl: also write VisualDL scalars to `<output_dir>/vdl`.
+
+    """
+
+    def __init__(self, folder: Path, mode: str, *, enabled: bool, visualdl: bool = False):
+        self.enabled = enabled
+        self.metrics_file = folder / "metrics.jsonl"
+        self._text: TextIO | None = None
+        self._scalars: Any = None
+        self._bar: tqdm | None = None
+        if not enabled:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        self._text = open(folder / f"{mode}.log", "a", encoding="utf-8")  # noqa: SIM115
+        if visualdl:
+            self._scalars = _visualdl_writer(folder.parent / "vdl")
+
+    def line(self, text: str) -> None:
+        """One line with the time, to the log file and to stdout above the progress bar."""
+        if not self.enabled or self._text is None:
+            return
+        stamped = f"[{time.strftime('%Y/%m/%d %H:%M:%S')}] plsc INFO: {text}"
+        self._text.write(stamped + "\n")
+        self._text.flush()
+        tqdm.write(stamped, file=sys.stdout)
+        sys.stdout.flush()
+
+    def record(self, entry: Mapping[str, Any], *, scalars: Mapping[str, float] | None = None) -> None:
+        """One object to metrics.jsonl, and `scalars` to VisualDL at the entry's step."""
+        if not self.enabled:
+            return
+        with open(self.metrics_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        if self._scalars is not None:
+            for tag, value in (scalars or {}).items():
+                self._scalars.add_scalar(tag=tag, value=value, step=entry["step"])
+
+    def begin_metrics(self, *, resumed_at: int | None) -> None:
+        """Make metrics.jsonl the history of this run.
+
+        A resumed run keeps what was logged up to its first step; steps after the checkpoint are
+        about to be taken again. A fresh run sets an older file aside.
+        """
+        if not self.enabled or not self.metrics_file.exists():
+            return
+        if resumed_at is None:
+            os.replace(self.metrics_file, self.metrics_file.with_suffix(".previous.jsonl"))
+            return
+        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _step_of(line) <= resumed_at]
+        beside = self.metrics_file.with_suffix(".partial")
+        beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        os.replace(beside, self.metrics_file)
+
+    def progress(self, *, total: int, done: int, epoch: str) -> None:
+        """Show a progress bar over the epoch's steps, if someone is looking."""
+        self.end_progress()
+        if self.enabled and sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=epoch, unit="step", leave=False)
+
+    def advance(self, **shown: str) -> None:
+        """One step further on the progress bar."""
+        if self._bar is not None:
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update()
+
+    def end_progress(self) -> None:
+        """Remove the progress bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def close(self) -> None:
+        """Close files."""
+        self.end_progress()
+        if self._text is not None:
+            self._text.close()
+            self._text = None
+        if self._scalars is not None:
+            self._scalars.close()
+
+
+def _step_of(line: str) -> float:
+    """The step of a metrics.jsonl line; infinite for a line that a killed process cut short."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _visualdl_writer(folder: Path) -> Any:
+    try:
+        from visualdl import LogWriter
+    except ImportError:
+        raise UserError(
+            "Global.use_visualdl is True but VisualDL is not installed: "
+            "pip install 'plsc[visualdl]', or set it to False"
+        ) from None
+    return LogWriter(logdir=str(folder))
+
+
+class StepTimer:
+    """Time per step and time spent waiting for data, averaged since the last `reset`."""
+
+    def __init__(self) -> None:
+        self.steps_seen = 0
+        self.waited = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new interval."""
+        self._start, self._steps, self._waiting = time.perf_counter(), 0, 0.0
+
+    def batches(self, source: Iterator) -> Iterator:
+        """The items of `source`; the time it takes to give each is the data wait."""
+        while True:
+            before = time.perf_counter()
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+            self._waiting += time.perf_counter() - before
+            yield item
+
+    def step(self) -> None:
+        """Count a step."""
+        self._steps += 1
+        self.steps_seen += 1
+        if self.steps_seen == WARM_STEPS:
+            self.reset()
+
+    @property
+    def batch_cost(self) -> float:
+        """Seconds per step."""
+        return (time.perf_counter() - self._start) / max(self._steps, 1)
+
+    @property
+    def reader_cost(self) -> float:
+        """Seconds per step spent waiting for data."""
+        return self._waiting / max(self._steps, 1)
+
+
+def duration(seconds: float) -> str:
+    """`1:02:03`, or `2 days, 1:02:03`."""
+    return str(timedelta(seconds=round(seconds)))

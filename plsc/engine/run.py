@@ -1,0 +1,141 @@
+"""What each command does, from a checked config to its result."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import paddle
+from paddle import nn
+
+from plsc import __version__, runtime
+from plsc.config import dump_config
+from plsc.distributed import world
+from plsc.engine import build, start
+from plsc.engine.keeper import Keeper
+from plsc.engine.log import RunLog
+from plsc.engine.pretrained import load_weights, set_backbone
+from plsc.engine.trainer import Training, fit
+from plsc.errors import UserError
+from plsc.export import export_onnx, export_paddle
+from plsc.sections import Config
+
+
+def train(config: Config, folder: Path, phase: Callable[[str], None]) -> None:
+    """Train as the config says; `phase` is told what the process is at."""
+    build.check_components(config)
+    start.check_sources(config)
+    dataset = build.build_train_dataset(config)
+    evaluators = build.build_evaluators(config) if config.Global.eval_during_train else []
+    build.set_device(config.Global.device)
+    phase("joining the other ranks")
+    place = world.init()
+
+    log = RunLog(
+        folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl
+    )
+    start.check_shared(folder)
+    phase("building the model")
+    training = build.build_training(config, dataset)
+    _describe(training, config, log)
+    if config.Global.checkpoint is not None:
+        start.resume(training, config.Global.checkpoint, log)
+    elif config.Global.pretrained_model is not None:
+        start.load_pretrained(training, config, log)
+    if config.Global.checkpoint is None and config.Global.head_init == "class_means":
+        phase("class means")
+        start.set_class_means(training, dataset, config, log)
+    resumed = config.Global.checkpoint is not None
+    log.begin_metrics(resumed_at=training.progress.step if resumed else None)
+    if place.is_main:
+        (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    meta = {
+        "config": config.to_dict(),
+        "plsc": __version__,
+        "paddle": paddle.__version__,
+        "runtime": runtime.in_effect(),
+        "world_size": place.size,
+    }
+    keeper = Keeper(training, config, folder, log, evaluators, meta, phase)
+    keeper.listen()
+    fit(training, keeper)
+    log.close()
+
+
+def _describe(training: Training, config: Config, log: RunLog) -> None:
+    """The first lines of a run: what is in effect."""
+    place, progress = world.current(), training.progress
+    backbone, shard = training.backbone.backbone, training.head.centres.shard
+    parameters = sum(parameter.size for parameter in backbone.parameters())
+    for note in config.notes:
+        log.line(note)
+    log.line(
+        f"plsc {__version__}, paddle {paddle.__version__}, device {paddle.device.get_device()}, "
+        f"{place.size} process(es), {runtime.describe()}; "
+        f"precision in effect: {training.precision.effective}"
+    )
+    log.line(
+        f"{config.Model.name if config.Model else ''}: {parameters / 1e6:.2f} M parameters; head: "
+        f"{shard.num_classes} classes × {training.head.centres.dim}, {shard.num_local} on this rank, "
+        f"{training.head.num_sample} of them sampled in a step"
+    )
+    log.line(
+        f"{progress.num_images} images, global batch {progress.global_batch}, "
+        f"{progress.steps_per_epoch} steps per epoch, {progress.epochs} epochs"
+    )
+
+
+def _backbone_with_weights(config: Config, command: str) -> tuple[nn.Layer, str]:
+    path = config.Global.pretrained_model or config.Global.checkpoint
+    if path is None:
+        raise UserError(
+            f"plsc-{command} needs weights: -o Global.pretrained_model=<checkpoint folder or prefix "
+            "of PLSC's .pdparams>"
+        )
+    weights = load_weights(path)
+    backbone = build.build_backbone(config, f"plsc-{command}")
+    set_backbone(backbone, weights.backbone, source=path)
+    backbone.eval()
+    return backbone, path
+
+
+def evaluate(config: Config, folder: Path) -> dict[str, float]:
+    """Evaluate the weights of the config on DataLoader.Eval; all ranks together."""
+    build.check_components(config)
+    start.check_sources(config)
+    evaluators = build.build_evaluators(config)
+    build.set_device(config.Global.device)
+    place = world.init()
+    log = RunLog(folder, "eval", enabled=place.is_main)
+    backbone, path = _backbone_with_weights(config, "eval")
+    precision = build.build_precision(config)
+    result: dict[str, float] = {}
+    for evaluator in evaluators:
+        began = time.perf_counter()
+        result = evaluator.run(backbone, precision)
+        seconds = time.perf_counter() - began
+        shown = ", ".join(f"{name}: {value:.5f}" for name, value in result.items())
+        log.line(
+            f"[Eval] {path}: {shown} ({len(evaluator.dataset) // 2} pairs, {seconds:.1f} s, "
+            f"{precision.effective})"
+        )
+    log.close()
+    return result
+
+
+def export(config: Config, folder: Path) -> Path:
+    """Export the backbone of the config to `<output_dir>/<Model.name>.onnx` or Paddle's format."""
+    build.check_components(config)
+    start.check_sources(config)
+    build.set_device(config.Global.device)
+    log = RunLog(folder, "export", enabled=True)
+    backbone, path = _backbone_with_weights(config, "export")
+    metadata = {"source": path, "backbone": type(backbone).__name__}
+    target = folder.with_name(folder.name)
+    if config.Export.export_type == "onnx":
+        target = target.with_name(target.name + ".onnx")
+        report = export_onnx(backbone, target, opset=config.Export.opset, metadata=metadata)
+    else:
+        report = export_paddle(backbone, target, metadata=metadata)
+    log.line(f"exported {path} to {target}: {report}")
+    log.close()
+    return target

@@ -1,0 +1,205 @@
+"""Where a run starts from: nothing, weights to fine-tune, or a checkpoint to resume."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from plsc import runtime
+from plsc.distributed import world
+from plsc.distributed.collectives import gather, gather_objects
+from plsc.data.loader import TrainLoader
+from plsc.data.sampler import EpochSampler
+from plsc.engine.checkpoint import Checkpoint
+from plsc.engine.log import RunLog
+from plsc.engine.pretrained import find_weights, load_weights, set_backbone
+from plsc.engine.trainer import Training
+from plsc.errors import UserError
+from plsc.heads.centres import INIT_STD
+from plsc.heads.partial_fc import vector_norms
+from plsc.sections import Config
+
+
+SHARED_SECONDS = 20.0  # a network file system may show a new file a few seconds late
+
+
+def check_sources(config: Config) -> None:
+    """Check that the checkpoint and the weights that the config names are there.
+
+    Raises:
+        UserError: one is not.
+
+    """
+    if config.Global.checkpoint is not None:
+        check_checkpoint(config.Global.checkpoint)
+    if config.Global.pretrained_model is not None:
+        find_weights(config.Global.pretrained_model)
+
+
+def check_checkpoint(path: str) -> None:
+    """Check that `path` is a checkpoint that can be resumed."""
+    if Path(path + ".pdparams").is_file():
+        raise UserError(
+            f"Global.checkpoint {path!r} is PLSC's (.pdparams), whose optimizer state plsc does not "
+            "read: start from its weights with Global.pretrained_model instead"
+        )
+    Checkpoint(Path(path))
+
+
+def check_shared(folder: Path) -> None:
+    """Prove that all ranks see one `folder`, before hours of training depend on it.
+
+    Raises:
+        UserError: a rank does not see what rank 0 wrote there.
+
+    """
+    place = world.current()
+    if place.size == 1:
+        return
+    token = folder / f".shared-{world.launch_id()}"
+    if place.is_main:
+        token.write_text(place.host, encoding="utf-8")
+    deadline = time.monotonic() + SHARED_SECONDS
+    while not token.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    seen = gather_objects((place.rank, place.host, token.exists()))
+    if place.is_main:
+        token.unlink()
+    blind = [f"rank {rank} on {host}" for rank, host, found in seen if not found]
+    if blind:
+        raise UserError(
+            f"Global.output_dir: {', '.join(blind)} cannot see what rank 0 writes to {folder}; every "
+            "rank writes its part of a checkpoint, so it must lie on a file system that all share"
+        )
+
+
+def resume(training: Training, path: str, log: RunLog) -> None:
+    """Go on exactly where the checkpoint at `path` stands, with this world's ranks.
+
+    Raises:
+        UserError: it is not a checkpoint of plsc, or not of this model and number of classes.
+
+    """
+    saved = Checkpoint(Path(path))
+    state, centres = saved.state, training.head.centres
+    shard = centres.shard
+    if int(state["num_classes"]) != shard.num_classes:
+        raise UserError(
+            f"{path} has {state['num_classes']} classes, Model.class_num is {shard.num_classes}: "
+            "to fine-tune with other classes set Global.pretrained_model and Global.finetune=True"
+        )
+    set_backbone(training.backbone.backbone, saved.backbone(), source=path)
+    missing = training.updater.dense.load_state_arrays(saved.backbone_optimizer())
+    for name in centres.names:
+        rows = saved.head(name, shard.start, shard.stop)
+        if rows is None:
+            missing.append(f"{name} of the head")
+        elif list(rows.shape) != [shard.num_local, centres.dim]:
+            raise UserError(f"{path}: class centres are {list(rows.shape)}, not those of this Model")
+        else:
+            centres.write(name, rows)
+    if missing:
+        raise UserError(
+            f"{path} has no optimizer state {missing[0]} ({len(missing)} are missing): was it saved "
+            "with another Optimizer? Start from its weights with Global.pretrained_model instead"
+        )
+    progress = training.progress
+    before = state["global_batch"]
+    progress.restore(state)
+    training.precision.scaler.restore(state["scaler"])
+    _report(training, state, path, before, log)
+
+
+def _report(training: Training, state: dict, path: str, before: int, log: RunLog) -> None:
+    progress = training.progress
+    log.line(
+        f"resumed {path}: step {progress.step}, epoch {progress.epoch + 1}, "
+        f"{progress.consumed} of {progress.num_images} images of it used"
+    )
+    if state["num_images"] != progress.num_images:
+        log.line(
+            f"WARNING: the training set had {state['num_images']} images when this was saved and "
+            f"has {progress.num_images} now: the order of the images is another one"
+        )
+    if before != progress.global_batch:
+        log.line(
+            f"the global batch is {progress.global_batch} now, it was {before}; the schedule goes on "
+            "at the same fraction of training"
+        )
+    runtime_now = runtime.in_effect()
+    if state.get("runtime") != runtime_now and paddle.device.get_device() == "cpu":
+        log.line(
+            f"WARNING: threads or CPU path differ from the checkpoint's ({state.get('runtime')} "
+            f"then, {runtime_now} now): losses may differ in the last bits"
+        )
+
+
+def load_pretrained(training: Training, config: Config, log: RunLog) -> None:
+    """Take over weights; the head too, unless `Global.finetune` asks for a new one.
+
+    Raises:
+        UserError: they do not fit; the message lists what differs.
+
+    """
+    path, settings = config.Global.pretrained_model, config.Global
+    assert path is not None
+    weights = load_weights(path)
+    backbone = training.backbone.backbone
+    set_backbone(backbone, weights.backbone, source=path)
+    centres = training.head.centres
+    shard = centres.shard
+    if settings.finetune:
+        log.line(
+            f"fine-tuning from {path}: backbone loaded, new head for {shard.num_classes} classes "
+            f"({settings.head_init})"
+        )
+    elif weights.num_classes != shard.num_classes:
+        raise UserError(
+            f"{path} has {weights.num_classes or 'no'} classes, Model.class_num is "
+            f"{shard.num_classes}: set Global.finetune=True to start a new head"
+        )
+    else:
+        rows = weights.head(shard.start, shard.stop)
+        if rows is None or rows.shape[1] != centres.dim:
+            raise UserError(f"{path}: its class centres do not have {centres.dim} dimensions")
+        centres.write("weight", rows.astype(np.float32))
+        log.line(f"loaded {path}: backbone and {shard.num_classes} class centres")
+
+
+@paddle.no_grad()
+def set_class_means(training: Training, dataset: Any, config: Config, log: RunLog) -> None:
+    """Begin the head with each class's mean normalised embedding instead of noise.
+
+    One pass of the backbone in evaluation mode over the training set, all ranks together. Rows get
+    the length that random ones have; a class without images keeps its random row.
+    """
+    data, place = config.DataLoader.Train, world.current()
+    assert data is not None
+    backbone, centres = training.backbone.backbone, training.head.centres
+    shard = centres.shard
+    sums = np.zeros((shard.num_local, centres.dim), np.float64)
+    backbone.eval()
+    sampler = EpochSampler(
+        len(dataset),
+        batch_size=data.sampler.batch_size,
+        rank=place.rank,
+        world_size=place.size,
+        shuffle=False,
+    )
+    loader = TrainLoader(dataset, sampler, num_workers=data.loader.num_workers)
+    for images, labels in loader.batches(0, 0):
+        features = backbone(paddle.to_tensor(images)).astype("float32")
+        features = features / vector_norms(features)
+        every_label = gather(paddle.to_tensor(labels)).numpy()
+        owned = shard.owns(every_label)
+        np.add.at(sums, every_label[owned] - shard.start, gather(features).numpy()[owned])
+    if not training.freeze_backbone:
+        backbone.train()
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)
+    rows = centres.read("weight").copy()
+    seen = norms[:, 0] > 0
+    rows[seen] = (sums / np.maximum(norms, 1e-12) * INIT_STD * np.sqrt(centres.dim))[seen]
+    centres.write("weight", rows)
+    log.line(f"head begins with class means ({int(seen.sum())} of {shard.num_local} on this rank)")

@@ -1,0 +1,121 @@
+"""The training loop: `fit` and `train_step`."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from plsc.distributed import world
+from plsc.distributed.data_parallel import DataParallel
+from plsc.engine.diagnose import non_finite_error
+from plsc.engine.keeper import Keeper
+from plsc.engine.precision import Precision
+from plsc.engine.progress import Progress
+from plsc.engine.update import Updater
+from plsc.heads.partial_fc import PartialFC
+from plsc.optimizer.clip import HEAD
+from plsc.scheduler.warmup import Schedule
+
+Batch = tuple[np.ndarray, np.ndarray]  # images [b,3,h,w] float32, labels [b] int64
+
+
+class Loader(Protocol):
+    """Batches of one epoch after `consumed` images of its order."""
+
+    def batches(self, epoch: int, consumed: int) -> Iterator[Batch]:
+        """This rank's batches."""
+
+
+@dataclass
+class Training:
+    """What training changes and what changes it; made by `build`."""
+
+    backbone: DataParallel
+    head: PartialFC
+    updater: Updater
+    precision: Precision
+    schedule: Schedule
+    loader: Loader
+    progress: Progress
+    accum_steps: int = 1
+    freeze_backbone: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step did; `loss` is the mean over the global batch."""
+
+    loss: float
+    lr: float
+    grad_norm: float
+    loss_scale: float
+    skipped: bool
+    statistics: dict[str, float]
+
+
+def fit(training: Training, keeper: Keeper) -> None:
+    """Train to the last epoch, or until the keeper says stop."""
+    progress, stop = training.progress, False
+    while not (stop or progress.finished):
+        for images, labels in keeper.epoch(training.loader.batches(*progress.position)):
+            report = train_step(training, images, labels, lr=training.schedule(progress.time))
+            progress.advance()
+            stop = keeper.after_step(report)
+            if stop:
+                break
+        else:
+            progress.next_epoch()
+            stop = keeper.after_epoch()
+    keeper.end()
+
+
+def train_step(
+    training: Training, images: np.ndarray, labels: np.ndarray, *, lr: float
+) -> StepReport:
+    """One optimizer step of all ranks on their images [b,3,h,w] and labels [b]."""
+    head, step = training.head, training.progress.step
+    scale, parts = training.precision.scaler.scale, training.accum_steps
+    paddle.seed(_step_seed(training.seed, step))
+    head.begin_step(paddle.to_tensor(labels), step=step)
+    loss, statistics = 0.0, {}
+    for part, (x, y) in enumerate(_micro_batches(images, labels, parts)):
+        with training.backbone.synchronised(part == parts - 1):
+            with training.precision.autocast(), paddle.set_grad_enabled(not training.freeze_backbone):
+                features = training.backbone(x)
+            output = head(features, y)
+            (output.loss * (scale / parts)).backward()
+        loss += output.loss.item() / parts  # waits for the device, as the norms below do anyway
+        statistics = {name: value.item() for name, value in output.statistics.items()}
+        if not math.isfinite(loss):
+            raise non_finite_error(step + 1, f"the loss is {loss}", _suspects(training, x, features))
+    update = training.updater.step(lr=lr, step=step + 1)
+    if update.overflow and scale <= 1.0:  # no smaller scale is left to try
+        what = f"the gradient of {update.non_finite} is not finite"
+        raise non_finite_error(step + 1, what, _suspects(training, x, features))
+    return StepReport(loss, lr, update.grad_norm, scale, update.overflow, statistics)
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """Seed of dropout and the like, a function of the step, so that a resumed run needs no state."""
+    rank = world.current().rank
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+
+
+def _micro_batches(
+    images: np.ndarray, labels: np.ndarray, parts: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for x, y in zip(np.split(images, parts), np.split(labels, parts), strict=True):
+        yield paddle.to_tensor(x), paddle.to_tensor(y)
+
+
+def _suspects(training: Training, images: Tensor, features: Tensor) -> dict[str, Tensor]:
+    """The tensors of a step in the order in which they are computed."""
+    weights = {f"backbone {name}": w for name, w in training.updater.dense.weights.items()}
+    rows = training.head.rows
+    centres = {HEAD: rows.weight} if rows is not None else {}
+    return {"images": images, **weights, "features": features, **centres}

@@ -1,0 +1,115 @@
+"""One optimizer step of backbone and head: unscale, agree on overflow, clip, update."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import paddle
+from paddle import Tensor
+
+from plsc.distributed.collectives import agree
+from plsc.engine.precision import LossScaler
+from plsc.heads.partial_fc import PartialFC
+from plsc.optimizer.clip import HEAD, ClipGradByGlobalNorm, named, squared_norms
+from plsc.optimizer.dense import DenseParameters
+
+
+class UpdateRule(Protocol):
+    """What an optimizer is: a rule for one tensor, or for rows of one."""
+
+    state_names: tuple[str, ...]
+
+    def update(
+        self,
+        weight: Tensor,
+        gradient: Tensor,
+        state: dict[str, Tensor],
+        *,
+        lr: float,
+        step: int,
+        decay: bool = True,
+    ) -> None:
+        """Change weight and state in place."""
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """What an optimizer step did.
+
+    Attributes:
+        grad_norm: of the backbone's global-batch gradient, before clipping.
+        overflow: whether any rank's gradient was not finite; then no rank changed anything.
+        non_finite: state-dict keys of gradients that were not finite.
+
+    """
+
+    grad_norm: float
+    overflow: bool
+    non_finite: str = ""
+
+
+class Updater:
+    """The optimizer step: `step(lr=…, step=…)` after backward.
+
+    Args:
+        dense: the replicated parameters; their gradients are already summed over ranks.
+        head: its rows in use hold this rank's part of the sharded gradient.
+        rule: Momentum or AdamW.
+        clip: None for no clipping.
+        scaler: the gradients are those of `scaler.scale` times the loss.
+        head_lr_multiplier: the head learns at lr times this.
+        no_weight_decay: parts of state-dict keys whose parameters do not decay.
+
+    """
+
+    def __init__(
+        self,
+        dense: DenseParameters,
+        head: PartialFC,
+        *,
+        rule: UpdateRule,
+        clip: ClipGradByGlobalNorm | None,
+        scaler: LossScaler,
+        head_lr_multiplier: float = 1.0,
+        no_weight_decay: Sequence[str] = (),
+    ):
+        self.dense, self.head, self.rule, self.clip, self.scaler = dense, head, rule, clip, scaler
+        self.head_lr_multiplier = head_lr_multiplier
+        self.no_weight_decay = tuple(no_weight_decay)
+
+    @paddle.no_grad()
+    def step(self, *, lr: float, step: int) -> UpdateReport:
+        """Apply the gradients (`step` counts from 1), or skip on overflow; then forget them."""
+        rows = self.head.rows
+        assert rows is not None
+        gradients = self.dense.gradients()
+        head_gradient = rows.weight.grad
+        assert head_gradient is not None, "backward comes first"
+
+        squares = squared_norms(gradients, head_gradient)
+        overflow = agree(not math.isfinite(sum(squares.values())))
+        if not overflow:
+            clipped = [name for name in squares if self.clip and self.clip.clips(name)]
+            norm = math.sqrt(sum(squares[name] for name in clipped)) / self.scaler.scale
+            clip_factor = self.clip.factor(norm) if self.clip else 1.0
+            for name, gradient in {**gradients, HEAD: head_gradient}.items():
+                factor = (clip_factor if name in clipped else 1.0) / self.scaler.scale
+                self._update(name, gradient if factor == 1.0 else gradient * factor, lr, step)
+        backbone_norm = math.sqrt(sum(squares[name] for name in gradients)) / self.scaler.scale
+        self.scaler.update(overflow)
+        self.dense.clear_gradients()
+        self.head.end_step()
+        wrong = [name for name, square in squares.items() if not math.isfinite(square)]
+        return UpdateReport(backbone_norm, overflow, ", ".join(wrong[:3]))
+
+    def _update(self, name: str, gradient: Tensor, lr: float, step: int) -> None:
+        decay = not named(name, self.no_weight_decay)
+        if name == HEAD:
+            rows = self.head.rows
+            assert rows is not None
+            head_lr = lr * self.head_lr_multiplier
+            self.rule.update(rows.weight, gradient, rows.state, lr=head_lr, step=step, decay=decay)
+        else:
+            weight, state = self.dense.weights[name], self.dense.state[name]
+            self.rule.update(weight, gradient, state, lr=lr, step=step, decay=decay)
