@@ -1,7 +1,6 @@
 """The commands: argv -> Config -> one call. Paddle is imported after the config has been read."""
 
 import argparse
-import contextlib
 import os
 import sys
 import traceback

@@ -74,8 +74,9 @@ class World:
         """The finished process; asserts success if `check`."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
         environment.pop("PADDLE_TRAINER_ID", None)
+        arguments = [str(part) for part in script]
         done = subprocess.run(
-            self.command(size, *map(str, script)) if size > 1 else [sys.executable, *map(str, script)],
+            self.command(size, *arguments) if size > 1 else [sys.executable, *arguments],
             cwd=self.folder,
             env=environment,
             capture_output=True,

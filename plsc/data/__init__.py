@@ -1,0 +1,1 @@
+"""Reading, transforming, ordering and batching images."""

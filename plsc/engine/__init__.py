@@ -1,0 +1,1 @@
+"""Training, evaluation and export: what the commands call."""

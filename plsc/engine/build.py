@@ -6,6 +6,9 @@ import paddle
 from paddle import nn
 
 from plsc.config import require
+from plsc.data.loader import TrainLoader
+from plsc.data.sampler import EpochSampler
+from plsc.data.transforms import build_transforms
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.recompute import apply_recompute
@@ -18,9 +21,6 @@ from plsc.engine.update import Updater
 from plsc.errors import UserError
 from plsc.heads.centres import ClassCentres, initial_centres
 from plsc.heads.partial_fc import PartialFC
-from plsc.data.loader import TrainLoader
-from plsc.data.sampler import EpochSampler
-from plsc.data.transforms import build_transforms
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.registry import BACKBONES, DATASETS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
@@ -224,9 +224,7 @@ def build_training(config: Config, dataset: Any) -> Training:
         head=head,
         updater=updater,
         precision=precision,
-        schedule=schedule.build(
-            SCHEDULES, epochs=epochs, steps_per_epoch=sampler.steps_per_epoch
-        ),
+        schedule=schedule.build(SCHEDULES, epochs=epochs, steps_per_epoch=sampler.steps_per_epoch),
         loader=loader,
         progress=Progress(
             epochs=epochs,

@@ -174,8 +174,9 @@ class Keeper:
             result = evaluator.run(training.backbone.backbone, training.precision)
             results.append(result)
             shown = ", ".join(f"{name}: {value:.5f}" for name, value in result.items())
-            self.log.line(f"[Eval][Epoch {progress.epoch + bool(progress.consumed)}][Step {progress.step}] {shown}")
-            entry = {"kind": "eval", "step": progress.step, "epoch": progress.epoch, **result}
+            epoch = progress.epoch + bool(progress.consumed)
+            self.log.line(f"[Eval][Epoch {epoch}][Step {progress.step}] {shown}")
+            entry = {"kind": "eval", "step": progress.step, "epoch": epoch, **result}
             self.log.record(entry, scalars={"eval_metric": result["metric"]})
         metric = results[0]["metric"]
         if progress.best_metric is None or metric > progress.best_metric:

@@ -1,4 +1,4 @@
-"""What a run shows: one line per interval, a progress bar on a terminal, metrics.jsonl, VisualDL."""
+"""What a run shows: lines, a progress bar on a terminal, metrics.jsonl, VisualDL."""
 
 import json
 import os
@@ -52,7 +52,9 @@ class RunLog:
         tqdm.write(stamped, file=sys.stdout)
         sys.stdout.flush()
 
-    def record(self, entry: Mapping[str, Any], *, scalars: Mapping[str, float] | None = None) -> None:
+    def record(
+        self, entry: Mapping[str, Any], *, scalars: Mapping[str, float] | None = None
+    ) -> None:
         """One object to metrics.jsonl, and `scalars` to VisualDL at the entry's step."""
         if not self.enabled:
             return

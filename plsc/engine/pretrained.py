@@ -119,7 +119,11 @@ def set_backbone(backbone: nn.Layer, weights: Mapping[str, np.ndarray], *, sourc
     ]
     problems = [
         f"{len(names)} {what}: {', '.join(names[:LISTED])}{', …' if len(names) > LISTED else ''}"
-        for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        for what, names in [
+            ("missing", missing),
+            ("unknown", unknown),
+            ("of another shape", shapes),
+        ]
         if names
     ]
     if problems:

@@ -30,9 +30,7 @@ def train(config: Config, folder: Path, phase: Callable[[str], None]) -> None:
     phase("joining the other ranks")
     place = world.init()
 
-    log = RunLog(
-        folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl
-    )
+    log = RunLog(folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl)
     start.check_shared(folder)
     phase("building the model")
     training = build.build_training(config, dataset)
@@ -74,8 +72,8 @@ def _describe(training: Training, config: Config, log: RunLog) -> None:
         f"precision in effect: {training.precision.effective}"
     )
     log.line(
-        f"{config.Model.name if config.Model else ''}: {parameters / 1e6:.2f} M parameters; head: "
-        f"{shard.num_classes} classes × {training.head.centres.dim}, {shard.num_local} on this rank, "
+        f"{type(backbone).__name__}: {parameters / 1e6:.2f} M parameters; "
+        f"head: {shard.num_classes} classes × {training.head.centres.dim}, {shard.num_local} on this rank, "
         f"{training.head.num_sample} of them sampled in a step"
     )
     log.line(
@@ -88,8 +86,8 @@ def _backbone_with_weights(config: Config, command: str) -> tuple[nn.Layer, str]
     path = config.Global.pretrained_model or config.Global.checkpoint
     if path is None:
         raise UserError(
-            f"plsc-{command} needs weights: -o Global.pretrained_model=<checkpoint folder or prefix "
-            "of PLSC's .pdparams>"
+            f"plsc-{command} needs weights: -o Global.pretrained_model=<checkpoint folder, or "
+            "prefix of PLSC's .pdparams>"
         )
     weights = load_weights(path)
     backbone = build.build_backbone(config, f"plsc-{command}")

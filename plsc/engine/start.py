@@ -8,10 +8,10 @@ import numpy as np
 import paddle
 
 from plsc import runtime
-from plsc.distributed import world
-from plsc.distributed.collectives import gather, gather_objects
 from plsc.data.loader import TrainLoader
 from plsc.data.sampler import EpochSampler
+from plsc.distributed import world
+from plsc.distributed.collectives import gather, gather_objects
 from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.log import RunLog
 from plsc.engine.pretrained import find_weights, load_weights, set_backbone
@@ -20,7 +20,6 @@ from plsc.errors import UserError
 from plsc.heads.centres import INIT_STD
 from plsc.heads.partial_fc import vector_norms
 from plsc.sections import Config
-
 
 SHARED_SECONDS = 20.0  # a network file system may show a new file a few seconds late
 
@@ -42,7 +41,7 @@ def check_checkpoint(path: str) -> None:
     """Check that `path` is a checkpoint that can be resumed."""
     if Path(path + ".pdparams").is_file():
         raise UserError(
-            f"Global.checkpoint {path!r} is PLSC's (.pdparams), whose optimizer state plsc does not "
+            f"Global.checkpoint {path!r} is PLSC's (.pdparams), whose optimizer state plsc cannot "
             "read: start from its weights with Global.pretrained_model instead"
         )
     Checkpoint(Path(path))
@@ -97,13 +96,15 @@ def resume(training: Training, path: str, log: RunLog) -> None:
         if rows is None:
             missing.append(f"{name} of the head")
         elif list(rows.shape) != [shard.num_local, centres.dim]:
-            raise UserError(f"{path}: class centres are {list(rows.shape)}, not those of this Model")
+            raise UserError(
+                f"{path}: class centres are {list(rows.shape)}, not those of this Model"
+            )
         else:
             centres.write(name, rows)
     if missing:
         raise UserError(
-            f"{path} has no optimizer state {missing[0]} ({len(missing)} are missing): was it saved "
-            "with another Optimizer? Start from its weights with Global.pretrained_model instead"
+            f"{path} has no optimizer state {missing[0]} ({len(missing)} are missing): was it "
+            "saved with another Optimizer? Start from its weights with Global.pretrained_model instead"
         )
     progress = training.progress
     before = state["global_batch"]
@@ -125,8 +126,8 @@ def _report(training: Training, state: dict, path: str, before: int, log: RunLog
         )
     if before != progress.global_batch:
         log.line(
-            f"the global batch is {progress.global_batch} now, it was {before}; the schedule goes on "
-            "at the same fraction of training"
+            f"the global batch is {progress.global_batch} now, it was {before}; the schedule goes "
+            "on at the same fraction of training"
         )
     runtime_now = runtime.in_effect()
     if state.get("runtime") != runtime_now and paddle.device.get_device() == "cpu":

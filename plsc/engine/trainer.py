@@ -85,14 +85,16 @@ def train_step(
     loss, statistics = 0.0, {}
     for part, (x, y) in enumerate(_micro_batches(images, labels, parts)):
         with training.backbone.synchronised(part == parts - 1):
-            with training.precision.autocast(), paddle.set_grad_enabled(not training.freeze_backbone):
+            frozen = training.freeze_backbone
+            with training.precision.autocast(), paddle.set_grad_enabled(not frozen):
                 features = training.backbone(x)
             output = head(features, y)
             (output.loss * (scale / parts)).backward()
         loss += output.loss.item() / parts  # waits for the device, as the norms below do anyway
         statistics = {name: value.item() for name, value in output.statistics.items()}
         if not math.isfinite(loss):
-            raise non_finite_error(step + 1, f"the loss is {loss}", _suspects(training, x, features))
+            suspects = _suspects(training, x, features)
+            raise non_finite_error(step + 1, f"the loss is {loss}", suspects)
     update = training.updater.step(lr=lr, step=step + 1)
     if update.overflow and scale <= 1.0:  # no smaller scale is left to try
         what = f"the gradient of {update.non_finite} is not finite"
@@ -101,7 +103,7 @@ def train_step(
 
 
 def _step_seed(seed: int, step: int) -> int:
-    """Seed of dropout and the like, a function of the step, so that a resumed run needs no state."""
+    """Seed of dropout and the like; a function of the step, so a resumed run needs no state."""
     rank = world.current().rank
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 

@@ -1,0 +1,1 @@
+"""Margins and the softmax over a sharded class axis."""

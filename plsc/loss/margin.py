@@ -65,7 +65,7 @@ class MarginLoss:
         self.m1, self.m2, self.m3, self.s = m1, m2, m3, s
 
     def __call__(self, cosines: Tensor, target: Tensor, feature_norms: Tensor) -> MarginOutput:
-        """Cosines [n, k], target columns [n] (−1: not here), feature norms [n, 1] -> logits [n, k]."""
+        """Cosines [n,k], target columns [n] (−1: not here), feature norms [n,1] -> logits [n,k]."""
         cosine, column, owned = target_cosines(cosines, target)
         change = (self._with_margin(cosine) - cosine) * owned
         moved = paddle.put_along_axis(cosines, column, change, axis=1, reduce="add")

@@ -1,0 +1,1 @@
+"""Metrics on embeddings, in numpy alone."""

@@ -1,0 +1,1 @@
+"""Update rules for whole tensors and for sampled rows, and clipping."""

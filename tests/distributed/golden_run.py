@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import REAL_FACES, golden_fill
 
 import paddle
+from conftest import REAL_FACES, golden_fill
 
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
@@ -76,9 +76,7 @@ def build(case: dict) -> Training:
         [(1.0, MarginLoss(m1=1.0, m2=case["m2"], m3=case["m3"], s=case["s"]))],
     )
     precision = Precision()
-    dense = DenseParameters(
-        backbone, state_names=rule.state_names, frozen=backbone.frozen_names
-    )
+    dense = DenseParameters(backbone, state_names=rule.state_names, frozen=backbone.frozen_names)
     clip = case["clip_norm"] and ClipGradByGlobalNorm(case["clip_norm"], no_clip_list=["dist"])
     return Training(
         backbone=DataParallel(backbone),

@@ -46,9 +46,7 @@ def test_arcface_without_clipping_on_two_ranks(worlds, golden):
     )
     assert set(first["features_weight"]) == {1.0}
     rows = np.concatenate([first["head"], second["head"]])[[0, 29], :8]
-    np.testing.assert_allclose(
-        rows, case["final_head_rows_0_and_29_first_8"], rtol=0, atol=1e-5
-    )
+    np.testing.assert_allclose(rows, case["final_head_rows_0_and_29_first_8"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(
         first["conv1"][:9], case["final_conv1_weight_first_9"], rtol=0, atol=2e-5
     )

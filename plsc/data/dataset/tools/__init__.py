@@ -1,0 +1,1 @@
+"""Commands that turn other formats into training data."""

@@ -1,0 +1,45 @@
+# All set-up happens here: `make quickstart` and `make test` need python3 (>= 3.10), make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install install-test quickstart test test-slow lint clean help
+
+help:
+	@echo "make quickstart  set up, train on rendered faces, evaluate, export (minutes, CPU)"
+	@echo "make test        set up, ruff, mypy, pytest"
+	@echo "make test-slow   the tests that take minutes"
+	@echo "make install     set up .venv with the CPU build of Paddle and ONNX export"
+	@echo "make lint        ruff and mypy"
+
+# A stamp that is newer than setup.py says that the environment is whole.
+$(VENV)/installed: setup.py requirements.txt plsc/__init__.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=23" setuptools wheel
+	$(BIN)/python -m pip install --quiet -e ".[cpu,onnx]"
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -e ".[test]"
+	@touch $@
+
+install: $(VENV)/installed
+
+install-test: $(VENV)/installed-test
+
+quickstart: install
+	$(BIN)/python tools/quickstart.py
+
+lint: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+test-slow: install-test
+	$(BIN)/python -m pytest -q -m "slow and not gpu"
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,47 @@
+"""Packaging of plsc; the version is read from the package without importing it."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "plsc" / "__init__.py").read_text()).group(1)
+
+# paddlepaddle stays out of install_requires: a GPU user already has paddlepaddle-gpu, and the two
+# wheels overwrite each other's files.
+CPU = ["paddlepaddle>=3.3,<4"]
+ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "paddle2onnx>=2.1"]
+VISUALDL = ["visualdl>=2.5"]
+TEST = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "types-PyYAML", "build"]
+
+setup(
+    name="plsc",
+    version=VERSION,
+    description="Large-scale face recognition training on PaddlePaddle 3",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["plsc", "plsc.*"]),
+    install_requires=(ROOT / "requirements.txt").read_text().split(),
+    extras_require={
+        "cpu": CPU,
+        "gpu": ["paddlepaddle-gpu>=3.3,<4"],
+        "onnx": ONNX,
+        "visualdl": VISUALDL,
+        "test": [*CPU, *ONNX, *TEST],
+    },
+    entry_points={
+        "console_scripts": [
+            "plsc-train = plsc.cli:train",
+            "plsc-eval = plsc.cli:evaluate",
+            "plsc-export = plsc.cli:export",
+            "plsc-doctor = plsc.doctor:main",
+        ]
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+    ],
+)

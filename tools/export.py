@@ -1,0 +1,11 @@
+"""`python tools/export.py -c CONFIG.yaml`: plsc-export from a checkout."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from plsc.cli import export
+
+if __name__ == "__main__":
+    sys.exit(export())
