@@ -98,6 +98,12 @@ def worlds(tmp_path):
     return World(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def module_worlds(tmp_path_factory):
+    """A new world of processes at each call, for runs that several tests of a module look at."""
+    return lambda: World(tmp_path_factory.mktemp("world"))
+
+
 def metrics_of(folder: Path, kind: str = "train") -> list[dict]:
     """The objects of one kind in a run's metrics.jsonl."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
