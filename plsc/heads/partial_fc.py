@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from plsc.distributed.collectives import gather, gather_with_grad
+from plsc.distributed.collectives import gather, gather_with_grad, reduce_sum_with_grad
 from plsc.heads.centres import ClassCentres, Rows
 from plsc.heads.sampling import columns_of, sample_classes
 from plsc.loss.margin import MarginOutput
@@ -100,7 +100,7 @@ class PartialFC:
             output = margin(cosines, target, feature_norms)
             term = cross_entropy(output.logits, target)
             if output.extra is not None:
-                term = term + output.extra
+                term = term + reduce_sum_with_grad(output.extra)
             loss = loss + weight * term
             statistics.update(output.statistics)
         return HeadOutput(loss, statistics)

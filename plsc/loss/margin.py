@@ -19,7 +19,8 @@ class MarginOutput:
 
     Attributes:
         logits: [n, k], ready for softmax.
-        extra: scalar term to add to the cross entropy, equal on all ranks; None without one.
+        extra: this rank's summand of a scalar to add to the cross entropy, in general a sum over
+            the rows whose target is here; the head adds up the ranks'. None without one.
         statistics: scalars to log, by name.
 
     """
