@@ -57,7 +57,7 @@ def apply_recompute(
         layer = layers[path]
         assert "forward" not in vars(layer), f"{path} is recomputed already"
         # a bound method, so that a copy of the layer is bound to the copy
-        layer.forward = MethodType(_forward_with_recompute, layer)  # type: ignore[method-assign]
+        layer.forward = MethodType(_forward_with_recompute, layer)
     return len(outermost)
 
 

@@ -1,0 +1,319 @@
+"""Every registered backbone, and PLSC's own against the outputs of PLSC itself."""
+
+import inspect
+import json
+import re
+import typing
+import zlib
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from plsc.errors import UserError
+from plsc.models.layers import Backbone
+from plsc.registry import BACKBONES
+from plsc.schema import check_params
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+EMBEDDINGS = dict(np.load(GOLDEN / "backbones.npz"))
+KEYS = json.loads((GOLDEN / "state_dict_keys.json").read_text())
+
+# millions, affine BatchNorm parameters included, 512 features
+PARAMETERS = {
+    "IResNet18": 24.03,
+    "IResNet34": 34.14,
+    "IResNet50": 43.59,
+    "IResNet100": 65.16,
+    "IResNet200": 118.83,
+    "FaceViT_tiny_patch9_112": 19.1,
+    "FaceViT_small_patch9_112": 76.0,
+    "FaceViT_base_patch9_112": 113.8,
+    "FaceViT_large_patch9_112": 255.7,
+}
+
+
+def expand(template):
+    """`a.{0..2}.{x,y}` -> the six keys that it stands for."""
+    brace = re.search(r"\{([^}]*)\}", template)
+    if brace is None:
+        return [template]
+    first, dots, last = brace[1].partition("..")
+    options = range(int(first), int(last) + 1) if dots else brace[1].split(",")
+    head, tail = template[: brace.start()], template[brace.end() :]
+    return [key for option in options for key in expand(f"{head}{option}{tail}")]
+
+
+def fill(key, shape):
+    """The golden outputs' weights: a formula of the key alone."""
+    random = np.random.RandomState(zlib.crc32(key.encode()) % 2**32)
+    count = int(np.prod(shape))
+    if key.endswith("_variance"):
+        values = 0.5 + random.rand(count)
+    elif key.endswith("_mean"):
+        values = 0.2 * random.randn(count)
+    elif len(shape) == 1:
+        weight = key.endswith("weight")
+        values = 0.6 + 0.4 * random.rand(count) if weight else 0.1 * random.randn(count)
+    else:
+        fan = np.prod(shape[1:]) if len(shape) == 4 else shape[0]
+        values = random.randn(count) * np.sqrt(1.4 / fan)
+    return values.reshape(shape).astype(np.float32)
+
+
+def golden_images():
+    pixels = np.random.RandomState(7).randint(0, 256, (2, 3, 112, 112))
+    return paddle.to_tensor((pixels / 127.5 - 1).astype(np.float32))
+
+
+def random_images(batch, seed=0):
+    pixels = np.random.default_rng(seed).uniform(-1, 1, (batch, 3, 112, 112))
+    return paddle.to_tensor(pixels.astype(np.float32))
+
+
+def trainable(backbone):
+    return {
+        name: parameter
+        for name, parameter in backbone.named_parameters()
+        if not parameter.stop_gradient
+    }
+
+
+def gradients(backbone, images):
+    """Gradients of a fixed linear function of the features, in training mode."""
+    backbone.train()
+    features = backbone(images)
+    weights = np.random.default_rng(1).normal(size=features.shape)
+    (features * paddle.to_tensor(weights).astype(features.dtype)).sum().backward()
+    return {name: parameter.grad for name, parameter in trainable(backbone).items()}
+
+
+class TestAgainstPlsc:
+    @pytest.mark.parametrize("name", sorted(EMBEDDINGS))
+    def test_embeddings_equal_in_every_format(self, name):
+        builder = BACKBONES.get(name, "test")
+        keys = {key: shape for each, shape in KEYS[name].items() for key in expand(each)}
+        weights = {key: paddle.to_tensor(fill(key, shape)) for key, shape in keys.items()}
+        formats = typing.get_args(inspect.signature(builder).parameters["data_format"].annotation)
+        assert formats == (("NCHW",) if name.startswith("FaceViT") else ("NCHW", "NHWC"))
+        for data_format in formats:
+            backbone = builder(data_format=data_format)
+            assert {key: value.shape for key, value in backbone.state_dict().items()} == keys
+            assert backbone.set_state_dict(weights) == ([], [])
+            backbone.eval()
+            with paddle.no_grad():
+                features = backbone(golden_images()).numpy()
+            features /= np.linalg.norm(features, axis=1, keepdims=True)
+            assert ((features * EMBEDDINGS[name]).sum(axis=1) > 0.99999).all()
+            np.testing.assert_allclose(features, EMBEDDINGS[name], atol=1e-5)
+
+    def test_braces_expand_to_all_keys(self):
+        assert expand("a.{8..10}.{x,y}.z") == [
+            "a.8.x.z", "a.8.y.z", "a.9.x.z", "a.9.y.z", "a.10.x.z", "a.10.y.z"
+        ]  # fmt: skip
+        counts = {name: sum(len(expand(each)) for each in keys) for name, keys in KEYS.items()}
+        assert counts["IResNet100"] == 771  # as PLSC saves it, the head aside
+        assert counts["MobileFaceNet_base"] == 283
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if PARAMETERS.get(name, 0) > 110 else [])
+        for name in BACKBONES.names()
+    ],
+)
+def named_backbone(request):
+    paddle.seed(5)
+    return request.param, BACKBONES.get(request.param, "test")()
+
+
+class TestEveryRegistered:
+    def test_signature_is_a_schema(self, named_backbone):
+        name, _ = named_backbone
+        builder = BACKBONES.get(name, "test")
+        hints = typing.get_type_hints(builder, include_extras=True)
+        for parameter in inspect.signature(builder).parameters.values():
+            assert parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            assert parameter.name in hints and parameter.default is not parameter.empty
+        with pytest.raises(UserError, match="num_features"):
+            check_params(builder, {"num_features": 0}, "Model")
+
+    def test_frozen_names_are_differentiable_parameters(self, named_backbone):
+        _, backbone = named_backbone
+        assert isinstance(backbone, Backbone)
+        assert backbone.frozen_names <= set(trainable(backbone))
+
+    def test_training_gives_every_parameter_a_finite_gradient(self, named_backbone):
+        _, backbone = named_backbone
+        images = random_images(2)
+        for name, gradient in gradients(backbone, images).items():
+            assert gradient is not None, f"{name} is not used: DataParallel would hang"
+            assert bool(paddle.isfinite(gradient).all()), name
+        for parameter in backbone.parameters():
+            parameter.clear_gradient(set_to_zero=False)
+        assert images.stop_gradient and images.grad is None
+
+    def test_evaluation_is_finite_repeatable_and_changes_nothing(self, named_backbone):
+        _, backbone = named_backbone
+        for parameter in backbone.parameters():
+            if parameter.ndim == 4:  # fresh weights beside fresh running statistics may overflow
+                wanted = float(np.sqrt(1.4 / np.prod(parameter.shape[1:])))
+                parameter.set_value(parameter * (wanted / (float(parameter.std()) + 1e-12)))
+        backbone.eval()
+        before = {
+            key: value.numpy() for key, value in backbone.state_dict().items() if value.ndim == 1
+        }
+        with paddle.no_grad():
+            images = random_images(2)
+            features = backbone(images).numpy()
+            swapped = backbone(images.flip(0)).numpy()
+        assert features.shape == (2, 512) == (2, backbone.num_features)
+        assert features.dtype == np.float32
+        assert np.isfinite(features).all() and features.std() > 0
+        # the same again, whatever stands beside an image in its batch
+        np.testing.assert_allclose(swapped[::-1], features, atol=1e-5 * np.abs(features).max())
+        for key, value in before.items():
+            np.testing.assert_array_equal(backbone.state_dict()[key].numpy(), value)
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_parameters_counted(name):
+    with paddle.LazyGuard():  # shapes without values: the large ones cost nothing
+        backbone = BACKBONES.get(name, "test")()
+    count = sum(
+        value.size
+        for key, value in backbone.state_dict().items()
+        if not key.endswith(("._mean", "._variance"))
+    )
+    digits = 2 if name.startswith("IResNet") else 1
+    assert round(count / 1e6, digits) == PARAMETERS[name]
+
+
+def test_num_features_is_honoured_and_checked():
+    for name in ("IResNet18", "FaceViT_tiny_patch9_112", "MobileFaceNet_base"):
+        builder = BACKBONES.get(name, "test")
+        backbone = builder(num_features=96)
+        backbone.eval()
+        assert backbone(random_images(1)).shape == [1, 96] and backbone.num_features == 96
+        with pytest.raises(UserError, match="data_format.*NHCW"):
+            check_params(builder, {"data_format": "NHCW"}, "Model")
+        with pytest.raises(UserError, match="unknown key"):
+            check_params(builder, {"class_num": 5}, "Model")
+    for key, name in (("dropout", "IResNet18"), ("mask_ratio", "FaceViT_tiny_patch9_112")):
+        builder = BACKBONES.get(name, "test")
+        assert check_params(builder, {key: 0}, "Model") == {key: 0.0}
+        with pytest.raises(UserError, match=key):
+            check_params(builder, {key: 1.0}, "Model")
+
+
+@pytest.fixture
+def float64():
+    paddle.set_default_dtype("float64")
+    yield
+    paddle.set_default_dtype("float32")
+
+
+@pytest.mark.parametrize("name", ["IResNet18", "MobileFaceNet_base"])
+def test_formats_train_alike(name, float64):
+    first, second = (
+        BACKBONES.get(name, "test")(data_format=data_format) for data_format in ("NCHW", "NHWC")
+    )
+    second.set_state_dict(first.state_dict())
+    images = random_images(4).astype("float64")
+    expected, got = gradients(first, images), gradients(second, images)
+    assert expected.keys() == got.keys()
+    scale = max(float(gradient.norm()) for gradient in expected.values())
+    for key, gradient in expected.items():
+        difference = float((gradient - got[key]).norm())
+        # a bias before another BatchNorm has no gradient but rounding: hence the second term
+        assert difference <= 1e-9 * float(gradient.norm()) + 1e-14 * scale, key
+    for key, value in first.state_dict().items():
+        if key.endswith(("_mean", "_variance")):
+            np.testing.assert_allclose(
+                value.numpy(), second.state_dict()[key].numpy(), rtol=1e-9, atol=1e-12
+            )
+
+
+class TestIResNet:
+    def test_scale_of_the_features_is_frozen_but_lets_the_bias_learn(self):
+        backbone = BACKBONES.get("IResNet18", "test")()
+        assert backbone.frozen_names == {"features.weight"}
+        got = gradients(backbone, random_images(4))["features.bias"].numpy()
+        weights = np.random.default_rng(1).normal(size=(4, 512)).astype(np.float32)
+        np.testing.assert_allclose(got, weights.sum(axis=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(backbone.features.weight.numpy(), 1.0)
+
+    def test_dropout_acts_before_fc_and_in_training_only(self):
+        backbone = BACKBONES.get("IResNet18", "test")(dropout=0.3)
+        seen = []
+        backbone.fc.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy()))
+        backbone(random_images(2))
+        backbone.eval()
+        backbone(random_images(2))
+        assert [values.shape for values in seen] == [(2, 512 * 7 * 7)] * 2
+        assert np.mean(seen[0] == 0) == pytest.approx(0.3, abs=0.02)
+        assert np.mean(seen[1] == 0) < 0.01
+
+    def test_initial_weights(self):
+        paddle.seed(2)
+        backbone = BACKBONES.get("IResNet18", "test")(num_features=256)
+        weights = {key: value.numpy() for key, value in backbone.state_dict().items()}
+        for key in ("layer1.0.conv1.weight", "layer4.1.conv2.weight"):
+            assert weights[key].std() == pytest.approx(0.1, rel=0.02), key
+        bound = np.sqrt(6 / (25088 + 256))
+        assert np.abs(weights["fc.weight"]).max() == pytest.approx(bound, rel=0.01)
+        assert weights["fc.weight"].std() == pytest.approx(bound / np.sqrt(3), rel=0.01)
+        np.testing.assert_array_equal(weights["fc.bias"], 0)
+        np.testing.assert_array_equal(weights["layer2.0.prelu._weight"], 0.25)
+
+
+class TestMobileFaceNet:
+    def test_initial_weights(self):
+        paddle.seed(2)
+        backbone = BACKBONES.get("MobileFaceNet_base", "test")(num_features=64)
+        weights = {key: value.numpy() for key, value in backbone.state_dict().items()}
+        fans = {
+            "layers.2.layers.0.layers.0.weight": 128,
+            "layers.1.layers.0.weight": 128 * 9,
+            "features.layers.0.layers.0.weight": 512 * 49,
+            "features.layers.2.weight": 64,
+        }
+        for key, fan in fans.items():
+            assert weights[key].std() == pytest.approx(np.sqrt(2 / fan), rel=0.05), key
+
+    def test_large_is_deeper_and_wider(self):
+        backbone = BACKBONES.get("MobileFaceNet_large", "test")()
+        shapes = {key: value.shape for key, value in backbone.state_dict().items()}
+        assert shapes["layers.0.layers.0.weight"] == [256, 3, 3, 3]
+        assert shapes["conv_sep.layers.0.weight"] == [512, 512, 1, 1]
+        depths = [len(backbone.layers[index].layers) for index in (1, 3, 5, 7)]
+        assert depths == [2, 8, 12, 4]
+        widths = [shapes[f"layers.{index}.layers.0.layers.1.layers.0.weight"] for index in (1, 5)]
+        assert widths == [[128, 1, 3, 3], [256, 1, 3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "epsilon"),
+    [
+        ("IResNet18", "bn1", 1e-5),
+        ("IResNet18", "layer1.1.bn3", 1e-5),
+        ("IResNet18", "features", 1e-5),
+        ("MobileFaceNet_base", "layers.0.layers.1", 1e-5),
+        ("MobileFaceNet_base", "features.layers.3", 1e-5),
+        ("FaceViT_tiny_patch9_112", "feature.1", 2e-5),
+        ("FaceViT_tiny_patch9_112", "feature.3", 2e-5),
+    ],
+)
+def test_batch_norm_epsilon_and_momentum(name, layer, epsilon):
+    norm = dict(BACKBONES.get(name, "test")().named_sublayers())[layer]
+    state = norm.state_dict()
+    state["_variance"].set_value(paddle.zeros_like(state["_variance"]))
+    shape = [2, state["_mean"].shape[0]] + ([1, 1] if "2D" in type(norm).__name__ else [])
+    norm.eval()
+    values = norm(paddle.full(shape, 3.0)).numpy()
+    np.testing.assert_allclose(values, 3 / np.sqrt(epsilon), rtol=1e-4)
+    norm.train()
+    norm(paddle.full(shape, 3.0))
+    np.testing.assert_allclose(norm.state_dict()["_mean"].numpy(), 0.1 * 3.0, rtol=1e-5)
