@@ -1,0 +1,188 @@
+"""The head in a world of one: sampling over steps, the zero vector, extra terms.
+
+Its numbers are held to a reference in tests/distributed/test_head_parallel.py.
+"""
+
+import numpy as np
+import paddle
+import pytest
+
+from plsc.distributed.sharding import ClassShard
+from plsc.heads.centres import ClassCentres
+from plsc.heads.partial_fc import PartialFC, vector_norms
+from plsc.loss.margin import MarginLoss, MarginOutput
+
+CLASSES, DIM = 40, 6
+
+
+def head_of(dtype="float64", losses=None, num_classes=CLASSES, rank=0, size=1, **options):
+    shard = ClassShard(num_classes, rank, size)
+    weight = np.random.default_rng(0).normal(0, 0.01, (shard.num_local, DIM)).astype(dtype)
+    centres = ClassCentres(shard, weight, state_names=("velocity",))
+    return PartialFC(centres, losses or [(1.0, MarginLoss(m2=0.5))], **options)
+
+
+def batch(dtype="float64", count=8):
+    random = np.random.default_rng(1)
+    return random.normal(0, 1, (count, DIM)).astype(dtype), random.integers(0, CLASSES, count)
+
+
+def run(head, features, labels, rows=None):
+    leaf = paddle.to_tensor(features, stop_gradient=False)
+    head.use_rows(rows)
+    output = head(leaf, paddle.to_tensor(labels))
+    output.loss.backward()
+    gradients = leaf.grad.numpy(), head.rows.weight.grad.numpy()
+    head.end_step()
+    return output, *gradients
+
+
+@pytest.mark.parametrize(
+    ("ratio", "num_classes", "rank", "size", "num_sample"),
+    [
+        (0.1, 93431, 0, 8, 1167),
+        (0.1, 93431, 7, 8, 1167),
+        (0.2, 2059906, 0, 8, 51497),
+        (0.3, 2059906, 7, 8, 77246),
+        (0.5, 10, 0, 4, 1),
+        (0.5, 10, 3, 4, 1),
+        (0.01, 10, 0, 1, 1),
+    ],
+)
+def test_number_of_sampled_classes(ratio, num_classes, rank, size, num_sample):
+    shard = ClassShard(num_classes, rank, size)
+    weight = np.broadcast_to(np.float32(0), (shard.num_local, 1))
+    head = PartialFC(ClassCentres(shard, weight, state_names=()), [], sample_ratio=ratio)
+    assert head.num_sample == num_sample
+
+
+def rows_of_step(head, labels, step):
+    head.begin_step(paddle.to_tensor(labels), step=step)
+    rows = head.rows.index.numpy().tolist()
+    head.end_step()
+    return rows
+
+
+def test_rows_are_a_function_of_seed_step_and_rank():
+    labels = np.array([3, 5, 3])
+    first, again = (head_of(sample_ratio=0.5, seed=7) for _ in range(2))
+    drawn = [rows_of_step(first, labels, step) for step in range(6)]
+    assert all(len(rows) == 20 and {3, 5} <= set(rows) for rows in drawn)
+    assert len({tuple(rows) for rows in drawn}) == 6
+    assert rows_of_step(again, labels, 4) == drawn[4]  # without the steps before it
+    assert rows_of_step(head_of(sample_ratio=0.5, seed=8), labels, 4) != drawn[4]
+    ranks = [
+        head_of(sample_ratio=0.5, seed=7, num_classes=2 * CLASSES, rank=rank, size=2)
+        for rank in range(2)
+    ]
+    elsewhere = np.array([2 * CLASSES])
+    assert rows_of_step(ranks[0], elsewhere, 0) != rows_of_step(ranks[1], elsewhere, 0)
+
+
+def test_all_classes_without_sampling():
+    head = head_of(sample_ratio=1.0)
+    head.begin_step(paddle.to_tensor([1]), step=0)
+    assert head.rows.index is None
+
+
+@pytest.mark.parametrize("sparse_update", [True, False])
+def test_only_sampled_classes_are_in_the_softmax(sparse_update):
+    features, labels = batch()
+    rows = np.unique(np.concatenate([labels, [0, 39]]))
+    head = head_of(sparse_update=sparse_update)
+    output, feature_gradient, gradient = run(head, features, labels, rows)
+
+    small = head_of(num_classes=len(rows))
+    small.centres.write("weight", head.centres.read("weight")[rows])
+    expected, expected_feature, expected_gradient = run(
+        small, features, np.searchsorted(rows, labels)
+    )
+    assert output.loss.item() == pytest.approx(expected.loss.item(), rel=1e-12)
+    np.testing.assert_allclose(feature_gradient, expected_feature, atol=1e-12)
+    if sparse_update:
+        np.testing.assert_allclose(gradient, expected_gradient, atol=1e-10)
+    else:
+        np.testing.assert_allclose(gradient[rows], expected_gradient, atol=1e-10)
+        assert not np.delete(gradient, rows, axis=0).any()
+
+
+@pytest.mark.parametrize("margins", [{"m1": 1.35}, {"m2": 0.5}, {"m3": 0.4}], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_zero_and_parallel_vectors(margins, dtype):
+    """Features that are zero, tiny, or equal to a centre or its opposite; a centre that is zero."""
+    features, labels = batch(dtype)
+    head = head_of(dtype, [(1.0, MarginLoss(**margins))])
+    weight = head.centres.read("weight").copy()
+    weight[labels[0]] = 0
+    head.centres.write("weight", weight)
+    features[1] = 0
+    features[2] = 1e-20
+    features[3] = 1e4 * weight[labels[3]]
+    features[4] = -weight[labels[4]]
+    features[5] = 1e15
+    output, *gradients = run(head, features, labels)
+    assert np.isfinite(output.loss.item())
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_loss_does_not_depend_on_the_lengths():
+    features, labels = batch()
+    head = head_of()
+    output, gradient, _ = run(head, features, labels)
+    longer, other_gradient, _ = run(head, 50 * features, labels)
+    assert longer.loss.item() == pytest.approx(output.loss.item(), rel=1e-8)
+    np.testing.assert_allclose(50 * other_gradient, gradient, rtol=1e-6)
+    np.testing.assert_allclose((gradient * features).sum(axis=1), 0, atol=1e-9)
+
+
+def test_vector_norms():
+    vectors = paddle.to_tensor([[3.0, 4.0], [0.0, 0.0]], dtype="float64", stop_gradient=False)
+    norms = vector_norms(vectors)
+    norms.sum().backward()
+    np.testing.assert_allclose(norms.numpy(), [[5], [1e-6]], rtol=1e-9)
+    np.testing.assert_allclose(vectors.grad.numpy(), [[0.6, 0.8], [0, 0]], rtol=1e-9)
+
+
+def test_half_precision_features_are_computed_in_the_dtype_of_the_centres():
+    features, labels = batch("float16")
+    output, gradient, _ = run(head_of("float32"), features, labels)
+    expected, _, _ = run(head_of("float32"), features.astype("float32"), labels)
+    assert output.loss.dtype == paddle.float32
+    assert output.loss.item() == expected.loss.item()
+    assert gradient.dtype == np.float16
+
+
+class NormPenalty:
+    """An extra term and a statistic, as magnitude-aware losses have."""
+
+    def __init__(self, factor, name):
+        self.factor, self.name = factor, name
+
+    def __call__(self, cosines, target, feature_norms):
+        owned = (target >= 0).astype(cosines.dtype).unsqueeze(1)
+        extra = self.factor * (feature_norms * owned).mean()
+        return MarginOutput(8.0 * cosines, extra, {self.name: feature_norms.mean()})
+
+
+def test_extra_terms_and_statistics():
+    features, labels = batch()
+    plain, gradient, _ = run(head_of(losses=[(1.0, MarginLoss(s=8.0))]), features, labels)
+    losses = [(0.5, NormPenalty(0.3, "a")), (0.25, NormPenalty(0.0, "b"))]
+    output, found_gradient, _ = run(head_of(losses=losses), features, labels)
+    norms = np.linalg.norm(features, axis=1)
+    expected = 0.75 * plain.loss.item() + 0.5 * 0.3 * norms.mean()
+    assert output.loss.item() == pytest.approx(expected, rel=1e-9)
+    pull = 0.5 * 0.3 * features / norms[:, None] / len(norms)
+    np.testing.assert_allclose(found_gradient, 0.75 * gradient + pull, rtol=1e-8)
+    assert sorted(output.statistics) == ["a", "b"]
+    assert output.statistics["a"].item() == pytest.approx(norms.mean(), rel=1e-9)
+
+
+def test_end_step_lets_the_rows_go():
+    head = head_of()
+    before = head.centres.read("weight").copy()
+    run(head, *batch(), np.arange(CLASSES))
+    assert head.rows is None
+    np.testing.assert_array_equal(head.centres.read("weight"), before)
+    with pytest.raises(AssertionError):
+        head(paddle.to_tensor(batch()[0]), paddle.to_tensor(batch()[1]))

@@ -1,0 +1,122 @@
+"""Which classes take part in a step: all positives, uniform negatives, cost by the sample."""
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plsc.distributed.sharding import ClassShard
+from plsc.heads.sampling import columns_of, sample_classes
+
+
+@st.composite
+def problems(draw):
+    num_classes, size = draw(st.integers(1, 80)), draw(st.integers(1, 4))
+    size = min(size, num_classes)
+    shard = ClassShard(num_classes, draw(st.integers(0, size - 1)), size)
+    labels = draw(st.lists(st.integers(0, num_classes - 1), max_size=40))
+    return np.array(labels, np.int64), shard, draw(st.integers(1, 90)), draw(st.integers(0, 2**32))
+
+
+def sampled(labels, shard, num_sample, seed):
+    return sample_classes(labels, shard, num_sample, np.random.default_rng(seed))
+
+
+@settings(max_examples=300, deadline=None)
+@given(problems())
+def test_rows_of_a_sample(problem):
+    labels, shard, num_sample, seed = problem
+    rows = sampled(*problem)
+    positives = {label - shard.start for label in labels.tolist() if shard.owns(label)}
+    assert rows.dtype == np.int64
+    assert (np.diff(rows) > 0).all()  # ascending and distinct
+    assert len(rows) == min(max(num_sample, len(positives)), shard.num_local)
+    assert positives <= set(rows.tolist())
+    assert rows.min() >= 0
+    assert rows.max() < shard.num_local
+    np.testing.assert_array_equal(rows, sampled(*problem))
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems())
+def test_labels_and_columns_name_the_same_class(problem):
+    labels, shard, _, _ = problem
+    rows = sampled(*problem)
+    columns = columns_of(labels, shard, rows)
+    owned = shard.owns(labels)
+    assert (columns[~owned] == -1).all()
+    np.testing.assert_array_equal(rows[columns[owned]] + shard.start, labels[owned])
+    everything = columns_of(labels, shard, None)
+    assert (everything[~owned] == -1).all()
+    np.testing.assert_array_equal(everything[owned] + shard.start, labels[owned])
+
+
+def test_a_class_that_was_not_sampled_is_not_taken_for_another():
+    with pytest.raises(AssertionError):
+        columns_of(np.array([4]), ClassShard(10), np.array([3, 5]))
+
+
+def test_positives_may_overflow_the_sample():
+    shard = ClassShard(20, 1, 2)
+    labels = np.array([3, 19, 12, 10, 12, 15])
+    assert sampled(labels, shard, 2, 0).tolist() == [0, 2, 5, 9]
+    assert len(sampled(labels, shard, 4, 0)) == 4
+    assert len(sampled(labels, shard, 5, 0)) == 5
+
+
+def test_a_rank_without_a_positive():
+    rows = sampled(np.array([1, 2, 3]), ClassShard(20, 1, 2), 4, 0)
+    assert len(rows) == 4
+    assert columns_of(np.array([1, 2, 3]), ClassShard(20, 1, 2), rows).tolist() == [-1, -1, -1]
+
+
+def test_the_generator_decides():
+    shard, labels = ClassShard(1000), np.array([5, 600])
+    draws = [sampled(labels, shard, 20, seed) for seed in range(20)]
+    assert len({tuple(draw) for draw in draws}) == 20
+
+
+def test_negatives_are_uniform():
+    """Chi-square over 46 negatives, corrected for drawing without replacement."""
+    shard, labels = ClassShard(50), np.array([3, 17, 18, 49, 3])
+    generator = np.random.default_rng(2022)
+    draws, num_sample = 6000, 14
+    rows = np.concatenate(
+        [sample_classes(labels, shard, num_sample, generator) for _ in range(draws)]
+    )
+    counts = np.bincount(rows, minlength=50)
+    positives = [3, 17, 18, 49]
+    assert (counts[positives] == draws).all()
+    negatives = np.delete(counts, positives)
+    share = (num_sample - 4) / 46
+    expected = draws * share
+    variance = expected * (1 - share)
+    statistic = ((negatives - expected) ** 2 / variance).sum() * 45 / 46
+    assert 21.2 < statistic < 80.1  # 0.1 % and 99.9 % of chi-square with 45 degrees of freedom
+
+
+def test_pairs_of_neighbours_are_not_drawn_together():
+    """A draw in blocks would cover each class alike and still fail this."""
+    generator = np.random.default_rng(7)
+    together = 0
+    for _ in range(2000):
+        rows = sample_classes(np.array([0]), ClassShard(101), 11, generator)
+        together += np.isin(rows[rows > 0] + 1, rows).sum()
+    # 99 pairs of neighbours, each drawn with probability 10/100 · 9/99
+    assert together == pytest.approx(2000 * 99 * 10 / 100 * 9 / 99, rel=0.1)
+
+
+def test_cost_does_not_follow_the_number_of_classes():
+    labels = np.random.default_rng(0).integers(0, 10**9, 256)
+    sampled(labels, ClassShard(10**9), 1000, 0)
+    tracemalloc.start()
+    started = time.perf_counter()
+    rows = sampled(labels, ClassShard(10**9), 1000, 1)
+    elapsed, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(rows) == 1000
+    assert elapsed < 0.5
+    assert peak < 2**20
