@@ -1,0 +1,167 @@
+"""Encoded image -> float32 CHW, by the transforms that PLSC's face configs name.
+
+A transform takes what the one before it gave and a generator that is the image's own, so an image
+is the same whichever process reads it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+
+from plsc.component import components
+from plsc.errors import UserError
+from plsc.registry import TRANSFORMS
+
+JPEG_SIGNATURE, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+PNG_SIGNATURE, PNG_END = b"\x89PNG", b"IEND"
+
+
+class BadImage(UserError):
+    """An image file that cannot be used; whoever knows its name completes the message."""
+
+
+class Transform(Protocol):
+    """One step from an encoded image to the backbone's input."""
+
+    def __call__(self, image: Any, rng: np.random.Generator) -> Any:
+        """The next step's input."""
+
+
+class Compose:
+    """Transforms one after the other."""
+
+    def __init__(self, transforms: Sequence[Transform]):
+        self.transforms = tuple(transforms)
+
+    def __call__(self, image: Any, rng: np.random.Generator) -> Any:
+        """What the last transform makes of `image`."""
+        for transform in self.transforms:
+            image = transform(image, rng)
+        return image
+
+
+def build_transforms(transform_ops: Any, key: str = "transform_ops") -> Compose:
+    """The transforms of a config list such as `[{DecodeImage: {to_rgb: True}}, {ToCHWImage: }]`.
+
+    Raises:
+        UserError: an unknown name or parameter, or a wrong value; names its place below `key`.
+
+    """
+    return Compose([item.build(TRANSFORMS) for item in components(transform_ops, key)])
+
+
+def _colour_axis(image: np.ndarray, transform: str) -> int:
+    """0 or 2: where the three colours of uint8 or float [h, w, 3] or [3, h, w] are."""
+    if image.ndim == 3 and 3 in (image.shape[2], image.shape[0]):
+        return 2 if image.shape[2] == 3 else 0
+    raise UserError(f"{transform} needs an image of 3 colours, got shape {list(image.shape)}")
+
+
+@TRANSFORMS.register
+class DecodeImage:
+    """Image file as bytes -> uint8 [h, w, 3], or [3, h, w] if `channel_first`.
+
+    A grey image gets three equal channels; transparency is dropped. `to_rgb: False` gives BGR.
+    """
+
+    def __init__(self, to_rgb: bool = True, channel_first: bool = False):
+        self.to_rgb = to_rgb
+        self.channel_first = channel_first
+
+    def __call__(self, image: bytes, rng: np.random.Generator) -> np.ndarray:
+        """Decode `image`.
+
+        Raises:
+            BadImage: it is not an image, or one that was cut short.
+
+        """
+        _check_end(image)
+        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+        if pixels is None:
+            raise BadImage("cannot be decoded as an image")
+        if self.to_rgb:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if self.channel_first else pixels
+
+
+def _check_end(image: bytes) -> None:
+    """Decoders disagree about images that were cut short: some fill the rest with grey."""
+    if not image:
+        raise BadImage("the image is empty")
+    # A thumbnail has an end of its own, before the image's last scan.
+    if image.startswith(JPEG_SIGNATURE) and image.rfind(JPEG_END) <= image.rfind(JPEG_SCAN):
+        raise BadImage(f"the JPEG is cut short: no end in its {len(image)} bytes")
+    if image.startswith(PNG_SIGNATURE) and PNG_END not in image[-64:]:
+        raise BadImage(f"the PNG is cut short: no end in its {len(image)} bytes")
+
+
+@TRANSFORMS.register
+class RandFlipImage:
+    """Mirrors half of the images at random: left and right (1), top and bottom (0), both (-1)."""
+
+    def __init__(self, flip_code: Literal[-1, 0, 1] = 1):
+        self.flip_code = flip_code
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """`image` [h, w, 3], mirrored with probability 0.5."""
+        if _colour_axis(image, "RandFlipImage") != 2:
+            raise UserError("RandFlipImage must stand before the colours go first (ToCHWImage)")
+        return cv2.flip(image, self.flip_code) if rng.random() < 0.5 else image
+
+
+@TRANSFORMS.register
+class NormalizeImage:
+    """(x · scale - mean) / std in float32, each colour with its own mean and std.
+
+    `order` says where the colours are: `hwc`, `chw`, or '' for whichever axis has three entries.
+    """
+
+    def __init__(
+        self,
+        scale: float = 1 / 255,
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        order: Literal["", "hwc", "chw"] = "",
+    ):
+        if 0 in std:
+            raise UserError(f"NormalizeImage.std must not hold 0, got {list(std)}")
+        self.scale = np.float32(scale)
+        self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
+        self.order = order
+        self._spread: tuple[tuple[int, ...], np.ndarray, np.ndarray] | None = None
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """`image` as float32 of the same shape."""
+        if self._spread is None or self._spread[0] != image.shape:
+            self._spread = self._spread_over(image)
+        _, mean, std = self._spread
+        result = image.astype(np.float32)
+        result *= self.scale
+        result -= mean
+        result /= std
+        return result
+
+    def _spread_over(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+        """Mean and std in the image's shape: broadcasting three numbers takes ten times as long."""
+        axis = _colour_axis(image, "NormalizeImage")
+        if self.order and axis != self.order.index("c"):
+            raise UserError(
+                f"NormalizeImage.order is {self.order!r}, the image has shape {list(image.shape)}"
+            )
+        shape = [3 if place == axis else 1 for place in range(3)]
+        mean, std = (
+            np.ascontiguousarray(np.broadcast_to(values.reshape(shape), image.shape))
+            for values in (self.mean, self.std)
+        )
+        return image.shape, mean, std
+
+
+@TRANSFORMS.register
+class ToCHWImage:
+    """[h, w, 3] -> [3, h, w]."""
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """`image` with its colours first."""
+        return np.ascontiguousarray(image.transpose(2, 0, 1))

@@ -1,0 +1,191 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from plsc.data.transforms import (
+    BadImage,
+    DecodeImage,
+    NormalizeImage,
+    RandFlipImage,
+    ToCHWImage,
+    build_transforms,
+)
+from plsc.errors import UserError
+
+RGB = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+RNG = np.random.default_rng(0)
+
+
+def encoded(pixels, kind="PNG", **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+class Draws:
+    """A generator that draws one number."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def random(self):
+        return self.number
+
+
+def test_decode_gives_the_colours_in_the_order_asked_for():
+    assert np.array_equal(DecodeImage()(encoded(RGB), RNG), RGB)
+    assert np.array_equal(DecodeImage(to_rgb=False)(encoded(RGB), RNG), RGB[:, :, ::-1])
+    first = DecodeImage(channel_first=True)(encoded(RGB), RNG)
+    assert np.array_equal(first, RGB.transpose(2, 0, 1)) and first.flags.c_contiguous
+
+
+@pytest.mark.parametrize("to_rgb", [True, False])
+def test_grey_and_transparent_images_have_three_channels(to_rgb):
+    grey = DecodeImage(to_rgb=to_rgb)(encoded(RGB[:, :, 0]), RNG)
+    assert np.array_equal(grey, np.dstack([RGB[:, :, 0]] * 3))
+    opaque = np.dstack([RGB, np.full((112, 112), 255, np.uint8)])
+    assert np.array_equal(DecodeImage()(encoded(opaque), RNG), RGB)
+
+
+def test_decode_jpeg_like_an_independent_decoder():
+    smooth = cv2.GaussianBlur(RGB, (0, 0), 4)
+    file = encoded(smooth, "JPEG", quality=95)
+    theirs = np.asarray(Image.open(io.BytesIO(file)).convert("RGB")).astype(int)
+    assert np.abs(DecodeImage()(file, RNG).astype(int) - theirs).max() <= 3
+
+
+THUMBNAIL = b"\xff\xe1\x00\x0cExif" + b"\xff\xd8\xff\xda\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (b"", "empty"),
+        (b"not an image", "cannot be decoded"),
+        (encoded(RGB, "JPEG")[:-2], "JPEG is cut short"),
+        (encoded(RGB, "JPEG")[:2000], "JPEG is cut short"),
+        (encoded(RGB, "JPEG")[:2] + THUMBNAIL + encoded(RGB, "JPEG")[2:2000], "JPEG is cut short"),
+        (encoded(RGB)[:-12], "PNG is cut short"),
+        (encoded(RGB, "BMP")[:2000], "cannot be decoded"),
+    ],
+)
+def test_what_is_no_whole_image_is_refused(file, message):
+    with pytest.raises(BadImage, match=message):
+        DecodeImage()(file, RNG)
+
+
+def test_bytes_behind_the_end_of_an_image_do_no_harm():
+    for kind in ("JPEG", "PNG"):
+        file = encoded(RGB, kind)
+        assert np.array_equal(DecodeImage()(file + bytes(7), RNG), DecodeImage()(file, RNG))
+
+
+@pytest.mark.parametrize(
+    ("flip_code", "expected"), [(1, RGB[:, ::-1]), (0, RGB[::-1]), (-1, RGB[::-1, ::-1])]
+)
+def test_flip(flip_code, expected):
+    before = RGB.copy()
+    flip = RandFlipImage(flip_code=flip_code)
+    assert np.array_equal(flip(RGB, Draws(0.4999)), expected)
+    assert np.array_equal(flip(RGB, Draws(0.5)), RGB)
+    assert np.array_equal(RGB, before)
+
+
+def test_flip_mirrors_half_of_the_images():
+    flip, rng = RandFlipImage(), np.random.default_rng(1)
+    mirrored = sum(not np.array_equal(flip(RGB, rng), RGB) for _ in range(1000))
+    assert 450 < mirrored < 550
+
+
+def test_flip_refuses_colours_first():
+    with pytest.raises(UserError, match="RandFlipImage must stand before"):
+        RandFlipImage()(RGB.transpose(2, 0, 1), RNG)
+
+
+MEAN, STD = (0.5, 0.25, 0.1), (0.5, 0.3, 0.2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("order", ["", "hwc", "chw"])
+def test_normalise_equals_float64(order, dtype):
+    normalise = NormalizeImage(scale=1 / 255, mean=MEAN, std=STD, order=order)
+    reference = (RGB.astype(np.float64) / 255 - np.array(MEAN)) / np.array(STD)
+    layouts = [(RGB, reference)] if order != "chw" else []
+    if order != "hwc":
+        layouts.append((RGB.transpose(2, 0, 1), reference.transpose(2, 0, 1)))
+    for image, expected in layouts:  # one after the other: nothing is kept of the first shape
+        result = normalise(image.astype(dtype), RNG)
+        assert result.dtype == np.float32
+        assert np.abs(result - expected).max() < 2e-6
+    assert np.abs(normalise(layouts[-1][0][..., :50, :50], RNG)).max() > 0 or order == "hwc"
+
+
+def test_normalise_leaves_its_input_alone():
+    image = RGB.astype(np.float32)
+    NormalizeImage()(image, RNG)
+    assert np.array_equal(image, RGB)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "image", "message"),
+    [
+        ({"order": "chw"}, RGB, r"order is 'chw', the image has shape \[112, 112, 3\]"),
+        ({"order": "hwc"}, RGB.transpose(2, 0, 1), "order is 'hwc'"),
+        ({}, RGB[:, :, 0], r"3 colours, got shape \[112, 112\]"),
+    ],
+)
+def test_normalise_refuses_another_layout(parameters, image, message):
+    with pytest.raises(UserError, match=message):
+        NormalizeImage(**parameters)(image, RNG)
+
+
+def test_normalise_refuses_a_zero_deviation():
+    with pytest.raises(UserError, match=r"std must not hold 0, got \[0.5, 0, 0.5\]"):
+        NormalizeImage(std=(0.5, 0, 0.5))
+
+
+def test_to_chw():
+    result = ToCHWImage()(RGB, RNG)
+    assert np.array_equal(result, np.stack([RGB[:, :, channel] for channel in range(3)]))
+    assert result.flags.c_contiguous
+
+
+def test_the_transforms_of_the_published_configs():
+    """Numbers as the YAML files write them; (x / 255 - 0.5) / 0.5, colours first."""
+    ops = [
+        {"DecodeImage": {"to_rgb": True, "channel_first": False}},
+        {"RandFlipImage": {"flip_code": 1}},
+        {
+            "NormalizeImage": {
+                "scale": "1.0/255.0",
+                "mean": [0.5, 0.5, 0.5],
+                "std": [0.5, 0.5, 0.5],
+                "order": "",
+            }
+        },
+        {"ToCHWImage": None},
+    ]
+    transforms = build_transforms(ops)
+    for draw, pixels in [(0.9, RGB), (0.1, RGB[:, ::-1])]:
+        result = transforms(encoded(pixels), Draws(draw))
+        expected = (RGB.transpose(2, 0, 1).astype(np.float64) / 255 - 0.5) / 0.5
+        assert result.dtype == np.float32 and np.abs(result - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("ops", "message"),
+    [
+        ([{"DecodImage": None}], r"transform_ops\.0\.DecodImage: .*did you mean 'DecodeImage'"),
+        (["ToCHWImage", {"DecodeImage": {"rgb": True}}], r"ops\.1\.DecodeImage\.rgb: unknown key"),
+        ([{"RandFlipImage": {"flip_code": 2}}], r"ops\.0\.RandFlipImage\.flip_code must be one of"),
+        ([{"NormalizeImage": {"mean": [0.5]}}], r"NormalizeImage\.mean must hold 3 values"),
+        ([{"DecodeImage": None, "ToCHWImage": None}], r"ops\.0 must be one name"),
+        ({"DecodeImage": None}, r"transform_ops must be a list"),
+    ],
+)
+def test_a_wrong_list_of_transforms_is_named(ops, message):
+    with pytest.raises(UserError, match=message):
+        build_transforms(ops)
