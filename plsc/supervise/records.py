@@ -1,0 +1,85 @@
+"""Small files that several machines write and read: whole or absent, once or replaced; locks."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def replace(path: Path, content: dict[str, Any]) -> None:
+    """Write a record in place of the last one. Not synced: it is worth nothing after a crash."""
+    os.replace(_write_beside(path, content, sync=False), path)
+
+
+def write_once(path: Path, content: dict[str, Any]) -> bool:
+    """Write a record unless it exists; whether this call wrote it."""
+    beside = _write_beside(path, content, sync=True)
+    try:
+        os.link(beside, path)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read(path: Path) -> tuple[dict[str, Any] | None, float]:
+    """A record, None if there is none, and the time of its writing by the file server's clock."""
+    try:
+        with open(path) as file:
+            return json.load(file), os.fstat(file.fileno()).st_mtime
+    except FileNotFoundError:
+        return None, 0.0
+
+
+def take_lock(path: Path) -> int | None:
+    """Hold a lock on `path` until this process ends; None where the file system has none."""
+    import fcntl  # absent on Windows, where one-process runs import this module too
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def lock_is_free(path: Path) -> bool:
+    """Whether nobody holds the lock on an existing `path`."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def machine() -> str:
+    """A text that differs between machines, whatever their host names: of this boot on Linux."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return boot.read_text().strip() if boot.exists() else os.uname().nodename
+
+
+def error_log() -> str | None:
+    """The file that this process's standard error goes to, if the system tells it."""
+    link = Path("/proc/self/fd/2")
+    target = os.readlink(link) if link.exists() else ""
+    return target if os.path.isfile(target) else None
+
+
+def _write_beside(path: Path, content: dict[str, Any], *, sync: bool) -> Path:
+    beside = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
+    with open(beside, "w") as file:
+        json.dump(content, file)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    return beside

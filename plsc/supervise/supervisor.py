@@ -1,0 +1,260 @@
+"""The loop of a rank's supervisor: watch the trainer and the other ranks, stop, report."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plsc.errors import UserError
+from plsc.supervise.diagnosis import Ending, Kind, diagnose, last, shell_status
+from plsc.supervise.heartbeat import STARTING
+from plsc.supervise.peers import Peers
+from plsc.supervise.stop_requests import Requests
+from plsc.supervise.trainer import Trainer
+from plsc.supervise.verdict import Verdict, judge
+
+TICK = 0.25  # seconds
+BEAT_INTERVAL = 1.0
+
+STOP_GRACE = 2.0
+"""Seconds from SIGTERM to SIGKILL for a trainer whose run has failed elsewhere. With a rank missing
+it can save nothing; and the launcher, once it has noticed, kills the supervisor after 3.6 s."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds after which a trainer counts as hung.
+
+    Attributes:
+        heartbeat: without a heartbeat.
+        startup: the same before the first phase: imports may keep the heartbeat's thread waiting.
+        stall: at one position while another rank is further on.
+    """
+
+    heartbeat: float
+    startup: float
+    stall: float
+
+
+def supervise(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    rank: int,
+    size: int,
+    host: str,
+    heartbeat_timeout: float = 20.0,
+    startup_timeout: float = 120.0,
+    stall_timeout: float = 45.0,
+) -> int:
+    """Run one rank's trainer to its end; the exit status for this process.
+
+    Takes over the signals of this process. SIGTERM and SIGINT go to the trainer, for as long as it
+    needs. When any rank fails, all trainers are stopped and every supervisor prints the same line
+    about the rank that failed first, as the last thing in its log, and returns that rank's status.
+
+    Args:
+        command: the trainer; it finds the environment variable `SUPERVISED` set.
+        folder: made here, on a file system that all nodes share, for this launch alone; the last
+            rank to end removes it.
+        rank: of this process.
+        size: number of ranks.
+        host: name to report.
+        heartbeat_timeout: seconds without a sign of life after which a trainer, or another rank's
+            supervisor, counts as hung.
+        startup_timeout: the same for a trainer before its first phase, and for a rank that has
+            not appeared.
+        stall_timeout: seconds for which a trainer may stay behind another's position.
+
+    Raises:
+        UserError: if `folder` cannot be written.
+    """
+    if os.name != "posix":
+        raise UserError(f"a run of {size} processes needs Linux or macOS; run one process here")
+    peers = Peers(folder, rank=rank, size=size, host=host)
+    try:
+        peers.open()
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder} ({error.strerror}); Global.output_dir must be on a file "
+            "system that all nodes share and may write"
+        ) from None
+    limits = Limits(heartbeat_timeout, startup_timeout, stall_timeout)
+    return Supervisor(command, peers, limits).run()
+
+
+class Supervisor:
+    """One rank's trainer, its peers, and the time that has passed for each."""
+
+    def __init__(self, command: Sequence[str], peers: Peers, limits: Limits) -> None:
+        self.peers, self.limits = peers, limits
+        self._requests = Requests()
+        self._trainer = Trainer(command)
+        self._ending: Ending | None = None
+        self._verdict: Verdict | None = None
+        self._silent = self._unchanged = self._behind = 0.0
+        self._until_beat = 0.0
+        self._failed_for = 0.0
+        self._stopping: float | None = None
+        self._unreachable = False
+
+    def run(self) -> int:
+        """Until the trainer has ended and it is known why; the exit status."""
+        before = time.monotonic()
+        while True:
+            self._requests.sleep(TICK)
+            now = time.monotonic()
+            # Time in which this process was stopped itself says nothing about the others.
+            elapsed, before = min(now - before, 1.0), now
+            if self._ending is None:
+                for number in self._requests.new(elapsed):
+                    self._trainer.signal(number)
+                self._listen(elapsed)
+                self._ending = self._watch_trainer()
+            self._exchange(elapsed)
+            if self._ending is None:
+                self._stop_if_failed_elsewhere(elapsed)
+                continue
+            status = self._conclude(elapsed)
+            if status is not None:
+                return status
+
+    def _listen(self, elapsed: float) -> None:
+        trainer = self._trainer
+        at = trainer.phase, trainer.position
+        self._silent = 0.0 if trainer.listen() else self._silent + elapsed
+        changed = at != (trainer.phase, trainer.position)
+        self._unchanged = 0.0 if changed else self._unchanged + elapsed
+        self._behind = 0.0 if changed or self._leader() is None else self._behind + elapsed
+
+    def _leader(self) -> int | None:
+        """A running rank that is further on than this one."""
+        own = self._trainer.position
+        for rank, peer in self.peers.others.items():
+            position = peer.beat.get("position")
+            if own is None or position is None or rank in self.peers.endings:
+                continue
+            if position > own:
+                return rank
+        return None
+
+    def _watch_trainer(self) -> Ending | None:
+        """How the trainer ended, if it has; one that hangs is killed."""
+        trainer = self._trainer
+        code = trainer.poll()
+        if code is not None:
+            kind, reason = diagnose(
+                code,
+                said=trainer.said,
+                tail=trainer.tail,
+                phase=trainer.phase,
+                interrupted=self._requests.heard,
+            )
+            if self._stopping is not None:
+                kind = Kind.STOPPED
+            return self._end(kind, shell_status(code), reason)
+        limit = self.limits.startup if trainer.phase == STARTING else self.limits.heartbeat
+        if self._silent > limit:
+            reason = f"hung: no sign of life for {limit:.0f} s ({last(trainer.phase)})"
+            return self._end(Kind.FAILED, shell_status(trainer.kill()), reason)
+        leader = self._leader()
+        if leader is not None and self._behind > self.limits.stall:
+            trainer.show_stacks()
+            reason = (
+                f"hung: no progress for {self._behind:.0f} s ({last(trainer.phase)}) while rank "
+                f"{leader} was in phase {self.peers.others[leader].beat['phase']}"
+            )
+            return self._end(Kind.FAILED, shell_status(trainer.kill()), reason)
+        return None
+
+    def _end(self, kind: Kind, code: int, reason: str) -> Ending:
+        peers = self.peers
+        ending = Ending(peers.rank, peers.host, kind, code, reason, phase=self._trainer.phase)
+        try:
+            peers.end(ending)
+        except OSError as error:
+            self._complain(error)
+            peers.endings[peers.rank] = ending
+        return ending
+
+    def _exchange(self, elapsed: float) -> None:
+        """Tell the others about this rank and hear about them."""
+        peers, trainer = self.peers, self._trainer
+        try:
+            self._until_beat -= elapsed
+            if self._until_beat <= 0:
+                peers.beat(trainer.phase, trainer.position, self._unchanged)
+                self._until_beat = BEAT_INTERVAL
+            peers.read_endings()
+            peers.read_beats(0.0 if self._unreachable else elapsed)
+            peers.find_lost(self.limits.heartbeat, self.limits.startup)
+            if peers.failed and self._verdict is None:
+                self._verdict = peers.verdict()
+            self._unreachable = False
+        except OSError as error:
+            self._complain(error)
+        self._failed_for += elapsed if peers.failed else 0.0
+
+    def _stop_if_failed_elsewhere(self, elapsed: float) -> None:
+        trainer, verdict = self._trainer, self._verdict
+        certain = [
+            ending
+            for ending in self.peers.endings.values()
+            if ending.kind in (Kind.FAILED, Kind.LOST)
+        ]
+        if not certain and verdict is None:
+            return
+        if self._stopping is None:
+            self._stopping = 0.0
+            if verdict is not None and verdict.rank == self.peers.rank:
+                trainer.show_stacks()
+            trainer.signal(signal.SIGTERM)
+        self._stopping += elapsed
+        # The launcher sees a dead supervisor within a second and leaves the others little time.
+        hurry = any(e.kind is Kind.LOST and self._is_local(e.rank) for e in certain)
+        if hurry or self._stopping > STOP_GRACE:
+            trainer.kill()
+
+    def _is_local(self, rank: int) -> bool:
+        return rank != self.peers.rank and self.peers.is_local(rank)
+
+    def _conclude(self, elapsed: float) -> int | None:
+        """The exit status once the trainer has ended and the failure, if any, has been judged."""
+        peers = self.peers
+        if not peers.failed:
+            self._leave()
+            return 0
+        if self._verdict is None:
+            found = judge(
+                peers.size,
+                peers.endings,
+                peers.alive(),
+                waited=self._failed_for,
+                patience=self.limits.heartbeat + 10.0,
+            )
+            if found is None:
+                return None
+            self._verdict = found
+            with contextlib.suppress(OSError):
+                self._verdict = peers.publish(found)
+        print(self._verdict.line, file=sys.stderr, flush=True)
+        self._leave()
+        return self._verdict.code
+
+    def _leave(self) -> None:
+        with contextlib.suppress(OSError):  # what is left of the folder does no harm
+            self.peers.leave()
+
+    def _complain(self, error: OSError) -> None:
+        if not self._unreachable:
+            self._unreachable = True
+            print(
+                f"plsc: rank {self.peers.rank} on host {self.peers.host} cannot use "
+                f"{self.peers.folder} ({error}): other ranks' failures are not seen until it can",
+                file=sys.stderr,
+                flush=True,
+            )
