@@ -1,0 +1,203 @@
+"""Loss and all gradients of a training step on 1, 2 and 3 ranks against numpy in float64.
+
+The step is `train_step` with the wrapper, the accumulation and the head of training; only the
+optimizer is replaced, by one that keeps the gradients.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).with_name("head_run.py")
+BATCH, HIDDEN, DIM = 24, 7, 5
+TOLERANCE = {"float64": 1e-6, "float32": 1e-4}  # of each tensor's norm
+
+ARCFACE = {"weight": 1.0, "m2": 0.5, "s": 16.0}
+COSFACE = {"weight": 1.0, "m3": 0.4, "s": 64.0}
+COMBINED = {"weight": 1.0, "m1": 1.35, "m2": 0.2, "m3": 0.1, "s": 16.0}
+NORMS = {"weight": 0.5, "margin": 0.1, "pull": 0.7, "s": 8.0}
+SPREAD = [0, 9, 4, 4, 7, 2, 6, 8, 2, 9, 8, 0] * 2  # without 1, 3, 5
+CASES = {
+    "arcface": {"losses": [ARCFACE]},
+    "arcface_f32": {"losses": [ARCFACE], "dtype": "float32"},
+    "7_classes": {"losses": [COSFACE], "classes": 7, "labels": [label % 7 for label in SPREAD]},
+    "as_many_classes_as_ranks": {"losses": [COSFACE], "classes": 3, "labels": [0, 1, 2] * 8},
+    "all_of_the_first_rank": {"losses": [ARCFACE], "labels": [0, 1, 1, 0] * 6},
+    "all_of_the_last_rank": {"losses": [ARCFACE], "labels": [8, 9, 9, 9] * 6},
+    "one_class": {"losses": [COSFACE], "labels": [5] * BATCH},
+    "sphereface": {"losses": [{"weight": 1.0, "m1": 1.35, "s": 64.0}]},
+    "sampled": {"losses": [COMBINED], "sampled": "most"},
+    "sampled_f32": {"losses": [COMBINED], "sampled": "most", "dtype": "float32"},
+    "sampled_dense_update": {"losses": [COMBINED], "sampled": "most", "sparse_update": False},
+    "sampled_unevenly": {"losses": [ARCFACE], "labels": [0, 1] * 12, "sampled": [0, 1, 2, 6, 9]},
+    "two_parts": {"losses": [ARCFACE], "accum_steps": 2},
+    "four_parts_sampled": {"losses": [ARCFACE], "accum_steps": 4, "sampled": "most"},
+    "four_parts_dense_update": {
+        "losses": [ARCFACE],
+        "accum_steps": 4,
+        "sampled": "most",
+        "sparse_update": False,
+    },
+    "two_parts_f32": {"losses": [COSFACE], "accum_steps": 2, "dtype": "float32"},
+    "several_losses": {"losses": [{**ARCFACE, "weight": 0.7}, {**COSFACE, "weight": 0.2}]},
+    "norms": {"losses": [NORMS, ARCFACE], "accum_steps": 2},
+}
+
+
+def arrays_of(name):
+    """The global batch and the weights of a case."""
+    case, random = CASES[name], np.random.default_rng(0)
+    classes = case.get("classes", 10)
+    labels = np.array(case.get("labels", SPREAD))
+    arrays = {
+        "images": random.normal(0, 1, (BATCH, 12)),
+        "w1": random.normal(0, 0.4, (12, HIDDEN)),
+        "b1": random.normal(0, 0.1, HIDDEN),
+        "w2": random.normal(0, 0.5, (HIDDEN, DIM)),
+        "b2": random.normal(0, 0.1, DIM),
+        "centres": random.normal(0, 0.5, (classes, DIM)),
+    }
+    arrays = {key: values.astype(case.get("dtype", "float64")) for key, values in arrays.items()}
+    arrays["labels"] = labels
+    if "sampled" in case:
+        most = np.union1d(labels, [1])
+        arrays["sampled"] = most if case["sampled"] == "most" else np.array(case["sampled"])
+    return arrays
+
+
+def normalised(vectors):
+    """Unit vectors, lengths, and the map from d/d unit to d/d vectors."""
+    norms = np.sqrt((vectors**2).sum(axis=1, keepdims=True) + 1e-12)
+    unit = vectors / norms
+    return unit, norms, lambda d: (d - unit * (unit * d).sum(axis=1, keepdims=True)) / norms
+
+
+def one_loss(cosines, labels, norms, term):
+    """(loss, d/d cosines, d/d norms) of one margin."""
+    rows, count = np.arange(len(labels)), len(labels)
+    own, slope = cosines[rows, labels], 1.0
+    if "pull" in term:
+        changed = own - term["margin"] * norms[:, 0]
+    else:
+        m1, m2, m3 = term.get("m1", 1.0), term.get("m2", 0.0), term.get("m3", 0.0)
+        angle = np.arccos(own)
+        changed = np.cos(m1 * angle + m2) - m3
+        slope = m1 * np.sin(m1 * angle + m2) / np.sin(angle)
+    logits = cosines.copy()
+    logits[rows, labels] = changed
+    logits *= term["s"]
+    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chances /= chances.sum(axis=1, keepdims=True)
+    loss = -np.log(chances[rows, labels]).mean()
+    gradient = chances
+    gradient[rows, labels] -= 1
+    gradient *= term["s"] / count
+    d_norms = np.zeros_like(norms)
+    if "pull" in term:
+        d_norms[:, 0] = -term["margin"] * gradient[rows, labels] + term["pull"] / count
+        loss += term["pull"] * norms.mean()
+    gradient[rows, labels] *= slope
+    return loss, gradient, d_norms
+
+
+def reference(name, *, sampling=True):
+    """Loss and gradients of the whole batch in one process, by hand."""
+    arrays = {
+        key: values.astype("float64") if values.dtype.kind == "f" else values
+        for key, values in arrays_of(name).items()
+    }
+    every = np.arange(len(arrays["centres"]))
+    used = arrays.get("sampled", every) if sampling else every
+    labels = np.searchsorted(used, arrays["labels"])
+    hidden = np.tanh(arrays["images"] @ arrays["w1"] + arrays["b1"])
+    features = hidden @ arrays["w2"] + arrays["b2"]
+    unit, norms, back = normalised(features)
+    centre, _, centre_back = normalised(arrays["centres"][used])
+    cosines = unit @ centre.T
+    loss, d_cosines, d_norms = 0.0, 0.0, 0.0
+    for term in CASES[name]["losses"]:
+        parts = one_loss(cosines, labels, norms, term)
+        loss += term["weight"] * parts[0]
+        d_cosines = d_cosines + term["weight"] * parts[1]
+        d_norms = d_norms + term["weight"] * parts[2]
+    d_features = back(d_cosines @ centre) + d_norms * features / norms
+    d_hidden = (d_features @ arrays["w2"].T) * (1 - hidden**2)
+    d_centres = np.zeros_like(arrays["centres"])
+    d_centres[used] = centre_back(d_cosines.T @ unit)
+    return {
+        "loss": np.array(loss),
+        "features": d_features,
+        "centres": d_centres,
+        "w1": arrays["images"].T @ d_hidden,
+        "b1": d_hidden.sum(axis=0),
+        "w2": hidden.T @ d_features,
+        "b2": d_features.sum(axis=0),
+    }
+
+
+@pytest.fixture(scope="module")
+def found(module_worlds):
+    """By world size, what each rank's step found for all cases."""
+    arrays = {f"{name}/{key}": a for name in CASES for key, a in arrays_of(name).items()}
+    options = {
+        name: {
+            "losses": case["losses"],
+            "accum_steps": case.get("accum_steps", 1),
+            "sparse_update": case.get("sparse_update", True),
+        }
+        for name, case in CASES.items()
+    }
+    results = {}
+    for size in (1, 2, 3):
+        worlds = module_worlds()
+        np.savez(worlds.folder / "cases.npz", settings=json.dumps(options), **arrays)
+        worlds.run(size, SCRIPT, worlds.folder / "cases.npz", worlds.folder / "out")
+        results[size] = [dict(np.load(worlds.folder / f"out.{rank}.npz")) for rank in range(size)]
+    return results
+
+
+def centre_gradients(name, parts):
+    """The ranks' row gradients as one [classes, d] array."""
+    case = CASES[name]
+    gradients = np.concatenate([part[f"{name}/rows"] for part in parts])
+    if "sampled" not in case or not case.get("sparse_update", True):
+        return gradients
+    whole = np.zeros((case.get("classes", 10), DIM))
+    whole[arrays_of(name)["sampled"]] = gradients
+    return whole
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_reference(found, name, size):
+    parts, expected = found[size], reference(name)
+    tolerance = TOLERANCE[CASES[name].get("dtype", "float64")]
+    got = {
+        "centres": centre_gradients(name, parts),
+        "features": np.concatenate([part[f"{name}/features"] for part in parts]),
+    }
+    for rank, part in enumerate(parts):
+        for key in ("loss", "w1", "b1", "w2", "b2"):
+            got[f"{key} of rank {rank}"] = part[f"{name}/{key}"]
+    for key, values in got.items():
+        wanted = expected[key.split()[0]]
+        assert values.shape == wanted.shape
+        difference = np.linalg.norm(values - wanted)
+        assert difference <= tolerance * np.linalg.norm(wanted), (key, values, wanted)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_agree_to_the_last_bit(found, size):
+    first, *others = found[size]
+    for other in others:
+        for key, values in first.items():
+            if key.split("/")[1] in ("loss", "norm", "w1", "b1", "w2", "b2"):
+                np.testing.assert_array_equal(values, other[key], err_msg=key)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "sampled" in CASES[name]])
+def test_a_sample_changes_the_loss(name):
+    """Else the cases with samples would prove nothing."""
+    assert abs(reference(name)["loss"] - reference(name, sampling=False)["loss"]) > 1e-2
