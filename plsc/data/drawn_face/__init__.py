@@ -1,0 +1,1 @@
+"""A face drawn from numbers: parameters -> geometry -> paint -> light and camera."""
