@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from plsc.errors import UserError
 from plsc.unpickle import load_arrays
 
-ORL = Path(__file__).parents[2] / ".." / "shared" / "data" / "orl" / "orl_test.bin"
-
 CONTENT = {
     "weight": np.arange(12, dtype=np.float32).reshape(3, 4),
     "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
@@ -84,10 +82,8 @@ def test_state_dict_of_paddle_save(tmp_path):
     assert name == layer.weight.name and same(array, layer.weight.numpy())
 
 
-def test_real_verification_file():
-    if not ORL.exists():
-        pytest.skip("../shared/data/orl is not there")
-    images, issame = load_arrays(ORL)
+def test_real_verification_file(real_faces):
+    images, issame = load_arrays(real_faces / "orl_test.bin")
     assert (len(images), len(issame)) == (1200, 600)
     assert all(image[:2] == b"\xff\xd8" for image in images)
 

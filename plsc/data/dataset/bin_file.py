@@ -33,7 +33,9 @@ def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
     labels = []
     for number, label in enumerate(issame):
         if not isinstance(label, bool | int | np.bool_ | np.integer) or label not in (0, 1):
-            raise UserError(f"{path}: label of pair {number} must be True or False, got {label!r}")
+            raise UserError(
+                f"{path}: label of pair {number} must be True or False, got {label!r:.40}"
+            )
         labels.append(bool(label))
     return [_encoded(image, number, path) for number, image in enumerate(images)], np.array(labels)
 

@@ -16,7 +16,6 @@ from plsc.errors import UserError
 
 CASES = Path(__file__).parents[2] / "golden" / "recordio_cases"
 EXPECTED = json.loads((CASES / "expected.json").read_text())
-ORL = Path(__file__).parents[3] / ".." / "shared" / "data" / "orl"
 # The worked example of the format: scalar label 7.0, id 1, payload b"abc".
 SCALAR = bytes.fromhex("0a23d7ce1b000000000000000000e04001000000000000000000000000000000 61626300")
 HEADER_RECORD = bytes.fromhex(
@@ -306,11 +305,9 @@ def test_a_count_that_float32_rounds_is_found_in_the_records(tmp_path):
     assert (images[0], images[-1], len(images)) == (1, 42_474_557, 42_474_557)
 
 
-def test_real_record_file():
-    if not ORL.exists():
-        pytest.skip("../shared/data/orl is not there")
-    file = RecordFile(ORL / "train.rec")
-    keys, offsets = image_records(file, *read_index(ORL / "train.idx"))
+def test_real_record_file(real_faces):
+    file = RecordFile(real_faces / "train.rec")
+    keys, offsets = image_records(file, *read_index(real_faces / "train.idx"))
     images = [file.read_image(int(offset)) for offset in offsets]
     assert list(keys) == list(range(1, 301))
     assert {label for _, label in images} == set(range(30))

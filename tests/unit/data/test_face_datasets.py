@@ -1,0 +1,238 @@
+import cv2
+import numpy as np
+import pytest
+
+from plsc.data.dataset.face import (
+    FaceIdentificationDataset,
+    FaceRandomDataset,
+    FaceVerificationDataset,
+)
+from plsc.data.label_list import LabelList, read_pairs
+from plsc.errors import UserError
+from plsc.registry import DATASETS
+
+RNG = np.random.default_rng(0)
+
+
+def write_image(path, number=0, *, size=(112, 112)):
+    """A lossless image; its RGB pixels."""
+    pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels[:, :, ::-1])
+    return pixels
+
+
+def write(path, text):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def labels_of(tmp_path, text, **parameters):
+    found = LabelList(write(tmp_path / "label.txt", text), **parameters)
+    return [(found.image_path(row), int(found.labels[row])) for row in range(len(found))]
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter", "rows"),
+    [
+        ("a.jpg\t0\nb/c.jpg\t12\n", "\t", [("a.jpg", 0), ("b/c.jpg", 12)]),
+        ("a.jpg\t0\nb.jpg\t12", "\t", [("a.jpg", 0), ("b.jpg", 12)]),
+        ("a.jpg\t0\r\n\r\nb.jpg\t1\r\n\n", "\t", [("a.jpg", 0), ("b.jpg", 1)]),
+        ("\n\na.jpg\t007\n", "\t", [("a.jpg", 7)]),
+        ("a.jpg\t 3 \n", "\t", [("a.jpg", 3)]),
+        ("my face.jpg 4\n", " ", [("my face.jpg", 4)]),
+        ("a\tb.jpg\t4\n", "\t", [("a\tb.jpg", 4)]),
+        ("a.jpg,123456789012345678\n", ",", [("a.jpg", 123456789012345678)]),
+        ("ж.jpg\t1\n", "\t", [("ж.jpg", 1)]),
+    ],
+)
+def test_label_list(tmp_path, text, delimiter, rows):
+    assert labels_of(tmp_path, text, delimiter=delimiter) == rows
+
+
+def test_label_list_across_the_blocks_that_it_is_read_in(tmp_path, monkeypatch):
+    monkeypatch.setattr("plsc.data.text_lines.BLOCK_BYTES", 64)
+    rows = [(f"folder {n}/{'x' * (n % 90)}.jpg", n * 7919 % 1000) for n in range(500)]
+    text = "".join(f"{path}\t{label}\n" for path, label in rows)
+    assert labels_of(tmp_path, text) == rows
+    with pytest.raises(UserError, match=r"label\.txt:501: "):
+        labels_of(tmp_path, text + "bad\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("b.jpg", r"no delimiter '\\t'"),
+        ("12", r"no delimiter '\\t'"),
+        ("b.jpg 1", r"no delimiter '\\t'"),
+        ("\t1", "no path"),
+        ("b.jpg\t", "label '' is not a whole number"),
+        ("b.jpg\tx", "label 'x' is not a whole number from 0 on"),
+        ("b.jpg\t-1", "label '-1' is not a whole number"),
+        ("b.jpg\t1.0", "label '1.0' is not"),
+        ("b.jpg\t1_0", "label '1_0' is not"),
+        ("b.jpg\t" + "9" * 19, "label '9999999999999999999' is not"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, reason):
+    with pytest.raises(UserError, match=rf"label\.txt:3: {reason}"):
+        labels_of(tmp_path, f"a.jpg\t0\n\n{line}\nc.jpg\t1\n")
+
+
+def test_empty_lists_and_delimiters_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"label\.txt: the label list is empty"):
+        labels_of(tmp_path, "")
+    with pytest.raises(UserError, match=r"label\.txt: the label list has no lines"):
+        labels_of(tmp_path, "\n\r\n")
+    with pytest.raises(UserError, match=r"absent\.txt: the label list cannot be read"):
+        LabelList(tmp_path / "absent.txt")
+    for delimiter in ("", "ab", "\n", "é"):
+        with pytest.raises(UserError, match="delimiter must be one ASCII character"):
+            labels_of(tmp_path, "a.jpg\t1\n", delimiter=delimiter)
+
+
+def test_identification_set(tmp_path):
+    inside = write_image(tmp_path / "images" / "a.png", 1)
+    outside = write_image(tmp_path / "elsewhere" / "b.png", 2)
+    text = f"a.png\t5\n{tmp_path}/elsewhere/b.png\t2\n"
+    dataset = FaceIdentificationDataset(
+        str(tmp_path / "images"), write(tmp_path / "label.txt", text)
+    )
+    assert (len(dataset), dataset.num_classes) == (2, 6)
+    assert dataset.labels.dtype == np.int64 and list(dataset.labels) == [5, 2]
+    for index, pixels in enumerate([inside, outside]):
+        image, label = dataset.get(index, RNG)
+        expected = (pixels.transpose(2, 0, 1) / 255 - 0.5) / 0.5
+        assert image.dtype == np.float32 and np.abs(image - expected).max() < 1e-6
+        assert (label, type(label)) == (dataset.labels[index], int)
+
+
+def identification(folder, names, **parameters):
+    text = "".join(f"{name}\t{number}\n" for number, name in enumerate(names))
+    path = write(folder / "label.txt", text)
+    return FaceIdentificationDataset(str(folder), path, **parameters)
+
+
+def test_an_image_of_another_size_is_named_with_the_remedy(tmp_path):
+    write_image(tmp_path / "a.png", size=(100, 120))
+    with pytest.raises(UserError, match=r"a\.png \(.*label\.txt:1\): .*100x120.*112x112: align"):
+        identification(tmp_path, ["a.png"]).get(0, RNG)
+
+
+def test_transforms_that_do_not_give_colours_first_are_named(tmp_path):
+    write_image(tmp_path / "a.png")
+    dataset = identification(tmp_path, ["a.png"], transform_ops=["DecodeImage"], on_bad="skip")
+    with pytest.raises(UserError, match=r"shape \[112, 112, 3\]: end them with ToCHWImage"):
+        dataset.get(0, RNG)
+    assert dataset.skipped == {}  # a mistake in the config is not skipped image by image
+
+
+def test_a_wrong_root_shows_at_once_and_a_missing_image_when_it_is_read(tmp_path):
+    names = ["0.png", "1.png", "2.png", "3.png"]
+    for name in names[:3]:
+        write_image(tmp_path / name)
+    dataset = identification(tmp_path, names)
+    with pytest.raises(UserError, match=r"3\.png \(.*label\.txt:4\): cannot be read: No such file"):
+        dataset.get(3, RNG)
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(
+        UserError, match=r"1\.png: no such file, .*label\.txt lists it: is image_root"
+    ):
+        identification(tmp_path, names)
+    with pytest.raises(UserError, match="image_root: /nowhere is not a folder"):
+        FaceIdentificationDataset("/nowhere", str(tmp_path / "label.txt"))
+
+
+def test_a_zero_byte_in_a_path_is_an_unreadable_image(tmp_path):
+    names = ["0.png", "1.png", "2.png", "a\0b.png"]
+    for name in names[:3]:
+        write_image(tmp_path / name)
+    with pytest.raises(UserError, match=r"label\.txt:4\): cannot be read: embedded null byte"):
+        identification(tmp_path, names).get(3, RNG)
+
+
+def test_skip_takes_the_next_good_image_and_its_label(tmp_path):
+    names = [f"{number}.png" for number in range(5)]
+    for number, name in enumerate(names):
+        write_image(tmp_path / name, number)
+    write(tmp_path / "3.png", "junk")
+    write_image(tmp_path / "4.png", size=(50, 50))
+    dataset = identification(tmp_path, names, on_bad="skip")
+    image, label = dataset.get(3, RNG)
+    assert label == 0 and np.array_equal(image, dataset.get(0, RNG)[0])
+    assert sorted(dataset.skipped) == [3, 4]
+    assert "50x50" in dataset.skipped[4]
+    for name in names:
+        write(tmp_path / name, "junk")
+    with pytest.raises(UserError, match=r"none of the 5 images can be read; first: .*2\.png"):
+        dataset.get(2, RNG)
+
+
+def test_verification_set(tmp_path):
+    pixels = [write_image(tmp_path / f"{number}.png", number) for number in range(3)]
+    path = write(tmp_path / "pairs.txt", "0.png\t1.png\t1\r\n\n2.png\t0.png\t0")
+    dataset = FaceVerificationDataset(str(tmp_path), path)
+    assert len(dataset) == 4
+    assert dataset.issame.dtype == bool and list(dataset.issame) == [True, False]
+    for index, number in enumerate([0, 1, 2, 0]):
+        expected = (pixels[number].transpose(2, 0, 1) / 255 - 0.5) / 0.5
+        assert np.abs(dataset.get(index, RNG) - expected).max() < 1e-6
+
+
+PLAIN = "a_0.png\ta_1.png\t1\nb_0.png\tb_1.png\t0\n"
+MIRRORED = PLAIN.replace(".png", "_hflip.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "num_pairs"),
+    [
+        (PLAIN + MIRRORED, 2),
+        (PLAIN, 2),
+        (PLAIN + PLAIN, 4),
+        (MIRRORED, 2),
+        (MIRRORED + PLAIN, 4),
+        (PLAIN + MIRRORED.replace("b_1", "c_1"), 4),
+    ],
+)
+def test_mirrored_pairs_of_the_converter_are_left_out(tmp_path, text, num_pairs):
+    pairs, issame = read_pairs(write(tmp_path / "pairs.txt", text))
+    assert len(pairs) == len(issame) == num_pairs
+    lines = [line.split("\t") for line in text.splitlines()[:num_pairs]]
+    assert pairs == [(left, right) for left, right, _ in lines]
+    assert list(issame) == [label == "1" for *_, label in lines]
+
+
+@pytest.mark.parametrize("line", ["a", "a\tb", "a\tb\t2", "a\tb\t", "a\tb\t01", "\tb\t1", "a\t\t1"])
+def test_a_bad_pair_is_named(tmp_path, line):
+    path = write(tmp_path / "pairs.txt", f"{PLAIN}{line}\n")
+    with pytest.raises(UserError, match=r"pairs\.txt:3: must be two image paths and 0 or 1"):
+        read_pairs(path)
+
+
+def test_an_empty_pair_list_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"pairs\.txt: the pair list has no lines"):
+        read_pairs(write(tmp_path / "pairs.txt", "\n"))
+
+
+def test_noise():
+    dataset = FaceRandomDataset(num_classes=7, num_images=500)
+    assert (len(dataset), dataset.num_classes) == (500, 7)
+    assert set(dataset.labels) == set(range(7))
+    image, label = dataset.get(3, RNG)
+    assert (image.dtype, image.shape) == (np.float32, (3, 112, 112))
+    assert label == dataset.labels[3]
+    assert -1 <= image.min() < -0.999 and 0.999 < image.max() <= 1
+    assert abs(image.mean()) < 0.02 and abs(image.std() - 3**-0.5) < 0.01
+    assert np.array_equal(image, dataset.get(3, np.random.default_rng(9))[0])
+    assert not np.array_equal(image, dataset.get(4, RNG)[0])
+    assert len(FaceRandomDataset(num_classes=2)) == 51200
+
+
+def test_the_names_that_configs_use_are_registered():
+    for name in (
+        "FaceIdentificationDataset",
+        "FaceVerificationDataset",
+        "FaceRandomDataset",
+        "FaceVerificationBin",
+    ):
+        assert DATASETS.get(name, "dataset").__name__ == name

@@ -1,0 +1,159 @@
+import logging
+
+import cv2
+import numpy as np
+import pytest
+
+from plsc.data.dataset.face import FaceIdentificationDataset, FaceVerificationDataset
+from plsc.data.loader import TrainLoader, collect_images
+from plsc.data.sampler import EpochSampler
+from plsc.errors import UserError
+
+RANDOM_TRANSFORMS = ["DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage"]
+NUM_IMAGES = 11
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """A folder of `NUM_IMAGES` images and their list; image i has class i % 4."""
+    folder = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    for number in range(NUM_IMAGES):
+        pixels = rng.integers(0, 256, (112, 112, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), pixels)
+    lines = [f"{number}.png\t{number % 4}\n" for number in range(NUM_IMAGES)]
+    (folder / "label.txt").write_text("".join(lines))
+    return folder
+
+
+def training_set(folder, **parameters):
+    return FaceIdentificationDataset(
+        str(folder), str(folder / "label.txt"), RANDOM_TRANSFORMS, **parameters
+    )
+
+
+@pytest.fixture
+def loader_of():
+    loaders = []
+
+    def make(dataset, *, num_workers=0, seed=3, **parameters):
+        sampler = EpochSampler(len(dataset), **{"batch_size": 3, "seed": seed, **parameters})
+        loaders.append(TrainLoader(dataset, sampler, num_workers=num_workers, seed=seed))
+        return loaders[-1]
+
+    yield make
+    for loader in loaders:
+        loader.close()
+
+
+def equal(left, right):
+    assert len(left) == len(right)
+    return all(
+        np.array_equal(left_images, right_images) and np.array_equal(left_labels, right_labels)
+        for (left_images, left_labels), (right_images, right_labels) in zip(
+            left, right, strict=True
+        )
+    )
+
+
+def test_batches_are_the_samplers_images_with_their_own_generators(faces, loader_of):
+    dataset = training_set(faces)
+    sampler = EpochSampler(NUM_IMAGES, batch_size=3, rank=1, world_size=2, seed=3)
+    batches = list(loader_of(dataset, rank=1, world_size=2).batches(5))
+    assert len(batches) == 2
+    for (images, labels), indices in zip(batches, sampler.batches(5), strict=True):
+        assert (images.dtype, images.shape) == (np.float32, (3, 3, 112, 112))
+        assert (labels.dtype, labels.shape) == (np.int64, (3,))
+        for row, index in enumerate(indices):
+            image, label = dataset.get(int(index), np.random.default_rng([3, 5, int(index)]))
+            assert np.array_equal(images[row], image) and labels[row] == label == index % 4
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_the_number_of_workers_changes_nothing(faces, loader_of, num_workers):
+    dataset = training_set(faces)
+    here, there = loader_of(dataset), loader_of(dataset, num_workers=num_workers)
+    for epoch in (0, 1):
+        assert equal(list(here.batches(epoch)), list(there.batches(epoch)))
+    assert not equal(list(here.batches(0)), list(here.batches(1)))
+
+
+def test_seed_and_epoch_change_order_and_mirroring(faces, loader_of):
+    dataset = training_set(faces)
+    one, other = loader_of(dataset, shuffle=False), loader_of(dataset, shuffle=False, seed=4)
+    runs = [one.batches(0), one.batches(1), other.batches(0)]
+    first, *others = [np.concatenate([images for images, _ in batches]) for batches in runs]
+    for images in others:  # the same images, some of them mirrored where they were not before
+        same = [np.array_equal(a, b) for a, b in zip(first, images, strict=True)]
+        mirrored = [np.array_equal(a, b[..., ::-1]) for a, b in zip(first, images, strict=True)]
+        assert all(a != b for a, b in zip(same, mirrored, strict=True))
+        assert 0 < sum(same) < len(same)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_resume_in_mid_epoch_is_exact(faces, loader_of, num_workers):
+    dataset = training_set(faces)
+    whole = list(loader_of(dataset).batches(2))
+    resumed = loader_of(dataset, num_workers=num_workers)
+    for steps in range(len(whole) + 1):
+        assert equal(list(resumed.batches(2, consumed=3 * steps)), whole[steps:])
+
+
+def broken(faces, tmp_path, faults):
+    """A copy of the set where image i holds `faults[i]`."""
+    for number in range(NUM_IMAGES):
+        content = faults.get(number, (faces / f"{number}.png").read_bytes())
+        (tmp_path / f"{number}.png").write_bytes(content)
+    (tmp_path / "label.txt").write_text((faces / "label.txt").read_text())
+    return tmp_path
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_bad_image_is_named_by_the_error_of_its_step(faces, tmp_path, loader_of, num_workers):
+    folder = broken(faces, tmp_path, {7: b"junk"})
+    loader = loader_of(training_set(folder), num_workers=num_workers, shuffle=False)
+    batches = loader.batches(0)
+    next(batches), next(batches)
+    with pytest.raises(UserError) as caught:
+        next(batches)
+    place = f"{folder}/7.png ({folder}/label.txt:8)"
+    assert str(caught.value) == f"{place}: cannot be decoded as an image"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_skipped_images_are_replaced_and_reported_once(
+    faces, tmp_path, loader_of, num_workers, caplog
+):
+    folder = broken(faces, tmp_path, {4: b"", 5: b"junk", 10: b"junk"})
+    dataset = training_set(folder, on_bad="skip")
+    loader = loader_of(dataset, num_workers=num_workers, shuffle=False)
+    with caplog.at_level(logging.WARNING, "plsc"):
+        for _ in range(2):
+            labels = np.concatenate([labels for _, labels in loader.batches(0)])
+    expected = [0, 1, 2, 3, 6, 6, 6, 7, 8, 9, 0, 0]  # each bad one by the next that is good
+    assert list(labels) == [index % 4 for index in expected]
+    assert sorted(dataset.skipped) == [4, 5, 10]
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 3
+    assert "5.png" in messages[1] and "label.txt:6" in messages[1] and "2 so far" in messages[1]
+
+
+def test_skipped_images_do_not_depend_on_the_number_of_workers(faces, tmp_path, loader_of):
+    dataset = training_set(broken(faces, tmp_path, {4: b"", 9: b"junk"}), on_bad="skip")
+    here, there = (list(loader_of(dataset, num_workers=n).batches(1)) for n in (0, 2))
+    assert equal(here, there)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_images_for_evaluation_come_in_the_order_asked_for(faces, tmp_path, num_workers):
+    pairs = [f"{number}.png\t{(number + 1) % NUM_IMAGES}.png\t0\n" for number in range(NUM_IMAGES)]
+    (tmp_path / "pairs.txt").write_text("".join(pairs))
+    dataset = FaceVerificationDataset(str(faces), str(tmp_path / "pairs.txt"))
+    chunks = [np.array([3, 4, 5]), np.array([0, 21]), np.array([7])]
+    parts = list(collect_images(dataset, chunks, num_workers=num_workers))
+    assert [len(part) for part in parts] == [3, 2, 1]
+    rng = np.random.default_rng()
+    for row, index in zip(np.concatenate(parts), np.concatenate(chunks), strict=True):
+        assert row.dtype == np.float32
+        assert np.array_equal(row, dataset.get(int(index), rng))
+    assert list(collect_images(dataset, [], num_workers=num_workers)) == []
