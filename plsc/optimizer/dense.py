@@ -35,7 +35,7 @@ class DenseParameters:
     def clear_gradients(self) -> None:
         """Forget all gradients, those of frozen parameters too."""
         for parameter in self._all:
-            parameter.clear_gradient(set_to_zero=False)
+            parameter.clear_gradient(False)  # set_to_zero; Paddle ignores it as a keyword
 
     def state_arrays(self) -> dict[str, np.ndarray]:
         """`<state name>/<state-dict key>` -> array, for a checkpoint."""

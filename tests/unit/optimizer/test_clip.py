@@ -1,0 +1,74 @@
+"""What clipping multiplies by, and whom it leaves alone."""
+
+import numpy as np
+import paddle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plsc.optimizer.clip import HEAD, ClipGradByGlobalNorm, named, squared_norms
+
+norms = st.floats(0, 1e6)
+limits = st.floats(1e-3, 1e3)
+
+
+@given(norms, limits)
+def test_only_scales_down(norm, limit):
+    factor = ClipGradByGlobalNorm(limit).factor(norm)
+    expected = limit / (norm + 1e-6) if norm > limit else 1.0
+    assert factor == pytest.approx(expected, rel=1e-12)
+
+
+@given(norms, limits)
+def test_always_clip_scales_up_too(norm, limit):
+    factor = ClipGradByGlobalNorm(limit, always_clip=True).factor(norm)
+    assert factor == pytest.approx(limit / (norm + 1e-6), rel=1e-12)
+
+
+@given(norms, limits, st.booleans())
+def test_the_factor_has_a_cap(norm, limit, always_clip):
+    capped = ClipGradByGlobalNorm(limit, clip_norm_max=0.5, always_clip=always_clip)
+    free = ClipGradByGlobalNorm(limit, always_clip=always_clip)
+    clipping = always_clip or norm > limit
+    assert capped.factor(norm) == (min(free.factor(norm), 0.5) if clipping else 1.0)
+
+
+def test_at_the_limit_and_at_zero():
+    assert ClipGradByGlobalNorm(5.0).factor(5.0) == 1.0
+    assert ClipGradByGlobalNorm(5.0, always_clip=True).factor(0.0) == pytest.approx(5e6)
+    assert ClipGradByGlobalNorm(5.0, always_clip=True, clip_norm_max=1.0).factor(0.0) == 1.0
+    assert ClipGradByGlobalNorm(1e-6).factor(3e-6) == pytest.approx(0.25)  # the 1e-6 below
+
+
+@pytest.mark.parametrize(
+    ("parts", "name", "clips"),
+    [
+        ((), HEAD, True),
+        (("dist",), HEAD, False),
+        (("partialfc",), HEAD, False),
+        (("head.weight",), HEAD, False),
+        (("head",), HEAD, False),
+        (("dist",), "conv1.weight", True),
+        (("bn", "dist"), "layer1.0.bn1.weight", False),
+        (("bn",), "conv1.weight", True),
+        (("bn",), HEAD, True),
+        (("conv1",), "layer1.0.conv1.weight", False),
+    ],
+)
+def test_no_clip_list(parts, name, clips):
+    assert ClipGradByGlobalNorm(no_clip_list=parts).clips(name) is clips
+    assert named(name, parts) is not clips
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_squared_norms(dtype):
+    random = np.random.default_rng(0)
+    arrays = {"a": random.normal(size=(3, 4)), "b": random.normal(size=5)}
+    head = random.normal(size=(6, 2))
+    tensors = {name: paddle.to_tensor(a.astype(dtype)) for name, a in arrays.items()}
+    found = squared_norms(tensors, paddle.to_tensor(head.astype(dtype)))
+    assert list(found) == ["a", "b", HEAD]
+    for name, array in {**arrays, HEAD: head}.items():
+        assert found[name] == pytest.approx((array**2).sum(), rel=1e-6)
+    alone = squared_norms({}, paddle.to_tensor(head))
+    assert alone == {HEAD: pytest.approx((head**2).sum())}
