@@ -77,41 +77,34 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 
 def _command(
-    name: str, argv: Sequence[str] | None, body: Callable[[Config, Heartbeat | None], None]
+    name: str, argv: Sequence[str] | None, body: Callable[[Config, Heartbeat], None]
 ) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser(name).parse_args(arguments)
     place = world.current()
-    folder: Path | None = None
     try:
         config = load_config(options.config, options.override)
-        if place.size == 1:
-            runtime.prepare(local_size=1)
-            body(config, None)
-            return 0
-        folder = output_folder(config) / ".run" / world.launch_id()
-        if SUPERVISED not in os.environ:
+        if place.size > 1 and SUPERVISED not in os.environ:
             return supervise(
                 [sys.executable, "-m", "plsc", name, *arguments],
-                folder=folder,
+                folder=output_folder(config) / ".run" / world.launch_id(),
                 rank=place.rank,
                 size=place.size,
                 host=place.host,
                 heartbeat_timeout=config.Global.rank_timeout,
             )
         runtime.prepare(local_size=place.local_size)
-        with Heartbeat(folder, place.rank) as heartbeat:
+        runtime.import_paddle()
+        with Heartbeat() as heartbeat:
             body(config, heartbeat)
         return 0
     except UserError as error:
         print(f"plsc-{name}: error: {error}", file=sys.stderr, flush=True)
-        if folder is not None and SUPERVISED in os.environ:
-            record_failure(folder, place.rank, str(error))
+        record_failure(str(error))
         return 2
     except Exception as error:
         traceback.print_exc()
-        if folder is not None and SUPERVISED in os.environ:
-            record_failure(folder, place.rank, f"{type(error).__name__}: {error}")
+        record_failure(f"{type(error).__name__}: {error}")
         return 1
 
 
@@ -120,19 +113,19 @@ def output_folder(config: Config) -> Path:
     return Path(config.Global.output_dir) / require(config.Model, "Model", "plsc").name
 
 
-def _train(config: Config, heartbeat: Heartbeat | None) -> None:
+def _train(config: Config, heartbeat: Heartbeat) -> None:
     from plsc.engine import run
 
-    run.train(config, output_folder(config), heartbeat.note if heartbeat else lambda text: None)
+    run.train(config, output_folder(config), heartbeat.note)
 
 
-def _evaluate(config: Config, heartbeat: Heartbeat | None) -> None:
+def _evaluate(config: Config, heartbeat: Heartbeat) -> None:
     from plsc.engine import run
 
     run.evaluate(config, output_folder(config))
 
 
-def _export(config: Config, heartbeat: Heartbeat | None) -> None:
+def _export(config: Config, heartbeat: Heartbeat) -> None:
     from plsc.engine import run
 
     run.export(config, output_folder(config))

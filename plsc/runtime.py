@@ -4,10 +4,16 @@ Stock Paddle on an AMD CPU takes MKL's slowest path, and the launcher gives ever
 thread; together they cost a factor of three on two cores.
 """
 
+import contextlib
+import importlib
+import io
 import os
 import platform
+import sys
 import warnings
 from collections.abc import MutableMapping
+
+from plsc.errors import UserError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -48,9 +54,31 @@ def prepare(
         if is_amd():
             environment["MKL_DEBUG_CPU_TYPE"] = "5"
     environment.setdefault("GLOG_minloglevel", "2")
-    # Paddle says on import that ccache is missing and that OMP_NUM_THREADS is not 1.
-    warnings.filterwarnings("ignore", message="No ccache found")
     return in_effect(environment)
+
+
+def import_paddle() -> None:
+    """Import paddle without its remarks that ccache is missing and OMP_NUM_THREADS is not 1.
+
+    Raises:
+        UserError: it is not installed.
+
+    """
+    # BatchNorm in training mode says in every process that it tracks running statistics.
+    warnings.filterwarnings("ignore", message="When training, we now always track")
+    said = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(said):
+            warnings.filterwarnings("ignore", message="No ccache found")
+            importlib.import_module("paddle")
+    except ImportError as error:
+        raise UserError(
+            f"paddle cannot be imported ({error}): pip install 'plsc[cpu]', or the GPU build as "
+            "https://www.paddlepaddle.org.cn/en/install/quick says"
+        ) from error
+    lines = [line for line in said.getvalue().splitlines() if "OMP_NUM_THREADS" not in line]
+    if lines:
+        print("\n".join(lines), file=sys.stderr)
 
 
 def in_effect(environment: MutableMapping[str, str] = os.environ) -> dict[str, str]:

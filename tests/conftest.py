@@ -113,3 +113,126 @@ def metrics_of(folder: Path, kind: str = "train") -> list[dict]:
 @pytest.fixture
 def read_metrics():
     return metrics_of
+
+
+SMALL_BACKBONE = "QuickFace_nano"
+
+
+@pytest.fixture(scope="session")
+def tiny_faces(tmp_path_factory):
+    """A folder with 22 noisy pictures of 5 colours (`label.txt`) and 20 pairs (`pairs.txt`)."""
+    import cv2
+
+    folder = tmp_path_factory.mktemp("tiny_faces")
+    random = np.random.default_rng(5)
+    colours = random.integers(40, 216, (5, 3))
+    labels = [i % 5 for i in range(22)]
+    for i, label in enumerate(labels):
+        picture = colours[label] + random.normal(0, 25, (112, 112, 3))
+        cv2.imwrite(str(folder / f"{i}.png"), picture.clip(0, 255).astype(np.uint8))
+    lines = [f"{i}.png\t{label}\n" for i, label in enumerate(labels)]
+    (folder / "label.txt").write_text("".join(lines))
+    pairs = [
+        (i, (i + 5) % 20 if same else (i + 7) % 20, same) for i in range(10) for same in (1, 0)
+    ]
+    (folder / "pairs.txt").write_text("".join(f"{a}.png\t{b}.png\t{s}\n" for a, b, s in pairs))
+    return folder
+
+
+class Run:
+    """Writes a config for a small training in `folder` and runs plsc's commands on it."""
+
+    def __init__(self, folder: Path, faces: Path):
+        self.folder = folder
+        self.output = folder / "output" / SMALL_BACKBONE
+        transforms = [
+            {"DecodeImage": {"to_rgb": True, "channel_first": False}},
+            {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3}},
+            {"ToCHWImage": None},
+        ]
+        self.config = {
+            "Global": {
+                "task_type": "recognition",
+                "output_dir": str(folder / "output"),
+                "device": "cpu",
+                "epochs": 3,
+                "print_batch_step": 1,
+                "seed": 7,
+                "max_num_latest_checkpoint": -1,
+            },
+            "DistributedStrategy": {"data_parallel": True},
+            "Model": {
+                "name": SMALL_BACKBONE,
+                "num_features": 32,
+                "class_num": 5,
+                "pfc_config": {"sample_ratio": 0.5, "model_parallel": True},
+            },
+            "Loss": {"Train": [{"MarginLoss": {"m2": 0.3, "s": 16.0, "weight": 1.0}}]},
+            "LRScheduler": {"name": "Poly", "learning_rate": 0.05, "decay_unit": "step"},
+            "Optimizer": {
+                "name": "Momentum",
+                "momentum": 0.9,
+                "weight_decay": 5e-4,
+                "grad_clip": {
+                    "name": "ClipGradByGlobalNorm",
+                    "clip_norm": 5.0,
+                    "no_clip_list": ["dist"],
+                },
+            },
+            "DataLoader": {
+                "Train": {
+                    "dataset": {
+                        "name": "FaceIdentificationDataset",
+                        "image_root": str(faces),
+                        "cls_label_path": str(faces / "label.txt"),
+                        "transform_ops": [
+                            transforms[0],
+                            {"RandFlipImage": {"flip_code": 1}},
+                            *transforms[1:],
+                        ],
+                    },
+                    "sampler": {
+                        "name": "DistributedBatchSampler",
+                        "batch_size": 2,
+                        "shuffle": True,
+                        "drop_last": False,
+                    },
+                    "loader": {"num_workers": 0},
+                },
+                "Eval": {
+                    "dataset": {
+                        "name": "FaceVerificationDataset",
+                        "image_root": str(faces),
+                        "cls_label_path": str(faces / "pairs.txt"),
+                        "transform_ops": transforms,
+                    },
+                    "sampler": {"name": "BatchSampler", "batch_size": 8},
+                    "loader": {"num_workers": 0},
+                },
+            },
+            "Metric": {"Eval": [{"LFWAcc": {"flip_test": True}}]},
+        }
+        self.world = World(folder)
+
+    def __call__(self, command: str, *overrides: str, size: int = 1, check: bool = True):
+        """`plsc-<command>` in `size` processes; the finished process."""
+        return self.world.run(size, *self.arguments(command, *overrides), check=check)
+
+    def arguments(self, command: str, *overrides: str) -> list[str]:
+        """What to run after python: the installed command, its config and overrides."""
+        import yaml
+
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(self.config))
+        script = str(Path(sys.executable).with_name(f"plsc-{command}"))
+        options = [option for override in overrides for option in ("-o", override)]
+        return [script, "-c", str(path), *options]
+
+    def losses(self) -> dict[int, float]:
+        """Loss by step, exact."""
+        return {entry["step"]: entry["loss"] for entry in metrics_of(self.output)}
+
+
+@pytest.fixture
+def run(tmp_path, tiny_faces):
+    return Run(tmp_path, tiny_faces)

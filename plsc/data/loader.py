@@ -54,7 +54,7 @@ class TrainLoader:
 
         """
         self._dataset = dataset
-        self._sampler = sampler
+        self.sampler = sampler
         self._reported: set[int] = set()
         slot = sampler.batch_size * (IMAGE_BYTES + LABEL_BYTES)
         read = functools.partial(_read_batch, dataset, seed)
@@ -79,7 +79,7 @@ class TrainLoader:
             UserError: an image cannot be used.
 
         """
-        tasks = ((epoch, indices) for indices in self._sampler.batches(epoch, consumed))
+        tasks = ((epoch, indices) for indices in self.sampler.batches(epoch, consumed))
         for (images, labels), skipped in self._pool.map(tasks):
             self._report(skipped)
             yield images, labels

@@ -24,7 +24,7 @@ from plsc.heads.partial_fc import PartialFC
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.registry import BACKBONES, DATASETS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
-from plsc.sections import Config
+from plsc.sections import Config, GradClipConfig
 
 SCHEDULE_SUPPLIED = ("epochs", "steps_per_epoch")
 
@@ -142,6 +142,17 @@ def _check_labels(dataset: Any, num_classes: int) -> None:
         raise UserError(f"Model.class_num is {num_classes}: too few to split over {size} ranks")
 
 
+def _clip(config: GradClipConfig | None) -> ClipGradByGlobalNorm | None:
+    if config is None:
+        return None
+    return ClipGradByGlobalNorm(
+        config.clip_norm,
+        clip_norm_max=config.clip_norm_max,
+        always_clip=config.always_clip,
+        no_clip_list=config.no_clip_list,
+    )
+
+
 def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> PartialFC:
     """The head over this rank's classes."""
     model = require(config.Model, "Model", "training")
@@ -159,19 +170,15 @@ def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> Partia
     )
 
 
-def build_training(config: Config, dataset: Any) -> Training:
-    """Everything `fit` changes, freshly initialised, to train on `dataset`."""
-    settings, place = config.Global, world.current()
-    epochs = require(settings.epochs, "Global.epochs", "training")
-    data = require(config.DataLoader.Train, "DataLoader.Train", "training")
-    optimizer = require(config.Optimizer, "Optimizer", "training")
-    schedule = require(config.LRScheduler, "LRScheduler", "training")
-    if data.sampler.batch_size % settings.accum_steps:
+def build_loader(config: Config, dataset: Any) -> TrainLoader:
+    """This rank's share of `dataset` in batches; touches no device."""
+    data, place = require(config.DataLoader.Train, "DataLoader.Train", "training"), world.current()
+    parts = config.Global.accum_steps
+    if data.sampler.batch_size % parts:
         raise UserError(
             f"DataLoader.Train.sampler.batch_size {data.sampler.batch_size} cannot be split into "
-            f"Global.accum_steps {settings.accum_steps} equal parts"
+            f"Global.accum_steps {parts} equal parts"
         )
-
     sampler = EpochSampler(
         len(dataset),
         batch_size=data.sampler.batch_size,
@@ -179,15 +186,18 @@ def build_training(config: Config, dataset: Any) -> Training:
         world_size=place.size,
         shuffle=data.sampler.shuffle,
         drop_last=data.sampler.drop_last,
-        seed=settings.seed,
+        seed=config.Global.seed,
     )
-    loader = TrainLoader(
-        dataset,
-        sampler,
-        num_workers=data.loader.num_workers,
-        seed=settings.seed,
-        use_shared_memory=data.loader.use_shared_memory,
-    )
+    workers = data.loader.num_workers
+    return TrainLoader(dataset, sampler, num_workers=workers, seed=config.Global.seed)
+
+
+def build_training(config: Config, loader: TrainLoader) -> Training:
+    """Everything `fit` changes, freshly initialised, to train on the batches of `loader`."""
+    settings, place = config.Global, world.current()
+    epochs = require(settings.epochs, "Global.epochs", "training")
+    optimizer = require(config.Optimizer, "Optimizer", "training")
+    schedule = require(config.LRScheduler, "LRScheduler", "training")
 
     backbone = build_backbone(config, "training")
     if settings.freeze_backbone:
@@ -203,18 +213,12 @@ def build_training(config: Config, dataset: Any) -> Training:
     rule = optimizer.rule.build(OPTIMIZERS)
     precision = build_precision(config)
     head = build_head(config, backbone.num_features, rule.state_names)
-    clip = optimizer.grad_clip
+    clip = _clip(optimizer.grad_clip)
     updater = Updater(
         DenseParameters(backbone, state_names=rule.state_names, frozen=backbone.frozen_names),
         head,
         rule=rule,
-        clip=clip
-        and ClipGradByGlobalNorm(
-            clip.clip_norm,
-            clip_norm_max=clip.clip_norm_max,
-            always_clip=clip.always_clip,
-            no_clip_list=clip.no_clip_list,
-        ),
+        clip=clip,
         scaler=precision.scaler,
         head_lr_multiplier=optimizer.head_lr_multiplier,
         no_weight_decay=optimizer.no_weight_decay_name,
@@ -224,13 +228,15 @@ def build_training(config: Config, dataset: Any) -> Training:
         head=head,
         updater=updater,
         precision=precision,
-        schedule=schedule.build(SCHEDULES, epochs=epochs, steps_per_epoch=sampler.steps_per_epoch),
+        schedule=schedule.build(
+            SCHEDULES, epochs=epochs, steps_per_epoch=loader.sampler.steps_per_epoch
+        ),
         loader=loader,
         progress=Progress(
             epochs=epochs,
-            num_images=len(dataset),
-            steps_per_epoch=sampler.steps_per_epoch,
-            global_batch=data.sampler.batch_size * place.size,
+            num_images=loader.sampler.num_images,
+            steps_per_epoch=loader.sampler.steps_per_epoch,
+            global_batch=loader.sampler.batch_size * place.size,
         ),
         accum_steps=settings.accum_steps,
         freeze_backbone=settings.freeze_backbone,

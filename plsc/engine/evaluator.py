@@ -1,6 +1,6 @@
 """Verification during training and by plsc-eval: all ranks together, each pair once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,8 @@ class VerificationEvaluator:
         # The last rank repeats its end so that all ranks gather equal shapes; cut off below.
         mine = np.arange(place.rank * each, (place.rank + 1) * each).clip(max=num_images - 1)
         plain, mirrored = [], []
-        for images in self._batches(mine):
+        chunks = np.split(mine, range(self.batch_size, len(mine), self.batch_size))
+        for images in collect_images(self.dataset, chunks, num_workers=self.num_workers):
             plain.append(embed(images))
             if self.metric.flip_test:
                 mirrored.append(embed(np.ascontiguousarray(images[..., ::-1])))
@@ -70,10 +71,6 @@ class VerificationEvaluator:
             _gathered(mirrored, num_images) if mirrored else None,
             self.dataset.issame,
         )
-
-    def _batches(self, indices: np.ndarray) -> Iterator[np.ndarray]:
-        chunks = np.split(indices, range(self.batch_size, len(indices), self.batch_size))
-        return collect_images(self.dataset, chunks, num_workers=self.num_workers)
 
 
 def _gathered(parts: list[np.ndarray], num_rows: int) -> np.ndarray:

@@ -5,11 +5,11 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import paddle
 
@@ -18,11 +18,19 @@ from plsc.distributed.collectives import agree
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine import checkpoint
 from plsc.engine.log import RunLog, StepTimer, duration
+from plsc.metric.verification import CollapsedEmbeddings
 from plsc.sections import Config
 
 if TYPE_CHECKING:
     from plsc.engine.evaluator import VerificationEvaluator
     from plsc.engine.trainer import StepReport, Training
+
+
+class Phase(Protocol):
+    """Hears what the process is at, and a number that grows alike on all ranks."""
+
+    def __call__(self, phase: str, *, position: float | None = None) -> None:
+        """A few words."""
 
 
 @dataclass
@@ -46,7 +54,7 @@ class Keeper:
     log: RunLog
     evaluators: "list[VerificationEvaluator]"
     meta: dict[str, Any]
-    phase: Callable[[str], None] = lambda text: None
+    phase: Phase = lambda text, position=None: None
 
     def __post_init__(self) -> None:
         self.timer = StepTimer()
@@ -81,7 +89,7 @@ class Keeper:
     def after_step(self, report: "StepReport") -> bool:
         """Log, evaluate and save where it is due; True: stop now."""
         progress, settings = self.training.progress, self.config.Global
-        self.phase(f"step {progress.step}")
+        self.phase(f"step {progress.step}", position=progress.step)
         self.timer.step()
         self._losses.append(report.loss)
         self._last = report
@@ -164,25 +172,35 @@ class Keeper:
         timer.reset()
 
     def _evaluate(self) -> None:
-        training, progress = self.training, self.training.progress
+        """Measure; keep the best by the first evaluator's metric."""
+        progress = self.training.progress
         if not self.evaluators or self._evaluated_step == progress.step:
             return
         self._evaluated_step = progress.step
-        results = []
-        for evaluator in self.evaluators:
-            self.phase(f"evaluation at step {progress.step}")
-            result = evaluator.run(training.backbone.backbone, training.precision)
-            results.append(result)
-            shown = ", ".join(f"{name}: {value:.5f}" for name, value in result.items())
-            epoch = progress.epoch + bool(progress.consumed)
-            self.log.line(f"[Eval][Epoch {epoch}][Step {progress.step}] {shown}")
-            entry = {"kind": "eval", "step": progress.step, "epoch": epoch, **result}
-            self.log.record(entry, scalars={"eval_metric": result["metric"]})
-        metric = results[0]["metric"]
-        if progress.best_metric is None or metric > progress.best_metric:
+        self.phase(f"evaluation at step {progress.step}", position=progress.step)
+        metrics = [self._measure(evaluator) for evaluator in self.evaluators]
+        metric, best = metrics[0], progress.best_metric
+        if metric is not None and (best is None or metric > best):
             progress.best_metric = metric
             self._save(best=True)
         self.timer.reset()
+
+    def _measure(self, evaluator: "VerificationEvaluator") -> float | None:
+        """The evaluator's metric; None where the embeddings have collapsed, as they may early."""
+        training, progress = self.training, self.training.progress
+        epoch = progress.epoch + bool(progress.consumed)
+        where = f"[Eval][Epoch {epoch}][Step {progress.step}]"
+        entry = {"kind": "eval", "step": progress.step, "epoch": epoch}
+        try:
+            result = evaluator.run(training.backbone.backbone, training.precision)
+        except CollapsedEmbeddings as error:
+            self.log.line(f"{where} WARNING: {error}")
+            self.log.record({**entry, "collapsed": str(error)})
+            return None
+        shown = ", ".join(f"{name}: {value:.5f}" for name, value in result.items())
+        self.log.line(f"{where} {shown}")
+        self.log.record({**entry, **result}, scalars={"eval_metric": result["metric"]})
+        return result["metric"]
 
     def _save(self, *, best: bool = False) -> None:
         """Write a checkpoint unless this step has one; `latest` is always the newest."""

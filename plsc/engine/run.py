@@ -1,7 +1,7 @@
 """What each command does, from a checked config to its result."""
 
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import paddle
@@ -11,7 +11,7 @@ from plsc import __version__, runtime
 from plsc.config import dump_config
 from plsc.distributed import world
 from plsc.engine import build, start
-from plsc.engine.keeper import Keeper
+from plsc.engine.keeper import Keeper, Phase
 from plsc.engine.log import RunLog
 from plsc.engine.pretrained import load_weights, set_backbone
 from plsc.engine.trainer import Training, fit
@@ -20,12 +20,14 @@ from plsc.export import export_onnx, export_paddle
 from plsc.sections import Config
 
 
-def train(config: Config, folder: Path, phase: Callable[[str], None]) -> None:
+def train(config: Config, folder: Path, phase: Phase) -> None:
     """Train as the config says; `phase` is told what the process is at."""
     build.check_components(config)
     start.check_sources(config)
     dataset = build.build_train_dataset(config)
+    loader = build.build_loader(config, dataset)
     evaluators = build.build_evaluators(config) if config.Global.eval_during_train else []
+    loader.start()  # worker processes are forked while this one is still small and without a GPU
     build.set_device(config.Global.device)
     phase("joining the other ranks")
     place = world.init()
@@ -33,7 +35,7 @@ def train(config: Config, folder: Path, phase: Callable[[str], None]) -> None:
     log = RunLog(folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl)
     start.check_shared(folder)
     phase("building the model")
-    training = build.build_training(config, dataset)
+    training = build.build_training(config, loader)
     _describe(training, config, log)
     if config.Global.checkpoint is not None:
         start.resume(training, config.Global.checkpoint, log)
@@ -55,15 +57,18 @@ def train(config: Config, folder: Path, phase: Callable[[str], None]) -> None:
     }
     keeper = Keeper(training, config, folder, log, evaluators, meta, phase)
     keeper.listen()
-    fit(training, keeper)
-    log.close()
+    try:
+        fit(training, keeper)
+    finally:
+        loader.close()
+        log.close()
 
 
 def _describe(training: Training, config: Config, log: RunLog) -> None:
     """The first lines of a run: what is in effect."""
     place, progress = world.current(), training.progress
     backbone, shard = training.backbone.backbone, training.head.centres.shard
-    parameters = sum(parameter.size for parameter in backbone.parameters())
+    parameters = sum(item.size for item in backbone.parameters() if item.trainable)
     for note in config.notes:
         log.line(note)
     log.line(
@@ -73,8 +78,8 @@ def _describe(training: Training, config: Config, log: RunLog) -> None:
     )
     log.line(
         f"{type(backbone).__name__}: {parameters / 1e6:.2f} M parameters; "
-        f"head: {shard.num_classes} classes × {training.head.centres.dim}, {shard.num_local} on this rank, "
-        f"{training.head.num_sample} of them sampled in a step"
+        f"head: {shard.num_classes} classes × {training.head.centres.dim}, "
+        f"{shard.num_local} on this rank, {training.head.num_sample} of them used in a step"
     )
     log.line(
         f"{progress.num_images} images, global batch {progress.global_batch}, "
@@ -120,8 +125,17 @@ def evaluate(config: Config, folder: Path) -> dict[str, float]:
     return result
 
 
+def _for_export(config: Config) -> Config:
+    """The config with NCHW maps: converters know no other, and the weights are the same."""
+    model = config.Model
+    if model is None or "data_format" not in model.params:
+        return config
+    return replace(config, Model=replace(model, params={**model.params, "data_format": "NCHW"}))
+
+
 def export(config: Config, folder: Path) -> Path:
     """Export the backbone of the config to `<output_dir>/<Model.name>.onnx` or Paddle's format."""
+    config = _for_export(config)
     build.check_components(config)
     start.check_sources(config)
     build.set_device(config.Global.device)

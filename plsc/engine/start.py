@@ -69,8 +69,8 @@ def check_shared(folder: Path) -> None:
     blind = [f"rank {rank} on {host}" for rank, host, found in seen if not found]
     if blind:
         raise UserError(
-            f"Global.output_dir: {', '.join(blind)} cannot see what rank 0 writes to {folder}; every "
-            "rank writes its part of a checkpoint, so it must lie on a file system that all share"
+            f"Global.output_dir: {', '.join(blind)} cannot see what rank 0 writes to {folder}; "
+            "every rank writes its part of a checkpoint: put it on a shared file system"
         )
 
 
@@ -104,7 +104,7 @@ def resume(training: Training, path: str, log: RunLog) -> None:
     if missing:
         raise UserError(
             f"{path} has no optimizer state {missing[0]} ({len(missing)} are missing): was it "
-            "saved with another Optimizer? Start from its weights with Global.pretrained_model instead"
+            "saved with another Optimizer? Start from its weights: Global.pretrained_model"
         )
     progress = training.progress
     before = state["global_batch"]
@@ -196,6 +196,7 @@ def set_class_means(training: Training, dataset: Any, config: Config, log: RunLo
         every_label = gather(paddle.to_tensor(labels)).numpy()
         owned = shard.owns(every_label)
         np.add.at(sums, every_label[owned] - shard.start, gather(features).numpy()[owned])
+    loader.close()
     if not training.freeze_backbone:
         backbone.train()
     norms = np.linalg.norm(sums, axis=1, keepdims=True)

@@ -1,0 +1,74 @@
+"""A short training on random images, by the step that real training uses: for checks and speed."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from plsc.config import parse_config
+from plsc.distributed.collectives import agree
+from plsc.engine.build import build_loader, build_training
+from plsc.engine.trainer import train_step
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a trial found; losses are of single steps."""
+
+    steps: int
+    first_loss: float
+    last_loss: float
+    images_per_second: float
+    precision: str
+
+
+class RandomFaces:
+    """A few fixed random images [3,112,112] of as many classes, for a loss that can fall."""
+
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
+        self.labels = np.arange(num_classes)
+
+    def __len__(self) -> int:
+        return self.num_classes
+
+    def get(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """Image `index`, the same whatever `rng` says."""
+        noise = np.random.default_rng(index).uniform(-1, 1, (3, 112, 112))
+        return noise.astype(np.float32), index
+
+
+def run_trial(
+    backbone: str, *, batch_size: int, seconds: float, warm_steps: int = 2, device: str = "cpu"
+) -> Trial:
+    """Train `backbone` on random images for `seconds` after `warm_steps`; called by all ranks."""
+    config = parse_config(
+        {
+            "Global": {"epochs": 10**6, "device": device, "seed": 1},
+            "FP16": {"level": "O1"},
+            "Model": {"name": backbone, "num_features": 128, "class_num": batch_size},
+            "Loss": {"Train": [{"MarginLoss": {"m3": 0.2, "s": 16.0, "weight": 1.0}}]},
+            "LRScheduler": {"name": "Poly", "learning_rate": 0.02},
+            "Optimizer": {"name": "Momentum", "grad_clip": {"clip_norm": 5.0}},
+            "DataLoader": {
+                "Train": {
+                    "dataset": {"name": "FaceRandomDataset", "num_classes": batch_size},
+                    "sampler": {"batch_size": batch_size},
+                }
+            },
+        }
+    )
+    loader = build_loader(config, RandomFaces(batch_size))
+    training = build_training(config, loader)
+    images, labels = next(loader.batches(0, 0))
+    losses: list[float] = []
+    began = time.perf_counter()
+    # Each rank has a clock of its own, yet all must take the same number of steps.
+    while len(losses) <= warm_steps or not agree(time.perf_counter() - began > seconds):
+        losses.append(train_step(training, images, labels, lr=training.schedule(0)).loss)
+        training.progress.advance()
+        if len(losses) == warm_steps:
+            began = time.perf_counter()
+    spent = time.perf_counter() - began
+    speed = (len(losses) - warm_steps) * training.progress.global_batch / spent
+    return Trial(len(losses), losses[0], losses[-1], speed, training.precision.effective)

@@ -1,0 +1,126 @@
+"""Train, evaluate and export by the public commands; what a run shows and leaves behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_train_evaluate_export(run, read_metrics, size):
+    run.config["Global"] |= {"eval_during_train": True, "eval_unit": "epoch", "epochs": 2}
+    done = run("train", size=size)
+    text = (run.output / "train.log").read_text()
+    assert "precision in effect: float32" in text and "peak memory" in text
+    assert f"{size} process(es)" in text and "M parameters" in text
+    assert "Traceback" not in done.stderr
+
+    steps = read_metrics(run.output)
+    assert [entry["step"] for entry in steps] == list(range(1, (22 if size == 1 else 12) + 1))
+    for key in ("epoch", "loss", "lr", "grad_norm", "images_per_second"):
+        assert all(key in entry for entry in steps)
+    evaluations = read_metrics(run.output, "eval")
+    assert len(evaluations) == 2 and {"accuracy-flip", "std", "xnorm"} <= evaluations[0].keys()
+    best = max(entry["metric"] for entry in evaluations)
+    state = json.loads((run.output / "best_model" / "state.json").read_text())
+    assert state["best_metric"] == best
+    assert "class_num: 5" in (run.output / "config.yaml").read_text()
+
+    weights = f"Global.pretrained_model={run.output / 'latest'}"
+    done = run("eval", weights, size=size)
+    if size == 1:
+        assert f"accuracy-flip: {evaluations[-1]['accuracy-flip']:.5f}" in done.stdout
+        done = run("export", weights)
+        onnx = run.output.with_suffix(".onnx")
+        assert onnx.is_file() and "cosine" in done.stdout
+        run("export", weights, "Export.export_type=paddle")
+        assert run.output.with_suffix(".pdiparams").is_file()
+
+
+def test_onnx_gives_the_embeddings_of_the_checkpoint(run):
+    """An independent look: names, free batch, metadata, figures from numpy's own run."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    import paddle
+    from safetensors.numpy import load_file
+
+    from plsc.registry import BACKBONES
+
+    run("train", "Global.max_train_step=3")
+    run("export", f"Global.pretrained_model={run.output / 'latest'}")
+    session = onnxruntime.InferenceSession(str(run.output.with_suffix(".onnx")))
+    (data,), (embedding,) = session.get_inputs(), session.get_outputs()
+    assert (data.name, embedding.name) == ("data", "embedding")
+    assert isinstance(data.shape[0], str) and data.shape[1:] == [3, 112, 112]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert "RGB" in metadata.values()
+
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 3, 112, 112)).astype(np.float32)
+    backbone = BACKBONES.get(run.config["Model"]["name"], "Model.name")(num_features=32)
+    for name, array in load_file(run.output / "latest" / "backbone.safetensors").items():
+        backbone.state_dict()[name].set_value(array)
+    backbone.eval()
+    expected = backbone(paddle.to_tensor(images)).numpy()
+    np.testing.assert_allclose(session.run(None, {"data": images})[0], expected, atol=1e-4)
+
+
+def test_retention(run):
+    run.config["Global"]["max_num_latest_checkpoint"] = 0
+    run("train")
+    found = sorted(path.name for path in run.output.iterdir() if path.is_dir())
+    assert found == ["epoch_3", "latest"]
+    run(
+        "train", "Global.max_num_latest_checkpoint=2", "Global.output_dir=" + str(run.folder / "o2")
+    )
+    found = sorted(path.name for path in (run.folder / "o2").glob("*/epoch_*"))
+    assert found == ["epoch_2", "epoch_3"]
+
+
+def test_accumulation_splits_the_batch(run):
+    done = run("train", "Global.accum_steps=2", "Global.max_train_step=2")
+    assert "global batch 2" in done.stdout
+
+
+def test_two_nodes_as_two_launchers(run):
+    """Two launcher processes on loopback, one rank each, train one model."""
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    arguments = run.arguments("train", "Global.max_train_step=3")
+    nodes = []
+    for rank in (0, 1):
+        launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nnodes=2"]
+        launcher += [f"--master=127.0.0.1:{port}", f"--rank={rank}", "--nproc_per_node=1"]
+        launcher += [f"--log_dir={run.folder / f'log{rank}'}", *arguments]
+        nodes.append(subprocess.Popen(launcher, cwd=run.folder, stderr=subprocess.PIPE, text=True))
+    assert [node.wait(120) for node in nodes] == [0, 0]
+    assert len(list((run.output / "latest").glob("head-*-of-00002.safetensors"))) == 2
+
+
+def test_tools_are_the_commands(run):
+    for command, tool in (("train", "train"), ("eval", "eval"), ("export", "export")):
+        done = subprocess.run(
+            [sys.executable, ROOT / "tools" / f"{tool}.py", "--help"],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and f"plsc-{command}" in done.stdout
+
+
+def test_doctor(run):
+    done = subprocess.run(
+        [Path(sys.executable).with_name("plsc-doctor"), "--json", "--seconds", "1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["ready"]
+    assert report["training"]["last_loss"] < report["training"]["first_loss"]
+    assert report["versions"]["paddlepaddle"] and report["cores"] >= 1

@@ -1,0 +1,106 @@
+"""Starting from weights: ours, PLSC's, other classes, frozen backbone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+PLSC_CHECKPOINT = Path(__file__).resolve().parents[3] / "shared" / "data" / "plsc_checkpoint"
+
+
+def head_of(checkpoint):
+    parts = [load_file(path)["weight"] for path in sorted(checkpoint.glob("head-*"))]
+    return np.concatenate(parts)
+
+
+def test_finetune_starts_a_new_head_and_keeps_the_backbone(run):
+    run("train", "Global.max_train_step=2")
+    first = run.output / "step_2"
+    kept = first.rename(run.folder / "first")
+    done = run(
+        "train",
+        f"Global.pretrained_model={kept}",
+        "Global.finetune=True",
+        "Model.class_num=9",
+        "Global.max_train_step=1",
+        "LRScheduler.learning_rate=0",
+    )
+    assert "new head for 9 classes" in done.stdout
+    now = run.output / "latest"
+    old, new = load_file(kept / "backbone.safetensors"), load_file(now / "backbone.safetensors")
+    for name in old:
+        if "_mean" not in name and "_variance" not in name:
+            np.testing.assert_array_equal(old[name], new[name], err_msg=name)
+    assert head_of(now).shape == (9, 32)
+
+
+def test_other_classes_without_finetune_are_refused(run):
+    run("train", "Global.max_train_step=1")
+    done = run(
+        "train",
+        f"Global.pretrained_model={run.output / 'latest'}",
+        "Model.class_num=9",
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Global.finetune=True" in done.stderr.splitlines()[-1]
+    done = run(
+        "train", f"Global.checkpoint={run.output / 'latest'}", "Model.class_num=9", check=False
+    )
+    assert done.returncode == 2 and "Global.finetune=True" in done.stderr.splitlines()[-1]
+
+
+def test_frozen_backbone_and_head_multiplier(run):
+    run("train", "Global.max_train_step=1")
+    first = (run.output / "step_1").rename(run.folder / "first")
+    run(
+        "train",
+        f"Global.pretrained_model={first}",
+        "Global.finetune=True",
+        "Global.freeze_backbone=True",
+        "Optimizer.head_lr_multiplier=3",
+        "Global.max_train_step=2",
+    )
+    now = run.output / "latest"
+    old, new = load_file(first / "backbone.safetensors"), load_file(now / "backbone.safetensors")
+    for name in old:  # running statistics too
+        np.testing.assert_array_equal(old[name], new[name], err_msg=name)
+    assert load_file(now / "backbone-optimizer.safetensors") == {}
+
+
+def test_head_from_class_means(run):
+    """Rows are the normalised mean embeddings of their classes' images, at random rows' length."""
+    run("train", "Global.max_train_step=1")
+    first = (run.output / "step_1").rename(run.folder / "first")
+    start = f"Global.pretrained_model={first}", "Global.finetune=True"
+    run(
+        "train",
+        *start,
+        "Global.head_init=class_means",
+        "LRScheduler.learning_rate=0",
+        "Global.max_train_step=1",
+        size=2,
+    )
+    rows = head_of(run.output / "latest")
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 0.01 * np.sqrt(32), rtol=1e-5)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    # Colours are told apart by any network: means of different classes are not parallel.
+    assert (unit @ unit.T)[~np.eye(5, dtype=bool)].max() < 0.9999
+
+
+@pytest.mark.skipif(not PLSC_CHECKPOINT.exists(), reason="PLSC's checkpoint is not here")
+def test_weights_that_plsc_saved(run):
+    """Backbone and both head shards of PLSC's own files, through plsc-train."""
+    run.config["Model"] = {"name": "MobileFaceNet_base", "num_features": 512, "class_num": 31}
+    done = run(
+        "train",
+        f"Global.pretrained_model={PLSC_CHECKPOINT / 'latest'}",
+        "Global.max_train_step=1",
+        "LRScheduler.learning_rate=0",
+    )
+    assert "31 class centres" in done.stdout
+    now = run.folder / "output" / "MobileFaceNet_base" / "latest"
+    assert head_of(now).shape == (31, 512)
+    assert json.loads((now / "state.json").read_text())["num_classes"] == 31

@@ -1,0 +1,58 @@
+"""A user's mistakes end a run with one line that names key, value and remedy, and no traceback."""
+
+import pytest
+
+MISTAKES = [
+    ("Global.epoch=3", "Global.epoch: unknown key; did you mean 'epochs'?"),
+    ("Global.epochs=0", "Global.epochs must be a whole number at least 1, got 0"),
+    ("Model.name=IResNet51", "did you mean 'IResNet50'?"),
+    ("Model.num_featurs=3", "Model.num_featurs: unknown key; did you mean 'num_features'?"),
+    ("Model.pfc_config.sample_ratio=1.5", "Model.pfc_config.sample_ratio must be"),
+    ("Optimizer.name=Momentun", "did you mean 'Momentum'?"),
+    ("Optimizer.momentum=fast", "Optimizer.momentum must be a number"),
+    ("Loss.Train.0.MarginLoss.m4=1", "MarginLoss.m4: unknown key"),
+    ("LRScheduler.learning_rate=-1", "LRScheduler.learning_rate must be a number at least 0"),
+    ("Global.device=gpu", "-o Global.device=cpu"),
+    ("Model.class_num=3", "set Model.class_num to 5 or more"),
+    ("Global.accum_steps=4", "cannot be split into"),
+    ("Global.checkpoint=nowhere/latest", "nowhere/latest does not exist"),
+    ("Global.pretrained_model=nowhere", "nowhere.pdparams does not exist"),
+    ("DataLoader.Train.dataset.cls_label_path=none.txt", "none.txt"),
+    ("DataLoader.Train.dataset.transform_ops.0.DecodeImage.rgb=True", "rgb: unknown key"),
+    ("LRScheduler.learning_rate=__import__('os').system('touch pwned')", "learning_rate must be"),
+]
+
+
+@pytest.mark.parametrize(("override", "line"), MISTAKES, ids=[item[0] for item in MISTAKES])
+def test_one_line_for_a_mistake(run, override, line):
+    done = run("train", override, check=False)
+    assert done.returncode == 2
+    assert line in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len([text for text in done.stderr.splitlines() if "plsc-train: error" in text]) == 1
+    assert not (run.folder / "pwned").exists()
+    assert not (run.output / "latest").exists()
+
+
+def test_missing_sections_are_named(run):
+    for section in ("Model", "Optimizer", "LRScheduler", "Loss"):
+        kept = run.config.pop(section)
+        done = run("train", check=False)
+        assert done.returncode == 2 and section in done.stderr.splitlines()[-1], done.stderr
+        run.config[section] = kept
+
+
+def test_sections_that_a_command_does_not_need_may_be_missing(run):
+    run("train", "Global.max_train_step=1")
+    for section in ("Loss", "LRScheduler", "Optimizer", "DistributedStrategy"):
+        del run.config[section]
+    del run.config["DataLoader"]["Train"]
+    done = run("eval", f"Global.pretrained_model={run.output / 'latest'}")
+    assert "accuracy-flip" in done.stdout
+
+
+def test_eval_and_export_need_weights(run):
+    for command in ("eval", "export"):
+        done = run(command, check=False)
+        assert done.returncode == 2
+        assert f"plsc-{command} needs weights" in done.stderr
