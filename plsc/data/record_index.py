@@ -48,11 +48,14 @@ def image_records(
     without such a record (im2rec's layout) every record is an image.
 
     Raises:
-        UserError: record 0 counts images that the index does not have.
+        UserError: a key occurs twice, or record 0 counts images that the index does not have.
 
     """
     order = np.argsort(keys, kind="stable")
     keys, offsets = keys[order], offsets[order]
+    repeated = keys[1:][keys[1:] == keys[:-1]]
+    if len(repeated):
+        raise UserError(f"{file.path}: the index has record {repeated[0]} more than once")
     if not len(keys) or keys[0] != 0:
         return keys, offsets
     header = file.read(int(offsets[0]), key=0)

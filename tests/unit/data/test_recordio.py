@@ -292,6 +292,13 @@ def test_a_header_record_that_counts_too_many(tmp_path):
         image_records(file, *index)
 
 
+def test_a_key_that_occurs_twice(tmp_path):
+    file, keys, offsets = insightface_file(tmp_path / "a.rec", images=3, identities=1)
+    keys[3] = 2
+    with pytest.raises(UserError, match=r"a\.rec: the index has record 2 more than once"):
+        image_records(file, keys, offsets)
+
+
 def test_a_count_that_float32_rounds_is_found_in_the_records(tmp_path):
     """42,474,558 becomes 42,474,560 in float32; the records say where the images end."""
     with RecordWriter(tmp_path / "a.rec") as writer:
