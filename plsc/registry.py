@@ -1,4 +1,4 @@
-"""Name -> builder, one table per kind. A module that registers a builder is found by lying there."""
+"""Name -> builder, one table per kind; a module that registers one is found by lying there."""
 
 import importlib
 import pkgutil
@@ -39,7 +39,8 @@ class Registry:
         """
         self._import_modules()
         if name not in self._builders:
-            raise UserError(f"{key}: no {self.kind} is called {name!r}{nearest(name, self._builders)}")
+            hint = nearest(name, self._builders)
+            raise UserError(f"{key}: no {self.kind} is called {name!r}{hint}")
         return self._builders[name]
 
     def _import_modules(self) -> None:

@@ -36,9 +36,12 @@ class Range:
         return above and below
 
     def __str__(self) -> str:
-        low = "" if self.low is None else f"{'above' if self.low_open else 'at least'} {self.low}"
-        high = "" if self.high is None else f"{'below' if self.high_open else 'at most'} {self.high}"
-        return " and ".join(part for part in (low, high) if part)
+        parts = []
+        if self.low is not None:
+            parts.append(f"{'above' if self.low_open else 'at least'} {self.low}")
+        if self.high is not None:
+            parts.append(f"{'below' if self.high_open else 'at most'} {self.high}")
+        return " and ".join(parts)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -51,7 +54,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def parse_literal(text: str) -> Any:
-    """A Python literal or a product, quotient or power of numbers; `text` itself if it is neither."""
+    """A Python literal, or a product, quotient or power of numbers; else `text` itself."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         return _literal(tree)
@@ -109,11 +112,11 @@ def check(value: Any, annotation: Any, key: str) -> Any:
         return value
     if origin is typing.Annotated:
         checked = check(value, arguments[0], key)
+        items = checked if isinstance(checked, list | tuple) else [checked]
+        numbers = [item for item in items if item is not None]
         for constraint in arguments[1:]:
-            numbers = checked if isinstance(checked, list | tuple) else [checked]
-            for number in numbers:
-                if isinstance(constraint, Range) and number is not None and number not in constraint:
-                    raise _wrong(value, annotation, key)
+            if isinstance(constraint, Range) and any(item not in constraint for item in numbers):
+                raise _wrong(value, annotation, key)
         return checked
     if origin in (typing.Union, types.UnionType):
         for option in arguments:
@@ -161,7 +164,11 @@ def _check_plain(value: Any, annotation: Any, key: str) -> Any:
 
 
 def check_params(
-    builder: Callable[..., Any], params: Mapping[str, Any], key: str, *, supplied: Iterable[str] = ()
+    builder: Callable[..., Any],
+    params: Mapping[str, Any],
+    key: str,
+    *,
+    supplied: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The parameters of `builder`, checked against its signature.
 

@@ -46,10 +46,12 @@ def images_of(case: dict) -> tuple[np.ndarray, np.ndarray]:
     else:
         import cv2
 
-        from plsc.data.recordio import RecordFile, read_index
+        from plsc.data.record_index import read_index
+        from plsc.data.recordio import RecordFile
 
-        records, index = RecordFile(REAL_FACES / "train.rec"), read_index(REAL_FACES / "train.idx")
-        offsets = dict(zip(index.keys.tolist(), index.offsets.tolist(), strict=True))
+        keys, starts = read_index(REAL_FACES / "train.idx")
+        records = RecordFile(REAL_FACES / "train.rec")
+        offsets = dict(zip(keys.tolist(), starts.tolist(), strict=True))
         read = [records.read(offsets[key]) for key in case["image_ids"]]
         pictures = [
             cv2.imdecode(np.frombuffer(record.payload, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]

@@ -84,7 +84,7 @@ def test_killed_at_any_moment_then_resumed_is_exact(run):
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
 def test_resume_on_another_number_of_ranks(run, before, after):
-    """Weights and momentum are re-sliced, the epoch's order goes on, the schedule's fraction too."""
+    """Weights and momentum are re-sliced; the epoch's order goes on where it stopped."""
     # 40 classes of which 5 have images: most rows are not sampled in the step after the resume.
     run.config["Model"] |= {"class_num": 40, "pfc_config": {"sample_ratio": 0.2}}
     batch = f"DataLoader.Train.sampler.batch_size={12 // before}"
