@@ -9,7 +9,7 @@ from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 
 from plsc.distributed import world
-from plsc.distributed.collectives import reduce_sum
+from plsc.distributed.collectives import broadcast, reduce_sum
 
 
 class _ScaleGradient(PyLayer):
@@ -59,12 +59,20 @@ def average_buffers(layer: nn.Layer) -> None:
     statistics are exponential means of batch statistics, so averaging them at any moment equals
     averaging at the end; training itself never reads them.
     """
-    buffers = [item for item in layer.buffers() if item.dtype in (paddle.float32, paddle.float64)]
-    if world.current().size == 1 or not buffers:
+    # Paddle keeps them among the parameters, not the buffers; only their names tell.
+    statistics = [
+        tensor
+        for name, tensor in layer.named_parameters()
+        if name.split(".")[-1] in ("_mean", "_variance")
+    ]
+    size = world.current().size
+    if size == 1 or not statistics:
         return
-    mean = reduce_sum(paddle.concat([item.flatten() for item in buffers])) / world.current().size
+    own = paddle.concat([tensor.detach().flatten() for tensor in statistics])
+    base = broadcast(own)
+    mean = base + reduce_sum(own - base) / size  # exact where the ranks already agree
     start = 0
-    for item in buffers:
-        count = math.prod(item.shape)
-        item.set_value(mean[start : start + count].reshape(item.shape))
+    for tensor in statistics:
+        count = math.prod(tensor.shape)
+        tensor.set_value(mean[start : start + count].reshape(tensor.shape))
         start += count

@@ -75,7 +75,7 @@ def test_default_values_are_the_published_ones():
 
 
 def test_sampled_rows_are_corrected_by_the_steps_of_training():
-    """A row first sampled at step 5 is corrected as at step 5; rows not sampled stay as they are."""
+    """A row first sampled at step 5 is corrected as at step 5; the others stay as they are."""
     random = np.random.default_rng(1)
     start = random.normal(0, 1, (6, 3))
     centres = ClassCentres(ClassShard(6), start, state_names=AdamW.state_names)
