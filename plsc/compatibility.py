@@ -17,17 +17,23 @@ REFUSED: dict[str, dict[Any, str]] = {
 }
 # What PLSC's files hold and a run does not depend on: key -> type, reason.
 WITHOUT_EFFECT: dict[str, tuple[Any, str]] = {
-    "profiler_options": (Any, "there is no profiler"),
+    "profiler_options": (dict | str, "there is no profiler"),
     "Global.task_type": (Literal["recognition"], "recognition is the only task"),
     "Global.train_epoch_func": (  # PLSC's own files have both spellings
         Literal["default_train_one_epoch", "defualt_train_one_epoch"],
         "there is one training loop",
     ),
     "Global.eval_func": (Literal["face_verification_eval"], "there is one evaluation"),
-    "Global.flags": (dict | None, "set FLAGS_* in the environment"),
+    "Global.flags": (dict, "set FLAGS_* in the environment"),
     "Global.use_dali": (Literal[False], "DALI is not used"),
     "DistributedStrategy.data_sharding": (Literal[False], "there is no data sharding"),
+    "FP16.GradScaler.no_unscale_list": (list[str], "every gradient is unscaled"),
     "Optimizer.use_master_param": (bool, "parameters are always float32"),
+}
+# What a run always does: a file that says False is told so.
+ALWAYS_ON = {
+    "DistributedStrategy.data_parallel": "processes always share the global batch",
+    "Model.pfc_config.model_parallel": "the class centres are always split over the processes",
 }
 
 
@@ -56,8 +62,11 @@ def drop_without_effect(tree: Tree) -> list[str]:
     for path, (annotation, reason) in WITHOUT_EFFECT.items():
         if found := _lookup(tree, path):
             section, name = found
-            check(section.pop(name), annotation, path)
+            check(section.pop(name), annotation | None, path)
             notes.append(f"{path} has no effect: {reason}")
+    for path, reason in ALWAYS_ON.items():
+        if (found := _lookup(tree, path)) and found[0][found[1]] is False:
+            notes.append(f"{path}: False has no effect: {reason}")
     train = _lookup(tree, "Loss.Train")
     entries = train[0]["Train"] if train else None
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
@@ -65,5 +74,5 @@ def drop_without_effect(tree: Tree) -> list[str]:
             if isinstance(params, dict) and "model_parallel" in params:
                 key = f"Loss.Train.{index}.{name}.model_parallel"
                 check(params.pop("model_parallel"), bool, key)
-                notes.append(f"{key} has no effect: Model.pfc_config.model_parallel decides")
+                notes.append(f"{key} has no effect: the head decides")
     return notes

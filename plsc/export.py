@@ -1,10 +1,9 @@
 """Backbone -> ONNX or Paddle inference model, then proof that the file gives the same embeddings.
 
 Both formats take one float32 input `data` [N, 3, 112, 112] (RGB, (pixel - 127.5) / 127.5) and give
-`embedding` [N, d], for any N.
+one output [N, d] for any N; ONNX calls it `embedding`, Paddle's format names it itself.
 """
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from plsc import __version__, onnx_file
+from plsc import __version__, onnx_file, yaml_tree
 from plsc.errors import UserError
 from plsc.onnx_file import INPUT, Floats
 
@@ -95,17 +94,18 @@ def export_onnx(
 def export_paddle(
     backbone: nn.Layer, stem: Path, *, metadata: Mapping[str, str] | None = None
 ) -> ExportReport:
-    """Write `<stem>.json`, `<stem>.pdiparams` (Paddle inference) and `<stem>.metadata.json`.
+    """Write `<stem>.json`, `<stem>.pdiparams` (Paddle inference) and `<stem>.yml` (metadata).
 
     Arguments and errors as for `export_onnx`; nothing but Paddle is needed.
     """
     program, parameters, notes = (
-        stem.with_name(stem.name + suffix) for suffix in (".json", ".pdiparams", ".metadata.json")
+        stem.with_name(stem.name + suffix) for suffix in (".json", ".pdiparams", ".yml")
     )
     with _beside(program) as folder, _evaluating(backbone):
         _save_program(backbone, folder / "model")
-        described = json.dumps(_described(backbone, metadata), indent=1, ensure_ascii=False)
-        (folder / "metadata").write_text(described + "\n", encoding="utf-8")
+        # No second .json: Paddle takes the first whose name begins like the program's.
+        described = yaml_tree.dump(_described(backbone, metadata))
+        (folder / "metadata").write_text(described, encoding="utf-8")
         checks = compare(backbone, run_paddle(folder / "model"), str(program))
         num_bytes = sum((folder / f"model{end}").stat().st_size for end in (".json", ".pdiparams"))
         # The program goes away first and comes back last: killed in between, nothing is left
@@ -151,7 +151,7 @@ def probe_images(batch: int) -> Floats:
     random, side = np.random.default_rng(0), IMAGE_SHAPE[1]
     images = []
     for index in range(batch):
-        cells = (112, 4, 14, 1, 28)[index % 5]
+        cells = (112, 4, 14, 2, 28)[index % 5]
         patches = random.integers(0, 256, (3, cells, cells))
         images.append(np.kron(patches, np.ones((1, side // cells, side // cells))))
     return ((np.stack(images) - 127.5) / 127.5).astype(np.float32)

@@ -97,7 +97,11 @@ def run(path: Path) -> Callable[[Floats], Floats]:
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
 
     def embed(images: Floats) -> Floats:
-        embeddings: Floats = session.run([OUTPUT], {INPUT: images})[0]
+        try:
+            embeddings: Floats = session.run([OUTPUT], {INPUT: images})[0]
+        except Exception as error:  # onnxruntime's own classes are private and have no common base
+            said = str(error).splitlines()[0]
+            raise UserError(f"{path} does not run on {len(images)} images: {said}") from error
         return embeddings
 
     return embed

@@ -58,7 +58,6 @@ class GradScalerConfig:
     incr_every_n_steps: Count = 1000
     decr_every_n_nan_or_inf: Count = 2
     use_dynamic_loss_scaling: bool = True
-    no_unscale_list: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class PfcConfig:
     """`Model.pfc_config`: the class centres and how many of them a step uses."""
 
     sample_ratio: Annotated[float, Range(0, 1, low_open=True)] = 1.0
-    model_parallel: bool = False
+    model_parallel: bool = True
     sparse_update: bool = True
     storage: Literal["device"] = "device"
     dtype: Literal["float32"] = "float32"
