@@ -9,6 +9,7 @@ monotonic clock, has not seen its beat change.
 import contextlib
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class Peer:
     """Seconds without a new beat."""
     count_at_failure: int | None = None
     """Its beat when the first failure was seen."""
+    watched: bool = False
+    """Whether a thread waits for its lock."""
 
     @property
     def host(self) -> str:
@@ -52,11 +55,21 @@ class Peers:
         OSError: from every method, if the folder cannot be used.
     """
 
-    def __init__(self, folder: Path, *, rank: int, size: int, host: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        rank: int,
+        size: int,
+        host: str,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`wake` is called, from any thread, when another rank may have ended."""
         self.folder, self.rank, self.size, self.host = folder, rank, size, host
         self.interval = min(5.0, max(1.0, size / 16))  # each rank reads all: bounds the total
         self.endings: dict[int, Ending] = {}
         self.others = {other: Peer(other) for other in range(size) if other != rank}
+        self._wake = wake
         self._machine = records.machine()
         self._count = 0
         self._lock: int | None = None
@@ -106,6 +119,9 @@ class Peers:
             beat = self._read(f"{_stem(peer.rank)}.beat")
             if beat and beat["count"] != peer.beat.get("count"):
                 peer.beat, peer.silence = beat, 0.0
+            if not peer.watched and peer.beat.get("locked") and self.is_local(peer.rank):
+                peer.watched = True
+                records.when_lock_is_free(self.folder / f"{_stem(peer.rank)}.lock", self._wake)
 
     def read_endings(self) -> None:
         """Read the endings that have appeared since the last call."""
@@ -122,7 +138,7 @@ class Peers:
         if self.failed:
             for peer in self.others.values():
                 if peer.count_at_failure is None:
-                    peer.count_at_failure = peer.beat.get("count", 0)
+                    peer.count_at_failure = peer.beat.get("count")
 
     @property
     def failed(self) -> bool:
@@ -142,17 +158,21 @@ class Peers:
             for peer in self.others.values()
             if peer.rank not in self.endings
             and peer.count_at_failure is not None
-            and peer.beat.get("count", 0) >= peer.count_at_failure + ALIVE_BEATS
+            and peer.beat["count"] >= peer.count_at_failure + ALIVE_BEATS
         }
 
     def end(self, ending: Ending) -> None:
         """Record how a rank ended, unless that has been recorded."""
-        content = dataclasses.asdict(ending)
-        records.write_once(self.folder / f"{_stem(ending.rank)}.end", content)
+        path = self.folder / f"{_stem(ending.rank)}.end"
+        if records.write_once(path, dataclasses.asdict(ending)):
+            # Not read back: a network file system may show it to its writer late, too.
+            self.endings[ending.rank] = dataclasses.replace(ending, time=path.stat().st_mtime)
+        else:
+            self.read_endings()
 
     def is_local(self, rank: int) -> bool:
         """Whether a rank is known to run on this machine."""
-        return self.others[rank].beat.get("machine") == self._machine
+        return rank == self.rank or self.others[rank].beat.get("machine") == self._machine
 
     def find_lost(self, timeout: float, startup_timeout: float) -> None:
         """Record an ending for ranks whose supervisor is gone without one.
@@ -169,7 +189,6 @@ class Peers:
                 self.read_endings()
                 if peer.rank not in self.endings:
                     self.end(Ending(peer.rank, peer.host, Kind.LOST, 137, reason))
-                    self.read_endings()
 
     def publish(self, verdict: Verdict) -> Verdict:
         """Make the verdict known; the one that holds is the first that was published."""
@@ -195,10 +214,10 @@ class Peers:
             os.close(self._lock)  # a network file system keeps an open file under another name
             self._lock = None
         (self.folder / f"{_stem(self.rank)}.beat").unlink(missing_ok=True)
-        gone = {rank for rank, ending in self.endings.items() if ending.kind is Kind.LOST}
         files = list(self.folder.iterdir())
-        present = {path.stem for path in files if path.suffix == ".beat"}
-        if present <= {_stem(rank) for rank in gone}:
+        present = [path for path in files if path.suffix == ".beat"]
+        # A rank that was given up for its silence may come back: it must find the verdict.
+        if all(records.lock_is_free(path.with_suffix(".lock")) for path in present):
             for path in files:
                 path.unlink(missing_ok=True)
             self.folder.rmdir()

@@ -1,7 +1,10 @@
 """Small files that several machines write and read: whole or absent, once or replaced; locks."""
 
+import contextlib
 import json
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +27,14 @@ def write_once(path: Path, content: dict[str, Any]) -> bool:
 
 
 def read(path: Path) -> tuple[dict[str, Any] | None, float]:
-    """A record, None if there is none, and the time of its writing by the file server's clock."""
+    """A record, None if there is no whole one, and when it was written, by the file server's clock.
+
+    One that is not whole is what a machine's crash has left.
+    """
     try:
         with open(path) as file:
             return json.load(file), os.fstat(file.fileno()).st_mtime
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         return None, 0.0
 
 
@@ -60,6 +66,22 @@ def lock_is_free(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def when_lock_is_free(path: Path, tell: Callable[[], None]) -> None:
+    """Have a thread call `tell` once the lock on `path` is free or cannot be asked for.
+
+    The kernel tells at once that a process of this machine has died, which polling would not.
+    """
+    import fcntl
+
+    def wait() -> None:
+        # What `tell` leads to looks at the state of the folder: an error needs no other handling.
+        with contextlib.suppress(OSError), open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+        tell()
+
+    threading.Thread(target=wait, name=f"lock of {path.stem}", daemon=True).start()
 
 
 def machine() -> str:

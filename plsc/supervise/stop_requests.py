@@ -18,10 +18,10 @@ class Requests:
         self._signals: list[int] = []
         self._age: float | None = None
         self._launcher = _launcher()
-        self._wakeup, writable = os.pipe()
-        for end in (self._wakeup, writable):
+        self._readable, self._writable = os.pipe()
+        for end in (self._readable, self._writable):
             os.set_blocking(end, False)
-        signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._writable, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, self._note)
 
@@ -31,10 +31,15 @@ class Requests:
         return self._age is not None
 
     def sleep(self, seconds: float) -> None:
-        """Wait, not longer than until the next signal."""
-        select.select([self._wakeup], [], [], seconds)
+        """Wait, not longer than until the next signal or `wake`."""
+        select.select([self._readable], [], [], seconds)
         with contextlib.suppress(BlockingIOError):
-            os.read(self._wakeup, 1024)
+            os.read(self._readable, 1024)
+
+    def wake(self) -> None:
+        """End the sleep; from any thread."""
+        with contextlib.suppress(BlockingIOError):  # full: it will not sleep anyway
+            os.write(self._writable, b"\0")
 
     def new(self, elapsed: float) -> list[int]:
         """Signals to hand on; `elapsed` seconds have passed since the last call."""

@@ -15,14 +15,16 @@ from plsc.supervise.heartbeat import STARTING
 from plsc.supervise.peers import Peers
 from plsc.supervise.stop_requests import Requests
 from plsc.supervise.trainer import Trainer
-from plsc.supervise.verdict import Verdict, judge
+from plsc.supervise.verdict import SETTLING, Verdict, judge
 
 TICK = 0.25  # seconds
 BEAT_INTERVAL = 1.0
 
+OWN_END = 1.0
 STOP_GRACE = 2.0
-"""Seconds from SIGTERM to SIGKILL for a trainer whose run has failed elsewhere. With a rank missing
-it can save nothing; and the launcher, once it has noticed, kills the supervisor after 3.6 s."""
+"""A trainer whose run has failed elsewhere has OWN_END seconds to end by itself, as one with a
+broken connection or the same mistake does, then STOP_GRACE seconds from SIGTERM to SIGKILL: with
+a rank missing it can save nothing."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def supervise(
     """
     if os.name != "posix":
         raise UserError(f"a run of {size} processes needs Linux or macOS; run one process here")
-    peers = Peers(folder, rank=rank, size=size, host=host)
+    requests = Requests()
+    peers = Peers(folder, rank=rank, size=size, host=host, wake=requests.wake)
     try:
         peers.open()
     except OSError as error:
@@ -84,23 +87,23 @@ def supervise(
             "system that all nodes share and may write"
         ) from None
     limits = Limits(heartbeat_timeout, startup_timeout, stall_timeout)
-    return Supervisor(command, peers, limits).run()
+    return Supervisor(command, peers, limits, requests).run()
 
 
 class Supervisor:
     """One rank's trainer, its peers, and the time that has passed for each."""
 
-    def __init__(self, command: Sequence[str], peers: Peers, limits: Limits) -> None:
-        self.peers, self.limits = peers, limits
-        self._requests = Requests()
+    def __init__(
+        self, command: Sequence[str], peers: Peers, limits: Limits, requests: Requests
+    ) -> None:
+        self.peers, self.limits, self._requests = peers, limits, requests
         self._trainer = Trainer(command)
         self._ending: Ending | None = None
         self._verdict: Verdict | None = None
         self._silent = self._unchanged = self._behind = 0.0
         self._until_beat = 0.0
-        self._failed_for = 0.0
-        self._stopping: float | None = None
-        self._unreachable = False
+        self._failed_for = self._failing_for = 0.0
+        self._stopped = self._unreachable = False
 
     def run(self) -> int:
         """Until the trainer has ended and it is known why; the exit status."""
@@ -109,7 +112,7 @@ class Supervisor:
             self._requests.sleep(TICK)
             now = time.monotonic()
             # Time in which this process was stopped itself says nothing about the others.
-            elapsed, before = min(now - before, 1.0), now
+            elapsed, before = min(now - before, 2 * TICK), now
             if self._ending is None:
                 for number in self._requests.new(elapsed):
                     self._trainer.signal(number)
@@ -119,7 +122,7 @@ class Supervisor:
             if self._ending is None:
                 self._stop_if_failed_elsewhere(elapsed)
                 continue
-            status = self._conclude(elapsed)
+            status = self._conclude()
             if status is not None:
                 return status
 
@@ -154,7 +157,7 @@ class Supervisor:
                 phase=trainer.phase,
                 interrupted=self._requests.heard,
             )
-            if self._stopping is not None:
+            if self._stopped:
                 kind = Kind.STOPPED
             return self._end(kind, shell_status(code), reason)
         limit = self.limits.startup if trainer.phase == STARTING else self.limits.heartbeat
@@ -178,7 +181,7 @@ class Supervisor:
             peers.end(ending)
         except OSError as error:
             self._complain(error)
-            peers.endings[peers.rank] = ending
+        peers.endings.setdefault(peers.rank, ending)
         return ending
 
     def _exchange(self, elapsed: float) -> None:
@@ -200,50 +203,50 @@ class Supervisor:
         self._failed_for += elapsed if peers.failed else 0.0
 
     def _stop_if_failed_elsewhere(self, elapsed: float) -> None:
-        trainer, verdict = self._trainer, self._verdict
-        certain = [
-            ending
-            for ending in self.peers.endings.values()
-            if ending.kind in (Kind.FAILED, Kind.LOST)
-        ]
-        if not certain and verdict is None:
+        peers, trainer = self.peers, self._trainer
+        causes = [e for e in peers.endings.values() if e.kind in (Kind.FAILED, Kind.LOST)]
+        if not causes and self._verdict is None:
             return
-        if self._stopping is None:
-            self._stopping = 0.0
-            if verdict is not None and verdict.rank == self.peers.rank:
+        if any(ending.kind is Kind.LOST and peers.is_local(ending.rank) for ending in causes):
+            # The launcher sees a dead supervisor within a second, shows that rank's log, and kills
+            # the other supervisors 3.6 s later.
+            if self._verdict is None:
+                self._decide(waited=SETTLING)
+            self._stopped = True
+            trainer.kill()
+            return
+        self._failing_for += elapsed
+        if self._failing_for > OWN_END + STOP_GRACE:
+            trainer.kill()
+        elif self._failing_for > OWN_END and not self._stopped:
+            self._stopped = True
+            if self._verdict is not None and self._verdict.rank == peers.rank:
                 trainer.show_stacks()
             trainer.signal(signal.SIGTERM)
-        self._stopping += elapsed
-        # The launcher sees a dead supervisor within a second and leaves the others little time.
-        hurry = any(e.kind is Kind.LOST and self._is_local(e.rank) for e in certain)
-        if hurry or self._stopping > STOP_GRACE:
-            trainer.kill()
 
-    def _is_local(self, rank: int) -> bool:
-        return rank != self.peers.rank and self.peers.is_local(rank)
-
-    def _conclude(self, elapsed: float) -> int | None:
+    def _conclude(self) -> int | None:
         """The exit status once the trainer has ended and the failure, if any, has been judged."""
         peers = self.peers
         if not peers.failed:
             self._leave()
             return 0
         if self._verdict is None:
-            found = judge(
-                peers.size,
-                peers.endings,
-                peers.alive(),
-                waited=self._failed_for,
-                patience=self.limits.heartbeat + 10.0,
-            )
-            if found is None:
-                return None
-            self._verdict = found
-            with contextlib.suppress(OSError):
-                self._verdict = peers.publish(found)
+            self._decide(waited=self._failed_for)
+        if self._verdict is None:
+            return None
         print(self._verdict.line, file=sys.stderr, flush=True)
         self._leave()
         return self._verdict.code
+
+    def _decide(self, *, waited: float) -> None:
+        """Come to the verdict, or take over that of another rank, if it is time."""
+        peers = self.peers
+        patience = self.limits.heartbeat + 10.0
+        found = judge(peers.size, peers.endings, peers.alive(), waited=waited, patience=patience)
+        if found is not None:
+            self._verdict = found
+            with contextlib.suppress(OSError):
+                self._verdict = peers.publish(found)
 
     def _leave(self) -> None:
         with contextlib.suppress(OSError):  # what is left of the folder does no harm
