@@ -13,23 +13,22 @@ The people of val/ are in no image of train/.
 import argparse
 import csv
 import json
-import multiprocessing
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from plsc.data.dataset.synthetic import RENDERER_VERSION, Identity, View, render_face
+from plsc.data.dataset.tools.output import exit_status, finished_folder, progress_bar
+from plsc.data.worker_pool import WorkerPool
 from plsc.errors import UserError
 
+CHUNK = 16  # pictures
 SHEET_ROWS, SHEET_COLUMNS = 12, 10
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 COLUMNS = (
@@ -110,7 +109,6 @@ def eval_pictures(size: DatasetSize) -> tuple[list[Picture], list[bool]]:
 
 def write_pictures(folder: Path, seed: int, pictures: Sequence[Picture]) -> list[list[Any]]:
     """Render and write; returns the rows of landmarks.csv."""
-    cv2.setNumThreads(1)  # the processes share the cores already
     rows = []
     for picture in pictures:
         identity = Identity.sample(seed, picture.person)
@@ -126,23 +124,15 @@ def write_pictures(folder: Path, seed: int, pictures: Sequence[Picture]) -> list
 def render_dataset(output_dir: Path, size: DatasetSize, *, workers: int) -> bool:
     """Render a data set into `output_dir`; False if it is there already.
 
-    The folder is written beside and renamed once it is whole.
-
     Raises:
         UserError: `output_dir` holds something else.
 
     """
-    if output_dir.exists() and any(output_dir.iterdir()):
+    if output_dir.is_dir() and any(output_dir.iterdir()):
         _require_same(output_dir, size)
         return False
-    partial = output_dir.parent / f".{output_dir.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        _write(partial, size, workers)
-        os.sync()  # thousands of files: one flush of all, not one for each
-        os.replace(partial, output_dir)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with finished_folder(output_dir) as folder:
+        _write(folder, size, workers)
     return True
 
 
@@ -173,19 +163,19 @@ def _rendered(
     folder: Path, seed: int, pictures: list[Picture], workers: int
 ) -> Iterator[list[list[Any]]]:
     """Render all pictures; yields the rows in the pictures' order, with a progress bar."""
-    chunks = [pictures[start : start + 16] for start in range(0, len(pictures), 16)]
-    with tqdm(total=len(pictures), desc="rendering faces", unit="image") as progress:
-        if workers == 1:
-            for chunk in chunks:
-                yield write_pictures(folder, seed, chunk)
-                progress.update(len(chunk))
-            return
-        context = multiprocessing.get_context("spawn")  # fork would copy threads half-way
-        with ProcessPoolExecutor(workers, context) as pool:
-            folders, seeds = [folder] * len(chunks), [seed] * len(chunks)
-            for rows in pool.map(write_pictures, folders, seeds, chunks):
+    chunks = [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
+
+    def write(chunk: list[Picture]) -> tuple[list[np.ndarray], list[list[Any]]]:
+        return [], write_pictures(folder, seed, chunk)
+
+    pool = WorkerPool(write, num_workers=workers if workers > 1 else 0, slot_bytes=0)
+    try:
+        with progress_bar(len(pictures), "images rendered") as bar:
+            for _, rows in pool.map(chunks):
                 yield rows
-                progress.update(len(rows))
+                bar.update(len(rows))
+    finally:
+        pool.close()
 
 
 def _jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -246,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--output_dir", required=True, type=Path, help="new folder for the data")
     numbers = {
-        "identities": (500, "people to train on"),
+        "identities": (600, "people to train on"),
         "images_per_identity": (20, "images of each of them"),
         "eval_identities": (200, "other people, for the pairs"),
         "pairs": (2000, "pairs to verify, half of them of one person; 0 for none"),
@@ -257,19 +247,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (%(default)s)")
     options = vars(parser.parse_args(argv))
     output_dir, workers = options.pop("output_dir"), options.pop("workers")
-    try:
+
+    def work() -> None:
         if workers < 1:
             raise UserError(f"--workers must be at least 1, got {workers}")
-        written = render_dataset(output_dir, DatasetSize(**options), workers=workers)
-    except UserError as error:
-        print(f"render_synthetic_faces: error: {error}", file=sys.stderr)
-        return 2
-    counts = (
-        f"{options['identities'] * options['images_per_identity']} images of "
-        f"{options['identities']} people, {options['pairs']} pairs"
-    )
-    print(f"{output_dir}: {counts}" + ("" if written else " (already rendered)"))
-    return 0
+        size = DatasetSize(**options)
+        written = render_dataset(output_dir, size, workers=workers)
+        images = size.identities * size.images_per_identity
+        counts = f"{images} images of {size.identities} people, {size.pairs} pairs"
+        print(f"{output_dir}: {counts}" + ("" if written else " (already rendered)"))
+
+    return exit_status("render_synthetic_faces", work)
 
 
 if __name__ == "__main__":
