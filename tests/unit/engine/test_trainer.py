@@ -1,0 +1,287 @@
+"""The loop and its step in one process; tests/distributed holds the step on several ranks."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from plsc.distributed.data_parallel import DataParallel
+from plsc.distributed.sharding import ClassShard
+from plsc.engine.precision import LossScaler, Precision
+from plsc.engine.progress import Progress
+from plsc.engine.trainer import Training, fit, train_step
+from plsc.engine.update import Updater
+from plsc.errors import UserError
+from plsc.heads.centres import ClassCentres
+from plsc.heads.partial_fc import PartialFC
+from plsc.loss.margin import MarginLoss, MarginOutput
+from plsc.optimizer.clip import ClipGradByGlobalNorm
+from plsc.optimizer.dense import DenseParameters
+from plsc.optimizer.momentum import Momentum
+
+CLASSES, DIM, BATCH = 9, 4, 12
+
+
+class Net(nn.Layer):
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.first, self.last = nn.Linear(12, 6), nn.Linear(6, DIM)
+        self.drop = nn.Dropout(dropout)
+        random = np.random.default_rng(0)
+        for parameter in self.parameters():
+            parameter.set_value(random.normal(0, 0.5, parameter.shape).astype("float32"))
+
+    def forward(self, images):
+        return self.last(self.drop(paddle.tanh(self.first(images.flatten(1)))))
+
+
+def made(*, net=None, scaler=None, clip=None, losses=None, rule=None, head=None, **options):
+    net, rule = net or Net(), rule or Momentum(0.9, 0.01)
+    weight = np.random.default_rng(1).normal(0, 0.1, (CLASSES, DIM)).astype("float32")
+    centres = ClassCentres(ClassShard(CLASSES), weight, state_names=rule.state_names)
+    head = PartialFC(centres, losses or [(1.0, MarginLoss(m2=0.3, s=8.0))], **(head or {}))
+    precision = Precision()
+    precision.scaler = scaler or precision.scaler
+    dense = DenseParameters(net, state_names=rule.state_names, frozen=())
+    return Training(
+        backbone=DataParallel(net),
+        head=head,
+        updater=Updater(dense, head, rule=rule, clip=clip, scaler=precision.scaler),
+        precision=precision,
+        schedule=lambda time: 0.1,
+        loader=None,
+        progress=Progress(epochs=3, num_images=40, steps_per_epoch=4, global_batch=BATCH),
+        **options,
+    )
+
+
+def batch(seed=2, count=BATCH):
+    random = np.random.default_rng(seed)
+    images = random.normal(0, 1, (count, 3, 2, 2)).astype("float32")
+    return images, random.integers(0, CLASSES, count)
+
+
+def trained(training, steps=3, lr=0.1):
+    """Reports of steps on batches that differ, and the weights after them."""
+    reports = []
+    for step in range(steps):
+        reports.append(train_step(training, *batch(step), lr=lr))
+        training.progress.advance()
+    weights = {name: w.numpy() for name, w in training.updater.dense.weights.items()}
+    return reports, {**weights, "head": training.head.centres.read("weight").copy()}
+
+
+def assert_alike(found, expected, tolerance):
+    for one, other in zip(found[0], expected[0], strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=tolerance)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=tolerance)
+    for name, values in expected[1].items():
+        difference = np.linalg.norm(found[1][name] - values)
+        assert difference <= tolerance * np.linalg.norm(values), name
+
+
+@pytest.mark.parametrize("parts", [2, 3, 12])
+@pytest.mark.parametrize("ratio", [1.0, 0.9])
+def test_accumulation_equals_the_large_batch(parts, ratio):
+    clip = ClipGradByGlobalNorm(0.1)
+    whole = trained(made(clip=clip, head={"sample_ratio": ratio}))
+    split = trained(made(clip=clip, head={"sample_ratio": ratio}, accum_steps=parts))
+    assert_alike(split, whole, 1e-5)
+    assert len({report.loss for report in whole[0]}) == 3
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_loss_scale_changes_nothing_but_itself(parts):
+    plain = trained(made(accum_steps=parts))
+    scaled = trained(made(accum_steps=parts, scaler=LossScaler(scale=4096.0)))
+    assert_alike(scaled, plain, 1e-6)
+    assert [report.loss_scale for report in plain[0]] == [1.0] * 3
+    assert [report.loss_scale for report in scaled[0]] == [4096.0] * 3
+    assert not any(report.skipped for report in scaled[0])
+
+
+def test_what_a_step_reports():
+    training = made(losses=[(1.0, lambda c, t, n: MarginOutput(c, None, {"norm": n.mean()}))])
+    images, labels = batch()
+    features = training.backbone(paddle.to_tensor(images)).numpy()
+    report = train_step(training, images, labels, lr=0.25)
+    norms = np.linalg.norm(features, axis=1)
+    assert report.statistics == {"norm": pytest.approx(norms.mean(), rel=1e-5)}
+    assert (report.lr, report.skipped) == (0.25, False)
+    weight = np.random.default_rng(1).normal(0, 0.1, (CLASSES, DIM))
+    cosines = (features / norms[:, None]) @ (weight / np.linalg.norm(weight, axis=1)[:, None]).T
+    chances = np.exp(cosines) / np.exp(cosines).sum(axis=1, keepdims=True)
+    loss = -np.log(chances[np.arange(BATCH), labels]).mean()
+    assert report.loss == pytest.approx(loss, rel=1e-5)
+
+
+def test_an_overflow_is_reported_and_the_scale_lowered():
+    training = made(scaler=LossScaler(scale=2.0**126, decr_every_n_nan_or_inf=1))
+    training.head.losses[0] = (1e4, training.head.losses[0][1])
+    before = {name: w.numpy().copy() for name, w in training.updater.dense.weights.items()}
+    report = train_step(training, *batch(), lr=0.1)
+    assert report.skipped
+    assert np.isfinite(report.loss)
+    assert report.loss_scale == 2.0**126
+    assert training.precision.scaler.scale == 2.0**125
+    for name, weight in training.updater.dense.weights.items():
+        np.testing.assert_array_equal(weight.numpy(), before[name])
+
+
+def spoil(training, kind, images):
+    if kind == "images":
+        images[3, 0, 1, 1] = np.nan
+    elif kind == "head.weight":
+        values = training.head.centres.read("weight").copy()
+        values[5] = np.nan
+        training.head.centres.write("weight", values)
+    elif kind == "backbone first.weight":
+        weight = training.updater.dense.weights["first.weight"]
+        weight.set_value(np.full(weight.shape, np.inf, "float32"))
+    else:
+        training.backbone = lambda x, backbone=training.backbone: backbone(x) * float("nan")
+        training.backbone.synchronised = DataParallel(Net()).synchronised
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        ("images", "1 of 144"),
+        ("backbone first.weight", "72 of 72"),
+        ("features", "48 of 48"),
+        ("head.weight", "4 of 36"),
+    ],
+)
+def test_the_first_number_that_is_not_finite_stops_the_run(kind, count):
+    training = made()
+    training.progress.step = 6
+    images, labels = batch()
+    spoil(training, kind, images)
+    with pytest.raises(UserError, match=r"^step 7: the loss is nan; rank 0 on ") as caught:
+        train_step(training, images, labels, lr=0.1)
+    assert f": {kind} ({count} values are nan or inf); lower the learning rate" in str(caught.value)
+
+
+def test_a_gradient_that_overflows_without_a_loss_scale_stops_the_run():
+    training = made(losses=[(1e30, MarginLoss(s=1.0))])  # its square is above float32
+    with pytest.raises(UserError, match=r"^step 1: the gradient of .*weight.* is not finite; all"):
+        train_step(training, *batch(), lr=0.1)
+
+
+def test_random_numbers_are_a_function_of_seed_and_step():
+    def losses(order, seed):
+        training, found = made(net=Net(dropout=0.5), seed=seed), {}
+        for step in order:
+            training.progress.step = step
+            found[step] = train_step(training, *batch(), lr=0.0).loss
+        return found
+
+    forward = losses([0, 1, 2], seed=3)
+    assert losses([2, 0, 1], seed=3) == forward
+    assert len(set(forward.values())) == 3
+    assert losses([0], seed=4)[0] != forward[0]
+
+
+def test_sampling_follows_the_step():
+    training = made(head={"sample_ratio": 0.9, "seed": 5})
+    seen = []
+    use_rows = training.head.use_rows
+    training.head.use_rows = lambda rows: (seen.append(rows.tolist()), use_rows(rows))
+    labels = np.zeros(BATCH, np.int64)
+    for step in (0, 1, 0, 2):
+        training.progress.step = step
+        train_step(training, batch()[0], labels, lr=0.0)
+    assert seen[0] == seen[2]
+    assert len({tuple(rows) for rows in seen}) > 1
+
+
+def test_a_frozen_backbone_stays_and_the_head_learns():
+    net = Net()
+    for parameter in net.parameters():
+        parameter.stop_gradient = True
+    training = made(net=net, freeze_backbone=True)
+    before = [parameter.numpy().copy() for parameter in net.parameters()]
+    head = training.head.centres.read("weight").copy()
+    report = train_step(training, *batch(), lr=0.1)
+    assert report.grad_norm == 0.0
+    for parameter, values in zip(net.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.numpy(), values)
+    assert (training.head.centres.read("weight") != head).any()
+
+
+class Keeper:
+    """Records what `fit` tells it; says stop after `stop_at` steps."""
+
+    def __init__(self, training, stop_at=None, stop_after_epoch=None):
+        self.training, self.stop_at, self.stop_after_epoch = training, stop_at, stop_after_epoch
+        self.said, self.rates = [], []
+
+    def epoch(self, batches):
+        self.said.append("epoch")
+        return batches
+
+    def after_step(self, report):
+        self.rates.append(report.lr)
+        self.said.append(self.training.progress.step)
+        return self.training.progress.step == self.stop_at
+
+    def after_epoch(self):
+        self.said.append("after")
+        return self.training.progress.epoch == self.stop_after_epoch
+
+    def end(self):
+        self.said.append("end")
+
+
+class Batches:
+    """Four batches an epoch; notes where it was asked to begin."""
+
+    def __init__(self):
+        self.asked = []
+
+    def batches(self, epoch, consumed):
+        self.asked.append((epoch, consumed))
+        for number in range(consumed // BATCH, 4):
+            yield batch(10 * epoch + number)
+
+
+def fitted(training, **options):
+    training.loader, training.schedule = Batches(), lambda time: time / 100
+    keeper = Keeper(training, **options)
+    fit(training, keeper)
+    return keeper
+
+
+def test_fit():
+    training = made()
+    keeper = fitted(training)
+    assert keeper.said == [
+        *("epoch", 1, 2, 3, 4, "after"),
+        *("epoch", 5, 6, 7, 8, "after"),
+        *("epoch", 9, 10, 11, 12, "after"),
+        "end",
+    ]
+    assert keeper.rates == [step / 100 for step in range(12)]
+    assert training.loader.asked == [(0, 0), (1, 0), (2, 0)]
+    assert training.progress.finished
+
+
+def test_fit_stops_and_goes_on():
+    training = made()
+    keeper = fitted(training, stop_at=6)
+    assert keeper.said == ["epoch", 1, 2, 3, 4, "after", "epoch", 5, 6, "end"]
+    assert training.progress.position == (1, 2 * BATCH)
+    keeper = fitted(training, stop_after_epoch=2)
+    assert keeper.said == ["epoch", 7, 8, "after", "end"]
+    assert training.loader.asked == [(1, 2 * BATCH)]
+    assert keeper.rates == [0.06, 0.07]
+    assert fitted(training).said == ["epoch", 9, 10, 11, 12, "after", "end"]
+    assert fitted(training).said == ["end"]
+
+
+def test_fit_stopped_at_the_last_step_of_an_epoch():
+    """The epoch is not over until its end is told; going on tells it first."""
+    training = made()
+    assert fitted(training, stop_at=4).said == ["epoch", 1, 2, 3, 4, "end"]
+    assert training.progress.position == (0, 4 * BATCH)
+    assert fitted(training, stop_at=5).said == ["epoch", "after", "epoch", 5, "end"]
