@@ -301,6 +301,13 @@ def test_a_place_that_cannot_be_written(net, tmp_path):
         export.export_onnx(net, tmp_path / "file" / "net.onnx")
 
 
+def test_equal_means_direction_and_values():
+    assert export.BatchCheck(1, 0.99995, 0.9e-3, 1.0).equal
+    assert not export.BatchCheck(1, 0.9998, 0.9e-3, 1.0).equal
+    assert not export.BatchCheck(1, 0.99995, 1.1e-3, 1.0).equal
+    assert not export.BatchCheck(1, float("nan"), float("nan"), 1.0).equal
+
+
 def test_probe_images_are_images():
     images = export.probe_images(5)
     assert images.shape == (5, 3, 112, 112) and images.dtype == np.float32

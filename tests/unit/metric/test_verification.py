@@ -121,6 +121,13 @@ def test_best_threshold_separates_the_pairs():
     assert LFWAcc(flip_test=False, nrof_folds=2)(rows, None, issame)["accuracy"] == 1
 
 
+def test_a_pair_at_the_threshold_is_not_the_same():
+    axes = np.eye(2)
+    rows = np.stack([axes[[0] * 20], axes[np.arange(20) % 2]], axis=1).reshape(40, 2)
+    found = verification_accuracy(rows, np.arange(20) % 2 == 0)  # distances of exactly 0 and 2
+    assert found["best_threshold"] == 0.01 and found["accuracy"] == 1
+
+
 def test_the_sum_with_the_mirrored_is_measured_and_xnorm_is_of_both():
     rows, issame = clustered(40, noise=1, seed=2)
     flipped = 3 * np.random.default_rng(3).standard_normal(rows.shape)
@@ -150,9 +157,11 @@ def test_val_equals_the_published_interpolation():
     assert found["far"] == pytest.approx(np.mean(fars), abs=1e-12)
 
 
-def test_val_where_the_curve_never_reaches_the_target():
-    rows, issame = clustered(40, noise=0.1, seed=5)
-    rows[1::2][~issame] = -rows[0::2][~issame]  # opposite: at distance 4, above each threshold
+@pytest.mark.parametrize("num_alike", [0, 2])
+def test_val_where_the_curve_never_reaches_the_target(num_alike):
+    rows, issame = clustered(60, noise=0.1, seed=5)
+    opposite = np.flatnonzero(~issame)[num_alike:]
+    rows[1::2][opposite] = -rows[0::2][opposite]  # at distance 4, above each threshold
     assert val_at_far(rows, issame, far_target=0.1) == {"val": 0, "val_std": 0, "far": 0}
 
 
@@ -166,10 +175,14 @@ def test_val_of_folds_with_one_kind_of_pairs():
 
 def test_pca_on_all_axes_only_moves_the_origin():
     rows, issame = clustered(60, noise=1, seed=7, dim=5)
-    centred = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    centred = centred - np.concatenate([centred[:24], centred[48:]]).mean(0)  # second of five folds
-    found = verification_accuracy(rows, issame, nrof_folds=5, pca=5)["folds"][1]
-    assert found == verification_accuracy(centred, issame, nrof_folds=5)["folds"][1]
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True) + [1.5, 0, 0, 0, 0]
+    found = verification_accuracy(unit, issame, nrof_folds=5, pca=5)["folds"]
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    for fold in range(5):
+        train = np.delete(unit, np.s_[24 * fold : 24 * (fold + 1)], axis=0)  # 12 pairs each
+        centred = verification_accuracy(unit - train.mean(0), issame, nrof_folds=5)["folds"]
+        assert found[fold] == centred[fold]
+    assert found != verification_accuracy(unit, issame, nrof_folds=5)["folds"]
 
 
 def test_pca_drops_what_varies_least():
