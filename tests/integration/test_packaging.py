@@ -92,7 +92,8 @@ def test_metadata(archives):
 
 
 def test_the_source_archive_is_whole(archives):
-    names = {name.partition("/")[2] for name in tarfile.open(archives[0]).getnames()}
+    with tarfile.open(archives[0]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     needed = [*(ROOT / "configs").glob("*.yaml"), *(ROOT / "tools").rglob("*.py")]
     needed += [ROOT / name for name in ("LICENSE", "README.md", "requirements.txt", "Makefile")]
     assert {str(path.relative_to(ROOT)) for path in needed} <= names
