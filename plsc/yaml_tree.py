@@ -18,6 +18,7 @@ Tree = dict[str, Any]
 
 # YAML 1.1 wants a point in 5e-4; everybody else, PLSC's files included, writes it without.
 _EXPONENT = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
+MAX_DEPTH = 50
 _WORDS: dict[str, bool | None] = {"": None, "null": None, "true": True, "false": False}
 
 
@@ -83,7 +84,7 @@ def parse(text: str, source: str) -> Tree:
         raise UserError(f"{source}: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
         raise UserError(f"{source}: the file must be a mapping of sections, got {_short(value)}")
-    tree: Tree = _plain(value, source, ())
+    tree: Tree = _plain(value, source)
     return tree
 
 
@@ -112,13 +113,13 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
     The first `=` splits; an integer part indexes a list; keys that are missing are created (the
     schema refuses them later if they are wrong); the value is a Python or YAML literal, else text.
     """
-    tree = _plain(tree, "config", ())
+    tree = _plain(tree, "config")
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         parts = path.strip().split(".")
         if not equals or not all(parts):
             raise UserError(f"-o {assignment!r}: write it as Key.sub.key=value")
-        _assign(tree, parts, _plain(_value(text.strip()), f"-o {path.strip()}", ()), assignment)
+        _assign(tree, parts, _plain(_value(text.strip()), f"-o {path.strip()}"), assignment)
     return tree
 
 
@@ -159,21 +160,20 @@ def _assign(tree: Tree, parts: list[str], value: Any, assignment: str) -> None:
             node = node[key]
 
 
-def _plain(value: Any, source: str, above: tuple[int, ...]) -> Any:
+def _plain(value: Any, source: str, depth: int = 0) -> Any:
     """A copy of `value` without shared parts, tuples as lists; UserError for anything but data."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if not isinstance(value, dict | list | tuple):
         raise UserError(f"{source}: {_short(value)} is not text, a number, a list or a mapping")
-    if id(value) in above or len(above) > 50:
+    if depth > MAX_DEPTH:  # also a list that holds itself
         raise UserError(f"{source}: nested too deeply")
-    above = (*above, id(value))
     if not isinstance(value, dict):
-        return [_plain(item, source, above) for item in value]
+        return [_plain(item, source, depth + 1) for item in value]
     for key in value:
         if not isinstance(key, str) or not key.isprintable():
             raise UserError(f"{source}: the key {key!r} must be text; put it in quotes")
-    return {key: _plain(item, source, above) for key, item in value.items()}
+    return {key: _plain(item, source, depth + 1) for key, item in value.items()}
 
 
 def _short(value: Any) -> str:

@@ -97,7 +97,7 @@ def test_its_first_lines_are_a_lab_note(path):
     head = "\n".join(lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
     assert "plsc-train" in head and f"-c configs/{path.name}" in head
     for words in ("Hardware", "Time", "(Expected|Result)"):
-        assert re.search(rf"^# {words}:(\n#)? +\S", head, re.M), f"{path.name} does not say {words}"
+        assert re.search(rf"^# {words}:(\n#  )? +\S", head, re.M), f"{path.name} does not say {words}"
 
 
 @pytest.mark.parametrize("stem", PUBLISHED)
