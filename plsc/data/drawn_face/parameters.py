@@ -193,7 +193,7 @@ class View:
             light_azimuth=float(rng.uniform(-75, 75)),
             light_elevation=float(rng.uniform(-25, 60)),
             light_strength=float(rng.uniform(0.1, 0.65)),
-            exposure=float(np.exp(rng.uniform(-0.55, 0.25))),
+            exposure=round(float(np.exp(rng.uniform(-0.55, 0.25))), 6),
             warmth=within(0.26),
             tint=within(0.10),
             smile=float(rng.uniform(-0.5, 1.0)),

@@ -13,7 +13,7 @@ def paint_background(canvas: Canvas, rng: np.random.Generator) -> None:
     side = len(canvas.pixels)
     small = np.zeros((28, 28, 3), np.uint8)
     corners = _dull(rng, (2, 2)).astype(np.uint8)
-    small[:] = cv2.resize(corners, (28, 28), interpolation=cv2.INTER_LINEAR)
+    small[:] = cv2.resize(corners, (28, 28), interpolation=cv2.INTER_LINEAR_EXACT)
     for _ in range(int(rng.integers(0, 5))):
         colour = [int(value) for value in _dull(rng, ())]
         x, y, width, height = (int(value) for value in rng.integers(0, 28, 4))
@@ -22,7 +22,7 @@ def paint_background(canvas: Canvas, rng: np.random.Generator) -> None:
         else:
             cv2.circle(small, (x, y), 1 + width // 3, colour, cv2.FILLED)
     small = cv2.GaussianBlur(small, (0, 0), float(rng.uniform(0.5, 2.0)))
-    canvas.pixels[:] = cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR)
+    canvas.pixels[:] = cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR_EXACT)
 
 
 def _dull(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
