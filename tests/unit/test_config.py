@@ -52,7 +52,7 @@ def test_a_plsc_file_as_it_is(load):
     train = config.DataLoader.Train
     assert (train.sampler.batch_size, train.loader.num_workers) == (256, 8)
     assert train.dataset.params["transform_ops"][1] == {"ToCHWImage": None}
-    assert set(train.dataset.params) == {"image_root", "transform_ops"}
+    assert set(train.dataset.params) == {"image_root", "cls_label_path", "transform_ops"}
     assert config.DataLoader.Eval.loader.num_workers == 0
     assert config.Metric.Eval[0].params == {"flip_test": True}
     assert config.Export.input_shape == (None, 3, 112, 112) and config.Export.opset == 17

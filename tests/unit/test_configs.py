@@ -61,6 +61,9 @@ def test_there_are_all_published_ones():
     assert set(PUBLISHED) < {path.stem for path in FILES}
 
 
+@pytest.mark.parametrize(
+    "path", [*FILES, FOLDER.parent / "tests/golden/plsc_face.yaml"], ids=lambda path: path.stem[:40]
+)
 def test_every_name_and_parameter_is_known(path):
     config = load_config(path)
     config.Model.backbone.check(BACKBONES)
@@ -97,7 +100,9 @@ def test_its_first_lines_are_a_lab_note(path):
     head = "\n".join(lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
     assert "plsc-train" in head and f"-c configs/{path.name}" in head
     for words in ("Hardware", "Time", "(Expected|Result)"):
-        assert re.search(rf"^# {words}:(\n#  )? +\S", head, re.M), f"{path.name} does not say {words}"
+        assert re.search(rf"^# {words}:(\n#  )? +\S", head, re.M), (
+            f"{path.name} does not say {words}"
+        )
 
 
 @pytest.mark.parametrize("stem", PUBLISHED)
