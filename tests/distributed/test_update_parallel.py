@@ -151,6 +151,16 @@ def test_running_statistics_are_averaged(ranks):
         np.testing.assert_array_equal(first[f"starts/averaged/{name}"], first[f"starts/own/{name}"])
 
 
+def test_ranks_speak_only_in_the_last_backward_of_a_step(ranks):
+    (first, _), (second, _) = ranks
+    local = [arrays["accumulated/local"] for arrays in (first, second)]
+    assert (local[0] != local[1]).any()
+    summed = first["accumulated/summed"]
+    np.testing.assert_array_equal(summed, second["accumulated/summed"])
+    # The wrapper multiplies by W what Paddle averages; both backwards gave the same.
+    np.testing.assert_allclose(summed, local[0] + local[1], rtol=1e-5, atol=1e-6)
+
+
 def test_collectives(ranks):
     for rank, (arrays, report) in enumerate(ranks):
         assert arrays["collected/max"].tolist() == [[2, 0]]

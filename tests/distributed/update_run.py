@@ -217,6 +217,18 @@ def starts():
     return arrays, {}
 
 
+def accumulated():
+    """The gradient of one weight after a backward that only accumulates, and after the last."""
+    net = Net()
+    parallel, (images, _) = DataParallel(net), images_and_labels()
+    found = {}
+    for name, last in (("local", False), ("summed", True)):
+        with parallel.synchronised(last):
+            parallel(paddle.to_tensor(images)).square().sum().backward()
+        found[name] = net.bn.bias.grad.numpy().copy()
+    return found, {}
+
+
 def collected():
     place = world.current()
     own = paddle.to_tensor([[place.rank + 1.0, -place.rank]])
@@ -235,7 +247,7 @@ def collected():
 def main(out: str) -> None:
     """Everything, one file of each kind per rank."""
     place, arrays, report = world.init(), {}, {}
-    for part in (clips, overflows, spoilt, lone_overflow, seeds, starts, collected):
+    for part in (clips, overflows, spoilt, lone_overflow, seeds, starts, accumulated, collected):
         more_arrays, more = part()
         arrays.update({f"{part.__name__}/{name}": a for name, a in more_arrays.items()})
         report[part.__name__] = more
