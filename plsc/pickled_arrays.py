@@ -143,9 +143,7 @@ def with_arrays(value: Any) -> Any:
     return _Arrays().convert(value)
 
 
-def _reconstruct(kind: Any, *_: Any) -> _Array:
-    if kind is not NDARRAY:
-        raise Refused("it makes an array of something that is not numpy.ndarray")
+def _reconstruct(*_: Any) -> _Array:
     return _Array()
 
 
@@ -172,9 +170,8 @@ def _sequence(kind: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
-NDARRAY = _Callable(_ndarray)
 STAND_INS: dict[tuple[str, str], _Callable] = {
-    ("numpy", "ndarray"): NDARRAY,
+    ("numpy", "ndarray"): _Callable(_ndarray),
     ("numpy", "dtype"): _Callable(_Dtype),
     ("numpy.core.multiarray", "_reconstruct"): _Callable(_reconstruct),
     ("numpy.core.multiarray", "scalar"): _Callable(_scalar),

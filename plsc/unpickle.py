@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from plsc.errors import UserError
+from plsc.mapped_file import map_file
 from plsc.pickled_arrays import STAND_INS, Refused, with_arrays
 
 OUTSIDE = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
@@ -55,14 +56,8 @@ def load_arrays(file: str | Path | BinaryIO) -> Any:
     """
     if not isinstance(file, str | Path):
         return _load(file.read(), str(getattr(file, "name", "pickle")))
-    try:
-        with open(file, "rb") as opened:
-            if Path(file).stat().st_size == 0:
-                raise UserError(f"{file}: the file is empty")
-            with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                return _load(mapped, str(file))
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+    with map_file(file, "file") as mapped:
+        return _load(mapped, str(file))
 
 
 def _load(data: bytes | mmap.mmap, name: str) -> Any:

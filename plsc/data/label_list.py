@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.data.text_lines import Lines, blocks_of_lines, line_number, map_file
+from plsc.data.text_lines import Lines, blocks_of_lines, line_number
 from plsc.errors import UserError
+from plsc.mapped_file import map_file
 
 FLIPPED = "_hflip"
 

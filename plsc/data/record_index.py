@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from plsc.data.recordio import EXACT_LABELS, RecordFile
-from plsc.data.text_lines import Lines, blocks_of_lines, line_number, map_file
+from plsc.data.text_lines import Lines, blocks_of_lines, line_number
 from plsc.errors import UserError
+from plsc.mapped_file import map_file
 
 
 def read_index(path: str | Path) -> tuple[np.ndarray, np.ndarray]:

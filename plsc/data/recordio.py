@@ -17,8 +17,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from plsc.data.text_lines import map_file
 from plsc.errors import UserError
+from plsc.mapped_file import map_file
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 PART = struct.Struct("<4sI")

@@ -7,11 +7,8 @@ file, and whole numbers are read column by column.
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-
-from plsc.errors import UserError
 
 BLOCK_BYTES = 1 << 24
 MOST_DIGITS = 18  # fits in int64
@@ -26,7 +23,7 @@ class Lines:
         text: uint8 bytes of the block.
         start: where the block begins in the file.
         begins: int64 [n], where each line begins in `text`.
-        splits: int64 [n], where its last delimiter stands; `begins - 1` if it has none.
+        splits: int64 [n], where its last delimiter stands; before `begins` if it has none.
         ends: int64 [n], behind its last character (a carriage return is none).
 
     """
@@ -55,22 +52,6 @@ class Lines:
         return values, sound
 
 
-def map_file(path: str | Path, what: str) -> mmap.mmap:
-    """The file's bytes, mapped for reading; shared by processes that are forked later.
-
-    Raises:
-        UserError: it is missing, unreadable or empty; the message calls it `what`.
-
-    """
-    try:
-        with open(path, "rb") as file:
-            if Path(path).stat().st_size == 0:
-                raise UserError(f"{path}: the {what} is empty")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise UserError(f"{path}: the {what} cannot be read: {error.strerror}") from error
-
-
 def blocks_of_lines(data: mmap.mmap | bytes, delimiter: str) -> Iterator[Lines]:
     """All lines of `data` in order, split at the last `delimiter` (one ASCII character)."""
     whole = np.frombuffer(data, np.uint8)
@@ -78,10 +59,7 @@ def blocks_of_lines(data: mmap.mmap | bytes, delimiter: str) -> Iterator[Lines]:
     while start < len(whole):
         stop = min(start + BLOCK_BYTES, len(whole))
         if stop < len(whole):
-            newline = data.rfind(b"\n", start, stop)
-            if newline < 0:  # a line longer than a block
-                newline = data.find(b"\n", stop)
-            stop = len(whole) if newline < 0 else newline + 1
+            stop = data.rfind(b"\n", start, stop) + 1 or len(whole)
         yield _lines(whole[start:stop], start, ord(delimiter))
         start = stop
 
@@ -96,7 +74,7 @@ def _lines(text: np.ndarray, start: int, delimiter: int) -> Lines:
     begins, ends = begins[filled], ends[filled]
     delimiters = np.concatenate([[-1], np.flatnonzero(text == delimiter)])
     last = delimiters[np.searchsorted(delimiters, ends) - 1]
-    return Lines(text, start, begins, np.maximum(last, begins - 1), ends)
+    return Lines(text, start, begins, last, ends)
 
 
 def line_number(data: mmap.mmap | bytes, position: int) -> int:

@@ -30,7 +30,7 @@ from plsc.errors import UserError
 
 SLOTS = 2  # batches that a worker may be ahead
 ALIGNMENT = 64
-PARENT_CHECK_SECONDS = 1.0
+PARENT_CHECK_SECONDS = 5.0  # in case that another process holds the pipe open
 
 Function = Callable[[Any], tuple[Sequence[np.ndarray], Any]]
 

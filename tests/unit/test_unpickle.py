@@ -155,7 +155,14 @@ ATTACKS = {
     "forged dtype": lambda mark: (
         b"\x80\x04" + EMPTY_ARRAY + b"(K\x01K\x01\x85" + FORGED + b"\x89C\x08AAAAAAAAtb."
     ),
-    "structured dtype": lambda mark: pickle.dumps(np.zeros(1, [("a", "O")])),
+    "structured dtype": lambda mark: pickle.dumps(np.zeros(1, [("a", "f4")])),
+    "structured dtype of objects": lambda mark: pickle.dumps(np.zeros(1, [("a", "O")])),
+    "many elements of no bytes": lambda mark: (
+        b"\x80\x04" + EMPTY_ARRAY + b"(K\x01J\x00\x00\x00\x40\x85" + FLOAT32 + b"\x89C\x00tb."
+    ),
+    "scalar with more bytes": lambda mark: (
+        b"\x80\x04" + global_("numpy.core.multiarray", "scalar") + FLOAT32 + b"C\x08AAAAAAAA\x86R."
+    ),
     "more elements than bytes": lambda mark: (
         b"\x80\x04" + EMPTY_ARRAY + b"(K\x01J\x00\x00\x00\x40\x85" + FLOAT32 + b"\x89C\x04AAAAtb."
     ),
@@ -174,10 +181,10 @@ ATTACKS = {
     "a function in place of data": lambda mark: b"\x80\x04" + ENCODE + b".",
     "a function as a key": lambda mark: b"\x80\x04}" + ENCODE + b"K\x01s.",
     "huge bytearray": lambda mark: (
-        b"\x80\x04" + global_("builtins", "bytearray") + b"\x8a\x06\x00\x00\x00\x00\x00\x01\x85R."
+        b"\x80\x04" + global_("builtins", "bytearray") + b"J\x00\x00\x00\x10\x85R."
     ),
-    "huge memo index": lambda mark: b"\x80\x02Nr\xff\xff\xff\x7f.",
-    "huge memo index, protocol 0": lambda mark: b"Np99999999999\n.",
+    "huge memo index": lambda mark: b"\x80\x02Nr\x00\x00\x00\x01.",
+    "huge memo index, protocol 0": lambda mark: b"Np16777216\n.",
     "endless decimal number": lambda mark: b"L" + b"9" * 100_000 + b"L\n.",
     "deep": lambda mark: b"\x80\x04N" + b"\x85" * 100_000 + b".",
 }

@@ -177,6 +177,17 @@ def test_no_process_is_left(way):
     assert alive(pids) == []
 
 
+def test_a_forked_process_does_not_end_its_parents_workers(pool_of):
+    pool = pool_of(pid_of, 2)
+    pids = {int(arrays[0]) for arrays, _ in pool.map(range(4))}
+    child = os.fork()
+    if child == 0:
+        pool.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert {int(arrays[0]) for arrays, _ in pool.map(range(4))} == pids
+
+
 SCRIPT = """
 import os, sys, threading, time
 import numpy as np
@@ -206,7 +217,7 @@ def test_workers_end_with_the_program_however_it_ends(way, code):
         if way == "killed":
             program.kill()
         assert program.wait(timeout=10) == code
-    assert wait_until(lambda: not alive(pids), 5)
+    assert wait_until(lambda: not alive(pids), 3)
 
 
 def test_threads_of_opencv_stay_off_in_workers(pool_of):
