@@ -72,3 +72,11 @@ def test_squared_norms(dtype):
         assert found[name] == pytest.approx((array**2).sum(), rel=1e-6)
     alone = squared_norms({}, paddle.to_tensor(head))
     assert alone == {HEAD: pytest.approx((head**2).sum())}
+
+
+def test_squared_norms_of_large_tensors():
+    """Ten million values added up one after the other in float32 would lose two percent."""
+    values = np.random.default_rng(0).standard_normal(10_000_000, dtype=np.float32)
+    found = squared_norms({"a": paddle.to_tensor(values)}, paddle.to_tensor(values))
+    exact = np.square(values, dtype=np.float64).sum()
+    assert found == {"a": pytest.approx(exact, rel=1e-5), HEAD: pytest.approx(exact, rel=1e-5)}
