@@ -1,0 +1,465 @@
+"""The two READMEs are true: their commands run, and what they name exists.
+
+Commands run in the documents' order, in a folder with tiny data under the names that the documents
+use, with a small network in place of IResNet18. A command that is new in a document fails
+`test_every_command_is_run_or_listed` until it is entered in RUN or NOT_RUN.
+"""
+
+import json
+import os
+import pickle
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from plsc import yaml_tree
+from plsc.config import load_config, parse_config
+from plsc.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+RECIPE = ROOT / "tasks" / "recognition" / "face" / "README.md"
+DOCUMENTS = [RECIPE, README]  # the recipe makes the lists that the README takes for granted
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+BASELINE = ROOT / "configs" / "IResNet50_MS1MV3_ArcFace_pfc01_1n8c_dp_mp_fp16o1.yaml"
+SMALL = "QuickFace_nano"
+
+LAUNCH = "python -m paddle.distributed.launch"
+GPUS = f"{LAUNCH} --devices=0,1,2,3,4,5,6,7 plsc-train -c configs/IResNet50_MS1MV3_ArcFace"
+NODES = "--nnodes=2 --master=10.0.0.1:12538 --devices=0,1,2,3,4,5,6,7 plsc-train -c"
+TOOLS = "python -m plsc.data.dataset.tools"
+WEIGHTS = "-o Global.pretrained_model=output/IResNet18/best_model"
+# Command -> what is appended to keep it short.
+RUN = {
+    f"{TOOLS}.mx_recordio_2_images --root_dir ms1m-retinaface-t1 --output_dir dataset/MS1M_v3": "",
+    f"{TOOLS}.mx_recordio_2_images --root_dir faces_emore --output_dir dataset/MS1MV2": "",
+    f"{TOOLS}.lfw_style_bin_dataset_converter --bin_path dataset/MS1M_v3/agedb_30.bin "
+    "--out_dir dataset/MS1M_v3/agedb_30": "",
+    f"{TOOLS}.lfw_style_bin_dataset_converter --bin_path lfw.bin --out_dir dataset/lfw "
+    "--flip_test": "",
+    f"{TOOLS}.render_synthetic_faces --output_dir dataset/synthetic --identities 100 "
+    "--images_per_identity 10 --eval_identities 40 --pairs 400": (
+        " --identities 3 --images_per_identity 2 --eval_identities 2 --pairs 10 --workers 1"
+    ),
+    "cp configs/IResNet18_ORL_ArcFace_cpu.yaml mine.yaml": "",
+    "plsc-doctor": " --seconds 1",
+    f"{LAUNCH} --nproc_per_node=2 plsc-doctor": " --seconds 1",
+    "plsc-train -c mine.yaml": "",
+    f"{LAUNCH} --nproc_per_node=2 plsc-train -c mine.yaml": "",
+    "plsc-train -c mine.yaml -o Global.checkpoint=output/IResNet18/latest": " -o Global.epochs=2",
+    f"plsc-train -c mine.yaml {WEIGHTS} -o Global.finetune=True": " -o Global.output_dir=finetuned",
+    f"plsc-eval -c mine.yaml {WEIGHTS}": "",
+    f"plsc-eval -c mine.yaml {WEIGHTS} "
+    "-o DataLoader.Eval.dataset.image_root=dataset/MS1M_v3/agedb_30 "
+    "-o DataLoader.Eval.dataset.cls_label_path=dataset/MS1M_v3/agedb_30/label.txt": "",
+    f"plsc-export -c mine.yaml {WEIGHTS}": "",
+    f"plsc-export -c mine.yaml {WEIGHTS} -o Export.export_type=paddle": "",
+}
+# Command -> why it is not run.
+NOT_RUN = {
+    "make quickstart": "takes minutes and sets up an environment of its own",
+    "make test": "runs this test",
+    "python3 -m venv .venv && . .venv/bin/activate": "test_packaging makes an environment",
+    'pip install -e ".[cpu,onnx]"': "needs a package index; test_packaging installs the wheel",
+    f"{GPUS}_pfc10_1n8c_dp_mp_fp16o1.yaml": "needs 8 GPUs; two processes on the CPU are run",
+    f"{GPUS}_pfc01_1n8c_dp_mp_fp16o1.yaml": "needs 8 GPUs; two processes on the CPU are run",
+    f"{LAUNCH} {NODES} X.yaml": "needs two machines; test_commands has two launchers on one",
+    f"{LAUNCH} {NODES} configs/IResNet50_MS1MV3_ArcFace_pfc10_1n8c_dp_mp_fp16o1.yaml": (
+        "needs two machines with 8 GPUs"
+    ),
+}
+
+
+def blocks(language: str, *documents: Path) -> list[str]:
+    """The contents of the fenced blocks of one language, in order."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    return [block for path in documents for block in pattern.findall(path.read_text("utf-8"))]
+
+
+def commands(block: str) -> list[str]:
+    """The commands of a bash block without comments, one per line."""
+    lines = block.replace("\\\n", " ").splitlines()
+    found = [re.sub(r"(^|\s+)#.*", "", line).strip() for line in lines]
+    return [" ".join(line.split()) for line in found if line]
+
+
+ALL_COMMANDS = [command for block in blocks("bash", *DOCUMENTS) for command in commands(block)]
+
+
+def test_every_command_is_run_or_listed():
+    assert not set(RUN) & set(NOT_RUN)
+    assert set(ALL_COMMANDS) == set(RUN) | set(NOT_RUN)
+
+
+class Walk:
+    """A folder with the documents' data, in which their blocks are run in order."""
+
+    def __init__(self, folder: Path, faces: Path):
+        self.folder = folder
+        self.done: dict[str, str] = {}
+        scripts = Path(sys.executable).parent
+        self.environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+        (folder / "configs").symlink_to(ROOT / "configs")
+        self._make_data(faces)
+
+    def _make_data(self, faces: Path) -> None:
+        import cv2
+
+        from plsc.data.recordio import RecordWriter
+
+        rows = [line.split("\t") for line in (faces / "label.txt").read_text().splitlines()]
+        pairs = [line.split("\t") for line in (faces / "pairs.txt").read_text().splitlines()]
+        for part in ("mine", "mine/val"):
+            for name, label in rows:
+                person = self.folder / "dataset" / part / "images" / f"person {label}"
+                person.mkdir(parents=True, exist_ok=True)
+                shutil.copy(faces / name, person)
+        records = self.folder / "ms1m-retinaface-t1"
+        records.mkdir()
+        encoded = {
+            name: cv2.imencode(".jpg", cv2.imread(str(faces / name)))[1].tobytes()
+            for name, _ in rows
+        }
+        with RecordWriter(records / "train.rec") as writer:
+            writer.write(0, b"", labels=[len(rows) + 1, len(rows) + 1])
+            for key, (name, label) in enumerate(rows, start=1):
+                writer.write(key, encoded[name], labels=float(label))
+        images = [encoded[name] for pair in pairs for name in pair[:2]]
+        content = pickle.dumps((images, [pair[2] == "1" for pair in pairs]))
+        for path in (records / "agedb_30.bin", records / "lfw.bin", self.folder / "lfw.bin"):
+            path.write_bytes(content)
+        (self.folder / "faces_emore").symlink_to(records)
+        for name, row in (("a.jpg", 0), ("b.jpg", 1)):
+            (self.folder / name).write_bytes(encoded[rows[row][0]])
+
+    def run(self, command: str, *arguments: str) -> str:
+        """What the command printed, after it ended well."""
+        done = subprocess.run(
+            [
+                *arguments,
+                command.replace("IResNet18/", f"{SMALL}/").replace("IResNet18.", f"{SMALL}."),
+            ],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        return done.stdout
+
+    def bash(self, command: str) -> None:
+        if command in self.done or command in NOT_RUN:
+            return
+        self.done[command] = self.run(command + RUN[command], "bash", "-c")
+        if command.startswith("cp "):
+            self._edit(self.folder / "mine.yaml")
+
+    def _edit(self, config: Path) -> None:
+        """What the documents tell their reader to enter, and a small network."""
+        text = config.read_text()
+        for old, new in [
+            (r"\./dataset/ORL/orl_test", "dataset/mine/val"),
+            (r"\./dataset/ORL", "dataset/mine"),
+            ("class_num: 30", "class_num: 5"),
+            ("name: IResNet18", f"name: {SMALL}"),
+            ("num_features: 512", "num_features: 32"),
+            (r"\bepochs: \d+", "epochs: 1"),
+            (r"print_batch_step: \d+", "print_batch_step: 1"),
+        ]:
+            text, count = re.subn(old, new, text)
+            assert count, f"{old} is not in {config}"
+        config.write_text(text)
+
+    def document(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            if language == "python":
+                self.done[block] = self.run(block, sys.executable, "-c")
+            for command in commands(block) if language == "bash" else ():
+                self.bash(command)
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory, tiny_faces):
+    """Both documents, run from top to bottom."""
+    pytest.importorskip("onnxruntime")
+    walk = Walk(tmp_path_factory.mktemp("documents"), tiny_faces)
+    for path in DOCUMENTS:
+        walk.document(path)
+    return walk
+
+
+def test_the_documents_run(walk):
+    assert set(RUN) <= set(walk.done)
+    mine = walk.folder / "dataset" / "mine"
+    assert (mine / "label.txt").read_text().startswith("images/person 0/0.png\t0\n")
+    pairs = (mine / "val" / "label.txt").read_text().splitlines()
+    assert [line[-1] for line in pairs[:4]] == ["1", "0", "1", "0"]
+    summary = (walk.folder / "dataset" / "MS1M_v3" / "README.md").read_text()
+    assert "num_image: 22" in summary and "num_classes: 5" in summary
+    resumed = walk.done["plsc-train -c mine.yaml -o Global.checkpoint=output/IResNet18/latest"]
+    assert "resumed" in resumed and "[Epoch 2/2]" in resumed
+    assert (walk.folder / "finetuned" / SMALL / "best_model").is_symlink()
+    for suffix in (".onnx", ".json", ".pdiparams", ".yml"):
+        assert (walk.folder / "output" / f"{SMALL}{suffix}").is_file()
+
+
+def test_python_block_gives_plscs_embeddings(walk):
+    """The cosine that the recipe's few lines print is that of plsc's own pipeline."""
+    import paddle
+    from safetensors.numpy import load_file
+
+    from plsc.data.dataset.face import FaceIdentificationDataset
+    from plsc.registry import BACKBONES
+
+    (printed,) = (text for text in walk.done.values() if text.startswith("cosine "))
+    listed = walk.folder / "two.txt"
+    listed.write_text("a.jpg\t0\nb.jpg\t1\n")
+    faces = FaceIdentificationDataset(str(walk.folder), str(listed))
+    images = np.stack([faces.get(i, np.random.default_rng(0))[0] for i in range(2)])
+    backbone = BACKBONES.get(SMALL, "Model.name")(num_features=32)
+    weights = load_file(walk.folder / "output" / SMALL / "best_model" / "backbone.safetensors")
+    for name, array in weights.items():
+        backbone.state_dict()[name].set_value(array)
+    backbone.eval()
+    first, second = backbone(paddle.to_tensor(images)).numpy().astype(np.float64)
+    expected = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+    assert float(printed.split()[1]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_log_line_and_metrics_have_the_documented_fields(walk):
+    text = RECIPE.read_text(encoding="utf-8")
+    (line,) = (block for block in blocks("text", RECIPE) if block.startswith("[Train]"))
+    log = (walk.folder / "output" / SMALL / "train.log").read_text()
+    logged = next(found for found in log.splitlines() if "[Train]" in found)
+    fields = re.compile(r"(\w+): ")
+    assert fields.findall(line.split("]")[-1]) == fields.findall(logged.split("]")[-1])
+
+    written = (walk.folder / "output" / SMALL / "metrics.jsonl").read_text().splitlines()
+    entries = [json.loads(entry) for entry in written]
+    for kind in ("train", "eval"):
+        (table,) = re.findall(rf'field of `"kind": "{kind}"`.*?\n\n', text, re.DOTALL)
+        rows = [row.split("|")[1] for row in table.splitlines()[2:] if row]
+        documented = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+        (keys,) = {frozenset(entry) for entry in entries if entry["kind"] == kind}
+        assert documented == keys - {"kind"}
+
+
+def test_yaml_block(walk, monkeypatch):
+    from plsc.registry import DATASETS
+
+    monkeypatch.chdir(walk.folder)
+    (block,) = blocks("yaml", RECIPE)
+    tree = yaml_tree.read(Path("mine.yaml"))
+    tree["DataLoader"]["Eval"]["dataset"] = yaml.safe_load(block)["DataLoader"]["Eval"]["dataset"]
+    dataset = parse_config(tree).DataLoader.Eval.dataset.build(DATASETS)
+    assert len(dataset) == 40 and dataset.issame.sum() == 10
+
+
+def quoted(words: str) -> str:
+    """The line of the recipe's text blocks that has these words."""
+    lines = [line for block in blocks("text", RECIPE) for line in block.splitlines()]
+    (line,) = (line for line in lines if words in line)
+    return line
+
+
+def test_quoted_messages(tmp_path, monkeypatch):
+    """Each error message in the recipe is, to the letter, what the code says."""
+    import cv2
+    import paddle
+
+    from plsc.data.dataset.face import FaceIdentificationDataset
+    from plsc.distributed import world
+    from plsc.engine import build
+    from plsc.engine.diagnose import non_finite_error
+    from plsc.metric.verification import LFWAcc
+
+    alike = np.ones((40, 8), np.float32)
+    with pytest.raises(UserError) as error:
+        LFWAcc()(alike, alike, [True, False] * 10)
+    assert str(error.value) == quoted("collapsed")
+
+    monkeypatch.chdir(tmp_path)
+    Path("dataset/mine/images").mkdir(parents=True)
+    cv2.imwrite("dataset/mine/images/7.jpg", np.zeros((112, 96, 3), np.uint8))
+    Path("dataset/mine/label.txt").write_text("images/7.jpg\t29\n" * 8)
+    faces = FaceIdentificationDataset("dataset/mine", "dataset/mine/label.txt")
+    with pytest.raises(UserError) as error:
+        faces.get(7, np.random.default_rng(0))
+    assert str(error.value) == quoted("112x112")
+
+    overrides = ["Model.class_num=20", "DataLoader.Train.dataset.image_root=dataset/mine"]
+    overrides += ["DataLoader.Train.dataset.cls_label_path=dataset/mine/label.txt"]
+    with pytest.raises(UserError) as error:
+        build.build_train_dataset(load_config(CONFIGS[0], overrides))
+    assert str(error.value) == quoted("class_num is 20")
+
+    monkeypatch.setattr(world, "current", lambda: world.World(host="node1"))
+    features = paddle.full([16, 512], float("nan"))
+    message = non_finite_error(
+        2, "the loss is nan", {"images": paddle.zeros([2]), "features": features}
+    )
+    assert str(message) == quoted("the loss is nan")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=["recipe", "readme"])
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
+    local = [link for link in links if not link.startswith("http")]
+    assert local and [link for link in local if not (path.parent / link).exists()] == []
+
+
+def test_files_and_configs_that_are_named_exist():
+    from plsc.cli import EXAMPLES
+
+    text = "".join(path.read_text("utf-8") for path in DOCUMENTS) + "".join(EXAMPLES.values())
+    named = set(re.findall(r"\bconfigs/[\w.]+\.yaml", text))
+    named |= set(re.findall(r"(?<![\w/])tools/[\w./]+\.py", text))
+    assert named and [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem[:45])
+def test_tables_describe_each_config(path):
+    """The row of the README has the backbone, classes, loss and ratio that the file has."""
+    model = load_config(path).Model
+    margin = load_config(path).Loss.Train[0].loss.params
+    (row,) = (
+        line
+        for line in README.read_text("utf-8").splitlines()
+        if f"({path.parent.name}/{path.name})" in line
+    )
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1] == model.name
+    assert cells[2].endswith(f"({model.class_num:,})")
+    kind = "ArcFace" if margin.get("m2") else "CosFace"
+    assert cells[3] == f"{kind}, {model.pfc_config.sample_ratio}"
+    published = re.search(
+        r"TAR ([\d.]+) % at FAR 1e-4, ([\d.]+) % at 1e-5", path.read_text("utf-8")
+    )
+    assert cells[5] == (" / ".join(published.groups()) if published else "–")
+
+    (row,) = (line for line in RECIPE.read_text("utf-8").splitlines() if f"/{path.name})" in line)
+    said = row.strip("|").split("|")[-1].strip()
+    assert said == (
+        " / ".join(f"{figure} %" for figure in published.groups()) if published else "–"
+    )
+
+
+def test_keys_exist():
+    """Every key that a document names is one that the parser knows."""
+    text = "".join(path.read_text("utf-8") for path in DOCUMENTS).replace(".*.", ".Train.")
+    sections = "Global|FP16|DistributedStrategy|Model|Loss|LRScheduler|Optimizer|DataLoader|Metric"
+    keys = set(re.findall(rf"(?<![\w/.<>])(?:{sections}|Export)(?:\.\w+)+", text))
+    assert len(keys) > 30
+    unknown = []
+    for key in sorted(keys):
+        try:
+            check(load_config(BASELINE, [f"{key}=?!"]))
+        except UserError as error:
+            if "unknown" in str(error):
+                unknown.append(str(error))
+    assert not unknown
+
+
+def check(config) -> None:
+    from plsc.engine.build import check_components
+
+    check_components(config)
+
+
+def test_values_are_accepted():
+    """`Key: value` and `Key=value` in running text, but for those that the text calls errors."""
+    refused = {"FP16.level: O2", "Global.use_dali: True", "Global.accum_steps: k"}
+    seen = set()
+    for path in DOCUMENTS:
+        text = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for code in re.findall(r"`([^`]+)`", text.replace(".*.", ".Train.")):
+            match = re.fullmatch(
+                r"(?:-o )?([A-Z]\w*(?:\.\w+)+)(?:: |=)(.+)", " ".join(code.split())
+            )
+            if match:
+                setting = ": ".join(match.groups())
+                seen.add(setting)
+                if setting not in refused:
+                    check(with_setting(*match.groups()))
+    assert refused <= seen and len(seen) > 8
+    for setting in refused:
+        with pytest.raises(UserError):
+            check(with_setting(*setting.split(": ")))
+
+
+def with_setting(key: str, value: str):
+    """A config of PLSC with one key as a YAML file would have it."""
+    tree = yaml_tree.read(BASELINE)
+    *above, last = key.split(".")
+    section = tree
+    for name in above:
+        section = section[int(name)] if isinstance(section, list) else section[name]
+    section[last] = yaml.safe_load(value)
+    return parse_config(tree)
+
+
+def helps(command: str) -> list[tuple[str, list[str]]]:
+    """(program, its options) of a command; two of them where the launcher starts one."""
+    words = shlex.split(command)
+    if words[:3] == LAUNCH.split():
+        script = next(i for i, word in enumerate(words) if i > 2 and not word.startswith("-"))
+        return [(LAUNCH, words[3:script]), *helps(shlex.join(words[script:]))]
+    size = 3 if words[1:2] == ["-m"] else 2 if words[0] == "python" else 1
+    return [(shlex.join(words[:size]), words[size:])]
+
+
+def test_options_are_in_the_help():
+    """Of the commands that are not run too."""
+    options: dict[str, set[str]] = {}
+    for command in ALL_COMMANDS:
+        if command.startswith(("python -m", "plsc-")):
+            for program, words in helps(command):
+                found = {word.partition("=")[0] for word in words if word.startswith("-")}
+                options.setdefault(program, set()).update(found)
+    assert {"plsc-train", "plsc-eval", "plsc-export", "plsc-doctor", LAUNCH} <= set(options)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    for program, found in options.items():
+        if found:
+            done = subprocess.run(
+                [*program.split(), "--help"], env=environment, capture_output=True, text=True
+            )
+            missing = [o for o in found if not re.search(rf"(?<![\w-]){o}\b", done.stdout)]
+            assert not missing, f"{program} --help does not have {missing}"
+
+
+def test_make_targets_and_extras_exist():
+    text = "".join(path.read_text("utf-8") for path in DOCUMENTS)
+    targets = set(re.findall(r"\bmake ([a-z-]+)(?=`|\s+#)", text))
+    makefile = (ROOT / "Makefile").read_text()
+    assert {"quickstart", "test"} <= targets
+    assert [name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)] == []
+    extras = {name for found in re.findall(r"\.\[([\w,]+)\]", text) for name in found.split(",")}
+    assert [name for name in extras if f'"{name}":' not in (ROOT / "setup.py").read_text()] == []
+
+
+def test_cpu_speed():
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "benchmark" / "cpu_speed.py"]
+        + ["--backbone", SMALL, "--batch", "8", "--seconds", "1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["stock_images_per_second"] > 0 and result["images_per_second"] > 0
+    assert result["ratio"] == pytest.approx(
+        result["images_per_second"] / result["stock_images_per_second"], rel=0.05
+    )
