@@ -83,7 +83,7 @@ def examine(*, backbone: str, seconds: float) -> dict:
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     device = "gpu" if gpus else "cpu"
     set_device(device)
-    world.init()
+    world.init(device=device)
     trial = run_trial(backbone, batch_size=16, seconds=seconds, device=device)
     report["paddle_built_for"] = "gpu" if paddle.is_compiled_with_cuda() else "cpu"
     report["gpus"] = gpus

@@ -15,7 +15,10 @@ INTERFACE_HINT = (
 
 @dataclass(frozen=True)
 class World:
-    """One process's place: `rank` of `size`, `local_rank` of `local_size` on `host`."""
+    """One process's place: `rank` of `size`, `local_rank` of `local_size` on `host`.
+
+    `gpu` is the number of the GPU that the launcher gave it, among the visible ones.
+    """
 
     rank: int = 0
     size: int = 1
@@ -23,6 +26,7 @@ class World:
     local_size: int = 1
     host: str = "localhost"
     master: str = ""
+    gpu: int = 0
 
     @property
     def is_main(self) -> bool:
@@ -41,6 +45,7 @@ def current() -> World:
         local_size=int(get("PADDLE_LOCAL_SIZE", "1")),
         host=socket.gethostname(),
         master=get("PADDLE_MASTER", ""),
+        gpu=int(get("FLAGS_selected_gpus", "0").split(",")[0]),
     )
 
 
@@ -49,7 +54,7 @@ def launch_id() -> str:
     return current().master.replace(":", "-").replace("/", "-") or f"process-{os.getpid()}"
 
 
-def init(*, timeout: float = 120.0) -> World:
+def init(*, device: str = "cpu", timeout: float = 120.0) -> World:
     """Join the process group and prove with one all-reduce that every rank answers.
 
     A group that does not come together within `timeout` seconds ends this process with a line
@@ -69,6 +74,9 @@ def init(*, timeout: float = 120.0) -> World:
         )
         os._exit(3)
 
+    if device == "cpu":
+        # Paddle's GPU build would take NCCL, which has nothing to say to a CPU.
+        os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
     watchdog = threading.Timer(timeout, give_up)
     watchdog.daemon = True
     watchdog.start()

@@ -70,7 +70,7 @@ def set_device(name: str) -> None:
                 "Global.device is gpu but no GPU is visible here: check CUDA_VISIBLE_DEVICES, or "
                 "train on the CPU with -o Global.device=cpu"
             )
-    paddle.set_device(f"gpu:{world.current().local_rank}" if name == "gpu" else name)
+    paddle.set_device(f"gpu:{world.current().gpu}" if name == "gpu" else name)
 
 
 def build_precision(config: Config) -> Precision:

@@ -30,7 +30,7 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     loader.start()  # worker processes are forked while this one is still small and without a GPU
     build.set_device(config.Global.device)
     phase("joining the other ranks")
-    place = world.init()
+    place = world.init(device=config.Global.device)
 
     log = RunLog(folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl)
     start.check_shared(folder)
@@ -107,7 +107,7 @@ def evaluate(config: Config, folder: Path) -> dict[str, float]:
     start.check_sources(config)
     evaluators = build.build_evaluators(config)
     build.set_device(config.Global.device)
-    place = world.init()
+    place = world.init(device=config.Global.device)
     log = RunLog(folder, "eval", enabled=place.is_main)
     backbone, path = _backbone_with_weights(config, "eval")
     precision = build.build_precision(config)

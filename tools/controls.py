@@ -1,0 +1,61 @@
+"""What an accuracy is worth: the same pairs by raw pixels and by the untrained network.
+
+    python tools/controls.py -c CONFIG.yaml [-o Key.sub=value]...
+
+Prints one JSON object: control -> metric of Metric.Eval (LFW-style accuracy with flip).
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from plsc import runtime
+from plsc.config import load_config
+
+CALIBRATION_BATCH = 64
+
+
+def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
+    """Metric of each control on DataLoader.Eval."""
+    config = load_config(config_path, overrides)
+    runtime.prepare(local_size=1)
+    runtime.import_paddle()
+    import numpy as np
+    import paddle
+
+    from plsc.data.loader import collect_images
+    from plsc.engine import build
+    from plsc.engine.evaluator import backbone_embedder
+
+    build.set_device("cpu")
+    (evaluator, *_) = build.build_evaluators(config)
+    backbone = build.build_backbone(config, "the control")
+    # Running statistics of real images: with the initial ones a deep untrained network overflows,
+    # which would make it too easy a control.
+    calibration = np.arange(min(CALIBRATION_BATCH, len(evaluator.dataset)))
+    backbone.train()
+    for images in collect_images(evaluator.dataset, [calibration] * 20):
+        with paddle.no_grad():
+            backbone(paddle.to_tensor(images))
+    backbone.eval()
+    embedders = {
+        "raw_pixels": lambda images: images.reshape(len(images), -1),
+        "untrained_network": backbone_embedder(backbone, build.build_precision(config)),
+    }
+    return {name: evaluator.run_embedder(embed)["metric"] for name, embed in embedders.items()}
+
+
+def main() -> None:
+    """Print the controls as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-c", "--config", required=True)
+    parser.add_argument("-o", "--override", action="append", default=[])
+    options = parser.parse_args()
+    print(json.dumps(controls(options.config, options.override)))
+
+
+if __name__ == "__main__":
+    main()
