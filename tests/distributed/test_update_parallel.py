@@ -161,6 +161,14 @@ def test_ranks_speak_only_in_the_last_backward_of_a_step(ranks):
     np.testing.assert_allclose(summed, local[0] + local[1], rtol=1e-5, atol=1e-6)
 
 
+def test_a_sample_holds_the_classes_of_all_ranks_images(ranks):
+    """Also where they are more than the sample, and the ranks' samples differ in size."""
+    expected = [([0, 1], [True, True, False]), ([1], [False, True])]
+    for (arrays, report), (rows, moved) in zip(ranks, expected, strict=True):
+        assert report["sampled"]["drawn"] == [rows] * 3
+        assert arrays["sampled/moved"].tolist() == moved
+
+
 def test_collectives(ranks):
     for rank, (arrays, report) in enumerate(ranks):
         assert arrays["collected/max"].tolist() == [[2, 0]]

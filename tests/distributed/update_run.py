@@ -229,6 +229,23 @@ def accumulated():
     return found, {}
 
 
+def sampled():
+    """Rows drawn in steps of two parts whose labels all belong to the other rank."""
+    place = world.current()
+    training = training_of(sample_ratio=0.4, seed=3)
+    training.accum_steps, drawn = 2, []
+    use_rows = training.head.use_rows
+    training.head.use_rows = lambda rows: (drawn.append(rows.tolist()), use_rows(rows))
+    before = training.head.centres.read("weight").copy()
+    images, _ = images_and_labels()
+    labels = np.array([[4, 4, 4, 4, 4, 4], [1, 1, 0, 1, 1, 1]][place.rank])
+    for _ in range(3):
+        train_step(training, images, labels, lr=0.1)
+        training.progress.advance()
+    moved = (training.head.centres.read("weight") != before).any(axis=1)
+    return {"moved": moved}, {"drawn": drawn}
+
+
 def collected():
     place = world.current()
     own = paddle.to_tensor([[place.rank + 1.0, -place.rank]])
@@ -247,7 +264,17 @@ def collected():
 def main(out: str) -> None:
     """Everything, one file of each kind per rank."""
     place, arrays, report = world.init(), {}, {}
-    for part in (clips, overflows, spoilt, lone_overflow, seeds, starts, accumulated, collected):
+    for part in (
+        clips,
+        overflows,
+        spoilt,
+        lone_overflow,
+        seeds,
+        starts,
+        accumulated,
+        sampled,
+        collected,
+    ):
         more_arrays, more = part()
         arrays.update({f"{part.__name__}/{name}": a for name, a in more_arrays.items()})
         report[part.__name__] = more
