@@ -36,7 +36,7 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     start.check_shared(folder)
     phase("building the model")
     training = build.build_training(config, loader)
-    _describe(training, config, log)
+    _describe(training, config, folder.name, log)
     if config.Global.checkpoint is not None:
         start.resume(training, config.Global.checkpoint, log)
     elif config.Global.pretrained_model is not None:
@@ -64,7 +64,7 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
         log.close()
 
 
-def _describe(training: Training, config: Config, log: RunLog) -> None:
+def _describe(training: Training, config: Config, name: str, log: RunLog) -> None:
     """The first lines of a run: what is in effect."""
     place, progress = world.current(), training.progress
     backbone, shard = training.backbone.backbone, training.head.centres.shard
@@ -77,7 +77,7 @@ def _describe(training: Training, config: Config, log: RunLog) -> None:
         f"precision in effect: {training.precision.effective}"
     )
     log.line(
-        f"{type(backbone).__name__}: {parameters / 1e6:.2f} M parameters; "
+        f"{name}: {parameters / 1e6:.2f} M parameters; "
         f"head: {shard.num_classes} classes × {training.head.centres.dim}, "
         f"{shard.num_local} on this rank, {training.head.num_sample} of them used in a step"
     )
@@ -141,7 +141,7 @@ def export(config: Config, folder: Path) -> Path:
     build.set_device(config.Global.device)
     log = RunLog(folder, "export", enabled=True)
     backbone, path = _backbone_with_weights(config, "export")
-    metadata = {"source": path, "backbone": type(backbone).__name__}
+    metadata = {"source": path, "backbone": folder.name}
     target = folder.with_name(folder.name)
     if config.Export.export_type == "onnx":
         target = target.with_name(target.name + ".onnx")
