@@ -26,8 +26,9 @@ MAY_IMPORT = {
     "__init__": set(),
     **dict.fromkeys(DESCRIPTION, DESCRIPTION),
     "runtime": {"errors"},
+    "mapped_file": {"errors"},
     "pickled_arrays": {"errors"},
-    "unpickle": {"errors", "pickled_arrays"},
+    "unpickle": {"errors", "mapped_file", "pickled_arrays"},
     "onnx_file": {"__init__", "errors"},
     "supervise": {"errors"},
     "distributed": {"errors", "schema"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "optimizer": REGISTERED | {"distributed"},
     "loss": REGISTERED | {"distributed"},
     "heads": REGISTERED | {"distributed", "loss"},
-    "data": REGISTERED | {"component", "unpickle"},
+    "data": REGISTERED | {"component", "mapped_file", "unpickle"},
     "export": {"__init__", "errors", "onnx_file", "yaml_tree"},
     "engine": DESCRIPTION
     | {"__init__", "runtime", "unpickle", "distributed", "metric", "models", "scheduler"}
@@ -48,7 +49,7 @@ MAY_IMPORT = {
 }
 # Parts that run where paddle is not installed, or before it may be imported.
 WITHOUT_PADDLE = DESCRIPTION | {
-    "__init__", "__main__", "pickled_arrays", "unpickle", "onnx_file", "supervise", "metric",
+    "__init__", "__main__", "mapped_file", "pickled_arrays", "unpickle", "onnx_file", "supervise", "metric",
     "scheduler", "data",
 }  # fmt: skip
 HEAVY = {"paddle", "numpy", "cv2", "scipy", "yaml", "safetensors", "tqdm", "onnx", "onnxruntime"}
