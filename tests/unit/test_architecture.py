@@ -49,8 +49,8 @@ MAY_IMPORT = {
 }
 # Parts that run where paddle is not installed, or before it may be imported.
 WITHOUT_PADDLE = DESCRIPTION | {
-    "__init__", "__main__", "mapped_file", "pickled_arrays", "unpickle", "onnx_file", "supervise", "metric",
-    "scheduler", "data",
+    "__init__", "__main__", "mapped_file", "pickled_arrays", "unpickle", "onnx_file", "supervise",
+    "metric", "scheduler", "data",
 }  # fmt: skip
 HEAVY = {"paddle", "numpy", "cv2", "scipy", "yaml", "safetensors", "tqdm", "onnx", "onnxruntime"}
 PRIVATE_PADDLE = {"base", "fluid", "framework", "libpaddle", "core", "pir", "incubate"}
