@@ -23,7 +23,7 @@ def require_installed() -> None:
     """Raise a UserError with the install command if a module that ONNX needs is missing."""
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"ONNX export needs {', '.join(missing)}: pip install 'plsc[onnx]'")
+        raise UserError(f"ONNX export needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def convert(stem: Path, target: Path, *, opset: int) -> None:

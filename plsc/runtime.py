@@ -73,8 +73,8 @@ def import_paddle() -> None:
             importlib.import_module("paddle")
     except ImportError as error:
         raise UserError(
-            f"paddle cannot be imported ({error}): pip install 'plsc[cpu]', or the GPU build as "
-            "https://www.paddlepaddle.org.cn/en/install/quick says"
+            f"paddle cannot be imported ({error}): pip install 'paddlepaddle>=3.3,<4', or the GPU "
+            "build as https://www.paddlepaddle.org.cn/en/install/quick says"
         ) from error
     lines = [line for line in said.getvalue().splitlines() if "OMP_NUM_THREADS" not in line]
     if lines:

@@ -1,10 +1,12 @@
 """Which process this is among how many. The only reader of the launcher's PADDLE_* variables."""
 
+import contextlib
 import functools
 import os
 import socket
+import subprocess
 import sys
-import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 INTERFACE_HINT = (
@@ -54,41 +56,55 @@ def launch_id() -> str:
     return current().master.replace(":", "-").replace("/", "-") or f"process-{os.getpid()}"
 
 
-def init(*, device: str = "cpu", timeout: float = 120.0) -> World:
+def init(*, device: str = "cpu", timeout: float = 100.0) -> World:
     """Join the process group and prove with one all-reduce that every rank answers.
 
     A group that does not come together within `timeout` seconds ends this process with a line
-    that names it and the interface variables to look at: both the rendezvous and the all-reduce
-    block in C++ and cannot be interrupted from Python.
+    that names it and the interface variables to look at.
     """
     world = current()
     if world.size == 1:
         return world
-
-    def give_up() -> None:
-        print(
-            f"plsc: rank {world.rank} on host {world.host} waited {timeout:.0f} s for the other "
-            f"{world.size - 1} ranks (master {world.master}); {INTERFACE_HINT}",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(3)
-
     if device == "cpu":
         # Paddle's GPU build would take NCCL, which has nothing to say to a CPU.
         os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
-    watchdog = threading.Timer(timeout, give_up)
-    watchdog.daemon = True
-    watchdog.start()
-    try:
+    with _killed_after(timeout, world):
         import paddle
         from paddle import distributed
 
         distributed.init_parallel_env()
         ranks = paddle.to_tensor([world.rank + 1.0])
         distributed.all_reduce(ranks)
-        if ranks.item() != world.size * (world.size + 1) / 2:
-            raise RuntimeError(f"preflight all-reduce over {world.size} ranks gave {ranks.item()}")
-    finally:
-        watchdog.cancel()
+    if ranks.item() != world.size * (world.size + 1) / 2:
+        raise RuntimeError(f"preflight all-reduce over {world.size} ranks gave {ranks.item()}")
     return world
+
+
+# Waits for a line on its standard input; without one it speaks and kills its parent.
+WATCHDOG = """
+import os, select, signal, sys
+timeout, message, parent = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+if not select.select([sys.stdin], [], [], timeout)[0] and os.getppid() == parent:
+    print(message, file=sys.stderr, flush=True)
+    os.kill(parent, signal.SIGKILL)
+"""
+
+
+@contextlib.contextmanager
+def _killed_after(timeout: float, world: World) -> Iterator[None]:
+    """Kill this process if the block takes longer than `timeout` seconds.
+
+    By a process of its own: Paddle holds the interpreter's lock while it waits for other ranks,
+    so no thread of this one would run.
+    """
+    message = (
+        f"plsc: rank {world.rank} on host {world.host} waited {timeout:.0f} s for the other "
+        f"{world.size - 1} rank(s) (master {world.master}); {INTERFACE_HINT}"
+    )
+    command = [sys.executable, "-c", WATCHDOG, str(timeout), message, str(os.getpid())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as watchdog:
+        try:
+            yield
+        finally:
+            assert watchdog.stdin is not None
+            watchdog.stdin.close()  # its select returns: end of file

@@ -49,9 +49,17 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     partial = path.with_name(path.name + ".partial")
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial)
+    # safetensors creates files that only their owner can read, whatever the umask says.
+    partial.chmod(0o666 & ~_umask())
     _sync(partial)
     os.replace(partial, path)
 
@@ -133,7 +141,13 @@ def point(root: Path, pointer: str, name: str) -> None:
 
 
 def retain(root: Path, *, newest: int) -> None:
-    """Remove checkpoints that no pointer names, but for the `newest` ones (negative: keep all)."""
+    """Remove checkpoints that no pointer names, but for the `newest` ones (negative: keep all).
+
+    Called between saves; what killed processes left half written or half removed goes too.
+    """
+    for left in [*root.glob(".*.partial"), *root.glob(".*.removed")]:
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
     if newest < 0:
         return
     named = {_target(root / pointer) for pointer in POINTERS}

@@ -123,7 +123,7 @@ def _visualdl_writer(folder: Path) -> Any:
     except ImportError:
         raise UserError(
             "Global.use_visualdl is True but VisualDL is not installed: "
-            "pip install 'plsc[visualdl]', or set it to False"
+            "pip install visualdl, or set it to False"
         ) from None
     return LogWriter(logdir=str(folder))
 
@@ -133,7 +133,6 @@ class StepTimer:
 
     def __init__(self) -> None:
         self.steps_seen = 0
-        self.waited = 0.0
         self.reset()
 
     def reset(self) -> None:
@@ -143,6 +142,8 @@ class StepTimer:
     def batches(self, source: Iterator) -> Iterator:
         """The items of `source`; the time it takes to give each is the data wait."""
         while True:
+            if self.steps_seen == WARM_STEPS:
+                self.reset()
             before = time.perf_counter()
             try:
                 item = next(source)
@@ -155,8 +156,6 @@ class StepTimer:
         """Count a step."""
         self._steps += 1
         self.steps_seen += 1
-        if self.steps_seen == WARM_STEPS:
-            self.reset()
 
     @property
     def batch_cost(self) -> float:

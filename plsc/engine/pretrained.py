@@ -113,7 +113,7 @@ def set_backbone(backbone: nn.Layer, weights: Mapping[str, np.ndarray], *, sourc
     missing = sorted(own.keys() - weights.keys())
     unknown = sorted(weights.keys() - own.keys())
     shapes = [
-        f"{name} {list(weights[name].shape)} instead of {own[name].shape}"
+        f"{name} {list(weights[name].shape)} instead of {list(own[name].shape)}"
         for name in sorted(own.keys() & weights.keys())
         if list(weights[name].shape) != own[name].shape
     ]

@@ -1,5 +1,6 @@
 """What each command does, from a checked config to its result."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,6 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     evaluators = build.build_evaluators(config) if config.Global.eval_during_train else []
     loader.start()  # worker processes are forked while this one is still small and without a GPU
     build.set_device(config.Global.device)
-    phase("joining the other ranks")
     place = world.init(device=config.Global.device)
 
     log = RunLog(folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl)
@@ -47,7 +47,9 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     resumed = config.Global.checkpoint is not None
     log.begin_metrics(resumed_at=training.progress.step if resumed else None)
     if place.is_main:
-        (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        beside = folder / ".config.partial"
+        beside.write_text(dump_config(config), encoding="utf-8")
+        os.replace(beside, folder / "config.yaml")
     meta = {
         "config": config.to_dict(),
         "plsc": __version__,
