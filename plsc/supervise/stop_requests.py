@@ -36,6 +36,14 @@ class Requests:
         with contextlib.suppress(BlockingIOError):
             os.read(self._readable, 1024)
 
+    def close(self) -> None:
+        """Ignore SIGTERM and SIGINT from now on: this process is about to exit with its status.
+
+        The interpreter, as it ends, would give a late signal its default effect.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
     def wake(self) -> None:
         """End the sleep; from any thread."""
         with contextlib.suppress(BlockingIOError):  # full: it will not sleep anyway

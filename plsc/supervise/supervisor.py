@@ -6,16 +6,15 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from plsc.errors import UserError
-from plsc.supervise.diagnosis import Ending, Kind, diagnose, last, shell_status
-from plsc.supervise.heartbeat import STARTING
+from plsc.supervise.diagnosis import Ending, Kind, diagnose, shell_status
 from plsc.supervise.peers import Peers
 from plsc.supervise.stop_requests import Requests
 from plsc.supervise.trainer import Trainer
 from plsc.supervise.verdict import SETTLING, Verdict, judge
+from plsc.supervise.watch import Limits, Watch
 
 TICK = 0.25  # seconds
 BEAT_INTERVAL = 1.0
@@ -25,21 +24,6 @@ STOP_GRACE = 2.0
 """A trainer whose run has failed elsewhere has OWN_END seconds to end by itself, as one with a
 broken connection or the same mistake does, then STOP_GRACE seconds from SIGTERM to SIGKILL: with
 a rank missing it can save nothing."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Seconds after which a trainer counts as hung.
-
-    Attributes:
-        heartbeat: without a heartbeat.
-        startup: the same before the first phase: imports may keep the heartbeat's thread waiting.
-        stall: at one position while another rank is further on.
-    """
-
-    heartbeat: float
-    startup: float
-    stall: float
 
 
 def supervise(
@@ -55,9 +39,10 @@ def supervise(
 ) -> int:
     """Run one rank's trainer to its end; the exit status for this process.
 
-    Takes over the signals of this process. SIGTERM and SIGINT go to the trainer, for as long as it
-    needs. When any rank fails, all trainers are stopped and every supervisor prints the same line
-    about the rank that failed first, as the last thing in its log, and returns that rank's status.
+    Takes over the signals of this process for good: call it last. SIGTERM and SIGINT go to the
+    trainer, which then has all the time it needs. When any rank fails, all trainers are stopped;
+    every supervisor prints the same line about the rank that failed first, as the last thing in
+    its log, and returns that rank's status.
 
     Args:
         command: the trainer; it finds the environment variable `SUPERVISED` set.
@@ -98,12 +83,12 @@ class Supervisor:
     ) -> None:
         self.peers, self.limits, self._requests = peers, limits, requests
         self._trainer = Trainer(command)
+        self._watch = Watch(self._trainer, limits)
         self._ending: Ending | None = None
         self._verdict: Verdict | None = None
-        self._silent = self._unchanged = self._behind = 0.0
         self._until_beat = 0.0
-        self._failed_for = self._failing_for = 0.0
-        self._stopped = self._unreachable = False
+        self._failed_for = self._failing_for = self._told_for = 0.0
+        self._stopped = self._unreachable = self._told = False
 
     def run(self) -> int:
         """Until the trainer has ended and it is known why; the exit status."""
@@ -116,34 +101,16 @@ class Supervisor:
             if self._ending is None:
                 for number in self._requests.new(elapsed):
                     self._trainer.signal(number)
-                self._listen(elapsed)
+                self._watch.listen(elapsed, self.peers.others.values(), self.peers.endings)
                 self._ending = self._watch_trainer()
             self._exchange(elapsed)
             if self._ending is None:
                 self._stop_if_failed_elsewhere(elapsed)
                 continue
-            status = self._conclude()
+            status = self._conclude(elapsed)
             if status is not None:
+                self._requests.close()
                 return status
-
-    def _listen(self, elapsed: float) -> None:
-        trainer = self._trainer
-        at = trainer.phase, trainer.position
-        self._silent = 0.0 if trainer.listen() else self._silent + elapsed
-        changed = at != (trainer.phase, trainer.position)
-        self._unchanged = 0.0 if changed else self._unchanged + elapsed
-        self._behind = 0.0 if changed or self._leader() is None else self._behind + elapsed
-
-    def _leader(self) -> int | None:
-        """A running rank that is further on than this one."""
-        own = self._trainer.position
-        for rank, peer in self.peers.others.items():
-            position = peer.beat.get("position")
-            if own is None or position is None or rank in self.peers.endings:
-                continue
-            if position > own:
-                return rank
-        return None
 
     def _watch_trainer(self) -> Ending | None:
         """How the trainer ended, if it has; one that hangs is killed."""
@@ -160,19 +127,11 @@ class Supervisor:
             if self._stopped:
                 kind = Kind.STOPPED
             return self._end(kind, shell_status(code), reason)
-        limit = self.limits.startup if trainer.phase == STARTING else self.limits.heartbeat
-        if self._silent > limit:
-            reason = f"hung: no sign of life for {limit:.0f} s ({last(trainer.phase)})"
-            return self._end(Kind.FAILED, shell_status(trainer.kill()), reason)
-        leader = self._leader()
-        if leader is not None and self._behind > self.limits.stall:
-            trainer.show_stacks()
-            reason = (
-                f"hung: no progress for {self._behind:.0f} s ({last(trainer.phase)}) while rank "
-                f"{leader} was in phase {self.peers.others[leader].beat['phase']}"
-            )
-            return self._end(Kind.FAILED, shell_status(trainer.kill()), reason)
-        return None
+        hang = self._watch.hang()
+        if hang is None:
+            return None
+        trainer.show_stacks()
+        return self._end(Kind.FAILED, shell_status(trainer.kill()), hang)
 
     def _end(self, kind: Kind, code: int, reason: str) -> Ending:
         peers = self.peers
@@ -190,7 +149,7 @@ class Supervisor:
         try:
             self._until_beat -= elapsed
             if self._until_beat <= 0:
-                peers.beat(trainer.phase, trainer.position, self._unchanged)
+                peers.beat(trainer.phase, trainer.position, self._watch.unchanged)
                 self._until_beat = BEAT_INTERVAL
             peers.read_endings()
             peers.read_beats(0.0 if self._unreachable else elapsed)
@@ -215,16 +174,19 @@ class Supervisor:
             self._stopped = True
             trainer.kill()
             return
+        if self._verdict is not None and self._verdict.rank == peers.rank:
+            self._stopped = True  # it hangs: what it hangs in is worth more than a clean end
+            trainer.show_stacks()
+            trainer.kill()
+            return
         self._failing_for += elapsed
         if self._failing_for > OWN_END + STOP_GRACE:
             trainer.kill()
         elif self._failing_for > OWN_END and not self._stopped:
             self._stopped = True
-            if self._verdict is not None and self._verdict.rank == peers.rank:
-                trainer.show_stacks()
             trainer.signal(signal.SIGTERM)
 
-    def _conclude(self) -> int | None:
+    def _conclude(self, elapsed: float) -> int | None:
         """The exit status once the trainer has ended and the failure, if any, has been judged."""
         peers = self.peers
         if not peers.failed:
@@ -234,7 +196,13 @@ class Supervisor:
             self._decide(waited=self._failed_for)
         if self._verdict is None:
             return None
-        print(self._verdict.line, file=sys.stderr, flush=True)
+        if not self._told:
+            self._told = True
+            print(self._verdict.line, file=sys.stderr, flush=True)
+        # The launcher ends the others as soon as one is gone: let them come to their own end.
+        self._told_for += elapsed
+        if len(peers.endings) < peers.size and self._told_for < SETTLING:
+            return None
         self._leave()
         return self._verdict.code
 

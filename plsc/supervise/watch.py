@@ -1,0 +1,71 @@
+"""When a trainer that runs counts as hung."""
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+
+from plsc.supervise.diagnosis import last
+from plsc.supervise.heartbeat import STARTING
+from plsc.supervise.peers import Peer
+from plsc.supervise.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds after which a trainer counts as hung.
+
+    Attributes:
+        heartbeat: without a heartbeat.
+        startup: the same before the first phase: imports may keep the heartbeat's thread waiting.
+        stall: at one position while another rank is further on.
+    """
+
+    heartbeat: float
+    startup: float
+    stall: float
+
+
+class Watch:
+    """How long a trainer has been silent, at the same phase, and behind another rank.
+
+    Attributes:
+        unchanged: seconds for which its phase has not changed.
+    """
+
+    def __init__(self, trainer: Trainer, limits: Limits) -> None:
+        self._trainer, self._limits = trainer, limits
+        self._silent = self.unchanged = self._behind = 0.0
+        self._leader: Peer | None = None
+
+    def listen(self, elapsed: float, others: Iterable[Peer], ended: Container[int]) -> None:
+        """Hear the trainer; `elapsed` seconds have passed since the last call.
+
+        Args:
+            elapsed: in which the trainer could be heard.
+            others: the other ranks.
+            ended: those that have come to their end, where they cannot be waiting.
+        """
+        trainer = self._trainer
+        at = trainer.phase, trainer.position
+        self._silent = 0.0 if trainer.listen() else self._silent + elapsed
+        changed = at != (trainer.phase, trainer.position)
+        self.unchanged = 0.0 if changed else self.unchanged + elapsed
+        ahead = (peer for peer in others if peer.rank not in ended and self._is_ahead(peer))
+        self._leader = next(ahead, None)
+        self._behind = 0.0 if changed or self._leader is None else self._behind + elapsed
+
+    def hang(self) -> str | None:
+        """Why the trainer counts as hung, if it does."""
+        trainer, limits = self._trainer, self._limits
+        limit = limits.startup if trainer.phase == STARTING else limits.heartbeat
+        if self._silent > limit:
+            return f"hung: no sign of life for {limit:.0f} s ({last(trainer.phase)})"
+        if self._leader is not None and self._behind > limits.stall:
+            return (
+                f"hung: no progress for {self._behind:.0f} s ({last(trainer.phase)}) while rank "
+                f"{self._leader.rank} was in phase {self._leader.beat['phase']}"
+            )
+        return None
+
+    def _is_ahead(self, peer: Peer) -> bool:
+        own, other = self._trainer.position, peer.beat.get("position")
+        return own is not None and other is not None and other > own
