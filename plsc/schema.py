@@ -8,6 +8,7 @@ data: nothing here evaluates text.
 import ast
 import difflib
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 
 from plsc.errors import UserError
 
+LONGEST_LITERAL = 10_000  # characters
 NUMBER_OPERATORS = (ast.Div, ast.Mult, ast.Pow)  # 1.0/255.0, 2*64, 2**32
 
 
@@ -55,24 +57,26 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def parse_literal(text: str) -> Any:
     """A Python literal, or a product, quotient or power of numbers; else `text` itself."""
+    if len(text) > LONGEST_LITERAL:
+        return text
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        return _literal(tree)
-    except (SyntaxError, ValueError, TypeError, ZeroDivisionError, OverflowError, MemoryError):
+        return _literal(ast.parse(text.strip(), mode="eval").body)
+    except (ArithmeticError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
         return text
 
 
 def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.BinOp) and isinstance(node.op, NUMBER_OPERATORS):
         left, right = _literal(node.left), _literal(node.right)
-        if isinstance(left, int | float) and isinstance(right, int | float):
-            if isinstance(node.op, ast.Div):
-                return left / right
-            if isinstance(node.op, ast.Mult):
-                return left * right
-            if abs(right) <= 64:  # 9**9**9 would never end
-                return left**right
-        raise ValueError("not a number")
+        if not (isinstance(left, int | float) and isinstance(right, int | float)):
+            raise ValueError("not a number")
+        if isinstance(node.op, ast.Div):
+            return left / right
+        if isinstance(node.op, ast.Mult):
+            return left * right
+        if float(abs(left)) ** right > sys.float_info.max:  # 9**9**9 would never end
+            raise OverflowError
+        return left**right
     if isinstance(node, ast.Tuple):
         return tuple(_literal(item) for item in node.elts)
     if isinstance(node, ast.List):
