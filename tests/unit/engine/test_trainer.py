@@ -115,6 +115,24 @@ def test_what_a_step_reports():
     assert report.loss == pytest.approx(loss, rel=1e-5)
 
 
+def test_one_update_a_step_after_the_one_backward_that_reduces():
+    training, said = made(accum_steps=3), []
+    synchronised, update = training.backbone.synchronised, training.updater.step
+
+    def note(last):
+        said.append(last)
+        return synchronised(last)
+
+    def updated(**when):
+        said.append(when)
+        return update(**when)
+
+    training.backbone.synchronised, training.updater.step = note, updated
+    training.progress.step = 4
+    train_step(training, *batch(), lr=0.1)
+    assert said == [False, False, True, {"lr": 0.1, "step": 5}]  # an optimizer counts from 1
+
+
 def test_an_overflow_is_reported_and_the_scale_lowered():
     training = made(scaler=LossScaler(scale=2.0**126, decr_every_n_nan_or_inf=1))
     training.head.losses[0] = (1e4, training.head.losses[0][1])
