@@ -86,7 +86,7 @@ def _command(
         config = load_config(options.config, options.override)
         if place.size > 1 and SUPERVISED not in os.environ:
             return supervise(
-                [sys.executable, "-m", "plsc", name, *arguments],
+                [sys.executable, *_this_command(name), *arguments],
                 folder=output_folder(config) / ".run" / world.launch_id(),
                 rank=place.rank,
                 size=place.size,
@@ -106,6 +106,12 @@ def _command(
         traceback.print_exc()
         record_failure(f"{type(error).__name__}: {error}")
         return 1
+
+
+def _this_command(name: str) -> list[str]:
+    """How this process was called: the script, so that the same plsc is imported again."""
+    script = Path(sys.argv[0])
+    return ["-m", "plsc", name] if script.name == "__main__.py" else [str(script)]
 
 
 def output_folder(config: Config) -> Path:

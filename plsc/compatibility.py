@@ -28,6 +28,9 @@ WITHOUT_EFFECT: dict[str, tuple[Any, str]] = {
     "Global.use_dali": (Literal[False], "DALI is not used"),
     "DistributedStrategy.data_sharding": (Literal[False], "there is no data sharding"),
     "FP16.GradScaler.no_unscale_list": (list[str], "every gradient is unscaled"),
+    "DataLoader.Train.loader.use_shared_memory": (bool, "batches always travel in shared memory"),
+    "DataLoader.Eval.loader.use_shared_memory": (bool, "batches always travel in shared memory"),
+    "Optimizer.exp_avg_force_fp32": (bool, "moments are always float32"),
     "Optimizer.use_master_param": (bool, "parameters are always float32"),
 }
 # What a run always does: a file that says False is told so.

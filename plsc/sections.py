@@ -171,7 +171,6 @@ class LoaderConfig:
     """`DataLoader.*.loader`: the processes that read and decode images."""
 
     num_workers: Annotated[int, Range(0)] = 0
-    use_shared_memory: bool = True
 
 
 @dataclass(frozen=True)
@@ -211,6 +210,9 @@ class ExportConfig:
         if self.input_shape[0] is not None:
             batch = self.input_shape[0]
             raise UserError(f"Export.input_shape.0 must be null (any batch size), got {batch}")
+        if self.input_shape[1:] != (3, 112, 112):
+            given = list(self.input_shape[1:])
+            raise UserError(f"Export.input_shape must be [null, 3, 112, 112], got {given} after it")
 
 
 @dataclass(frozen=True)

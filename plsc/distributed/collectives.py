@@ -68,6 +68,11 @@ def gather_objects(item: object) -> list:
     return items
 
 
+def broadcast_text(text: str) -> str:
+    """Rank 0's `text`, on every rank."""
+    return gather_objects(text)[0]
+
+
 class _SumOverRanks(PyLayer):
     """Forward: sum over ranks. Backward: identity.
 

@@ -17,14 +17,13 @@ INTERFACE_HINT = (
 
 @dataclass(frozen=True)
 class World:
-    """One process's place: `rank` of `size`, `local_rank` of `local_size` on `host`.
+    """One process's place: `rank` of `size`, one of `local_size` on `host`.
 
     `gpu` is the number of the GPU that the launcher gave it, among the visible ones.
     """
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
     local_size: int = 1
     host: str = "localhost"
     master: str = ""
@@ -43,7 +42,6 @@ def current() -> World:
     return World(
         rank=int(get("PADDLE_TRAINER_ID", "0")),
         size=int(get("PADDLE_TRAINERS_NUM", "1")),
-        local_rank=int(get("PADDLE_RANK_IN_NODE", get("PADDLE_LOCAL_RANK", "0"))),
         local_size=int(get("PADDLE_LOCAL_SIZE", "1")),
         host=socket.gethostname(),
         master=get("PADDLE_MASTER", ""),

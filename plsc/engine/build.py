@@ -14,6 +14,7 @@ from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.recompute import apply_recompute
 from plsc.distributed.sharding import ClassShard
 from plsc.engine.evaluator import VerificationEvaluator
+from plsc.engine.log import require_visualdl
 from plsc.engine.precision import LossScaler, Precision
 from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training
@@ -52,6 +53,24 @@ def check_components(config: Config) -> None:
             build_transforms(params.get("transform_ops") or [])
 
 
+def check_training(config: Config) -> None:
+    """Check that all that training needs is there and fits together; touches no device.
+
+    Raises:
+        UserError: a section or key is missing, or values contradict each other.
+
+    """
+    epochs = require(config.Global.epochs, "Global.epochs", "training")
+    require(config.Model, "Model", "training")
+    for term in require(config.Loss, "Loss", "training").Train:
+        term.loss.build(LOSSES)
+    require(config.Optimizer, "Optimizer", "training").rule.build(OPTIMIZERS)
+    schedule = require(config.LRScheduler, "LRScheduler", "training")
+    schedule.build(SCHEDULES, epochs=epochs, steps_per_epoch=1)
+    if config.Global.use_visualdl:
+        require_visualdl()
+
+
 def set_device(name: str) -> None:
     """Make `cpu` or this rank's `gpu` the device.
 
@@ -63,12 +82,12 @@ def set_device(name: str) -> None:
         if not paddle.is_compiled_with_cuda():
             raise UserError(
                 "Global.device is gpu but this Paddle is built for CPU only: install "
-                "paddlepaddle-gpu, or train on the CPU with -o Global.device=cpu"
+                "paddlepaddle-gpu, or use the CPU with -o Global.device=cpu"
             )
         if paddle.device.cuda.device_count() == 0:
             raise UserError(
                 "Global.device is gpu but no GPU is visible here: check CUDA_VISIBLE_DEVICES, or "
-                "train on the CPU with -o Global.device=cpu"
+                "use the CPU with -o Global.device=cpu"
             )
     paddle.set_device(f"gpu:{world.current().gpu}" if name == "gpu" else name)
 
@@ -120,14 +139,17 @@ def build_evaluators(config: Config) -> list[VerificationEvaluator]:
     if not config.Metric.Eval:
         raise UserError("Metric.Eval is missing from the config: evaluation needs it")
     dataset = data.dataset.build(DATASETS)
+    metrics = [metric.build(METRICS) for metric in config.Metric.Eval]
+    for metric in metrics:
+        metric.check(dataset.issame)
     return [
         VerificationEvaluator(
             dataset,
-            metric.build(METRICS),
+            metric,
             batch_size=data.sampler.batch_size,
             num_workers=data.loader.num_workers,
         )
-        for metric in config.Metric.Eval
+        for metric in metrics
     ]
 
 

@@ -14,9 +14,10 @@ A checkpoint is written as `.<name>.partial`, synced and renamed.
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from plsc.distributed import world
-from plsc.distributed.collectives import barrier
+from plsc.distributed.collectives import agree, barrier, gather_objects
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
 
 BACKBONE = "backbone.safetensors"
 BACKBONE_OPTIMIZER = "backbone-optimizer.safetensors"
 STATE = "state.json"
-POINTERS = ("latest", "best_model")
+REQUIRED = ("run", "step", "epoch", "consumed", "num_classes", "head_shards", "global_batch")
 POLL_SECONDS = 0.05
+BLOCK_BYTES = 64 * 2**20  # safetensors holds the interpreter's lock while it reads
 
 
 def head_file(rank: int, size: int) -> str:
@@ -75,59 +77,63 @@ def save(
 ) -> Path:
     """Write `<root>/<name>`; called by all ranks, each with its own rows of the head.
 
-    Rank 0 writes what is replicated. Ranks wait for each other by looking at the file system, not
-    in a collective: gloo gives up after half a minute, and a large head takes longer to write.
+    Rank 0 writes what is replicated; its arrays are the ones that count. Each rank writes in a
+    thread while all ask each other in short collectives whether someone still does: gloo gives up
+    after half a minute in one collective, and a large head takes longer to write.
 
     Args:
         root: folder of this model's checkpoints, the same folder on every node.
-        name: name of the checkpoint; an older one of that name is replaced.
+        name: name of the checkpoint; nothing of that name may be there.
         backbone: state dict.
         backbone_optimizer: optimizer state of the backbone.
         head: `weight` and optimizer state, [num_local, d] each.
-        state: anything JSON can hold; `num_classes` is needed to read the head again.
+        state: anything JSON can hold, the REQUIRED keys among it.
+
+    Raises:
+        UserError: a rank could not write.
 
     """
     place = world.current()
     final, partial = root / name, root / f".{name}.partial"
+    files = {head_file(place.rank, place.size): head}
     if place.is_main:
         root.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
+        files |= {BACKBONE: backbone, BACKBONE_OPTIMIZER: backbone_optimizer}
     barrier()
-    _write_arrays(partial / head_file(place.rank, place.size), head)
-    if not place.is_main:
-        while partial.exists():
-            time.sleep(POLL_SECONDS)
-        return final
-    _write_arrays(partial / BACKBONE, backbone)
-    _write_arrays(partial / BACKBONE_OPTIMIZER, backbone_optimizer)
-    text = json.dumps({**state, "head_shards": place.size}, indent=1, sort_keys=True)
-    (partial / STATE).write_text(text + "\n", encoding="utf-8")
-    _sync(partial / STATE)
-    while any(not (partial / head_file(rank, place.size)).exists() for rank in range(place.size)):
+    failures: list[str] = []
+    writer = threading.Thread(target=_write_files, args=(partial, files, failures))
+    writer.start()
+    while agree(writer.is_alive()):
         time.sleep(POLL_SECONDS)
-    _sync(partial)
-    _make_way(root, final)
-    partial.rename(final)
-    _sync(root)
+    found = [text for texts in gather_objects(failures) for text in texts]
+    if found:
+        raise UserError(f"checkpoint {final} could not be written: {'; '.join(found)}")
+    if place.is_main:
+        text = json.dumps({**state, "head_shards": place.size}, indent=1, sort_keys=True)
+        (partial / STATE).write_text(text + "\n", encoding="utf-8")
+        _sync(partial / STATE)
+        _sync(partial)
+        partial.rename(final)
+        _sync(root)
+    barrier()
     return final
 
 
-def _make_way(root: Path, final: Path) -> None:
-    """Remove an earlier checkpoint of the same name; pointers to it go on to what it was."""
-    if not final.exists():
-        return
-    kept = root / f"{final.name}.earlier"
-    shutil.rmtree(kept, ignore_errors=True)
-    pointed = [pointer for pointer in POINTERS if _target(root / pointer) == final.name]
-    if pointed:
-        shutil.copytree(final, kept, copy_function=os.link)
-        for pointer in pointed:
-            point(root, pointer, kept.name)
-    shutil.rmtree(final)
+def _write_files(
+    folder: Path, files: Mapping[str, Mapping[str, np.ndarray]], failures: list[str]
+) -> None:
+    try:
+        for name, arrays in files.items():
+            _write_arrays(folder / name, arrays)
+    except (OSError, SafetensorError) as error:
+        place = world.current()
+        failures.append(f"rank {place.rank} on {place.host}: {error}")
 
 
-def _target(pointer: Path) -> str | None:
+def target(pointer: Path) -> str | None:
+    """Name of the checkpoint that a pointer names; None where there is no pointer."""
     return os.readlink(pointer) if pointer.is_symlink() else None
 
 
@@ -140,30 +146,34 @@ def point(root: Path, pointer: str, name: str) -> None:
     _sync(root)
 
 
-def retain(root: Path, *, newest: int) -> None:
-    """Remove checkpoints that no pointer names, but for the `newest` ones (negative: keep all).
-
-    Called between saves; what killed processes left half written or half removed goes too.
-    """
+def sweep(root: Path) -> None:
+    """Remove what killed processes left half written or half removed; not while one is written."""
     for left in [*root.glob(".*.partial"), *root.glob(".*.removed")]:
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
-    if newest < 0:
-        return
-    named = {_target(root / pointer) for pointer in POINTERS}
-    found = [path for path in root.iterdir() if not path.is_symlink() and (path / STATE).exists()]
-    found = [path for path in found if not path.name.startswith(".")]
-    found.sort(key=lambda path: (path / STATE).stat().st_mtime_ns, reverse=True)
-    for path in found[newest:]:
-        if path.name not in named:
-            # Renamed first: a removal that is cut short leaves nothing that looks whole.
-            doomed = path.rename(root / f".{path.name}.removed")
-            shutil.rmtree(doomed)
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint; cut short, it leaves nothing that looks whole."""
+    shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed")))
+
+
+def checkpoints_in(root: Path) -> "list[Checkpoint]":
+    """All whole checkpoints directly in `root`, pointers aside."""
+    return [
+        Checkpoint(path)
+        for path in root.iterdir()
+        if not path.is_symlink() and not path.name.startswith(".") and (path / STATE).is_file()
+    ]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint on disk, opened for reading.
+
+    Attributes:
+        path: its folder.
+        state: what `save` was given as `state`, and `head_shards`.
 
     Raises:
         UserError: the folder is not there or not a checkpoint.
@@ -171,19 +181,26 @@ class Checkpoint:
     """
 
     path: Path
+    state: dict[str, Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (self.path / STATE).is_file():
             what = "is not a checkpoint of plsc" if self.path.is_dir() else "does not exist"
             raise UserError(f"checkpoint {self.path} {what} (a folder that holds {STATE})")
 
-    @property
-    def state(self) -> dict[str, Any]:
-        """What `save` was given as `state`, and `head_shards`."""
         try:
-            return json.loads((self.path / STATE).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+            state = json.loads((self.path / STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise UserError(f"{self.path / STATE} is damaged: {error}") from error
+        missing = [key for key in REQUIRED if key not in state]
+        if missing:
+            raise UserError(f"{self.path / STATE} lacks {missing[0]!r}: not a checkpoint of plsc")
+        object.__setattr__(self, "state", state)
+
+    @property
+    def written(self) -> int:
+        """When it was written, in nanoseconds."""
+        return (self.path / STATE).stat().st_mtime_ns
 
     def backbone(self) -> dict[str, np.ndarray]:
         """State dict of the backbone."""
@@ -195,18 +212,24 @@ class Checkpoint:
 
     def head(self, name: str, start: int, stop: int) -> np.ndarray | None:
         """Rows start..stop (global classes) of tensor `name`, whatever shards they lie in."""
-        state = self.state
-        shards, parts = int(state["head_shards"]), []
+        shards, rows = int(self.state["head_shards"]), None
         for rank in range(shards):
-            shard = ClassShard(int(state["num_classes"]), rank, shards)
+            shard = ClassShard(int(self.state["num_classes"]), rank, shards)
             low, high = max(start, shard.start), min(stop, shard.stop)
             if low >= high:
                 continue
             with self._open(head_file(rank, shards)) as file:
                 if name not in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
                     return None
-                parts.append(file.get_slice(name)[low - shard.start : high - shard.start])
-        return np.concatenate(parts) if parts else None
+                stored = file.get_slice(name)
+                if rows is None:
+                    rows = np.empty((stop - start, stored.get_shape()[1]), np.float32)
+                step = max(1, BLOCK_BYTES // (4 * rows.shape[1]))
+                for first in range(low, high, step):
+                    last = min(first + step, high)
+                    block = stored[first - shard.start : last - shard.start]
+                    rows[first - start : last - start] = block
+        return rows
 
     def _load(self, name: str) -> dict[str, np.ndarray]:
         try:

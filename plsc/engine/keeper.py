@@ -11,13 +11,16 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import paddle
+from paddle import nn
 
 from plsc.distributed import world
 from plsc.distributed.collectives import agree
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine import checkpoint
 from plsc.engine.log import RunLog, StepTimer, duration
+from plsc.engine.saver import Saver
 from plsc.metric.verification import CollapsedEmbeddings
 from plsc.sections import Config
 
@@ -42,6 +45,7 @@ class Keeper:
         config: says when to log, evaluate, save and stop.
         folder: `<output_dir>/<Model.name>`.
         log: where lines and metrics go.
+        saver: keeps the checkpoints.
         evaluators: verification sets; the first one's metric chooses `best_model`.
         meta: further entries of every checkpoint's state.json.
         phase: told what the process is at, for a heartbeat.
@@ -52,6 +56,7 @@ class Keeper:
     config: Config
     folder: Path
     log: RunLog
+    saver: Saver
     evaluators: "list[VerificationEvaluator]"
     meta: dict[str, Any]
     phase: Phase = lambda text, position=None: None
@@ -59,7 +64,7 @@ class Keeper:
     def __post_init__(self) -> None:
         self.timer = StepTimer()
         self._stop_signal: str | None = None
-        self._saved_step = self._evaluated_step = -1
+        self._evaluated_step = -1
         self._losses: list[float] = []
         self._started = time.monotonic()
         self._last: StepReport | None = None
@@ -76,7 +81,10 @@ class Keeper:
         signal.signal(signal.SIGINT, note)
 
     def epoch(self, batches: Iterator) -> Iterator:
-        """`batches`, with the wait for each measured."""
+        """`batches`, with the wait for each measured.
+
+        Positions tell a rank that hangs over its data from those that wait for it in the step.
+        """
         progress = self.training.progress
         self.log.progress(
             total=progress.steps_per_epoch,
@@ -84,12 +92,22 @@ class Keeper:
             epoch=f"epoch {progress.epoch + 1}/{progress.epochs}",
         )
         self.timer.reset()
-        return self.timer.batches(batches)
+        for batch in self.timer.batches(self._announced(batches)):
+            self.phase(f"step {progress.step + 1}", position=progress.step + 0.5)
+            yield batch
+
+    def _announced(self, batches: Iterator) -> Iterator:
+        while True:
+            step = self.training.progress.step
+            self.phase(f"waiting for the data of step {step + 1}", position=step)
+            batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
     def after_step(self, report: "StepReport") -> bool:
         """Log, evaluate and save where it is due; True: stop now."""
         progress, settings = self.training.progress, self.config.Global
-        self.phase(f"step {progress.step}", position=progress.step)
         self.timer.step()
         self._losses.append(report.loss)
         self._last = report
@@ -100,7 +118,7 @@ class Keeper:
             self._evaluate()
         if settings.save_unit == "step" and progress.step % settings.save_interval == 0:
             self._save()
-        return self._stopping()
+        return self.stopping()
 
     def after_epoch(self) -> bool:
         """Evaluate and save where it is due; True: stop now."""
@@ -111,7 +129,7 @@ class Keeper:
             self._evaluate()
         if last or (settings.save_unit == "epoch" and progress.epoch % settings.save_interval == 0):
             self._save()
-        return self._stopping()
+        return self.stopping()
 
     def end(self) -> None:
         """Say where things are."""
@@ -123,7 +141,8 @@ class Keeper:
             + (f", best metric {best:.5f} in {self.folder / 'best_model'}" if best else "")
         )
 
-    def _stopping(self) -> bool:
+    def stopping(self) -> bool:
+        """Whether a signal or `max_train_step` ends the run here; then it has been saved."""
         progress, limit = self.training.progress, self.config.Global.max_train_step
         if agree(self._stop_signal is not None):
             self.log.line(f"{self._stop_signal or 'a signal'} received: saving and stopping")
@@ -203,39 +222,38 @@ class Keeper:
         return result["metric"]
 
     def _save(self, *, best: bool = False) -> None:
-        """Write a checkpoint unless this step has one; `latest` is always the newest."""
-        progress, main = self.training.progress, world.current().is_main
-        if self._saved_step != progress.step:
-            self._saved_step = progress.step
-            self.phase(f"checkpoint at step {progress.step}")
-            path = self._write()
-            if main:
-                checkpoint.point(self.folder, "latest", path.name)
-            self.log.line(f"saved {path}")
-        if main and best:
-            checkpoint.point(self.folder, "best_model", progress.name)
-        if main:
-            checkpoint.retain(self.folder, newest=self.config.Global.max_num_latest_checkpoint)
+        """Write a checkpoint unless this moment has one; `latest` is always the newest."""
+        progress = self.training.progress
+        self.phase(f"checkpoint at step {progress.step}", position=progress.step)
+        path = self.saver.save(progress, self._write, best=best)
+        self.log.line(f"saved {path}" + (" as the best so far" if best else ""))
         self.timer.reset()
 
-    def _write(self) -> Path:
+    def _write(self, name: str) -> Path:
         training, centres = self.training, self.training.head.centres
         backbone = training.backbone.backbone
         average_buffers(backbone)
         state = {
             **self.meta,
             **training.progress.state(),
+            "run": self.saver.run_id,
             "scaler": training.precision.scaler.state(),
             "num_classes": centres.shard.num_classes,
         }
+        replicated = world.current().is_main  # the others' copies would go nowhere
         return checkpoint.save(
             self.folder,
-            training.progress.name,
-            backbone={name: tensor.numpy() for name, tensor in backbone.state_dict().items()},
-            backbone_optimizer=training.updater.dense.state_arrays(),
+            name,
+            backbone=state_arrays(backbone) if replicated else {},
+            backbone_optimizer=training.updater.dense.state_arrays() if replicated else {},
             head={name: centres.read(name) for name in centres.names},
             state=state,
         )
+
+
+def state_arrays(backbone: nn.Layer) -> dict[str, np.ndarray]:
+    """The state dict as arrays."""
+    return {name: tensor.numpy() for name, tensor in backbone.state_dict().items()}
 
 
 def memory_peak() -> str:

@@ -1,6 +1,8 @@
 """What a run shows: lines, a progress bar on a terminal, metrics.jsonl, VisualDL."""
 
+import importlib.util
 import json
+import math
 import os
 import sys
 import time
@@ -59,7 +61,7 @@ class RunLog:
         if not self.enabled:
             return
         with open(self.metrics_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(json.dumps({key: _json(value) for key, value in entry.items()}) + "\n")
         if self._scalars is not None:
             for tag, value in (scalars or {}).items():
                 self._scalars.add_scalar(tag=tag, value=value, step=entry["step"])
@@ -109,6 +111,11 @@ class RunLog:
             self._scalars.close()
 
 
+def _json(value: Any) -> Any:
+    """`value`, or None for a nan or inf: JSON has neither."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _step_of(line: str) -> float:
     """The step of a metrics.jsonl line; infinite for a line that a killed process cut short."""
     try:
@@ -117,14 +124,24 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def _visualdl_writer(folder: Path) -> Any:
-    try:
-        from visualdl import LogWriter
-    except ImportError:
+def require_visualdl() -> None:
+    """Check that VisualDL is installed.
+
+    Raises:
+        UserError: it is not.
+
+    """
+    if importlib.util.find_spec("visualdl") is None:
         raise UserError(
             "Global.use_visualdl is True but VisualDL is not installed: "
             "pip install visualdl, or set it to False"
-        ) from None
+        )
+
+
+def _visualdl_writer(folder: Path) -> Any:
+    require_visualdl()
+    from visualdl import LogWriter
+
     return LogWriter(logdir=str(folder))
 
 

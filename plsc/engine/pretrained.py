@@ -23,15 +23,15 @@ class Weights:
     Attributes:
         source: the path, for messages.
         backbone: state dict.
-        num_classes: rows of the head; None where the source has no head.
-        head: (start, stop) -> those class centres [stop − start, d].
+        head: (start, stop) -> how many classes the source has, and the centres of those from
+            start to stop that it has, [≤ stop − start, d]; 0 and None where it has no head. Reads
+            when it is called: evaluation and export never do, and heads may be many gigabytes.
 
     """
 
     source: str
     backbone: dict[str, np.ndarray]
-    num_classes: int | None
-    head: Callable[[int, int], np.ndarray | None]
+    head: Callable[[int, int], tuple[int, np.ndarray | None]]
 
 
 def find_weights(path: str) -> Checkpoint | str:
@@ -62,12 +62,12 @@ def load_weights(path: str) -> Weights:
     found = find_weights(path)
     if isinstance(found, str):
         return _load_pdparams(found)
-    return Weights(
-        path,
-        found.backbone(),
-        int(found.state["num_classes"]),
-        lambda start, stop: found.head("weight", start, stop),
-    )
+    num_classes = int(found.state["num_classes"])
+
+    def head(start: int, stop: int) -> tuple[int, np.ndarray | None]:
+        return num_classes, found.head("weight", start, min(stop, num_classes))
+
+    return Weights(path, found.backbone(), head)
 
 
 def _load_pdparams(prefix: str) -> Weights:
@@ -81,12 +81,28 @@ def _load_pdparams(prefix: str) -> Weights:
     }
     if sorted(found) != list(range(len(found))):
         raise UserError(f"{prefix}: shards of ranks {sorted(found)} are there, not all of them")
-    shards = [_state_dict(found[rank])[HEAD_KEY] for rank in range(len(found))]
     single = arrays.pop(HEAD_KEY, None)
-    centres = np.concatenate(shards) if shards else single
-    if centres is None:
-        return Weights(prefix, arrays, None, lambda start, stop: None)
-    return Weights(prefix, arrays, len(centres), lambda start, stop: centres[start:stop])
+    if single is not None:
+        return Weights(prefix, arrays, lambda start, stop: (len(single), single[start:stop]))
+    if not found:
+        return Weights(prefix, arrays, lambda start, stop: (0, None))
+
+    def head(start: int, stop: int) -> tuple[int, np.ndarray | None]:
+        first, parts = 0, []
+        for rank in range(len(found)):
+            rows = _centres(found[rank])
+            parts.append(rows[max(start - first, 0) : max(stop - first, 0)])
+            first += len(rows)
+        return first, np.concatenate(parts)
+
+    return Weights(prefix, arrays, head)
+
+
+def _centres(path: Path) -> np.ndarray:
+    rows = _state_dict(path).get(HEAD_KEY)
+    if rows is None or rows.ndim != 2:
+        raise UserError(f"{path} holds no class centres ({HEAD_KEY})")
+    return rows
 
 
 def _state_dict(path: Path) -> dict[str, np.ndarray]:

@@ -16,7 +16,6 @@ from plsc.engine.keeper import Keeper, Phase
 from plsc.engine.log import RunLog
 from plsc.engine.pretrained import load_weights, set_backbone
 from plsc.engine.trainer import Training, fit
-from plsc.errors import UserError
 from plsc.export import export_onnx, export_paddle
 from plsc.sections import Config
 
@@ -24,6 +23,7 @@ from plsc.sections import Config
 def train(config: Config, folder: Path, phase: Phase) -> None:
     """Train as the config says; `phase` is told what the process is at."""
     build.check_components(config)
+    build.check_training(config)
     start.check_sources(config)
     dataset = build.build_train_dataset(config)
     loader = build.build_loader(config, dataset)
@@ -37,15 +37,7 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     phase("building the model")
     training = build.build_training(config, loader)
     _describe(training, config, folder.name, log)
-    if config.Global.checkpoint is not None:
-        start.resume(training, config.Global.checkpoint, log)
-    elif config.Global.pretrained_model is not None:
-        start.load_pretrained(training, config, log)
-    if config.Global.checkpoint is None and config.Global.head_init == "class_means":
-        phase("class means")
-        start.set_class_means(training, dataset, config, log)
-    resumed = config.Global.checkpoint is not None
-    log.begin_metrics(resumed_at=training.progress.step if resumed else None)
+    saver = start.start(training, config, dataset, folder, log)
     if place.is_main:
         beside = folder / ".config.partial"
         beside.write_text(dump_config(config), encoding="utf-8")
@@ -57,7 +49,7 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
         "runtime": runtime.in_effect(),
         "world_size": place.size,
     }
-    keeper = Keeper(training, config, folder, log, evaluators, meta, phase)
+    keeper = Keeper(training, config, folder, log, saver, evaluators, meta, phase)
     keeper.listen()
     try:
         fit(training, keeper)
@@ -70,7 +62,10 @@ def _describe(training: Training, config: Config, name: str, log: RunLog) -> Non
     """The first lines of a run: what is in effect."""
     place, progress = world.current(), training.progress
     backbone, shard = training.backbone.backbone, training.head.centres.shard
-    parameters = sum(item.size for item in backbone.parameters() if item.trainable)
+    statistics = ("_mean", "_variance")  # Paddle counts them among the parameters
+    parameters = sum(
+        item.size for name, item in backbone.named_parameters() if not name.endswith(statistics)
+    )
     for note in config.notes:
         log.line(note)
     log.line(
@@ -90,12 +85,7 @@ def _describe(training: Training, config: Config, name: str, log: RunLog) -> Non
 
 
 def _backbone_with_weights(config: Config, command: str) -> tuple[nn.Layer, str]:
-    path = config.Global.pretrained_model or config.Global.checkpoint
-    if path is None:
-        raise UserError(
-            f"plsc-{command} needs weights: -o Global.pretrained_model=<checkpoint folder, or "
-            "prefix of PLSC's .pdparams>"
-        )
+    path = start.check_weights_given(config, command)
     weights = load_weights(path)
     backbone = build.build_backbone(config, f"plsc-{command}")
     set_backbone(backbone, weights.backbone, source=path)
@@ -106,7 +96,7 @@ def _backbone_with_weights(config: Config, command: str) -> tuple[nn.Layer, str]
 def evaluate(config: Config, folder: Path) -> dict[str, float]:
     """Evaluate the weights of the config on DataLoader.Eval; all ranks together."""
     build.check_components(config)
-    start.check_sources(config)
+    start.check_weights_given(config, "eval")
     evaluators = build.build_evaluators(config)
     build.set_device(config.Global.device)
     place = world.init(device=config.Global.device)
@@ -139,14 +129,14 @@ def export(config: Config, folder: Path) -> Path:
     """Export the backbone of the config to `<output_dir>/<Model.name>.onnx` or Paddle's format."""
     config = _for_export(config)
     build.check_components(config)
-    start.check_sources(config)
-    build.set_device(config.Global.device)
+    start.check_weights_given(config, "export")
+    build.set_device("cpu")  # exact arithmetic to compare with, and no need for the GPU of a config
     log = RunLog(folder, "export", enabled=True)
     backbone, path = _backbone_with_weights(config, "export")
     metadata = {"source": path, "backbone": folder.name}
-    target = folder.with_name(folder.name)
+    target = folder
     if config.Export.export_type == "onnx":
-        target = target.with_name(target.name + ".onnx")
+        target = folder.with_name(folder.name + ".onnx")
         report = export_onnx(backbone, target, opset=config.Export.opset, metadata=metadata)
     else:
         report = export_paddle(backbone, target, metadata=metadata)

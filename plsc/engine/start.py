@@ -15,6 +15,7 @@ from plsc.distributed.collectives import gather, gather_objects
 from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.log import RunLog
 from plsc.engine.pretrained import find_weights, load_weights, set_backbone
+from plsc.engine.saver import BEST, Saver
 from plsc.engine.trainer import Training
 from plsc.errors import UserError
 from plsc.heads.centres import INIT_STD
@@ -25,16 +26,79 @@ SHARED_SECONDS = 20.0  # a network file system may show a new file a few seconds
 
 
 def check_sources(config: Config) -> None:
-    """Check that the checkpoint and the weights that the config names are there.
+    """Check that what training is to start from is there and that the keys for it agree.
 
     Raises:
-        UserError: one is not.
+        UserError: something is missing, or nothing is there to fine-tune.
 
     """
-    if config.Global.checkpoint is not None:
-        check_checkpoint(config.Global.checkpoint)
-    if config.Global.pretrained_model is not None:
-        find_weights(config.Global.pretrained_model)
+    settings = config.Global
+    if settings.checkpoint is not None:
+        check_checkpoint(settings.checkpoint)
+    elif settings.pretrained_model is not None:
+        find_weights(settings.pretrained_model)
+        if settings.head_init != "normal" and not settings.finetune:
+            raise UserError(
+                f"Global.head_init {settings.head_init} replaces the head of "
+                "Global.pretrained_model: set Global.finetune=True if that is meant"
+            )
+    else:
+        asked = {
+            "finetune": settings.finetune,
+            "freeze_backbone": settings.freeze_backbone,
+            "head_init": settings.head_init != "normal",
+        }
+        for key in [key for key, value in asked.items() if value]:
+            raise UserError(
+                f"Global.{key} needs weights to start from: set Global.pretrained_model"
+            )
+
+
+def check_weights_given(config: Config, command: str) -> str:
+    """Where `plsc-<command>` is to take weights from.
+
+    Raises:
+        UserError: the config does not say, or they are not there.
+
+    """
+    path = config.Global.pretrained_model or config.Global.checkpoint
+    if path is None:
+        raise UserError(
+            f"plsc-{command} needs weights: -o Global.pretrained_model=<checkpoint folder, or "
+            "prefix of PLSC's .pdparams>"
+        )
+    find_weights(path)
+    return path
+
+
+def start(training: Training, config: Config, dataset: Any, folder: Path, log: RunLog) -> Saver:
+    """Begin or go on as the config says; the saver for the run's checkpoints."""
+    settings = config.Global
+    newest = settings.max_num_latest_checkpoint
+    if settings.checkpoint is not None:
+        state = resume(training, settings.checkpoint, log)
+        if settings.pretrained_model is not None:
+            log.line("Global.pretrained_model is not used: the checkpoint is further on")
+        if not (folder / BEST).exists():
+            training.progress.best_metric = None  # the best lies in another folder
+        log.begin_metrics(resumed_at=training.progress.step)
+        saver = Saver(folder, newest=newest, run_id=state["run"])
+        saver.already_saved(training.progress, Path(settings.checkpoint))
+        return saver
+    if settings.pretrained_model is not None:
+        load_pretrained(training, config, log)
+    if settings.head_init == "class_means":
+        set_class_means(training, dataset, config, log)
+    log.begin_metrics(resumed_at=None)
+    saver = Saver(folder, newest=newest)
+    earlier = saver.earlier_runs()
+    if earlier:
+        log.line(
+            f"{folder} holds {len(earlier)} checkpoint(s) of earlier runs ({earlier[0]}, …): they "
+            "stay; latest and best_model will mean this run's. To go on with one instead, set "
+            "Global.checkpoint"
+        )
+    return saver
 
 
 def check_checkpoint(path: str) -> None:
@@ -74,8 +138,11 @@ def check_shared(folder: Path) -> None:
         )
 
 
-def resume(training: Training, path: str, log: RunLog) -> None:
+def resume(training: Training, path: str, log: RunLog) -> dict[str, Any]:
     """Go on exactly where the checkpoint at `path` stands, with this world's ranks.
+
+    Returns:
+        the checkpoint's state.
 
     Raises:
         UserError: it is not a checkpoint of plsc, or not of this model and number of classes.
@@ -104,13 +171,15 @@ def resume(training: Training, path: str, log: RunLog) -> None:
     if missing:
         raise UserError(
             f"{path} has no optimizer state {missing[0]} ({len(missing)} are missing): was it "
-            "saved with another Optimizer? Start from its weights: Global.pretrained_model"
+            "saved with another Optimizer or freeze_backbone? Then start from its weights with "
+            "Global.pretrained_model"
         )
     progress = training.progress
     before = state["global_batch"]
     progress.restore(state)
     training.precision.scaler.restore(state["scaler"])
     _report(training, state, path, before, log)
+    return state
 
 
 def _report(training: Training, state: dict, path: str, before: int, log: RunLog) -> None:
@@ -156,17 +225,19 @@ def load_pretrained(training: Training, config: Config, log: RunLog) -> None:
             f"fine-tuning from {path}: backbone loaded, new head for {shard.num_classes} classes "
             f"({settings.head_init})"
         )
-    elif weights.num_classes != shard.num_classes:
+        return
+    num_classes, rows = weights.head(shard.start, shard.stop)
+    if num_classes != shard.num_classes or rows is None:
         raise UserError(
-            f"{path} has {weights.num_classes or 'no'} classes, Model.class_num is "
-            f"{shard.num_classes}: set Global.finetune=True to start a new head"
+            f"{path} has {num_classes or 'no'} classes, Model.class_num is {shard.num_classes}: set "
+            "Global.finetune=True to start a new head"
         )
-    else:
-        rows = weights.head(shard.start, shard.stop)
-        if rows is None or rows.shape[1] != centres.dim:
-            raise UserError(f"{path}: its class centres do not have {centres.dim} dimensions")
-        centres.write("weight", rows.astype(np.float32))
-        log.line(f"loaded {path}: backbone and {shard.num_classes} class centres")
+    if rows.shape[1] != centres.dim:
+        raise UserError(
+            f"{path}: its class centres have {rows.shape[1]} dimensions, this Model {centres.dim}"
+        )
+    centres.write("weight", rows.astype(np.float32))
+    log.line(f"loaded {path}: backbone and {shard.num_classes} class centres")
 
 
 @paddle.no_grad()

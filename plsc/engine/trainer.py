@@ -60,7 +60,7 @@ class StepReport:
 
 def fit(training: Training, keeper: Keeper) -> None:
     """Train to the last epoch, or until the keeper says stop."""
-    progress, stop = training.progress, False
+    progress, stop = training.progress, keeper.stopping()
     while not (stop or progress.finished):
         for images, labels in keeper.epoch(training.loader.batches(*progress.position)):
             report = train_step(training, images, labels, lr=training.schedule(progress.time))

@@ -96,12 +96,12 @@ class PartialFC:
         cosines = paddle.matmul(every_feature / feature_norms, centres, transpose_y=True)
 
         loss, statistics = paddle.zeros([], cosines.dtype), {}
-        for weight, margin in self.losses:
+        for factor, margin in self.losses:
             output = margin(cosines, target, feature_norms)
             term = cross_entropy(output.logits, target)
             if output.extra is not None:
                 term = term + reduce_sum_with_grad(output.extra)
-            loss = loss + weight * term
+            loss = loss + factor * term
             statistics.update(output.statistics)
         return HeadOutput(loss, statistics)
 

@@ -12,7 +12,7 @@ def sample_classes(
 
     The cost follows `num_sample`, not the number of classes: negatives are drawn as numbers below
     (classes − positives) and shifted past the positives, so no class is visited that is not drawn.
-    (numpy draws k of N in O(k) memory and time up to N = 50 k, in O(N) above that ratio.)
+    (numpy draws k of N by Floyd's method, or by shuffling a tail where N is below 20 k: O(k).)
 
     Args:
         labels: [n] global class of each sample of the global batch.

@@ -52,7 +52,7 @@ class MarginLoss:
     """z_y = s·(cos(m1·θ_y + m2) − m3), z_j = s·cos θ_j elsewhere, with the true gradient.
 
     SphereFace is m1 = 1.35, ArcFace (arXiv:1801.07698) m2 = 0.5, CosFace (arXiv:1801.09414)
-    m3 = 0.4; they combine as in PLSC. `model_parallel` is PLSC's; here the head decides.
+    m3 = 0.4; they combine as in PLSC.
     """
 
     def __init__(
@@ -61,7 +61,6 @@ class MarginLoss:
         m2: Annotated[float, Range(0)] = 0.0,
         m3: Annotated[float, Range(0)] = 0.0,
         s: Annotated[float, Range(0, low_open=True)] = 64.0,
-        model_parallel: bool = True,
     ):
         self.m1, self.m2, self.m3, self.s = m1, m2, m3, s
 

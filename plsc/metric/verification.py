@@ -46,6 +46,10 @@ class LFWAcc:
         self.nrof_folds = nrof_folds
         self.pca = pca
 
+    def check(self, issame: ArrayLike) -> None:
+        """Check, before hours of training, that a set of these pairs [P] can be measured."""
+        check_pairs(issame, self.nrof_folds)
+
     def __call__(
         self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike
     ) -> dict[str, float]:
@@ -179,9 +183,14 @@ def _threshold_at_far(different: Floats, far_target: float) -> float:
     return float(np.interp(far_target, rates, thresholds))
 
 
-def _unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tuple[Floats, Bools]:
-    rows, same = np.asarray(embeddings, np.float64), np.asarray(issame, bool)
-    assert rows.ndim == 2 and len(rows) == 2 * len(same), (rows.shape, same.shape)
+def check_pairs(issame: ArrayLike, nrof_folds: int) -> None:
+    """Check that pairs of these kinds [P] can be measured in folds.
+
+    Raises:
+        UserError: fewer pairs than folds, or pairs of one kind only.
+
+    """
+    same = np.asarray(issame, bool)
     if len(same) < nrof_folds:
         raise UserError(f"nrof_folds {nrof_folds} needs as many pairs, got {len(same)}")
     if same.all() or not same.any():
@@ -189,6 +198,12 @@ def _unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tu
             f"verification needs pairs of both kinds, got {same.sum()} of one person "
             f"and {(~same).sum()} of two"
         )
+
+
+def _unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tuple[Floats, Bools]:
+    rows, same = np.asarray(embeddings, np.float64), np.asarray(issame, bool)
+    assert rows.ndim == 2 and len(rows) == 2 * len(same), (rows.shape, same.shape)
+    check_pairs(same, nrof_folds)
     bad = ~np.isfinite(rows).all(axis=1)
     if bad.any():
         raise CollapsedEmbeddings(

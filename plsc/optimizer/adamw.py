@@ -26,7 +26,6 @@ class AdamW:
         betas: tuple[Beta, Beta] = (0.9, 0.999),
         eps: Annotated[float, Range(0, low_open=True)] = 1e-8,
         weight_decay: Annotated[float, Range(0)] = 0.01,
-        exp_avg_force_fp32: bool = False,
     ):
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
