@@ -182,7 +182,7 @@ def _loader(value: Any, key: str) -> LoaderConfig:
 def _dataset(value: Any, key: str) -> Component:
     section = dict(_mapping(value, key))
     for name in ("batch_transform", "batch_transform_ops"):
-        if section.pop(name, None) is not None:
+        if section.pop(name, None):
             raise UserError(f"{key}.{name}: not supported; transform each image in transform_ops")
     if "transform" in section:
         if "transform_ops" in section:

@@ -229,8 +229,8 @@ def load_pretrained(training: Training, config: Config, log: RunLog) -> None:
     num_classes, rows = weights.head(shard.start, shard.stop)
     if num_classes != shard.num_classes or rows is None:
         raise UserError(
-            f"{path} has {num_classes or 'no'} classes, Model.class_num is {shard.num_classes}: set "
-            "Global.finetune=True to start a new head"
+            f"{path} has {num_classes or 'no'} classes, Model.class_num is {shard.num_classes}: "
+            "set Global.finetune=True to start a new head"
         )
     if rows.shape[1] != centres.dim:
         raise UserError(
