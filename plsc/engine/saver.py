@@ -1,0 +1,84 @@
+"""Which checkpoints there are, what they are called, and which `latest` and `best_model` mean."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from plsc.distributed import world
+from plsc.distributed.collectives import broadcast_text
+from plsc.engine import checkpoint
+from plsc.engine.checkpoint import Checkpoint
+from plsc.engine.progress import Progress
+
+BEST, LATEST = "best_model", "latest"
+
+
+class Saver:
+    """Saves a run's checkpoints in one folder; `save` is called by all ranks.
+
+    A checkpoint's name is never used twice, and only checkpoints of this run (resumed or not) are
+    ever removed: what an earlier run left in the folder stays.
+
+    Args:
+        folder: `<output_dir>/<Model.name>`.
+        newest: how many to keep beside those that `latest` and `best_model` name; negative: all.
+        run_id: of the run that is resumed; None begins another run.
+
+    """
+
+    def __init__(self, folder: Path, *, newest: int, run_id: str | None = None):
+        self.folder, self._newest = folder, newest
+        self.run_id = run_id or broadcast_text(uuid.uuid4().hex)
+        self._saved: tuple[dict[str, Any], Path] | None = None
+
+    def already_saved(self, progress: Progress, path: Path) -> None:
+        """Say that the state of this moment lies at `path`, where it was resumed from."""
+        if path.resolve().parent == self.folder.resolve():
+            self._saved = progress.state(), path.resolve()
+
+    def save(self, progress: Progress, write: Callable[[str], Path], *, best: bool = False) -> Path:
+        """Have this moment's state written, unless it is, and let `latest` mean it.
+
+        Args:
+            progress: where training stands; names the checkpoint.
+            write: name -> path of the checkpoint that it has written under that name.
+            best: whether `best_model` means it too.
+
+        """
+        if self._saved is None or self._saved[0] != progress.state():
+            path = write(broadcast_text(self._unused_name(progress.name)))
+            self._saved = progress.state(), path
+        path = self._saved[1]
+        if world.current().is_main:
+            # The best first: whoever resumes `latest` takes its best metric for granted.
+            if best:
+                checkpoint.point(self.folder, BEST, path.name)
+            checkpoint.point(self.folder, LATEST, path.name)
+            self._retain()
+        return path
+
+    def earlier_runs(self) -> list[str]:
+        """Names of checkpoints in the folder that other runs wrote."""
+        return sorted(item.path.name for item in self._all() if item.state["run"] != self.run_id)
+
+    def _all(self) -> list[Checkpoint]:
+        return checkpoint.checkpoints_in(self.folder)
+
+    def _unused_name(self, name: str) -> str:
+        unused, number = name, 1
+        while (self.folder / unused).exists():
+            number += 1
+            unused = f"{name}-{number}"
+        return unused
+
+    def _retain(self) -> None:
+        checkpoint.sweep(self.folder)
+        if self._newest < 0:
+            return
+        named = {checkpoint.target(self.folder / pointer) for pointer in (BEST, LATEST)}
+        own = [item for item in self._all() if item.state["run"] == self.run_id]
+        own.sort(key=lambda item: item.written, reverse=True)
+        for item in own[self._newest :]:
+            if item.path.name not in named:
+                checkpoint.remove(item.path)
