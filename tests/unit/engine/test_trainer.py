@@ -234,6 +234,9 @@ class Keeper:
         self.training, self.stop_at, self.stop_after_epoch = training, stop_at, stop_after_epoch
         self.said, self.rates = [], []
 
+    def stopping(self):
+        return self.stop_at == 0
+
     def epoch(self, batches):
         self.said.append("epoch")
         return batches
@@ -295,6 +298,10 @@ def test_fit_stops_and_goes_on():
     assert keeper.rates == [0.06, 0.07]
     assert fitted(training).said == ["epoch", 9, 10, 11, 12, "after", "end"]
     assert fitted(training).said == ["end"]
+
+
+def test_fit_that_has_nothing_left_to_do_takes_no_step():
+    assert fitted(made(), stop_at=0).said == ["end"]
 
 
 def test_fit_stopped_at_the_last_step_of_an_epoch():
