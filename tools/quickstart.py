@@ -101,8 +101,9 @@ def text_of(summary: dict) -> str:
             "",
             "next, with your own aligned 112x112 faces and a label.txt (path<TAB>identity):",
             "  cp configs/IResNet18_ORL_ArcFace_cpu.yaml mine.yaml  # set its paths, class_num",
-            "  plsc-train -c mine.yaml",
-            "  plsc-eval -c mine.yaml -o Global.pretrained_model=output/IResNet18/best_model",
+            "  .venv/bin/plsc-train -c mine.yaml",
+            "  .venv/bin/plsc-eval -c mine.yaml "
+            "-o Global.pretrained_model=output/IResNet18/best_model",
         ]
     )
 
