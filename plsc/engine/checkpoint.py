@@ -16,7 +16,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from plsc.distributed import world
-from plsc.distributed.collectives import agree, barrier, gather_objects
+from plsc.distributed.collectives import agree, gather_objects
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
 
@@ -97,39 +97,56 @@ def save(
     final, partial = root / name, root / f".{name}.partial"
     files = {head_file(place.rank, place.size): head}
     if place.is_main:
-        root.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
         files |= {BACKBONE: backbone, BACKBONE_OPTIMIZER: backbone_optimizer}
-    barrier()
+    text = json.dumps({**state, "head_shards": place.size}, indent=1, sort_keys=True)
     failures: list[str] = []
-    writer = threading.Thread(target=_write_files, args=(partial, files, failures))
+    if place.is_main:
+        _attempt(failures, _make_empty, partial)
+    _raise_any(failures, final)
+    writer = threading.Thread(target=_attempt, args=(failures, _write_files, partial, files))
     writer.start()
     while agree(writer.is_alive()):
         time.sleep(POLL_SECONDS)
-    found = [text for texts in gather_objects(failures) for text in texts]
-    if found:
-        raise UserError(f"checkpoint {final} could not be written: {'; '.join(found)}")
+    _raise_any(failures, final)
     if place.is_main:
-        text = json.dumps({**state, "head_shards": place.size}, indent=1, sort_keys=True)
-        (partial / STATE).write_text(text + "\n", encoding="utf-8")
-        _sync(partial / STATE)
-        _sync(partial)
-        partial.rename(final)
-        _sync(root)
-    barrier()
+        _attempt(failures, _finish, partial, final, text + "\n")
+    _raise_any(failures, final)
     return final
 
 
-def _write_files(
-    folder: Path, files: Mapping[str, Mapping[str, np.ndarray]], failures: list[str]
-) -> None:
+def _attempt(failures: list[str], action: Callable[..., None], *arguments: Any) -> None:
+    """Do it; what prevents it goes to `failures`, for all ranks to hear of."""
     try:
-        for name, arrays in files.items():
-            _write_arrays(folder / name, arrays)
+        action(*arguments)
     except (OSError, SafetensorError) as error:
         place = world.current()
         failures.append(f"rank {place.rank} on {place.host}: {error}")
+
+
+def _raise_any(failures: list[str], final: Path) -> None:
+    """Raise on every rank what failed on any; a barrier too."""
+    found = [text for texts in gather_objects(failures) for text in texts]
+    if found:
+        raise UserError(f"checkpoint {final} could not be written: {'; '.join(found)}")
+
+
+def _make_empty(partial: Path) -> None:
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+
+
+def _write_files(folder: Path, files: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    for name, arrays in files.items():
+        _write_arrays(folder / name, arrays)
+
+
+def _finish(partial: Path, final: Path, state: str) -> None:
+    (partial / STATE).write_text(state, encoding="utf-8")
+    _sync(partial / STATE)
+    _sync(partial)
+    partial.rename(final)
+    _sync(final.parent)
 
 
 def target(pointer: Path) -> str | None:
@@ -192,7 +209,8 @@ class Checkpoint:
             state = json.loads((self.path / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{self.path / STATE} is damaged: {error}") from error
-        missing = [key for key in REQUIRED if key not in state]
+        known = state if isinstance(state, dict) else {}
+        missing = [key for key in REQUIRED if key not in known]
         if missing:
             raise UserError(f"{self.path / STATE} lacks {missing[0]!r}: not a checkpoint of plsc")
         object.__setattr__(self, "state", state)

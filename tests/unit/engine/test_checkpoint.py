@@ -1,0 +1,344 @@
+"""Checkpoints on disk: whole or absent, read back from any split, mistakes in one line."""
+
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from plsc.distributed import world
+from plsc.distributed.sharding import ClassShard
+from plsc.distributed.world import World
+from plsc.engine import checkpoint
+from plsc.engine.checkpoint import Checkpoint, head_file
+from plsc.errors import UserError
+
+STATE = {
+    "run": "a",
+    "step": 3,
+    "epoch": 1,
+    "consumed": 4,
+    "num_images": 8,
+    "best_metric": None,
+    "global_batch": 2,
+}
+BACKBONE = {"conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "n": np.ones(1)}
+OPTIMIZER = {"velocity/conv.weight": np.full((2, 3, 4), 0.25, np.float32)}
+
+
+def rows_of(num_classes, dim=3, seed=0):
+    return np.random.default_rng(seed).normal(size=(num_classes, dim)).astype(np.float32)
+
+
+def write(root, name="epoch_1", *, num_classes=7, **changes):
+    """A checkpoint by `save`, in a world of one."""
+    arrays = {
+        "backbone": BACKBONE,
+        "backbone_optimizer": OPTIMIZER,
+        "head": {"weight": rows_of(num_classes), "velocity": rows_of(num_classes, seed=1)},
+        "state": {**STATE, "num_classes": num_classes},
+    }
+    return checkpoint.save(root, name, **{**arrays, **changes})
+
+
+def write_shards(folder, tensors, shards):
+    """A checkpoint's head and state in the documented layout, by hand."""
+    folder.mkdir(parents=True, exist_ok=True)
+    num_classes = len(tensors["weight"])
+    for rank in range(shards):
+        shard = ClassShard(num_classes, rank, shards)
+        save_file(
+            {
+                name: np.ascontiguousarray(a[shard.start : shard.stop])
+                for name, a in tensors.items()
+            },
+            folder / f"head-{rank:05d}-of-{shards:05d}.safetensors",
+        )
+    state = {**STATE, "num_classes": num_classes, "head_shards": shards}
+    (folder / "state.json").write_text(json.dumps(state))
+    return Checkpoint(folder)
+
+
+def one_line(error, *words):
+    text = str(error.value)
+    assert "\n" not in text
+    for word in words:
+        assert str(word) in text, text
+
+
+def test_what_is_saved_is_read_back(tmp_path):
+    path = write(tmp_path / "new" / "root", num_classes=7)
+    assert path == tmp_path / "new" / "root" / "epoch_1"
+    assert [item.name for item in path.parent.iterdir()] == ["epoch_1"]
+    assert sorted(item.name for item in path.iterdir()) == [
+        "backbone-optimizer.safetensors",
+        "backbone.safetensors",
+        "head-00000-of-00001.safetensors",
+        "state.json",
+    ]
+    saved = Checkpoint(path)
+    assert saved.state == {**STATE, "num_classes": 7, "head_shards": 1}
+    for read, given_ in ((saved.backbone(), BACKBONE), (saved.backbone_optimizer(), OPTIMIZER)):
+        assert read.keys() == given_.keys()
+        for name in given_:
+            np.testing.assert_array_equal(read[name], given_[name])
+            assert read[name].dtype == given_[name].dtype
+    np.testing.assert_array_equal(saved.head("weight", 0, 7), rows_of(7))
+    np.testing.assert_array_equal(saved.head("velocity", 2, 5), rows_of(7, seed=1)[2:5])
+    assert saved.head("moment9", 0, 7) is None
+
+
+def test_arrays_that_are_not_contiguous_keep_their_values(tmp_path):
+    path = write(tmp_path, backbone={"w": BACKBONE["conv.weight"].T})
+    np.testing.assert_array_equal(Checkpoint(path).backbone()["w"], BACKBONE["conv.weight"].T)
+
+
+def test_a_rank_writes_its_own_file_only(tmp_path, monkeypatch):
+    """As rank 1 of 2, with the collectives replaced: no backbone, no state, no rename."""
+    monkeypatch.setattr(world, "current", lambda: World(rank=1, size=2))
+    monkeypatch.setattr(checkpoint, "agree", lambda flag: flag)
+    monkeypatch.setattr(checkpoint, "gather_objects", lambda item: [[], item])
+    (tmp_path / ".epoch_1.partial").mkdir()  # by rank 0
+    write(tmp_path, head={"weight": rows_of(3)})
+    assert [path.name for path in tmp_path.iterdir()] == [".epoch_1.partial"]
+    (only,) = (tmp_path / ".epoch_1.partial").iterdir()
+    assert only.name == "head-00001-of-00002.safetensors" == head_file(1, 2)
+    np.testing.assert_array_equal(load_file(only)["weight"], rows_of(3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_rows_from_any_number_of_shards(tmp_path_factory, data):
+    num_classes = data.draw(st.integers(3, 17), "classes")
+    shards = data.draw(st.integers(1, 3), "shards")
+    start = data.draw(st.integers(0, num_classes - 1), "start")
+    stop = data.draw(st.integers(start + 1, num_classes), "stop")
+    block = data.draw(st.sampled_from([1, 12, 24, 60, 2**20]), "block")
+    tensors = {"weight": rows_of(num_classes), "velocity": rows_of(num_classes, seed=1)}
+    saved = write_shards(tmp_path_factory.mktemp("shards"), tensors, shards)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "BLOCK_BYTES", block)  # 12 bytes a row
+        for name, whole in tensors.items():
+            rows = saved.head(name, start, stop)
+            assert rows.dtype == np.float32
+            np.testing.assert_array_equal(rows, whole[start:stop])
+
+
+def test_shards_of_one_world_give_those_of_another(tmp_path):
+    whole = rows_of(11)
+    saved = write_shards(tmp_path / "c", {"weight": whole}, 3)
+    parts = [ClassShard(11, rank, 2) for rank in range(2)]
+    read = [saved.head("weight", part.start, part.stop) for part in parts]
+    assert [len(rows) for rows in read] == [6, 5]
+    np.testing.assert_array_equal(np.concatenate(read), whole)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "not json", "[]", "null", "3", '"text"', "{}", "\x00\x01"],
+    ids=lambda text: repr(text),
+)
+def test_damaged_or_foreign_state(tmp_path, text):
+    path = write(tmp_path)
+    (path / "state.json").write_text(text)
+    with pytest.raises(UserError) as error:
+        Checkpoint(path)
+    one_line(error, path / "state.json")
+
+
+def test_state_that_is_not_text(tmp_path):
+    path = write(tmp_path)
+    (path / "state.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(UserError) as error:
+        Checkpoint(path)
+    one_line(error, path / "state.json", "damaged")
+
+
+@pytest.mark.parametrize("key", checkpoint.REQUIRED)
+def test_state_without_a_key_names_it(tmp_path, key):
+    path = write(tmp_path)
+    state = json.loads((path / "state.json").read_text())
+    del state[key]
+    (path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError) as error:
+        Checkpoint(path)
+    one_line(error, path / "state.json", repr(key))
+
+
+def test_no_checkpoint_there(tmp_path):
+    with pytest.raises(UserError) as error:
+        Checkpoint(tmp_path / "nowhere")
+    one_line(error, tmp_path / "nowhere", "does not exist")
+    with pytest.raises(UserError) as error:
+        Checkpoint(tmp_path)
+    one_line(error, tmp_path, "not a checkpoint", "state.json")
+    path = write(tmp_path / "root")
+    (path / "state.json").unlink()
+    with pytest.raises(UserError, match="not a checkpoint"):
+        Checkpoint(path)
+
+
+READERS = {
+    "backbone.safetensors": lambda saved: saved.backbone(),
+    "backbone-optimizer.safetensors": lambda saved: saved.backbone_optimizer(),
+    "head-00000-of-00001.safetensors": lambda saved: saved.head("weight", 0, 7),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("left", [None, 0, 5, 40, -1])
+def test_truncated_or_missing_arrays(tmp_path, name, left):
+    path = write(tmp_path)
+    content = (path / name).read_bytes()
+    if left is None:
+        (path / name).unlink()
+    else:
+        (path / name).write_bytes(content[:left])
+    with pytest.raises(UserError) as error:
+        READERS[name](Checkpoint(path))
+    one_line(error, path / name)
+
+
+def test_sweep_removes_what_is_half_there_and_nothing_else(tmp_path):
+    whole = write(tmp_path)
+    for name in (".epoch_2.partial", ".step_9-2.removed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "backbone.safetensors").write_bytes(b"x")
+    (tmp_path / "mine.partial").mkdir()
+    (tmp_path / ".config.partial").write_text("a file being written")
+    (tmp_path / ".latest.partial").symlink_to("epoch_1")
+    checkpoint.sweep(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".config.partial", ".latest.partial", "epoch_1", "mine.partial"]
+    np.testing.assert_array_equal(Checkpoint(whole).head("weight", 0, 7), rows_of(7))
+
+
+def test_remove(tmp_path):
+    first, second = write(tmp_path), write(tmp_path, "epoch_2")
+    checkpoint.remove(first)
+    assert [path.name for path in tmp_path.iterdir()] == [second.name]
+
+
+def test_remove_cut_short_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
+    path = write(tmp_path)
+
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.remove(path)
+    assert not path.exists() and checkpoint.checkpoints_in(tmp_path) == []
+    monkeypatch.undo()
+    checkpoint.sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_in_leaves_out_pointers_and_what_is_not_whole(tmp_path):
+    write(tmp_path), write(tmp_path, "step_7")
+    checkpoint.point(tmp_path, "latest", "step_7")
+    (tmp_path / ".epoch_9.partial").mkdir()
+    (tmp_path / ".epoch_9.partial" / "state.json").write_text("{}")
+    (tmp_path / "train.log").write_text("")
+    (tmp_path / "folder").mkdir()
+    found = sorted(item.path.name for item in checkpoint.checkpoints_in(tmp_path))
+    assert found == ["epoch_1", "step_7"]
+
+
+def test_pointer(tmp_path):
+    assert checkpoint.target(tmp_path / "latest") is None
+    for name in ("epoch_1", "epoch_2"):
+        write(tmp_path, name)
+        checkpoint.point(tmp_path, "latest", name)
+        assert checkpoint.target(tmp_path / "latest") == name
+        assert Checkpoint(tmp_path / "latest").state["run"] == "a"
+    assert os.readlink(tmp_path / "latest") == "epoch_2"  # relative: the folder may be moved
+    (tmp_path / ".latest.partial").symlink_to("x")  # left by a killed process
+    checkpoint.point(tmp_path, "latest", "epoch_1")
+    assert checkpoint.target(tmp_path / "latest") == "epoch_1"
+
+
+def nothing_whole(root):
+    return not root.is_dir() or checkpoint.checkpoints_in(root) == []
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_write_that_fails_is_one_line_and_leaves_nothing_whole(tmp_path, monkeypatch, failing):
+    calls = []
+
+    def save(arrays, path):
+        calls.append(path)
+        if len(calls) == failing:
+            raise OSError(28, "No space left on device")
+        save_file(arrays, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", save)
+    with pytest.raises(UserError) as error:
+        write(tmp_path)
+    one_line(error, tmp_path / "epoch_1", "No space left", "rank 0")
+    assert nothing_whole(tmp_path)
+    monkeypatch.undo()
+    path = write(tmp_path)  # what was left is no hindrance
+    np.testing.assert_array_equal(Checkpoint(path).head("weight", 0, 7), rows_of(7))
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as error:
+        write(tmp_path / "file" / "root")
+    one_line(error, tmp_path / "file" / "root", "rank 0")
+
+
+def test_a_state_that_cannot_be_written(tmp_path, monkeypatch):
+    sync = checkpoint._sync
+
+    def fails_for_state(path):
+        if path.name == "state.json":
+            raise OSError(5, "Input/output error")
+        sync(path)
+
+    monkeypatch.setattr(checkpoint, "_sync", fails_for_state)
+    with pytest.raises(UserError) as error:
+        write(tmp_path)
+    one_line(error, tmp_path / "epoch_1", "Input/output error")
+    assert nothing_whole(tmp_path)
+
+
+def test_a_read_only_folder(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UserError) as error:
+            write(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+    one_line(error, tmp_path / "epoch_1")
+    assert nothing_whole(tmp_path)
+
+
+def test_another_rank_that_could_not_write_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        checkpoint, "gather_objects", lambda item: [item, ["rank 1 on far: disk full"]]
+    )
+    with pytest.raises(UserError) as error:
+        write(tmp_path)
+    one_line(error, "rank 1 on far: disk full")
+    assert nothing_whole(tmp_path)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_files_are_readable_as_the_umask_says(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        path = write(tmp_path / "root")
+        assert os.umask(mask) == mask  # unchanged by the save
+    finally:
+        os.umask(before)
+    for item in path.iterdir():
+        assert stat.S_IMODE(item.stat().st_mode) == 0o666 & ~mask, item
+    assert stat.S_IMODE(path.stat().st_mode) == 0o777 & ~mask
