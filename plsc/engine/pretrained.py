@@ -81,16 +81,23 @@ def _load_pdparams(prefix: str) -> Weights:
     }
     if sorted(found) != list(range(len(found))):
         raise UserError(f"{prefix}: shards of ranks {sorted(found)} are there, not all of them")
-    single = arrays.pop(HEAD_KEY, None)
-    if single is not None:
+    if HEAD_KEY in arrays:
+        single = _centres_in(arrays, Path(prefix + ".pdparams"))
+        del arrays[HEAD_KEY]
         return Weights(prefix, arrays, lambda start, stop: (len(single), single[start:stop]))
     if not found:
         return Weights(prefix, arrays, lambda start, stop: (0, None))
 
     def head(start: int, stop: int) -> tuple[int, np.ndarray | None]:
-        first, parts = 0, []
+        first = 0
+        parts: list[np.ndarray] = []
         for rank in range(len(found)):
             rows = _centres(found[rank])
+            if parts and rows.shape[1] != parts[0].shape[1]:
+                raise UserError(
+                    f"{found[rank]}: its class centres have {rows.shape[1]} dimensions, those of "
+                    f"the shards before it {parts[0].shape[1]}"
+                )
             parts.append(rows[max(start - first, 0) : max(stop - first, 0)])
             first += len(rows)
         return first, np.concatenate(parts)
@@ -99,7 +106,11 @@ def _load_pdparams(prefix: str) -> Weights:
 
 
 def _centres(path: Path) -> np.ndarray:
-    rows = _state_dict(path).get(HEAD_KEY)
+    return _centres_in(_state_dict(path), path)
+
+
+def _centres_in(arrays: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
+    rows = arrays.get(HEAD_KEY)
     if rows is None or rows.ndim != 2:
         raise UserError(f"{path} holds no class centres ({HEAD_KEY})")
     return rows

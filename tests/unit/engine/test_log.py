@@ -1,0 +1,220 @@
+"""What a run logs: honest speeds, one history in metrics.jsonl, silence on other ranks."""
+
+import importlib.util
+import json
+import math
+import re
+import time
+
+import pytest
+
+from plsc.engine import log
+from plsc.engine.log import WARM_STEPS, RunLog, StepTimer, duration, require_visualdl
+from plsc.errors import UserError
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(log.time, "perf_counter", lambda: self.now)
+
+    def source(self, waits):
+        for wait in waits:
+            self.now += wait
+            yield wait
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def costs(clock, *, every, steps=20, first=9.0, usual=1.0, wait=0.25):
+    """(step, batch_cost, reader_cost) at each line of a run whose first steps are slow."""
+    timer, lines = StepTimer(), []
+    for step, _ in enumerate(timer.batches(clock.source([wait] * steps)), 1):
+        clock.now += (first if step <= WARM_STEPS else usual) - wait
+        timer.step()
+        if step % every == 0:
+            lines.append((step, timer.batch_cost, timer.reader_cost))
+            timer.reset()
+    return lines
+
+
+@pytest.mark.parametrize("every", [1, 2, 5, 7, 10, 20])
+def test_lines_after_the_first_steps_show_the_usual_time(clock, every):
+    lines = costs(clock, every=every)
+    assert [step for step, *_ in lines] == list(range(every, 21, every))
+    for step, batch_cost, reader_cost in lines:
+        expected = 9.0 if step <= WARM_STEPS else 1.0
+        assert batch_cost == pytest.approx(expected), step
+        assert reader_cost == pytest.approx(0.25), step
+
+
+def test_a_reset_between_lines_leaves_its_time_out(clock):
+    """An evaluation after step 8 takes 100 s, of which no step is accused."""
+    timer = StepTimer()
+    for step, _ in enumerate(timer.batches(clock.source([0.5] * 10)), 1):
+        clock.now += 1.5
+        timer.step()
+        if step == 8:
+            clock.now += 100
+            timer.reset()
+    assert timer.batch_cost == pytest.approx(2.0) and timer.reader_cost == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_no_speed_is_absurd_in_real_time(every):
+    """A step of 20 ms takes 20 ms or more, in the first epoch and in those after it."""
+    timer = StepTimer()
+    step = 0
+    for _ in range(3):  # epochs of 5 steps: their ends fall on WARM_STEPS and on lines
+        timer.reset()
+        for _ in timer.batches(iter(range(5))):
+            time.sleep(0.02)
+            timer.step()
+            step += 1
+            if step % every == 0:
+                assert 0.02 <= timer.batch_cost < 0.2
+                assert 0 <= timer.reader_cost < 0.02
+                timer.reset()
+
+
+def test_duration():
+    assert duration(3723.4) == "1:02:03"
+    assert duration(2 * 86400 + 61) == "2 days, 0:01:01"
+
+
+def fill(folder, steps, **more):
+    writer = RunLog(folder, "train", enabled=True)
+    for step in steps:
+        writer.record({"kind": "train", "step": step, "loss": 1.0 / step, **more})
+    writer.close()
+
+
+def entries(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_resume_drops_what_will_be_done_again(tmp_path):
+    fill(tmp_path, range(1, 8))
+    kept = (tmp_path / "metrics.jsonl").read_text().splitlines()[:4]
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"kind": "eval", "step": 4, "metric": 0.5}\n')  # keeps its place
+        file.write('{"kind": "eval", "step": 5, "metric": 0.6}\n')
+        file.write('{"kind": "train", "step": 3, "lo')  # cut short by SIGKILL
+    writer = RunLog(tmp_path, "train", enabled=True)
+    writer.begin_metrics(resumed_at=4)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert lines == [*kept, '{"kind": "eval", "step": 4, "metric": 0.5}']
+    writer.record({"kind": "train", "step": 5})
+    assert entries(tmp_path / "metrics.jsonl")[-1] == {"kind": "train", "step": 5}
+    assert len(entries(tmp_path / "metrics.jsonl")) == 6
+
+
+@pytest.mark.parametrize("rubbish", ['{"step"', "[1]", "3", "null", '{"kind": 1}', '{"step": "x"}'])
+def test_lines_that_say_no_step_are_dropped(tmp_path, rubbish):
+    fill(tmp_path, [1, 2])
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write(rubbish)
+    RunLog(tmp_path, "train", enabled=True).begin_metrics(resumed_at=10)
+    assert [entry["step"] for entry in entries(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
+def test_a_fresh_run_sets_the_older_history_aside(tmp_path):
+    fill(tmp_path, [1, 2])
+    older = (tmp_path / "metrics.jsonl").read_text()
+    writer = RunLog(tmp_path, "train", enabled=True)
+    writer.begin_metrics(resumed_at=None)
+    assert not (tmp_path / "metrics.jsonl").exists()
+    assert (tmp_path / "metrics.previous.jsonl").read_text() == older
+    writer.record({"step": 1})
+    assert entries(tmp_path / "metrics.jsonl") == [{"step": 1}]
+
+
+@pytest.mark.parametrize("resumed_at", [None, 3])
+def test_no_history_yet(tmp_path, resumed_at):
+    RunLog(tmp_path, "train", enabled=True).begin_metrics(resumed_at=resumed_at)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_what_json_does_not_know_is_null(tmp_path):
+    writer = RunLog(tmp_path, "train", enabled=True)
+    writer.record({"step": 1, "loss": math.nan, "grad_norm": math.inf, "x": -math.inf, "lr": 0.5})
+
+    def refuse(text):
+        raise AssertionError(f"not JSON: {text}")
+
+    entry = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=refuse)
+    assert entry == {"step": 1, "loss": None, "grad_norm": None, "x": None, "lr": 0.5}
+
+
+def test_other_ranks_write_nothing(tmp_path, capsys):
+    writer = RunLog(tmp_path / "run", "train", enabled=False, visualdl=True)
+    writer.begin_metrics(resumed_at=None)
+    writer.line("hello")
+    writer.record({"step": 1}, scalars={"lr": 0.1})
+    writer.progress(total=3, done=0, epoch="epoch 1")
+    writer.advance(loss="1")
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_other_ranks_leave_the_history_alone(tmp_path):
+    fill(tmp_path, [1, 2, 3])
+    before = (tmp_path / "metrics.jsonl").read_text()
+    for resumed_at in (None, 1):
+        RunLog(tmp_path, "train", enabled=False).begin_metrics(resumed_at=resumed_at)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_lines_go_to_the_file_and_to_the_console(tmp_path, capsys):
+    for text in ("one", "two"):  # a later run appends
+        writer = RunLog(tmp_path / "new" / "run", "train", enabled=True)
+        writer.line(text)
+        assert text in (tmp_path / "new" / "run" / "train.log").read_text()  # at once
+        writer.close()
+    lines = (tmp_path / "new" / "run" / "train.log").read_text().splitlines()
+    stamp = r"\[\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\] plsc INFO: "
+    assert len(lines) == 2 and all(re.match(stamp, line) for line in lines)
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_visualdl_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        log.importlib.util, "find_spec", lambda name: None if name == "visualdl" else find(name)
+    )
+    for check in (
+        require_visualdl,
+        lambda: RunLog(tmp_path / "run", "train", enabled=True, visualdl=True),
+    ):
+        with pytest.raises(UserError) as error:
+            check()
+        text = str(error.value)
+        assert "Global.use_visualdl" in text and "pip install visualdl" in text
+        assert "\n" not in text
+
+
+def test_scalars_reach_visualdl(tmp_path, monkeypatch):
+    class Writer:
+        def __init__(self):
+            self.calls, self.closed = [], False
+
+        def add_scalar(self, **call):
+            self.calls.append(call)
+
+        def close(self):
+            self.closed = True
+
+    writer, folders = Writer(), []
+    monkeypatch.setattr(log, "_visualdl_writer", lambda folder: folders.append(folder) or writer)
+    run = RunLog(tmp_path / "run", "train", enabled=True, visualdl=True)
+    run.record({"step": 4, "loss": 1.0}, scalars={"lr": 0.25})
+    run.record({"step": 5})
+    run.close()
+    assert folders == [tmp_path / "vdl"]
+    assert writer.calls == [{"tag": "lr", "value": 0.25, "step": 4}] and writer.closed
