@@ -1,9 +1,7 @@
 """What happens around the steps: log, evaluation, checkpoints, stopping."""
 
 import math
-import resource
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +10,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import paddle
 from paddle import nn
 
 from plsc.distributed import world
 from plsc.distributed.collectives import agree
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine import checkpoint
-from plsc.engine.log import RunLog, StepTimer, duration
+from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
 from plsc.engine.saver import Saver
 from plsc.metric.verification import CollapsedEmbeddings
 from plsc.sections import Config
@@ -254,14 +251,3 @@ class Keeper:
 def state_arrays(backbone: nn.Layer) -> dict[str, np.ndarray]:
     """The state dict as arrays."""
     return {name: tensor.numpy() for name, tensor in backbone.state_dict().items()}
-
-
-def memory_peak() -> str:
-    """The most memory that this process has held, and the device's."""
-    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    text = f"peak memory {resident / 2**30:.2f} GiB"
-    if paddle.device.get_device().startswith("gpu"):
-        text += f", on the device {paddle.device.cuda.max_memory_allocated() / 2**30:.2f} GiB"
-    return text

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
+import paddle
 from tqdm import tqdm
 
 from plsc.errors import UserError
@@ -188,3 +190,14 @@ class StepTimer:
 def duration(seconds: float) -> str:
     """`1:02:03`, or `2 days, 1:02:03`."""
     return str(timedelta(seconds=round(seconds)))
+
+
+def memory_peak() -> str:
+    """The most memory that this process has held, and the device's."""
+    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    text = f"peak memory {resident / 2**30:.2f} GiB"
+    if paddle.device.get_device().startswith("gpu"):
+        text += f", on the device {paddle.device.cuda.max_memory_allocated() / 2**30:.2f} GiB"
+    return text

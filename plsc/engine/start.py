@@ -4,22 +4,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import paddle
 
 from plsc import runtime
-from plsc.data.loader import TrainLoader
-from plsc.data.sampler import EpochSampler
 from plsc.distributed import world
-from plsc.distributed.collectives import gather, gather_objects
+from plsc.distributed.collectives import gather_objects
 from plsc.engine.checkpoint import Checkpoint
+from plsc.engine.finetune import load_pretrained, set_class_means
 from plsc.engine.log import RunLog
-from plsc.engine.pretrained import find_weights, load_weights, set_backbone
+from plsc.engine.pretrained import find_weights, set_backbone
 from plsc.engine.saver import BEST, Saver
 from plsc.engine.trainer import Training
 from plsc.errors import UserError
-from plsc.heads.centres import INIT_STD
-from plsc.heads.partial_fc import vector_norms
 from plsc.sections import Config
 
 SHARED_SECONDS = 20.0  # a network file system may show a new file a few seconds late
@@ -204,77 +200,3 @@ def _report(training: Training, state: dict, path: str, before: int, log: RunLog
             f"WARNING: threads or CPU path differ from the checkpoint's ({state.get('runtime')} "
             f"then, {runtime_now} now): losses may differ in the last bits"
         )
-
-
-def load_pretrained(training: Training, config: Config, log: RunLog) -> None:
-    """Take over weights; the head too, unless `Global.finetune` asks for a new one.
-
-    Raises:
-        UserError: they do not fit; the message lists what differs.
-
-    """
-    path, settings = config.Global.pretrained_model, config.Global
-    assert path is not None
-    weights = load_weights(path)
-    backbone = training.backbone.backbone
-    set_backbone(backbone, weights.backbone, source=path)
-    centres = training.head.centres
-    shard = centres.shard
-    if settings.finetune:
-        log.line(
-            f"fine-tuning from {path}: backbone loaded, new head for {shard.num_classes} classes "
-            f"({settings.head_init})"
-        )
-        return
-    num_classes, rows = weights.head(shard.start, shard.stop)
-    if num_classes != shard.num_classes or rows is None:
-        raise UserError(
-            f"{path} has {num_classes or 'no'} classes, Model.class_num is {shard.num_classes}: "
-            "set Global.finetune=True to start a new head"
-        )
-    if rows.shape[1] != centres.dim:
-        raise UserError(
-            f"{path}: its class centres have {rows.shape[1]} dimensions, this Model {centres.dim}"
-        )
-    centres.write("weight", rows.astype(np.float32))
-    log.line(f"loaded {path}: backbone and {shard.num_classes} class centres")
-
-
-@paddle.no_grad()
-def set_class_means(training: Training, dataset: Any, config: Config, log: RunLog) -> None:
-    """Begin the head with each class's mean normalised embedding instead of noise.
-
-    One pass of the backbone in evaluation mode over the training set, all ranks together. Rows get
-    the length that random ones have; a class without images keeps its random row.
-    """
-    data, place = config.DataLoader.Train, world.current()
-    assert data is not None
-    backbone, centres = training.backbone.backbone, training.head.centres
-    shard = centres.shard
-    sums = np.zeros((shard.num_local, centres.dim), np.float64)
-    backbone.eval()
-    sampler = EpochSampler(
-        len(dataset),
-        batch_size=data.sampler.batch_size,
-        rank=place.rank,
-        world_size=place.size,
-        shuffle=False,
-    )
-    loader = TrainLoader(dataset, sampler, num_workers=data.loader.num_workers)
-    left = len(dataset)  # the last batch is filled up with images that have been seen
-    for images, labels in loader.batches(0, 0):
-        features = backbone(paddle.to_tensor(images)).astype("float32")
-        features = features / vector_norms(features)
-        every_label = gather(paddle.to_tensor(labels)).numpy()
-        owned = shard.owns(every_label) & (np.arange(len(every_label)) < left)
-        left -= len(every_label)
-        np.add.at(sums, every_label[owned] - shard.start, gather(features).numpy()[owned])
-    loader.close()
-    if not training.freeze_backbone:
-        backbone.train()
-    norms = np.linalg.norm(sums, axis=1, keepdims=True)
-    rows = centres.read("weight").copy()
-    seen = norms[:, 0] > 0
-    rows[seen] = (sums / np.maximum(norms, 1e-12) * INIT_STD * np.sqrt(centres.dim))[seen]
-    centres.write("weight", rows)
-    log.line(f"head begins with class means ({int(seen.sum())} of {shard.num_local} on this rank)")
