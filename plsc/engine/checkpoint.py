@@ -11,6 +11,7 @@
 A checkpoint is written as `.<name>.partial`, synced and renamed.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -177,11 +178,12 @@ def remove(path: Path) -> None:
 
 def checkpoints_in(root: Path) -> "list[Checkpoint]":
     """All whole checkpoints directly in `root`, pointers aside."""
-    return [
-        Checkpoint(path)
-        for path in root.iterdir()
-        if not path.is_symlink() and not path.name.startswith(".") and (path / STATE).is_file()
-    ]
+    found = []
+    for path in root.iterdir():
+        if not path.is_symlink() and not path.name.startswith(".") and (path / STATE).is_file():
+            with contextlib.suppress(UserError):  # damaged: it must not end a run that is sound
+                found.append(Checkpoint(path))
+    return found
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,20 @@ def test_a_resumed_run_counts_as_the_same(tmp_path):
     assert names(tmp_path) == ["epoch_1"]
 
 
+def test_a_damaged_checkpoint_of_an_earlier_run_neither_goes_nor_ends_a_run(tmp_path):
+    earlier = Course(tmp_path)
+    for _ in range(2):
+        earlier.step()
+        earlier.save()
+    (tmp_path / "step_1" / "state.json").write_text("{")
+    course = Course(tmp_path, newest=0)
+    assert course.saver.earlier_runs() == ["step_2"]
+    course.step()
+    assert course.save() == tmp_path / "step_1-2"  # its name is taken all the same
+    assert (tmp_path / "step_1" / "backbone.safetensors").is_file()
+    assert names(tmp_path) == ["step_1-2", "step_2"]
+
+
 def test_fresh_runs_have_ids_of_their_own(tmp_path):
     assert len({Saver(tmp_path, newest=1).run_id for _ in range(20)}) == 20
 
