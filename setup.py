@@ -14,8 +14,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "plsc" / "__init__.py").rea
 CPU = ["paddlepaddle>=3.3,<4"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "paddle2onnx>=2.1"]
 VISUALDL = ["visualdl>=2.5"]
-TEST = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "types-PyYAML", "build"]
-BUILD = ["setuptools>=68", "wheel"]  # a test builds the wheel without network
+TEST = ["pytest>=8", "hypothesis>=6.100", "scipy", "ruff>=0.6", "mypy>=1.11", "types-PyYAML"]
+BUILD = ["build", "setuptools>=68", "wheel"]  # a test builds the wheel without network
 
 setup(
     name="plsc",
