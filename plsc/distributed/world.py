@@ -99,7 +99,7 @@ def _killed_after(timeout: float, world: World) -> Iterator[None]:
         f"plsc: rank {world.rank} on host {world.host} waited {timeout:.0f} s for the other "
         f"{world.size - 1} rank(s) (master {world.master}); {INTERFACE_HINT}"
     )
-    command = [sys.executable, "-c", WATCHDOG, str(timeout), message, str(os.getpid())]
+    command = [sys.executable, "-I", "-c", WATCHDOG, str(timeout), message, str(os.getpid())]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as watchdog:
         try:
             yield

@@ -34,7 +34,10 @@ from plsc.errors import UserError
 BACKBONE = "backbone.safetensors"
 BACKBONE_OPTIMIZER = "backbone-optimizer.safetensors"
 STATE = "state.json"
-REQUIRED = ("run", "step", "epoch", "consumed", "num_classes", "head_shards", "global_batch")
+REQUIRED = (
+    *("run", "step", "epoch", "consumed", "best_metric", "num_images", "global_batch"),
+    *("num_classes", "head_shards", "scaler"),
+)
 POLL_SECONDS = 0.05
 BLOCK_BYTES = 64 * 2**20  # safetensors holds the interpreter's lock while it reads
 

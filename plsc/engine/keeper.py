@@ -17,7 +17,7 @@ from plsc.distributed.collectives import agree
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine import checkpoint
 from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
-from plsc.engine.saver import Saver
+from plsc.engine.saver import BEST, LATEST, Saver
 from plsc.metric.verification import CollapsedEmbeddings
 from plsc.sections import Config
 
@@ -132,10 +132,10 @@ class Keeper:
         """Say where things are."""
         spent = duration(time.monotonic() - self._started)
         best = self.training.progress.best_metric
+        shown = "" if best is None else f", best metric {best:.5f} in {self.folder / BEST}"
         self.log.line(
             f"ended at step {self.training.progress.step} after {spent}, {memory_peak()}; "
-            f"checkpoint {self.folder / 'latest'}"
-            + (f", best metric {best:.5f} in {self.folder / 'best_model'}" if best else "")
+            f"checkpoint {self.folder / LATEST}{shown}"
         )
 
     def stopping(self) -> bool:

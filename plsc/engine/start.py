@@ -75,8 +75,9 @@ def start(training: Training, config: Config, dataset: Any, folder: Path, log: R
         state = resume(training, settings.checkpoint, log)
         if settings.pretrained_model is not None:
             log.line("Global.pretrained_model is not used: the checkpoint is further on")
-        if not (folder / BEST).exists():
-            training.progress.best_metric = None  # the best lies in another folder
+        best = folder / BEST
+        if not best.exists() or Checkpoint(best).state["run"] != state["run"]:
+            training.progress.best_metric = None  # this run's best lies elsewhere
         log.begin_metrics(resumed_at=training.progress.step)
         saver = Saver(folder, newest=newest, run_id=state["run"])
         saver.already_saved(training.progress, Path(settings.checkpoint))

@@ -25,6 +25,7 @@ STATE = {
     "num_images": 8,
     "best_metric": None,
     "global_batch": 2,
+    "scaler": {},
 }
 BACKBONE = {"conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "n": np.ones(1)}
 OPTIMIZER = {"velocity/conv.weight": np.full((2, 3, 4), 0.25, np.float32)}

@@ -157,6 +157,7 @@ def test_nothing_there(tmp_path):
 
 def test_a_checkpoint_of_plsc(tmp_path):
     state = dict(run="a", step=1, epoch=0, consumed=2, num_classes=11, global_batch=2)
+    state |= dict(best_metric=None, num_images=2, scaler={})
     path = checkpoint.save(
         tmp_path,
         "step_1",

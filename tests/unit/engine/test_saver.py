@@ -39,6 +39,7 @@ class Course:
     def write(self, name):
         self.written.append(name)
         state = {**self.progress.state(), "run": self.saver.run_id, "num_classes": 2}
+        state["scaler"] = {}
         path = checkpoint.save(
             self.folder,
             name,
