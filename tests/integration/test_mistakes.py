@@ -4,7 +4,7 @@ import pytest
 
 MISTAKES = [
     ("Global.epoch=3", "Global.epoch: unknown key; did you mean 'epochs'?"),
-    ("Global.epochs=0", "Global.epochs must be a whole number at least 1, got 0"),
+    ("Global.epochs=0", "Global.epochs must be a whole number at least 1 or null, got 0"),
     ("Model.name=IResNet51", "did you mean 'IResNet50'?"),
     ("Model.num_featurs=3", "Model.num_featurs: unknown key; did you mean 'num_features'?"),
     ("Model.pfc_config.sample_ratio=1.5", "Model.pfc_config.sample_ratio must be"),
