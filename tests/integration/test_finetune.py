@@ -104,3 +104,23 @@ def test_weights_that_plsc_saved(run):
     now = run.folder / "output" / "MobileFaceNet_base" / "latest"
     assert head_of(now).shape == (31, 512)
     assert json.loads((now / "state.json").read_text())["num_classes"] == 31
+
+
+@pytest.mark.skipif(not PLSC_CHECKPOINT.exists(), reason="PLSC's checkpoint is not here")
+def test_embeddings_of_weights_that_plsc_saved():
+    """The backbone in PLSC's files gives the embeddings that PLSC itself computed from them."""
+    import paddle
+
+    from plsc.engine.pretrained import load_weights, set_backbone
+    from plsc.models.mobilefacenet import MobileFaceNet_base
+
+    backbone, source = MobileFaceNet_base(), str(PLSC_CHECKPOINT / "latest")
+    set_backbone(backbone, load_weights(source).backbone, source=source)
+    backbone.eval()
+    pixels = np.random.RandomState(11).randint(0, 256, (2, 3, 112, 112))
+    found = backbone(paddle.to_tensor((pixels / 127.5 - 1).astype(np.float32))).numpy()
+    expected = np.load(PLSC_CHECKPOINT / "expected_embeddings.npy")
+    found, expected = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (found, expected)
+    )
+    assert (found * expected).sum(axis=1).min() > 0.99999
