@@ -1,0 +1,1 @@
+"""Where encoded images with classes come from: lists, folders, RecordIO files."""
