@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from plsc.data.dataset.bin_file import read_bin
-from plsc.data.dataset.tools.output import exit_status, finished_folder, progress_bar
 from plsc.data.label_list import FLIPPED
+from plsc.data.output import exit_status, finished_folder, progress_bar
 from plsc.data.transforms import BadImage, DecodeImage
 from plsc.errors import UserError
 

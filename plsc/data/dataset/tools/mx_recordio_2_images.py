@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.data.dataset.tools.output import exit_status, finished_folder, progress_bar
+from plsc.data.output import exit_status, finished_folder, progress_bar
 from plsc.data.record_index import image_records, read_index
 from plsc.data.recordio import RecordFile
 

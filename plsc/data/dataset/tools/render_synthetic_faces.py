@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from plsc.data.dataset.synthetic import RENDERER_VERSION, Identity, View, render_face
-from plsc.data.dataset.tools.output import exit_status, finished_folder, progress_bar
+from plsc.data.output import exit_status, finished_folder, progress_bar
 from plsc.data.worker_pool import WorkerPool
 from plsc.errors import UserError
 

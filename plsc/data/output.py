@@ -1,4 +1,4 @@
-"""What converters share: a folder that appears whole or not at all, a bar, one-line errors."""
+"""What commands that write share: a folder whole or absent, a bar, one-line errors."""
 
 import os
 import secrets
