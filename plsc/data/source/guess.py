@@ -1,0 +1,110 @@
+"""Which kind of source a path is: record files, a list of images, a folder per identity."""
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+from plsc.data.source.base import ImageSource
+from plsc.data.source.folder import FolderImages
+from plsc.data.source.listed import ListedImages
+from plsc.data.source.records import RecordImages, rec_files
+from plsc.errors import UserError
+
+FIRST_LINES = 20
+LONGEST_LINE = 1 << 16  # bytes
+DELIMITERS = ("\t", ",", ";", " ")  # a path may hold those that come later
+PLSC, MAGFACE = "plsc", "magface"
+LAYOUTS = (PLSC, MAGFACE)
+MAGFACE_LINE = re.compile(r".*\S [0-9]+ [0-9]+ [0-9]+\s*")
+LIST_NAME = "label.txt"
+
+
+def open_source(
+    path: str | Path,
+    *,
+    image_root: str | None = None,
+    list_format: str | None = None,
+    delimiter: str | None = None,
+) -> ImageSource:
+    """The images and classes at `path`.
+
+    A `.rec` file, or a folder that holds some, is a record set; a folder with `label.txt` is that
+    list; any other folder has a folder per identity; any other file is a list.
+
+    Args:
+        path: the set.
+        image_root: of a list: the folder that its paths begin in; the list's own if not given.
+        list_format: of a list: "plsc" (path, delimiter, class) or "magface" (`path 0 class 0`);
+            told from its first lines if not given.
+        delimiter: of a list in PLSC's layout; told from its first lines if not given.
+
+    Raises:
+        UserError: there is nothing, or something else, or the source refuses it.
+
+    """
+    place = Path(path)
+    if not place.exists():
+        raise UserError(f"{path}: no such file or folder")
+    of_list = {"image_root": image_root, "list_format": list_format, "delimiter": delimiter}
+    given = [f"--{name}" for name, value in of_list.items() if value is not None]
+    if place.is_dir() and not any(place.glob("*.rec")) and (place / LIST_NAME).is_file():
+        place = place / LIST_NAME
+    records = place.suffix == ".rec" or (place.is_dir() and any(place.glob("*.rec")))
+    if given and (records or place.is_dir()):
+        raise UserError(f"{given[0]} belongs to a list, and {path} is none: leave it out")
+    if records:
+        return RecordImages(rec_files(place))
+    if place.is_dir():
+        return FolderImages(str(place))
+    return _listed(place, image_root, list_format, delimiter)
+
+
+def _listed(
+    path: Path, image_root: str | None, list_format: str | None, delimiter: str | None
+) -> ListedImages:
+    if list_format not in (None, *LAYOUTS):
+        raise UserError(f"list_format must be {' or '.join(LAYOUTS)}, got {list_format!r}")
+    if list_format is None or (list_format == PLSC and delimiter is None):
+        lines = _first_lines(path)
+        if list_format is None:
+            # A delimiter is PLSC's alone. A tab before the class is, too.
+            magface = delimiter is None and all(map(MAGFACE_LINE.fullmatch, lines))
+            list_format = MAGFACE if magface else PLSC
+        if list_format == PLSC and delimiter is None:
+            delimiter = _delimiter(lines)
+    root = str(path.parent) if image_root is None else image_root
+    if list_format == MAGFACE:
+        return ListedImages(root, str(path), layout=MAGFACE)
+    return ListedImages(root, str(path), delimiter=delimiter or DELIMITERS[0], layout=PLSC)
+
+
+def _first_lines(path: Path) -> list[str]:
+    """Lines of a list that are not blank, without their ends."""
+    if path.suffix == ".bin":
+        raise UserError(
+            f"{path}: holds pairs to verify, not images with classes: see plsc-data pairs and "
+            "plsc-data unpack"
+        )
+    try:
+        with open(path, "rb") as file:
+            read = iter(lambda: file.readline(LONGEST_LINE), b"")
+            filled = (line.rstrip(b"\r\n") for line in read if line.strip())
+            lines = list(itertools.islice(filled, FIRST_LINES))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    if any(b"\0" in line or len(line) >= LONGEST_LINE - 2 for line in lines):
+        raise UserError(
+            f"{path}: neither a list of images nor a .rec file; a set is a .rec file, a list or a "
+            "folder"
+        )
+    return [os.fsdecode(line) for line in lines]
+
+
+def _delimiter(lines: list[str]) -> str:
+    """What stands before the class in all of these lines; a tab if nothing does."""
+    for delimiter in DELIMITERS:
+        rows = [line.rpartition(delimiter) for line in lines]
+        if all(path.strip() and label.strip().isdecimal() for path, _, label in rows):
+            return delimiter
+    return DELIMITERS[0]
