@@ -1,0 +1,12 @@
+"""What an image file is, by its first bytes."""
+
+SIGNATURES = {".jpg": b"\xff\xd8\xff", ".png": b"\x89PNG\r\n\x1a\n", ".bmp": b"BM"}
+RIFF, WEBP = b"RIFF", b"WEBP"
+
+
+def ending_of(image: bytes) -> str | None:
+    """`.jpg`, `.png`, `.bmp` or `.webp`; None if it is none of these."""
+    for ending, signature in SIGNATURES.items():
+        if image.startswith(signature):
+            return ending
+    return ".webp" if image[:4] == RIFF and image[8:12] == WEBP else None
