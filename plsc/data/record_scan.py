@@ -1,0 +1,168 @@
+"""Makes the index of a `.rec` file that has none, by a walk from record to record."""
+
+import fcntl
+import hashlib
+import os
+import secrets
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from plsc.data.number_columns import MOST_DIGITS
+from plsc.data.output import progress_bar
+from plsc.data.recordio import HEADER, MAGIC, RecordFile
+from plsc.errors import UserError
+
+MEGABYTE = 10**6
+RECORDS_AT_ONCE = 10_000
+
+
+def find_index(file: RecordFile) -> Path:
+    """The `.idx` of a record file; if there is none, one made by a scan, with a progress bar.
+
+    It is made beside the file, or, where that cannot be written, in `$XDG_CACHE_HOME/plsc` (or
+    `~/.cache/plsc`), under a name that changes with the file. Of several processes one scans and
+    the others wait for it.
+
+    Raises:
+        UserError: the record file is damaged (names file and byte), or neither place can be
+            written.
+
+    """
+    places = [file.path.with_suffix(".idx"), _in_cache(file.path)]
+    refused = []
+    for place in places:
+        if os.path.isfile(place):
+            return place
+    for place in places:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with _lock(place.with_name(f"{place.name}.lock")):
+                if not os.path.isfile(place):  # else another process has made it meanwhile
+                    _write_whole(file, place)
+            return place
+        except OSError as error:
+            refused.append(f"{place}: {error.strerror}")
+    raise UserError(
+        f"{file.path}: there is no index, and none can be written ({'; '.join(refused)}): make one "
+        "of these folders writable, or set XDG_CACHE_HOME to one that is"
+    )
+
+
+def scan(file: RecordFile) -> Iterator[tuple[int, int]]:
+    """Byte offset and header id of each record, in order; reads nothing but heads of parts.
+
+    Raises:
+        BadImage: a record is damaged or cut short; names the file and the byte.
+
+    """
+    offset = 0
+    while offset < file.size:
+        first, size = b"", -len(MAGIC)
+        for begin, length, content in file.parts(offset, ahead=HEADER.size):
+            first = first or content
+            size += len(MAGIC) + length
+            stop = begin + length + -length % 4
+        if size < HEADER.size:
+            raise file.fault(offset, None, f"{size} bytes are too few for a record's header")
+        # A header that holds the magic itself is cut into parts.
+        whole = len(first) == HEADER.size
+        yield offset, HEADER.unpack(first)[2] if whole else file.read(offset).id
+        offset = stop
+
+
+def write_index(file: RecordFile, path: Path) -> None:
+    """Scan `file` and write its `.idx`.
+
+    Keys are the records' own ids if no two are equal, else their numbers in the file, from 0.
+
+    Raises:
+        BadImage: as `scan`.
+
+    """
+    ids = array("Q")
+    with (
+        open(path, "wb") as out,
+        progress_bar(-(-file.size // MEGABYTE), "MB") as bar,
+    ):
+        bar.set_description(f"indexing {file.path.name}")
+        lines: list[bytes] = []
+        for offset, id_ in scan(file):
+            ids.append(id_)
+            lines.append(b"%d\t%d\n" % (id_, offset))
+            if len(lines) == RECORDS_AT_ONCE:
+                out.writelines(lines)
+                lines.clear()
+                bar.update(offset // MEGABYTE - bar.n)
+        out.writelines(lines)
+        bar.update(bar.total - bar.n)
+    if not _distinct(ids):
+        _number_from_0(path)
+
+
+def _distinct(ids: array) -> bool:
+    numbers = np.frombuffer(ids, np.uint64)
+    numbers.sort()
+    return bool((numbers[1:] != numbers[:-1]).all() and numbers[-1] < 10**MOST_DIGITS)
+
+
+def _number_from_0(path: Path) -> None:
+    numbered = path.with_name(f"{path.name}.numbered")
+    try:
+        with open(path, "rb") as lines, open(numbered, "wb") as out:
+            out.writelines(
+                b"%d\t%s" % (key, line.split(b"\t")[1]) for key, line in enumerate(lines)
+            )
+        os.replace(numbered, path)
+    finally:
+        numbered.unlink(missing_ok=True)
+
+
+def _write_whole(file: RecordFile, place: Path) -> None:
+    partial = place.with_name(f"{place.name}.partial-{secrets.token_hex(4)}")
+    try:
+        write_index(file, partial)
+        with open(partial, "rb") as written:
+            os.fsync(written.fileno())
+        if not file.unchanged():
+            raise UserError(f"{file.path}: changed while its index was made: start again")
+        os.replace(partial, place)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Held by one process at a time; the system lets go of it when the process ends."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # The holder before may have removed the file that was waited for.
+            if not _leads_to(path, descriptor):
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _leads_to(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _in_cache(path: Path) -> Path:
+    real = path.resolve()
+    state = real.stat()
+    name = hashlib.sha256(f"{real}\n{state.st_size}\n{state.st_mtime_ns}".encode()).hexdigest()
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "plsc" / f"{name[:32]}.idx"
