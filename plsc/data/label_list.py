@@ -1,119 +1,205 @@
 """Text files that name images: one image and its class per line, or two images and 0 or 1."""
 
 import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from plsc.data.text_lines import Lines, blocks_of_lines, line_number
+from plsc.data.image_root import ImageRoot
+from plsc.data.list_layout import (
+    Layout,
+    MagFaceLayout,
+    PlscLayout,
+    checked_delimiter,
+    delimiter_hint,
+)
+from plsc.data.text_lines import LONGEST_LINE, Column, Lines, blocks_of_lines
 from plsc.errors import UserError
 from plsc.mapped_file import map_file
 
 FLIPPED = "_hflip"
 
 
-def _checked(delimiter: str) -> str:
-    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in "\r\n":
-        raise UserError(f"delimiter must be one ASCII character, got {delimiter!r}")
-    return delimiter
-
-
 class LabelList:
-    """`path<delimiter>label` lines; blank ones do not count.
+    """Lines of a path and a class; blank ones do not count.
 
-    The text stays in the mapped file: 20 bytes of memory per line.
+    The text stays in the file, which is kept open: 10 bytes of memory per line. A byte order mark,
+    a carriage return and spaces at the end of a line are no part of it.
 
     Attributes:
-        labels: int64 [n].
+        labels: int [n], classes from 0 on: int32, or int64 if one of them needs it.
 
     """
 
-    def __init__(self, path: str | Path, *, delimiter: str = "\t"):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        delimiter: str = "\t",
+        layout: Literal["plsc", "magface"] = "plsc",
+        image_root: str | None = None,
+    ):
         """Read the list.
 
+        Args:
+            path: the text file.
+            delimiter: of the layout "plsc"; the last one in a line counts.
+            layout: "plsc", `path<delimiter>class`; or "magface", `path 0 class 0` with blanks
+                between.
+            image_root: the folder that no path may leave; None to let them point anywhere.
+
         Raises:
-            UserError: it is missing or empty, or a line is not a path and a class from 0 on; names
-                file and line.
+            UserError: the file is missing or empty, a line is not a path and a class from 0 on, or
+                a path leaves `image_root`; names file and line.
 
         """
         self.path = Path(path)
-        self._delimiter = _checked(delimiter)
-        self._data = map_file(path, "label list")
-        begins, widths, labels = [], [], []
-        for lines in blocks_of_lines(self._data, delimiter):
-            label, sound = lines.numbers(lines.splits + 1, lines.ends)
-            width = lines.splits - lines.begins
-            for row in np.flatnonzero(~sound | (width < 1)):
-                label[row] = self._label(lines, int(row))
-            begins.append(lines.begins + lines.start)
-            widths.append(width.astype(np.int32))
+        self._layout: Layout = (
+            MagFaceLayout() if layout == "magface" else PlscLayout(checked_delimiter(delimiter))
+        )
+        self._root = None if image_root is None else ImageRoot(image_root)
+        self._blocks: list[tuple[int, int]] = []  # where each begins: byte, line number
+        data = map_file(path, "label list")
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        labels, offsets, widths = Column(np.int32), Column(np.uint32), Column(np.uint16)
+        first_rows, rows = [], 0
+        for lines in blocks_of_lines(data, self._layout.delimiter, path=path):
+            begins, ends, label = self._columns(lines)
+            self._blocks.append((lines.start, lines.number))
+            first_rows.append(rows)
+            rows += len(label)
             labels.append(label)
-        self._begins, self._widths = np.concatenate(begins), np.concatenate(widths)
-        self.labels: np.ndarray = np.concatenate(labels)
-        if not len(self.labels):
+            offsets.append(begins)
+            widths.append(ends - begins)
+        if not rows:
             raise UserError(f"{path}: the label list has no lines")
+        self.labels: np.ndarray = labels.finish()
+        self._offsets, self._widths = offsets.finish(), widths.finish()
+        self._first_rows = np.array(first_rows)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def image_path(self, row: int) -> str:
-        """The path in line `row`, counted from 0 without blank lines."""
-        begin = int(self._begins[row])
-        return os.fsdecode(self._data[begin : begin + int(self._widths[row])])
+        """The path in line `row`, counted from 0 without blank lines.
+
+        Raises:
+            UserError: the file has become shorter.
+
+        """
+        start, _ = self._block(row)
+        return os.fsdecode(self._bytes(start + int(self._offsets[row]), int(self._widths[row])))
 
     def where(self, row: int) -> str:
         """File and line number of line `row`."""
-        return f"{self.path}:{line_number(self._data, int(self._begins[row]))}"
+        start, number = self._block(row)
+        number += self._bytes(start, int(self._offsets[row])).count(b"\n")
+        return f"{self.path}:{number}"
 
-    def _label(self, lines: Lines, row: int) -> int:
-        """The class in a line whose last column is not digits alone."""
-        path, found, text = lines.line(row).rpartition(self._delimiter.encode())
-        label = text.strip()
-        if path.strip() and label.isdigit() and len(label) <= 18:
-            return int(label)
-        number = line_number(self._data, lines.start + int(lines.begins[row]))
-        reason = "no path" if found else f"no delimiter {self._delimiter!r}"
-        if path.strip():
-            reason = f"label {os.fsdecode(label)!r} is not a whole number from 0 on"
-        raise UserError(
-            f"{self.path}:{number}: {reason}; a line is a path, {self._delimiter!r} and a class"
-        )
+    def _block(self, row: int) -> tuple[int, int]:
+        return self._blocks[int(np.searchsorted(self._first_rows, row, side="right")) - 1]
+
+    def _bytes(self, begin: int, width: int) -> bytes:
+        # Not from a mapping: to read one of a file that was cut short ends the process.
+        text = os.pread(self._file, width, begin)
+        if len(text) < width:
+            raise UserError(f"{self.path}: the label list was cut short while it was in use")
+        return text
+
+    def _columns(self, lines: Lines) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where the paths of a block begin and end, and their classes, int64 [n]."""
+        begins, ends, labels, sound = self._layout.columns(lines)
+        sound &= (ends > begins) & (ends - begins <= LONGEST_LINE)
+        if not self._blocks and len(sound):
+            sound[0] = False
+        if not sound.all():
+            begins, ends = begins.copy(), ends.copy()
+            kept = np.ones(len(labels), bool)
+            for row in np.flatnonzero(~sound).tolist():
+                kept[row] = bool(lines.line(row).strip())
+                if kept[row]:
+                    begin, end, labels[row] = self._parsed(lines, row)
+                    begins[row], ends[row] = lines.begins[row] + begin, lines.begins[row] + end
+            begins, ends, labels = begins[kept], ends[kept], labels[kept]
+        if self._root is not None:
+            for row in self._root.suspects(lines.text, begins, ends).tolist():
+                with _named(self.path, lines, begins[row]):
+                    self._root.check(os.fsdecode(lines.text[begins[row] : ends[row]].tobytes()))
+        return begins, ends, labels
+
+    def _parsed(self, lines: Lines, row: int) -> tuple[int, int, int]:
+        line = lines.line(row)
+        with _named(self.path, lines, lines.begins[row]):
+            if not self._blocks and row == 0:
+                self._layout.check_first(line)
+            begin, end, label = self._layout.parse(line)
+            if end - begin > LONGEST_LINE:
+                raise UserError(f"the path is longer than {LONGEST_LINE} bytes")
+        return begin, end, label
+
+
+@contextmanager
+def _named(path: str | Path, lines: Lines, position: int) -> Iterator[None]:
+    """Put file and line before what a line is refused for."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}:{lines.line_number(position)}: {error}") from error
 
 
 def read_pairs(
-    path: str | Path, *, delimiter: str = "\t"
+    path: str | Path, *, delimiter: str = "\t", image_root: str | None = None
 ) -> tuple[list[tuple[str, str]], np.ndarray]:
     """Pairs of image paths and whether each is of one person, bool [P].
 
     The second half of a list that `lfw_style_bin_dataset_converter --flip_test` wrote, which names
     the mirrored images, is left out: evaluation mirrors in memory.
 
+    Args:
+        path: the text file.
+        delimiter: between the three columns.
+        image_root: the folder that no path may leave; None to let them point anywhere.
+
     Raises:
-        UserError: the list is missing or empty, or a line is not two paths and 0 or 1; names file
-            and line.
+        UserError: the list is missing or empty, a line is not two paths and 0 or 1, or a path
+            leaves `image_root`; names file and line.
 
     """
-    separator = _checked(delimiter).encode()
+    root = None if image_root is None else ImageRoot(image_root)
     pairs, issame = [], []
-    with map_file(path, "pair list") as data:
-        for number, line in enumerate(iter(data.readline, b""), start=1):
+    data = map_file(path, "pair list")
+    for lines in blocks_of_lines(data, checked_delimiter(delimiter), path=path):
+        for row in range(len(lines.begins)):
+            line = lines.line(row)
             if not line.strip():
                 continue
-            fields = line.rstrip(b"\r\n").rsplit(separator, 2)
-            label = fields[-1].strip()
-            if len(fields) != 3 or not fields[0] or not fields[1] or label not in (b"0", b"1"):
-                text = os.fsdecode(line)
-                raise UserError(
-                    f"{path}:{number}: must be two image paths and 0 or 1, got {text!r}"
-                )
-            pairs.append((os.fsdecode(fields[0]), os.fsdecode(fields[1])))
-            issame.append(label == b"1")
+            with _named(path, lines, lines.begins[row]):
+                pair, same = _pair(line, delimiter)
+                if root is not None:
+                    root.check(pair[0])
+                    root.check(pair[1])
+            pairs.append(pair)
+            issame.append(same)
     if not pairs:
         raise UserError(f"{path}: the pair list has no lines")
     half = len(pairs) // 2
     if pairs[half:] == [(_flipped(left), _flipped(right)) for left, right in pairs[:half]]:
         return pairs[:half], np.array(issame[:half])
     return pairs, np.array(issame)
+
+
+def _pair(line: bytes, delimiter: str) -> tuple[tuple[str, str], bool]:
+    fields = line.rsplit(delimiter.encode(), 2)
+    label = fields[-1].strip()
+    if len(fields) != 3 or not fields[0] or not fields[1] or label not in (b"0", b"1"):
+        hint = delimiter_hint(line, delimiter)
+        raise UserError(f"must be two image paths and 0 or 1, got {os.fsdecode(line)!r}{hint}")
+    return (os.fsdecode(fields[0]), os.fsdecode(fields[1])), label == b"1"
 
 
 def _flipped(path: str) -> str:

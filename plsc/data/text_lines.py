@@ -1,18 +1,24 @@
-"""Large text tables of two columns (`path<TAB>label`, `key<TAB>offset`), parsed in numpy.
+"""Large text tables, a line per row, parsed in numpy.
 
-A list of 42 million images is 2 GB of text: lines stay where they are, as positions in the mapped
-file, and whole numbers are read column by column.
+A list of 42 million images is 1.3 GB of text: lines stay where they are, as positions in the mapped
+file, and whole numbers are read column by column. What has been read is given back to the system,
+so that memory does not grow with the file.
 """
 
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-BLOCK_BYTES = 1 << 24
+from plsc.errors import UserError
+
+BLOCK_BYTES = 1 << 20  # with all that is computed of it, it stays in the processor's cache
+LONGEST_LINE = 0xFFFF  # bytes; the paths of an operating system end at 4096
 MOST_DIGITS = 18  # fits in int64
-NEWLINE, RETURN = ord("\n"), ord("\r")
+NEWLINE, RETURN, SPACE, TAB, ZERO = (ord(character) for character in "\n\r \t0")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8, from editors on Windows
 
 
 @dataclass(frozen=True)
@@ -22,14 +28,17 @@ class Lines:
     Attributes:
         text: uint8 bytes of the block.
         start: where the block begins in the file.
+        number: which line of the file the block begins with, counted from 1.
         begins: int64 [n], where each line begins in `text`.
         splits: int64 [n], where its last delimiter stands; before `begins` if it has none.
-        ends: int64 [n], behind its last character (a carriage return is none).
+        ends: int64 [n], behind its last character (carriage returns and spaces at the end are
+            none).
 
     """
 
     text: np.ndarray
     start: int
+    number: int
     begins: np.ndarray
     splits: np.ndarray
     ends: np.ndarray
@@ -38,43 +47,103 @@ class Lines:
         """The characters of line `row` of the block."""
         return self.text[self.begins[row] : self.ends[row]].tobytes()
 
+    def line_number(self, position: int) -> int:
+        """Which line of the file `position` in `text` is in, counted from 1."""
+        return self.number + int((self.text[:position] == NEWLINE).sum())
+
     def numbers(self, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Numbers int64 [n] between these positions, and which are plain digits, bool [n]."""
-        width = ends - begins
-        sound = (width >= 1) & (width <= MOST_DIGITS)
+        sound = (ends > begins) & (ends - begins <= MOST_DIGITS)
+        width = np.where(sound, ends - begins, 0).astype(np.uint8)
         values = np.zeros(len(begins), np.int64)
-        for place in range(int(width[sound].max(initial=0))):
-            inside = sound & (place < width)
-            # Below "0" wraps round to above 9.
-            digit = self.text[np.where(inside, ends - 1 - place, 0)] - np.uint8(ord("0"))
+        at = ends - 1
+        for place in range(int(width.max(initial=0))):
+            inside = place < width
+            digit = self.text.take(at, mode="clip")
+            digit -= np.uint8(ZERO)  # what is below "0" wraps round to above 9
             sound &= ~inside | (digit <= 9)
-            values += np.where(inside, digit, 0) * np.int64(10**place)
+            digit *= inside
+            values += digit * np.int64(10**place)
+            at -= 1
         return values, sound
 
 
-def blocks_of_lines(data: mmap.mmap | bytes, delimiter: str) -> Iterator[Lines]:
-    """All lines of `data` in order, split at the last `delimiter` (one ASCII character)."""
+def blocks_of_lines(
+    data: mmap.mmap | bytes, delimiter: str, *, path: str | Path | None = None
+) -> Iterator[Lines]:
+    """All lines of `data` in order, split at the last `delimiter` (one ASCII character).
+
+    Raises:
+        UserError: a block has no end of a line for long: this is no text; names `path`.
+
+    """
     whole = np.frombuffer(data, np.uint8)
-    start = 0
+    start = len(BYTE_ORDER_MARK) if data[:3] == BYTE_ORDER_MARK else 0
+    number = 1
     while start < len(whole):
-        stop = min(start + BLOCK_BYTES, len(whole))
-        if stop < len(whole):
-            stop = data.rfind(b"\n", start, stop) + 1 or len(whole)
-        yield _lines(whole[start:stop], start, ord(delimiter))
+        stop = _block_end(data, start)
+        if not stop:
+            file = "" if path is None else f"{path}: "
+            raise UserError(
+                f"{file}a line is longer than {LONGEST_LINE} bytes near byte {start}: is this a "
+                "text file?"
+            )
+        text = whole[start:stop]
+        newlines, lines = _lines(text, start, number, ord(delimiter))
+        yield lines
+        _give_back(data, start, stop)
+        number += newlines
         start = stop
 
 
-def _lines(text: np.ndarray, start: int, delimiter: int) -> Lines:
-    ends = np.flatnonzero(text == NEWLINE)
-    if len(text) and text[-1] != NEWLINE:
-        ends = np.append(ends, len(text))
+def _block_end(data: mmap.mmap | bytes, start: int) -> int:
+    """Behind the last line that ends in the block from `start` on; 0 if none ends near."""
+    stop = start + BLOCK_BYTES
+    if stop >= len(data):
+        return len(data)
+    behind = data.rfind(b"\n", start, stop) + 1
+    if behind:
+        return behind
+    behind = data.find(b"\n", stop, stop + LONGEST_LINE) + 1
+    return behind or (len(data) if len(data) <= stop + LONGEST_LINE else 0)
+
+
+def _give_back(data: mmap.mmap | bytes, start: int, stop: int) -> None:
+    if isinstance(data, mmap.mmap) and hasattr(data, "madvise"):
+        aligned = start - start % mmap.PAGESIZE
+        data.madvise(mmap.MADV_DONTNEED, aligned, stop - aligned)
+
+
+def _lines(text: np.ndarray, start: int, number: int, delimiter: int) -> tuple[int, Lines]:
+    """How many lines end in `text`, and those that are not blank."""
+    marks = np.flatnonzero((text == NEWLINE) | (text == delimiter))
+    is_newline = text[marks] == NEWLINE
+    which = np.flatnonzero(is_newline)
+    ends = marks[which]
+    newlines = len(ends)
+    if text[-1] != NEWLINE:
+        which, ends = np.append(which, len(marks)), np.append(ends, len(text))
     begins = np.concatenate([[0], ends[:-1] + 1])
-    ends = ends - ((ends > begins) & (text[ends - 1] == RETURN))
+    before = np.concatenate([[-1], marks])[which]  # the mark before each end of a line
+    splits = np.where(before >= begins, before, begins - 1)
+    ends = _without_trailing_blanks(text, begins, ends)
     filled = ends > begins
-    begins, ends = begins[filled], ends[filled]
-    delimiters = np.concatenate([[-1], np.flatnonzero(text == delimiter)])
-    last = delimiters[np.searchsorted(delimiters, ends) - 1]
-    return Lines(text, start, begins, last, ends)
+    if not filled.all():
+        begins, splits, ends = begins[filled], splits[filled], ends[filled]
+    return newlines, Lines(text, start, number, begins, splits, ends)
+
+
+def _without_trailing_blanks(text: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    for _ in range(2):  # for all lines at once: "\r\n", or one space
+        last = text.take(ends - 1, mode="clip")
+        blank = ((last == RETURN) | (last == SPACE)) & (ends > begins)
+        if not blank.any():
+            return ends
+        ends = ends - blank
+    for row in np.flatnonzero(blank):
+        line = text[begins[row] : ends[row]].tobytes()
+        ends[row] = begins[row] + len(line.rstrip(b"\r "))
+    return ends
 
 
 def line_number(data: mmap.mmap | bytes, position: int) -> int:
@@ -82,3 +151,26 @@ def line_number(data: mmap.mmap | bytes, position: int) -> int:
     before = np.frombuffer(data, np.uint8, position)
     starts = range(0, position, BLOCK_BYTES)
     return 1 + sum(int((before[at : at + BLOCK_BYTES] == NEWLINE).sum()) for at in starts)
+
+
+class Column:
+    """A growing array that is never held twice: where it grows the system moves its pages."""
+
+    def __init__(self, dtype: type[np.integer]):
+        self._values = np.empty(0, dtype)
+        self._length = 0
+
+    def append(self, values: np.ndarray) -> None:
+        """Add values; one that the type cannot hold makes the whole array int64."""
+        if len(values) and int(values.max()) > np.iinfo(self._values.dtype).max:
+            self._values = self._values.astype(np.int64)
+        stop = self._length + len(values)
+        if stop > len(self._values):
+            self._values.resize(stop + stop // 8, refcheck=False)
+        self._values[self._length : stop] = values
+        self._length = stop
+
+    def finish(self) -> np.ndarray:
+        """The array [n]; the column is not used after this."""
+        self._values.resize(self._length, refcheck=False)
+        return self._values

@@ -1,0 +1,152 @@
+"""Images in one folder per identity."""
+
+import os
+import sys
+from array import array
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from plsc.data.source.base import ImageSource
+from plsc.data.source.files import read_file
+from plsc.errors import UserError
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")  # in either case
+SHOW_PROGRESS_AFTER = 2.0  # seconds
+
+
+class FolderImages(ImageSource):
+    """The images in the folders of a folder, each of which is an identity.
+
+    Identities are sorted by name, and so are the images of each, as Python compares strings.
+    Folders are listed once, at the start, without a look at each file. Hidden files and folders do
+    not count. Links to folders and to images are followed. Memory: the names, and 8 bytes per
+    image.
+
+    Attributes:
+        identities: the folders' names; an image's label is the place of its own among them.
+        labels: int32 [n], ascending.
+        num_ignored: files that were left out: those in the root, and those whose name does not end
+            as an image's does.
+
+    """
+
+    labels: np.ndarray
+    num_classes: int
+
+    def __init__(self, root: str | Path):
+        """List the folders.
+
+        Raises:
+            UserError: the root or a folder in it cannot be listed; there is no folder in it; one
+                has no images, or has folders.
+
+        """
+        self._root = str(root)
+        self.identities, images, self.num_ignored = _listed_root(self._root)
+        if not self.identities:
+            remedy = f"it holds {images} images itself: move each" if images else "move each image"
+            raise UserError(
+                f"{_shown(self._root)}: holds no folders; {remedy} into a folder of its identity"
+            )
+        self._names = bytearray()  # each ends in a zero byte, which no name can hold
+        self._bases = array("Q")  # where each identity's names begin
+        self._offsets = array("I")  # where each image's name begins behind that
+        counts = array("I")
+        seconds = 0.1 if sys.stderr.isatty() else 10.0
+        for identity in tqdm(
+            self.identities, unit=" folders", delay=SHOW_PROGRESS_AFTER, mininterval=seconds
+        ):
+            names = [os.fsencode(name) + b"\0" for name in self._listed(identity)]
+            starts = np.cumsum([0] + [len(name) for name in names[:-1]], dtype=np.uint32)
+            self._bases.append(len(self._names))
+            self._offsets.frombytes(starts.tobytes())
+            self._names += b"".join(names)
+            counts.append(len(names))
+        self.num_classes = len(self.identities)
+        self.labels = np.repeat(np.arange(self.num_classes, dtype=np.int32), counts)
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self._offsets)
+
+    def read(self, index: int) -> tuple[bytes, int]:
+        """The image file and its class.
+
+        Raises:
+            BadImage: the file cannot be read.
+
+        """
+        path = os.path.join(self._root, self.name(index))
+        return read_file(path, lambda: _shown(path)), int(self.labels[index])
+
+    def where(self, index: int) -> str:
+        """The file, quoted if its name cannot be printed in one line."""
+        return _shown(os.path.join(self._root, self.name(index)))
+
+    def name(self, index: int) -> str:
+        """`identity/file`."""
+        identity = int(self.labels[index])
+        begin = self._bases[identity] + self._offsets[index]
+        file = self._names[begin : self._names.index(0, begin)]
+        return f"{self.identities[identity]}/{os.fsdecode(bytes(file))}"
+
+    def _listed(self, identity: str) -> list[str]:
+        """The images' names in one folder, sorted."""
+        path = os.path.join(self._root, identity)
+        images, folders = [], []
+        for entry in _entries(path):
+            is_image = _is_image(entry.name)
+            # A link with the ending of an image is taken for one: to follow it costs a look.
+            if entry.is_dir(follow_symlinks=not is_image):
+                folders.append(entry.name)
+            elif is_image:
+                images.append(entry.name)
+            else:
+                self.num_ignored += 1
+        if folders and images:
+            raise UserError(
+                f"{_shown(path)}: holds images and the folder {min(folders)!r}: images must lie "
+                "directly in the folder of their identity"
+            )
+        if folders:
+            raise UserError(
+                f"{_shown(path)}: holds folders and no images: is the root one level too high? It "
+                "must hold one folder per identity, with the images in it"
+            )
+        if not images:
+            raise UserError(
+                f"{_shown(path)}: holds no images ({' '.join(IMAGE_ENDINGS)}): remove this folder, "
+                "or put the identity's images into it"
+            )
+        return sorted(images)
+
+
+def _listed_root(root: str) -> tuple[list[str], int, int]:
+    """Names of the folders, sorted; how many images and how many files there are beside them."""
+    folders, images, files = [], 0, 0
+    for entry in _entries(root):
+        if entry.is_dir():
+            folders.append(entry.name)
+        else:
+            files += 1
+            images += _is_image(entry.name)
+    return sorted(folders), images, files
+
+
+def _entries(path: str) -> list[os.DirEntry[str]]:
+    """What is in a folder, without what is hidden."""
+    try:
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{_shown(path)}: cannot be listed: {error.strerror}") from error
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_ENDINGS
+
+
+def _shown(path: str) -> str:
+    return path if path.isprintable() else repr(path)

@@ -1,0 +1,74 @@
+"""Images named by a text list."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from plsc.data.image_root import check_below as check_below
+from plsc.data.label_list import LabelList
+from plsc.data.source.base import ImageSource
+from plsc.data.source.files import FILES_TO_TRY, read_file, try_files
+
+
+class ListedImages(ImageSource):
+    """Images listed as `path<delimiter>class` or `path 0 class 0`, relative to a folder.
+
+    A list of 42.5 million images takes 10 bytes of memory per image; its text stays in its file.
+    """
+
+    labels: np.ndarray
+
+    def __init__(
+        self,
+        image_root: str | Path,
+        list_path: str | Path,
+        *,
+        delimiter: str = "\t",
+        layout: Literal["plsc", "magface"] = "plsc",
+    ):
+        """Read the list, and look whether its first files are there.
+
+        Args:
+            image_root: the folder that paths are relative to; "/" admits any absolute path.
+            list_path: the list.
+            delimiter: of the layout "plsc"; the last one in a line counts.
+            layout: "plsc", `path<delimiter>class`; or "magface", `path 0 class 0`.
+
+        Raises:
+            UserError: a line of the list is wrong or its path leaves `image_root` (see
+                `LabelList`), or one of the first files is missing.
+
+        """
+        self._root = str(image_root)
+        self._list = LabelList(list_path, delimiter=delimiter, layout=layout, image_root=self._root)
+        self.labels = self._list.labels
+        self.num_classes = int(self.labels.max()) + 1
+        first = range(min(FILES_TO_TRY, len(self)))
+        try_files([self._path(index) for index in first], self._root, str(list_path))
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self._list)
+
+    def read(self, index: int) -> tuple[bytes, int]:
+        """The image file and its class.
+
+        Raises:
+            BadImage: the file cannot be read; names it, and the line that lists it.
+
+        """
+        encoded = read_file(self._path(index), lambda: self.where(index))
+        return encoded, int(self.labels[index])
+
+    def where(self, index: int) -> str:
+        """The file, and the line that lists it."""
+        return f"{self._path(index)} ({self._list.where(index)})"
+
+    def name(self, index: int) -> str:
+        """The path as it is listed."""
+        return self._list.image_path(index)
+
+    def _path(self, index: int) -> str:
+        return os.path.join(self._root, self._list.image_path(index))
