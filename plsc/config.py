@@ -12,9 +12,9 @@ from plsc.errors import UserError
 from plsc.schema import check, check_params, nearest
 from plsc.sections import (
     Config,
-    DataConfig,
     DataLoaderConfig,
     DistributedConfig,
+    EvalDataConfig,
     ExportConfig,
     Fp16Config,
     GlobalConfig,
@@ -29,6 +29,7 @@ from plsc.sections import (
     PfcConfig,
     RecomputeConfig,
     SamplerConfig,
+    TrainDataConfig,
 )
 from plsc.yaml_tree import Tree
 
@@ -165,11 +166,15 @@ def _optimizer(value: Any, key: str) -> OptimizerConfig:
 
 
 def _data_loader(value: Any, key: str) -> DataLoaderConfig:
-    def data(value: Any, key: str) -> DataConfig:
-        nested = {"sampler": _sub(SamplerConfig), "loader": _loader, "dataset": _dataset}
-        return _section(DataConfig, value, key, **nested)
+    parts: dict[str, Reader] = {"sampler": _sub(SamplerConfig), "loader": _loader}
 
-    return _section(DataLoaderConfig, value, key, Train=data, Eval=data)
+    def train(value: Any, key: str) -> TrainDataConfig:
+        return _section(TrainDataConfig, value, key, dataset=_dataset, **parts)
+
+    def evaluate(value: Any, key: str) -> EvalDataConfig:
+        return _section(EvalDataConfig, value, key, dataset=_datasets, **parts)
+
+    return _section(DataLoaderConfig, value, key, Train=train, Eval=evaluate)
 
 
 def _loader(value: Any, key: str) -> LoaderConfig:
@@ -177,6 +182,14 @@ def _loader(value: Any, key: str) -> LoaderConfig:
     known = Literal["default_collate_fn"] | None
     check(section.pop("collate_fn", None), known, f"{key}.collate_fn")
     return _section(LoaderConfig, section, key)
+
+
+def _datasets(value: Any, key: str) -> tuple[Component, ...]:
+    if not isinstance(value, list):
+        return (_dataset(value, key),)
+    if not value:
+        raise UserError(f"{key} is empty: name at least one set")
+    return tuple(_dataset(item, f"{key}.{number}") for number, item in enumerate(value))
 
 
 def _dataset(value: Any, key: str) -> Component:

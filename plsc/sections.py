@@ -174,10 +174,19 @@ class LoaderConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """`DataLoader.Train` or `DataLoader.Eval`."""
+class TrainDataConfig:
+    """`DataLoader.Train`."""
 
     dataset: Component
+    sampler: SamplerConfig
+    loader: LoaderConfig = LoaderConfig()
+
+
+@dataclass(frozen=True)
+class EvalDataConfig:
+    """`DataLoader.Eval`; `dataset` is one verification set or a list of them."""
+
+    dataset: tuple[Component, ...]
     sampler: SamplerConfig
     loader: LoaderConfig = LoaderConfig()
 
@@ -186,8 +195,8 @@ class DataConfig:
 class DataLoaderConfig:
     """`DataLoader`."""
 
-    Train: DataConfig | None = None
-    Eval: DataConfig | None = None
+    Train: TrainDataConfig | None = None
+    Eval: EvalDataConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -255,7 +264,9 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [
-            {item.name: _plain(item.params)} if isinstance(item, Component) else _plain(item)
+            {item.name: _plain(item.params)}
+            if isinstance(item, Component) and not item.named
+            else _plain(item)
             for item in value
         ]
     return value

@@ -39,7 +39,7 @@ def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
     backbone.train()
     for images in collect_images(evaluator.dataset, [calibration] * 20):
         with paddle.no_grad():
-            backbone(paddle.to_tensor(images))
+            backbone(evaluator.dataset.normalise(paddle.to_tensor(images)))
     backbone.eval()
     embedders = {
         "raw_pixels": lambda images: images.reshape(len(images), -1),

@@ -3,23 +3,25 @@
 import functools
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from plsc.data.dataset.face import IMAGE_SHAPE
+from plsc.data.dataset.images import SIDE
 from plsc.data.sampler import EpochSampler
 from plsc.data.worker_pool import WorkerPool
 
-IMAGE_BYTES = int(np.prod(IMAGE_SHAPE)) * np.dtype(np.float32).itemsize
+IMAGE_BYTES = 3 * SIDE * SIDE * np.dtype(np.float32).itemsize  # at most; uint8 as a rule
 LABEL_BYTES = np.dtype(np.int64).itemsize
 
 logger = logging.getLogger(__name__)
 
 
 class TrainingSet(Protocol):
-    """Images float32 [3, 112, 112] with classes; an image depends on index and generator alone."""
+    """Images with classes; an image depends on index and generator alone."""
+
+    normalise: Callable[[Any], Any]  # batch of images -> float32 [b, 3, 112, 112]
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -29,7 +31,7 @@ class TrainingSet(Protocol):
 
 
 class EvaluationSet(Protocol):
-    """Images float32 [3, 112, 112] by number."""
+    """Images by number."""
 
     def get(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """An image."""
@@ -38,7 +40,8 @@ class EvaluationSet(Protocol):
 class TrainLoader:
     """One rank's training batches, the same to the bit for any number of workers.
 
-    Call `start` before much memory is filled, and `close` at the end: see `WorkerPool`.
+    Images are not normalised yet: `normalise` does so with a batch, on the device. Call `start`
+    before much memory is filled, and `close` at the end: see `WorkerPool`.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class TrainLoader:
 
         """
         self._dataset = dataset
+        self.normalise = dataset.normalise
         self.sampler = sampler
         self._reported: set[int] = set()
         slot = sampler.batch_size * (IMAGE_BYTES + LABEL_BYTES)
@@ -69,7 +73,7 @@ class TrainLoader:
         self._pool.close()
 
     def batches(self, epoch: int, consumed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Images float32 [b, 3, 112, 112] and labels int64 [b] of each step of `epoch`.
+        """Images, uint8 as a rule, and labels int64 [b] of each step of `epoch`.
 
         Args:
             epoch: from 0.
@@ -99,12 +103,16 @@ def _read_batch(
     epoch, indices = task
     skipped = _skipped(dataset)
     known = len(skipped)
-    images = np.empty((len(indices), *IMAGE_SHAPE), np.float32)
-    labels = np.empty(len(indices), np.int64)
-    for row, index in enumerate(indices.tolist()):
-        rng = np.random.default_rng([seed, epoch, index])
-        images[row], labels[row] = dataset.get(index, rng)
-    return [images, labels], dict(itertools.islice(skipped.items(), known, None))
+    images, labels = zip(
+        *(
+            dataset.get(index, np.random.default_rng([seed, epoch, index]))
+            for index in indices.tolist()
+        ),
+        strict=True,
+    )
+    return [np.stack(images), np.array(labels, np.int64)], dict(
+        itertools.islice(skipped.items(), known, None)
+    )
 
 
 def _skipped(dataset: Any) -> dict[int, str]:
@@ -115,7 +123,7 @@ def _skipped(dataset: Any) -> dict[int, str]:
 def collect_images(
     dataset: EvaluationSet, chunks: Sequence[np.ndarray], *, num_workers: int = 0
 ) -> Iterator[np.ndarray]:
-    """Images float32 [c, 3, 112, 112] of each chunk of c indices, in order.
+    """Images of each chunk of indices, in order, for the set's `normalise`.
 
     Transforms get a generator made of the index alone. The worker processes end with the iteration.
 
@@ -137,7 +145,5 @@ def collect_images(
 
 
 def _read_chunk(dataset: EvaluationSet, indices: np.ndarray) -> tuple[list[np.ndarray], None]:
-    images = np.empty((len(indices), *IMAGE_SHAPE), np.float32)
-    for row, index in enumerate(indices.tolist()):
-        images[row] = dataset.get(index, np.random.default_rng(index))
-    return [images], None
+    images = [dataset.get(index, np.random.default_rng(index)) for index in indices.tolist()]
+    return [np.stack(images)], None

@@ -11,15 +11,12 @@ import cv2
 import numpy as np
 
 from plsc.component import components
+from plsc.data.source.base import BadImage
 from plsc.errors import UserError
 from plsc.registry import TRANSFORMS
 
 JPEG_SIGNATURE, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 PNG_SIGNATURE, PNG_END = b"\x89PNG", b"IEND"
-
-
-class BadImage(UserError):
-    """An image file that cannot be used; whoever knows its name completes the message."""
 
 
 class Transform(Protocol):

@@ -47,10 +47,13 @@ def check_components(config: Config) -> None:
         config.Optimizer.rule.check(OPTIMIZERS)
     for metric in config.Metric.Eval:
         metric.check(METRICS)
-    for data in (config.DataLoader.Train, config.DataLoader.Eval):
-        if data is not None:
-            params = data.dataset.check(DATASETS)
-            build_transforms(params.get("transform_ops") or [])
+    train, evaluation = config.DataLoader.Train, config.DataLoader.Eval
+    for dataset in (
+        *((train.dataset,) if train else ()),
+        *(evaluation.dataset if evaluation else ()),
+    ):
+        params = dataset.check(DATASETS)
+        build_transforms(params.get("transform_ops") or [])
 
 
 def check_training(config: Config) -> None:
@@ -128,40 +131,44 @@ def build_train_dataset(config: Config) -> Any:
     """The training set; reads its list and checks its labels, touches no device."""
     data = require(config.DataLoader.Train, "DataLoader.Train", "training")
     model = require(config.Model, "Model", "training")
+    num_classes = require(model.class_num, "Model.class_num", "training")
+    size = world.current().size
+    if num_classes < size:
+        raise UserError(f"Model.class_num is {num_classes}: too few to split over {size} ranks")
     dataset = data.dataset.build(DATASETS)
-    _check_labels(dataset, require(model.class_num, "Model.class_num", "training"))
+    dataset.require_classes(num_classes)
     return dataset
 
 
 def build_evaluators(config: Config) -> list[VerificationEvaluator]:
-    """The verification set of DataLoader.Eval under each metric of Metric.Eval; no device."""
+    """Each verification set of DataLoader.Eval under each metric of Metric.Eval; no device."""
     data = require(config.DataLoader.Eval, "DataLoader.Eval", "evaluation")
     if not config.Metric.Eval:
         raise UserError("Metric.Eval is missing from the config: evaluation needs it")
-    dataset = data.dataset.build(DATASETS)
+    datasets = [dataset.build(DATASETS) for dataset in data.dataset]
     metrics = [metric.build(METRICS) for metric in config.Metric.Eval]
-    for metric in metrics:
-        metric.check(dataset.issame)
+    evaluators = []
+    for dataset, name in zip(datasets, distinct([item.name for item in datasets]), strict=True):
+        for metric in metrics:
+            metric.check(dataset.issame)
+            evaluators.append(
+                VerificationEvaluator(
+                    dataset,
+                    metric,
+                    name=name,
+                    batch_size=data.sampler.batch_size,
+                    num_workers=data.loader.num_workers,
+                )
+            )
+    return evaluators
+
+
+def distinct(names: list[str]) -> list[str]:
+    """`names`, with a number behind those that have occurred before."""
     return [
-        VerificationEvaluator(
-            dataset,
-            metric,
-            batch_size=data.sampler.batch_size,
-            num_workers=data.loader.num_workers,
-        )
-        for metric in metrics
+        f"{name}_{names[:place].count(name) + 1}" if name in names[:place] else name
+        for place, name in enumerate(names)
     ]
-
-
-def _check_labels(dataset: Any, num_classes: int) -> None:
-    if dataset.num_classes > num_classes:
-        raise UserError(
-            f"Model.class_num is {num_classes} but the training set has labels up to "
-            f"{dataset.num_classes - 1}: set Model.class_num to {dataset.num_classes} or more"
-        )
-    size = world.current().size
-    if num_classes < size:
-        raise UserError(f"Model.class_num is {num_classes}: too few to split over {size} ranks")
 
 
 def _clip(config: GradClipConfig | None) -> ClipGradByGlobalNorm | None:
@@ -260,6 +267,7 @@ def build_training(config: Config, loader: TrainLoader) -> Training:
             steps_per_epoch=loader.sampler.steps_per_epoch,
             global_batch=loader.sampler.batch_size * place.size,
         ),
+        normalise=loader.normalise,
         accum_steps=settings.accum_steps,
         freeze_backbone=settings.freeze_backbone,
         seed=settings.seed,

@@ -34,13 +34,16 @@ class VerificationEvaluator:
     Args:
         dataset: pairs; image rows 2i and 2i + 1 belong to pair i, `issame` [P] says which match.
         metric: (embeddings [2P,d], mirrored embeddings or None, issame [P]) -> {name: value}.
+        name: of the set, for log and metrics.jsonl.
         batch_size: images per forward pass and rank.
         num_workers: processes that read images.
 
     """
 
-    def __init__(self, dataset: Any, metric: Any, *, batch_size: int, num_workers: int = 0):
-        self.dataset, self.metric = dataset, metric
+    def __init__(
+        self, dataset: Any, metric: Any, *, name: str, batch_size: int, num_workers: int = 0
+    ):
+        self.dataset, self.metric, self.name = dataset, metric, name
         self.batch_size, self.num_workers = batch_size, num_workers
 
     def run(self, backbone: nn.Layer, precision: Precision) -> dict[str, float]:
@@ -62,7 +65,8 @@ class VerificationEvaluator:
         mine = np.arange(place.rank * each, (place.rank + 1) * each).clip(max=num_images - 1)
         plain, mirrored = [], []
         chunks = np.split(mine, range(self.batch_size, len(mine), self.batch_size))
-        for images in collect_images(self.dataset, chunks, num_workers=self.num_workers):
+        for pixels in collect_images(self.dataset, chunks, num_workers=self.num_workers):
+            images = self.dataset.normalise(pixels)
             plain.append(embed(images))
             if self.metric.flip_test:
                 mirrored.append(embed(np.ascontiguousarray(images[..., ::-1])))

@@ -75,7 +75,7 @@ def set_class_means(training: Training, dataset: Any, config: Config, log: RunLo
     loader = TrainLoader(dataset, sampler, num_workers=data.loader.num_workers)
     left = len(dataset)  # the last batch is filled up with images that have been seen
     for images, labels in loader.batches(0, 0):
-        features = backbone(paddle.to_tensor(images)).astype("float32")
+        features = backbone(loader.normalise(paddle.to_tensor(images))).astype("float32")
         features = features / vector_norms(features)
         every_label = gather(paddle.to_tensor(labels)).numpy()
         owned = shard.owns(every_label) & (np.arange(len(every_label)) < left)

@@ -43,7 +43,7 @@ class Keeper:
         folder: `<output_dir>/<Model.name>`.
         log: where lines and metrics go.
         saver: keeps the checkpoints.
-        evaluators: verification sets; the first one's metric chooses `best_model`.
+        evaluators: verification sets; the mean of their metrics chooses `best_model`.
         meta: further entries of every checkpoint's state.json.
         phase: told what the process is at, for a heartbeat.
 
@@ -188,16 +188,18 @@ class Keeper:
         timer.reset()
 
     def _evaluate(self) -> None:
-        """Measure; keep the best by the first evaluator's metric."""
+        """Measure; keep the best by the mean of all sets' metrics."""
         progress = self.training.progress
         if not self.evaluators or self._evaluated_step == progress.step:
             return
         self._evaluated_step = progress.step
         self.phase(f"evaluation at step {progress.step}", position=progress.step)
         metrics = [self._measure(evaluator) for evaluator in self.evaluators]
-        metric, best = metrics[0], progress.best_metric
-        if metric is not None and (best is None or metric > best):
-            progress.best_metric = metric
+        mean, best = _mean(metrics), progress.best_metric
+        if mean is not None and len(metrics) > 1:
+            self.log.line(f"[Eval][Step {progress.step}] mean of {len(metrics)}: {mean:.5f}")
+        if mean is not None and (best is None or mean > best):
+            progress.best_metric = mean
             self._save(best=True)
         self.timer.reset()
 
@@ -206,16 +208,17 @@ class Keeper:
         training, progress = self.training, self.training.progress
         epoch = progress.epoch + bool(progress.consumed)
         where = f"[Eval][Epoch {epoch}][Step {progress.step}]"
-        entry = {"kind": "eval", "step": progress.step, "epoch": epoch}
+        entry = {"kind": "eval", "step": progress.step, "epoch": epoch, "set": evaluator.name}
         try:
             result = evaluator.run(training.backbone.backbone, training.precision)
         except CollapsedEmbeddings as error:
-            self.log.line(f"{where} WARNING: {error}")
+            self.log.line(f"{where} {evaluator.name}: WARNING: {error}")
             self.log.record({**entry, "collapsed": str(error)})
             return None
         shown = ", ".join(f"{name}: {value:.5f}" for name, value in result.items())
-        self.log.line(f"{where} {shown}")
-        self.log.record({**entry, **result}, scalars={"eval_metric": result["metric"]})
+        self.log.line(f"{where} {evaluator.name}: {shown}")
+        scalar = f"eval_metric/{evaluator.name}"
+        self.log.record({**entry, **result}, scalars={scalar: result["metric"]})
         return result["metric"]
 
     def _save(self, *, best: bool = False) -> None:
@@ -246,6 +249,12 @@ class Keeper:
             head={name: centres.read(name) for name in centres.names},
             state=state,
         )
+
+
+def _mean(metrics: list[float | None]) -> float | None:
+    """The mean; None if one of them is."""
+    found = [metric for metric in metrics if metric is not None]
+    return math.fsum(found) / len(found) if len(found) == len(metrics) else None
 
 
 def state_arrays(backbone: nn.Layer) -> dict[str, np.ndarray]:

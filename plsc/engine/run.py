@@ -93,8 +93,8 @@ def _backbone_with_weights(config: Config, command: str) -> tuple[nn.Layer, str]
     return backbone, path
 
 
-def evaluate(config: Config, folder: Path) -> dict[str, float]:
-    """Evaluate the weights of the config on DataLoader.Eval; all ranks together."""
+def evaluate(config: Config, folder: Path) -> dict[str, dict[str, float]]:
+    """Metrics of the config's weights on each set of DataLoader.Eval; all ranks together."""
     build.check_components(config)
     start.check_weights_given(config, "eval")
     evaluators = build.build_evaluators(config)
@@ -103,18 +103,19 @@ def evaluate(config: Config, folder: Path) -> dict[str, float]:
     log = RunLog(folder, "eval", enabled=place.is_main)
     backbone, path = _backbone_with_weights(config, "eval")
     precision = build.build_precision(config)
-    result: dict[str, float] = {}
+    results: dict[str, dict[str, float]] = {}
     for evaluator in evaluators:
         began = time.perf_counter()
         result = evaluator.run(backbone, precision)
         seconds = time.perf_counter() - began
+        results.setdefault(evaluator.name, {}).update(result)
         shown = ", ".join(f"{name}: {value:.5f}" for name, value in result.items())
         log.line(
-            f"[Eval] {path}: {shown} ({len(evaluator.dataset) // 2} pairs, {seconds:.1f} s, "
-            f"{precision.effective})"
+            f"[Eval] {path}: {evaluator.name}: {shown} ({len(evaluator.dataset) // 2} pairs, "
+            f"{seconds:.1f} s, {precision.effective})"
         )
     log.close()
-    return result
+    return results
 
 
 def _for_export(config: Config) -> Config:

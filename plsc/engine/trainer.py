@@ -1,14 +1,15 @@
 """The training loop: `fit` and `train_step`."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import paddle
 from paddle import Tensor
 
+from plsc.data.normalisation import as_given
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
 from plsc.engine.diagnose import non_finite_error
@@ -20,7 +21,7 @@ from plsc.heads.partial_fc import PartialFC
 from plsc.optimizer.clip import HEAD
 from plsc.scheduler.warmup import Schedule
 
-Batch = tuple[np.ndarray, np.ndarray]  # images [b,3,h,w] float32, labels [b] int64
+Batch = tuple[np.ndarray, np.ndarray]  # images [b,...], labels [b] int64
 
 
 class Loader(Protocol):
@@ -32,7 +33,10 @@ class Loader(Protocol):
 
 @dataclass
 class Training:
-    """What training changes and what changes it; made by `build`."""
+    """What training changes and what changes it; made by `build`.
+
+    `normalise` makes a batch of the loader's images the backbone's input, float32 [b,3,h,w].
+    """
 
     backbone: DataParallel
     head: PartialFC
@@ -41,6 +45,7 @@ class Training:
     schedule: Schedule
     loader: Loader
     progress: Progress
+    normalise: Callable[[Any], Any] = as_given
     accum_steps: int = 1
     freeze_backbone: bool = False
     seed: int = 0
@@ -77,13 +82,14 @@ def fit(training: Training, keeper: Keeper) -> None:
 def train_step(
     training: Training, images: np.ndarray, labels: np.ndarray, *, lr: float
 ) -> StepReport:
-    """One optimizer step of all ranks on their images [b,3,h,w] and labels [b]."""
+    """One optimizer step of all ranks on their images [b,...] and labels [b]."""
     head, step = training.head, training.progress.step
     scale, parts = training.precision.scaler.scale, training.accum_steps
     paddle.seed(_step_seed(training.seed, step))
     head.begin_step(paddle.to_tensor(labels), step=step)
     loss, statistics = 0.0, {}
-    for part, (x, y) in enumerate(_micro_batches(images, labels, parts)):
+    for part, (pixels, y) in enumerate(_micro_batches(images, labels, parts)):
+        x = training.normalise(pixels)
         with training.backbone.synchronised(part == parts - 1):
             frozen = training.freeze_backbone
             with training.precision.autocast(), paddle.set_grad_enabled(not frozen):

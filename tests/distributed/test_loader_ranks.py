@@ -17,7 +17,7 @@ def test_workers_forked_from_ranks_of_a_gloo_world(worlds, tiny_faces):
     dataset = FaceIdentificationDataset(str(worlds.folder), str(labels), transforms)
     order = EpochSampler(len(dataset), batch_size=6).order(0)
     ranks = [np.load(worlds.folder / f"{rank}.npz") for rank in (0, 1)]
-    together = np.concatenate([rank["images"] for rank in ranks], axis=1).reshape(-1, 3, 112, 112)
+    together = np.concatenate([rank["images"] for rank in ranks], axis=1).reshape(-1, 112, 112, 3)
     assert len(together) == 24  # 22 images fill four global batches of 6
     for image, index in zip(together, [*order, *order[:2]], strict=True):
         expected, _ = dataset.get(int(index), np.random.default_rng([0, 0, int(index)]))

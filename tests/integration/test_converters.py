@@ -229,7 +229,7 @@ def test_the_real_set(real_faces, tmp_path):
     done = extract_pairs(tmp_path / "orl" / "orl_test.bin", tmp_path / "pairs")
     assert done.stdout == "num_pairs: 600\n", done
     whole = FaceIdentificationDataset(str(tmp_path / "orl"), str(tmp_path / "orl" / "label.txt"))
-    assert np.array_equal(np.bincount(whole.labels), np.full(30, 10))
+    assert np.array_equal(np.bincount(whole.source.labels), np.full(30, 10))
     packed = (real_faces / "train.rec").read_bytes()
     files = (tmp_path / "orl" / "images").iterdir()
     assert all(path.read_bytes() in packed for path in files)

@@ -224,7 +224,8 @@ def test_python_block_gives_plscs_embeddings(walk):
     listed = walk.folder / "two.txt"
     listed.write_text("a.jpg\t0\nb.jpg\t1\n")
     faces = FaceIdentificationDataset(str(walk.folder), str(listed))
-    images = np.stack([faces.get(i, np.random.default_rng(0))[0] for i in range(2)])
+    pixels = np.stack([faces.get(i, np.random.default_rng(0))[0] for i in range(2)])
+    images = faces.normalise(pixels)
     backbone = BACKBONES.get(SMALL, "Model.name")(num_features=32)
     weights = load_file(walk.folder / "output" / SMALL / "best_model" / "backbone.safetensors")
     for name, array in weights.items():
@@ -260,7 +261,8 @@ def test_yaml_block(walk, monkeypatch):
     (block,) = blocks("yaml", RECIPE)
     tree = yaml_tree.read(Path("mine.yaml"))
     tree["DataLoader"]["Eval"]["dataset"] = yaml.safe_load(block)["DataLoader"]["Eval"]["dataset"]
-    dataset = parse_config(tree).DataLoader.Eval.dataset.build(DATASETS)
+    (component,) = parse_config(tree).DataLoader.Eval.dataset
+    dataset = component.build(DATASETS)
     assert len(dataset) == 40 and dataset.issame.sum() == 10
 
 

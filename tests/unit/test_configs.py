@@ -73,9 +73,9 @@ def test_every_name_and_parameter_is_known(path):
     config.Optimizer.rule.check(OPTIMIZERS)
     for metric in config.Metric.Eval:
         metric.build(METRICS)
-    for name, data in (("Train", config.DataLoader.Train), ("Eval", config.DataLoader.Eval)):
-        params = data.dataset.check(DATASETS)
-        key = f"DataLoader.{name}.dataset.transform_ops"
+    for dataset in (config.DataLoader.Train.dataset, *config.DataLoader.Eval.dataset):
+        params = dataset.check(DATASETS)
+        key = f"{dataset.key}.transform_ops"
         for transform in components(params.get("transform_ops", []), key):
             transform.build(TRANSFORMS)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.dataset.face import FaceImages
+from plsc.data.dataset.images import FacePairs
 from plsc.errors import UserError
 from plsc.registry import DATASETS
 from plsc.unpickle import load_arrays
@@ -51,31 +51,22 @@ def _encoded(image: Any, number: int, path: str | Path) -> bytes:
 
 
 @DATASETS.register
-class FaceVerificationBin(FaceImages):
-    """The pairs of a `.bin` file, read without extracting it; images 2i and 2i + 1 are pair i.
-
-    Attributes:
-        issame: bool [P], whether pair i is of one person.
-
-    """
+class FaceVerificationBin(FacePairs):
+    """The pairs of a `.bin` file, read without extracting it; images 2i and 2i + 1 are pair i."""
 
     def __init__(self, bin_path: str, transform_ops: list[Any] | None = None):
         """Read the whole file; see `read_bin` for what may be wrong with it."""
         super().__init__(transform_ops)
-        self._path = bin_path
+        self._path, self.name = bin_path, Path(bin_path).stem
         self._images, self.issame = read_bin(bin_path)
 
     def __len__(self) -> int:
         return len(self._images)
-
-    def read(self, index: int) -> bytes:
-        """The image file."""
-        return self._images[index]
 
     def where(self, index: int) -> str:
         """The `.bin` file and the image's number in it."""
         return f"{self._path}: image {index}"
 
     def get(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """Image float32 [3, 112, 112]."""
-        return self.image(index, rng)
+        """The image, as `normalise` wants it."""
+        return self.pixels(self._images[index], index, rng)

@@ -93,18 +93,17 @@ def test_empty_lists_and_delimiters_are_refused(tmp_path):
 
 def test_identification_set(tmp_path):
     inside = write_image(tmp_path / "images" / "a.png", 1)
-    outside = write_image(tmp_path / "elsewhere" / "b.png", 2)
-    text = f"a.png\t5\n{tmp_path}/elsewhere/b.png\t2\n"
+    outside = write_image(tmp_path / "images" / "deep" / "b.png", 2)
+    text = f"a.png\t5\n{tmp_path}/images/deep/b.png\t2\n"
     dataset = FaceIdentificationDataset(
         str(tmp_path / "images"), write(tmp_path / "label.txt", text)
     )
-    assert (len(dataset), dataset.num_classes) == (2, 6)
-    assert dataset.labels.dtype == np.int64 and list(dataset.labels) == [5, 2]
+    assert (len(dataset), dataset.source.num_classes) == (2, 6)
+    assert list(dataset.source.labels) == [5, 2]
     for index, pixels in enumerate([inside, outside]):
         image, label = dataset.get(index, RNG)
-        expected = (pixels.transpose(2, 0, 1) / 255 - 0.5) / 0.5
-        assert image.dtype == np.float32 and np.abs(image - expected).max() < 1e-6
-        assert (label, type(label)) == (dataset.labels[index], int)
+        assert image.dtype == np.uint8 and np.array_equal(image, pixels)
+        assert (label, type(label)) == ([5, 2][index], int)
 
 
 def identification(folder, names, **parameters):
@@ -175,8 +174,7 @@ def test_verification_set(tmp_path):
     assert len(dataset) == 4
     assert dataset.issame.dtype == bool and list(dataset.issame) == [True, False]
     for index, number in enumerate([0, 1, 2, 0]):
-        expected = (pixels[number].transpose(2, 0, 1) / 255 - 0.5) / 0.5
-        assert np.abs(dataset.get(index, RNG) - expected).max() < 1e-6
+        assert np.array_equal(dataset.get(index, RNG), pixels[number])
 
 
 PLAIN = "a_0.png\ta_1.png\t1\nb_0.png\tb_1.png\t0\n"
@@ -216,8 +214,10 @@ def test_an_empty_pair_list_is_refused(tmp_path):
 
 def test_noise():
     dataset = FaceRandomDataset(num_classes=7, num_images=500)
-    assert (len(dataset), dataset.num_classes) == (500, 7)
-    assert set(dataset.labels) == set(range(7))
+    assert len(dataset) == 500 and set(dataset.labels) == set(range(7))
+    dataset.require_classes(7)
+    with pytest.raises(UserError, match=r"Model\.class_num is 6 but .*num_classes is 7"):
+        dataset.require_classes(6)
     image, label = dataset.get(3, RNG)
     assert (image.dtype, image.shape) == (np.float32, (3, 112, 112))
     assert label == dataset.labels[3]

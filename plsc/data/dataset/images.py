@@ -1,0 +1,172 @@
+"""What all face datasets share: bytes to pixels, and classes that fit the head."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from plsc.data.normalisation import as_given, split_normalisation
+from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.transforms import build_transforms
+from plsc.errors import UserError
+
+SIDE = 112  # pixels, of an aligned face
+DEFAULT_TRANSFORMS: list[Any] = ["DecodeImage", "NormalizeImage", "ToCHWImage"]
+PROBES = 200  # images whose labels are read at start where no list has them
+
+
+class FaceImages(ABC):
+    """Image files by number, decoded and transformed.
+
+    Attributes:
+        normalise: what makes a batch of these images, uint8 [b, 112, 112, 3], the backbone's input,
+            float32 [b, 3, 112, 112]; done once per batch, and not where images are read.
+
+    """
+
+    normalise: Callable[[Any], Any]
+
+    def __init__(self, transform_ops: list[Any] | None):
+        given = DEFAULT_TRANSFORMS if transform_ops is None else transform_ops
+        self._transforms, normalisation = split_normalisation(build_transforms(given))
+        self.normalise = normalisation or as_given
+        # Without a normalisation at their end the transforms give the backbone's input themselves.
+        self._ready = normalisation is None
+        last = normalisation is not None and normalisation.colours_last
+        self._shape = (SIDE, SIDE, 3) if last else (3, SIDE, SIDE)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many images there are."""
+
+    @abstractmethod
+    def where(self, index: int) -> str:
+        """The image's place for messages."""
+
+    def pixels(self, encoded: bytes, index: int, rng: np.random.Generator) -> np.ndarray:
+        """The image file `encoded`, number `index`, as `normalise` wants it.
+
+        Raises:
+            BadImage: it cannot be decoded, or has another size.
+            UserError: the transforms do not end in [3, h, w].
+
+        """
+        try:
+            image = self._transforms(encoded, rng)
+            if image.shape != self._shape:
+                self._refuse_shape(image.shape)
+        except BadImage as error:
+            raise BadImage(f"{self.where(index)}: {error}") from error
+        return image.astype(np.float32, copy=False) if self._ready else image
+
+    def _refuse_shape(self, shape: tuple[int, ...]) -> None:
+        colours = self._shape.index(3)
+        if len(shape) != 3 or shape[colours] != 3:
+            raise UserError(
+                f"transform_ops give an image of shape {list(shape)}: end them with ToCHWImage"
+            )
+        height, width = (extent for axis, extent in enumerate(shape) if axis != colours)
+        raise BadImage(
+            f"the image is {width}x{height} (width x height), faces must be {SIDE}x{SIDE}: align "
+            "and crop them first"
+        )
+
+
+class FacePairs(FaceImages):
+    """Images of a verification set; 2i and 2i + 1 are pair i.
+
+    Attributes:
+        name: of the set, for logs: the file's or folder's.
+        issame: bool [P], whether pair i is of one person.
+
+    """
+
+    name: str
+    issame: np.ndarray
+
+    @abstractmethod
+    def get(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """The image, as `normalise` wants it."""
+
+
+class LabelledImages(FaceImages):
+    """Images of a source with their classes, as training takes them.
+
+    Attributes:
+        skipped: of `on_bad="skip"`: what was wrong with the images that others stood in for.
+
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        transform_ops: list[Any] | None,
+        on_bad: Literal["error", "skip"],
+    ):
+        super().__init__(transform_ops)
+        self.source = source
+        self.skipped: dict[int, str] = {}
+        self._on_bad = on_bad
+        self._num_classes: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def where(self, index: int) -> str:
+        """The image's place for messages."""
+        return self.source.where(index)
+
+    def require_classes(self, num_classes: int) -> None:
+        """Refuse labels from `num_classes` on: all at once if they are known, else as they come.
+
+        Where only the images' own records have the labels, some of them are looked at now.
+
+        Raises:
+            UserError: there is such a label; says what Model.class_num must be.
+
+        """
+        self._num_classes = num_classes
+        known = self.source.num_classes
+        if known is not None and known > num_classes:
+            raise UserError(
+                f"Model.class_num is {num_classes} but the training set has labels up to "
+                f"{known - 1}: set Model.class_num to {known} or more"
+            )
+        if self.source.labels is not None:
+            return
+        for index in np.unique(np.linspace(0, len(self) - 1, PROBES).astype(np.int64)).tolist():
+            try:
+                self._read(index)
+            except BadImage:
+                if self._on_bad == "error":
+                    raise
+
+    def _read(self, index: int) -> tuple[bytes, int]:
+        encoded, label = self.source.read(index)
+        if self._num_classes is not None and label >= self._num_classes:
+            raise UserError(
+                f"{self.where(index)}: label {label}, but Model.class_num is {self._num_classes}: "
+                f"set Model.class_num to {label + 1} or more"
+            )
+        return encoded, label
+
+    def get(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """Image, as `normalise` wants it, and label.
+
+        With `on_bad="skip"` the next image that can be read stands in for one that cannot.
+
+        Raises:
+            UserError: the image cannot be used; or, skipping, none of them can.
+
+        """
+        for candidate in range(index, index + len(self)):
+            row = candidate % len(self)
+            try:
+                encoded, label = self._read(row)
+                return self.pixels(encoded, row, rng), label
+            except BadImage as error:
+                if self._on_bad == "error":
+                    raise
+                self.skipped[row] = str(error)
+        raise UserError(f"none of the {len(self)} images can be read; first: {self.skipped[index]}")
