@@ -39,6 +39,7 @@ setup(
             "plsc-eval = plsc.cli:evaluate",
             "plsc-export = plsc.cli:export",
             "plsc-doctor = plsc.doctor:main",
+            "plsc-data = plsc.data.commands.main:main",
         ]
     },
     classifiers=["Programming Language :: Python :: 3"],

@@ -48,13 +48,26 @@ def progress_bar(total: int, unit: str) -> tqdm:
     return tqdm(total=total, unit=f" {unit}", mininterval=seconds)
 
 
-def exit_status(command: str, work: Callable[[], None]) -> int:
-    """0; 2 after one line on standard error that says what the user has to mend; 130 for Ctrl-C."""
+def exit_status(command: str, work: Callable[[], int | None]) -> int:
+    """What `work` returns, or 0; 2 after one line on standard error that says what to mend.
+
+    130 for Ctrl-C; 141 if nobody reads on what is printed (`| head`).
+    """
     try:
-        work()
+        status = work() or 0
+        sys.stdout.flush()
     except UserError as error:
         print(f"{command}: error: {error}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    return 0
+    except BrokenPipeError:
+        # What is left in the buffer would fail once more at the end of the program.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return status
+
+
+def available_cores() -> int:
+    """How many cores this process may use: the default of `--workers`."""
+    return len(os.sched_getaffinity(0))

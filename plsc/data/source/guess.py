@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 from plsc.data.source.base import ImageSource
 from plsc.data.source.folder import FolderImages
@@ -14,16 +15,15 @@ from plsc.errors import UserError
 FIRST_LINES = 20
 LONGEST_LINE = 1 << 16  # bytes
 DELIMITERS = ("\t", ",", ";", " ")  # a path may hold those that come later
-PLSC, MAGFACE = "plsc", "magface"
-LAYOUTS = (PLSC, MAGFACE)
+LAYOUTS = ("plsc", "magface")
 MAGFACE_LINE = re.compile(r".*\S [0-9]+ [0-9]+ [0-9]+\s*")
 LIST_NAME = "label.txt"
 
 
 def open_source(
     path: str | Path,
-    *,
     image_root: str | None = None,
+    *,
     list_format: str | None = None,
     delimiter: str | None = None,
 ) -> ImageSource:
@@ -65,18 +65,15 @@ def _listed(
 ) -> ListedImages:
     if list_format not in (None, *LAYOUTS):
         raise UserError(f"list_format must be {' or '.join(LAYOUTS)}, got {list_format!r}")
-    if list_format is None or (list_format == PLSC and delimiter is None):
+    layout: Literal["plsc", "magface"] = "magface" if list_format == "magface" else "plsc"
+    if layout == "plsc" and delimiter is None:
         lines = _first_lines(path)
-        if list_format is None:
-            # A delimiter is PLSC's alone. A tab before the class is, too.
-            magface = delimiter is None and all(map(MAGFACE_LINE.fullmatch, lines))
-            list_format = MAGFACE if magface else PLSC
-        if list_format == PLSC and delimiter is None:
+        if list_format is None and all(map(MAGFACE_LINE.fullmatch, lines)):
+            layout = "magface"
+        else:
             delimiter = _delimiter(lines)
     root = str(path.parent) if image_root is None else image_root
-    if list_format == MAGFACE:
-        return ListedImages(root, str(path), layout=MAGFACE)
-    return ListedImages(root, str(path), delimiter=delimiter or DELIMITERS[0], layout=PLSC)
+    return ListedImages(root, str(path), delimiter=delimiter or DELIMITERS[0], layout=layout)
 
 
 def _first_lines(path: Path) -> list[str]:

@@ -8,60 +8,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from plsc.data.dataset.bin_file import read_bin
-from plsc.data.label_list import FLIPPED
-from plsc.data.output import exit_status, finished_folder, progress_bar
-from plsc.data.transforms import BadImage, DecodeImage
-from plsc.errors import UserError
+from plsc.data.extract import write_pairs
+from plsc.data.output import available_cores, exit_status, finished_folder
 
 
 def convert(bin_path: str | Path, out_dir: str | Path, *, flip_test: bool = False) -> int:
-    """Write `images/<pair>_<0 or 1>.png` and `label.txt` (path, path, 0 or 1, between tabs).
-
-    Args:
-        bin_path: the `.bin` file.
-        out_dir: a new folder.
-        flip_test: append all pairs once more, mirrored. `LFWAcc` needs no such copies: it mirrors
-            in memory, and FaceVerificationDataset leaves these out.
-
-    Returns:
-        The number of pairs, mirrored ones not counted.
+    """Write the new folder `out_dir` as `write_pairs` says; returns the number of pairs.
 
     Raises:
-        UserError: a file that is not such a set, an image that cannot be decoded, or an output
-            folder that is not empty. Nothing is left of the output then.
+        UserError: as `write_pairs`, or an output folder that is not empty. Nothing is left of the
+            output then.
 
     """
-    images, issame = read_bin(bin_path)
-    decode, rng = DecodeImage(to_rgb=False), np.random.default_rng(0)  # OpenCV writes BGR
-    endings = ["", FLIPPED] if flip_test else [""]
     with finished_folder(out_dir) as output:
-        (output / "images").mkdir()
-        with progress_bar(len(images), "images") as bar:
-            for number, image in enumerate(images):
-                try:
-                    pixels = decode(image, rng)
-                except BadImage as error:
-                    raise UserError(f"{bin_path}: image {number}: {error}") from error
-                for ending in endings:
-                    kept = cv2.flip(pixels, 1) if ending else pixels
-                    name = _name(number, ending)
-                    (output / name).write_bytes(cv2.imencode(".png", kept)[1].tobytes())
-                bar.update()
-        lines = [
-            f"{_name(2 * pair, ending)}\t{_name(2 * pair + 1, ending)}\t{int(same)}\n"
-            for ending in endings
-            for pair, same in enumerate(issame)
-        ]
-        (output / "label.txt").write_text("".join(lines), encoding="ascii")
-    return len(issame)
-
-
-def _name(number: int, ending: str) -> str:
-    return f"images/{number // 2:08d}_{number % 2}{ending}.png"
+        return write_pairs(bin_path, output, flip_test=flip_test, num_workers=available_cores())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.data.output import exit_status, finished_folder, progress_bar
-from plsc.data.record_index import image_records, read_index
-from plsc.data.recordio import RecordFile
+from plsc.data.extract import jpeg_name, summary_text, write_records
+from plsc.data.output import available_cores, exit_status, finished_folder
 
 
 def convert(root_dir: str | Path, output_dir: str | Path) -> np.ndarray:
@@ -28,32 +27,14 @@ def convert(root_dir: str | Path, output_dir: str | Path) -> np.ndarray:
 
     """
     root = Path(root_dir)
-    file = RecordFile(root / "train.rec")
-    keys, offsets = image_records(file, *read_index(root / "train.idx"))
-    labels = np.empty(len(keys), np.int64)
     with finished_folder(output_dir) as output:
-        (output / "images").mkdir()
-        with (
-            open(output / "label.txt", "w", encoding="ascii") as listed,
-            progress_bar(len(keys), "images") as bar,
-        ):
-            rows = zip(keys.tolist(), offsets.tolist(), strict=True)
-            for row, (key, offset) in enumerate(rows):
-                image, labels[row] = file.read_image(offset, key=key)
-                name = f"images/{key:08d}.jpg"
-                (output / name).write_bytes(image)
-                listed.write(f"{name}\t{labels[row]}\n")
-                bar.update()
+        labels = write_records(
+            root / "train.rec", output, name=jpeg_name, num_workers=available_cores()
+        )
         for pairs in sorted(root.glob("*.bin")):
             shutil.copyfile(pairs, output / pairs.name)
-        (output / "README.md").write_text(summary(labels), encoding="ascii")
+        (output / "README.md").write_text(summary_text(labels), encoding="ascii")
     return labels
-
-
-def summary(labels: np.ndarray) -> str:
-    """How many images and classes there are, and the least `class_num` of a config."""
-    counts = f"num_image: {len(labels)}\nnum_classes: {len(np.unique(labels))}\n"
-    return f"{counts}Model.class_num: {labels.max() + 1} or more\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     return exit_status(
         parser.prog,
-        lambda: print(summary(convert(options.root_dir, options.output_dir)), end=""),
+        lambda: print(summary_text(convert(options.root_dir, options.output_dir)), end=""),
     )
 
 

@@ -1,0 +1,47 @@
+"""The command `plsc-data`: sets of face images, made, looked into and taken apart."""
+
+import argparse
+from collections.abc import Sequence
+
+from plsc.data.commands import pack, records, unpack
+from plsc.data.output import exit_status
+
+COMMANDS = (pack, unpack, records)  # in the order of --help
+DESCRIPTION = """Make, check and take apart sets of face images for plsc-train. Needs no mxnet.
+
+A SOURCE is one of
+  a .rec file, or a folder that holds some   MXNet RecordIO, in InsightFace's or im2rec's layout
+  a folder with one folder of images per identity
+  a list, or a folder with label.txt         lines: path<TAB>class; or MagFace's: path 0 class 0"""
+EXAMPLES = """from one's own photographs to a set to train on:
+  plsc-data pack people/ sets/mine             writes train.rec, train.idx, property
+  plsc-train -c CONFIG -o DataLoader.Train.dataset.name=FaceRecordDataset \\
+                       -o DataLoader.Train.dataset.root=sets/mine
+
+a public set (train.rec, train.idx, property, lfw.bin):
+  plsc-data records faces/train.rec --limit 5  looks into it
+  plsc-data unpack faces/ images/              its images as files, with label.txt
+
+`plsc-data COMMAND --help` says what a command does, and shows it. Progress goes to standard error,
+results to standard output. Exit status: 0 done, 2 something is to be mended (said in one line)."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands; each sets `run`."""
+    parser = argparse.ArgumentParser(
+        prog="plsc-data",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    return exit_status(parser.prog, lambda: options.run(options))

@@ -1,0 +1,93 @@
+"""`plsc-data unpack`: the image files of a record file or of a `.bin` set."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from plsc.data.commands.options import add_workers, new_parser, workers_of
+from plsc.data.commands.records import the_rec_file
+from plsc.data.extract import Naming, flat_name, summary, summary_text, write_pairs, write_records
+from plsc.data.identities import IDENTITIES, read_identities
+from plsc.data.image_file import ending_of
+from plsc.data.output import finished_folder
+from plsc.errors import UserError
+
+DESCRIPTION = f"""Write the images of a .rec file as they are, byte for byte, into a new folder:
+  OUTPUT_DIR/images/00000001.jpg ...  named by key (.png, .bmp, .webp if that is what it holds)
+  OUTPUT_DIR/label.txt                lines: path<TAB>class, in the order of the keys
+or, with --folders, one folder per identity and no list:
+  OUTPUT_DIR/IDENTITY/00000001.jpg    IDENTITY: from {IDENTITIES} beside the .rec file (written
+                                      by `plsc-data pack`), else the class in seven digits
+Pairs of a .bin file become PNG files (images/00000000_0.png, ..._1.png) and label.txt with lines
+path<TAB>path<TAB>1 for one person, 0 for two."""
+EXAMPLES = """examples:
+  plsc-data unpack faces/train.rec faces_images
+  plsc-data unpack faces/ faces_by_person --folders
+  plsc-data unpack faces/lfw.bin lfw_images"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = new_parser(
+        subparsers,
+        "unpack",
+        help=".rec or .bin -> image files and their list",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    )
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a .rec file, a folder with one, or a .bin file"
+    )
+    parser.add_argument("output", metavar="OUTPUT_DIR", help="a new folder")
+    parser.add_argument("--folders", action="store_true", help="one folder per identity")
+    add_workers(parser)
+    parser.add_argument("--json", action="store_true", help="report as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The subcommand; see `add_parser` for its options.
+
+    Raises:
+        UserError: as `write_records` and `write_pairs`, or OUTPUT_DIR is not empty. Nothing is left
+            of the output then.
+
+    """
+    workers, source = workers_of(options), Path(options.source)
+    if source.suffix == ".bin":
+        if options.folders:
+            raise UserError(f"--folders: {source} holds pairs, which have no identities")
+        with finished_folder(options.output) as folder:
+            num_pairs = write_pairs(source, folder, num_workers=workers)
+        report = {"output": options.output, "num_pairs": num_pairs}
+        print(json.dumps(report) if options.json else f"num_pairs: {num_pairs}")
+        return 0
+    path = the_rec_file(source)
+    name = folder_names(path) if options.folders else flat_name
+    with finished_folder(options.output) as folder:
+        labels = write_records(
+            path, folder, name=name, num_workers=workers, listed=not options.folders
+        )
+    if options.json:
+        print(json.dumps({"output": options.output, **summary(labels)}))
+    else:
+        print(summary_text(labels), end="")
+    return 0
+
+
+def folder_names(path: Path) -> Naming:
+    """The path of an image below the folder of its identity.
+
+    Names are taken only if their order is that of the classes: a folder's class is its place in the
+    order of names, and should be what it was.
+    """
+    names = read_identities(path.with_name(IDENTITIES))
+    if names != sorted(set(names)):
+        names = []
+
+    def name(key: int, label: int, image: bytes) -> str:
+        identity = names[label] if label < len(names) else f"{label:07d}"
+        return f"{identity}/{key:08d}{ending_of(image) or '.jpg'}"
+
+    return name

@@ -1,0 +1,172 @@
+"""Record files and `.bin` sets -> image files and their lists."""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from plsc.data.dataset.bin_file import read_bin
+from plsc.data.image_file import ending_of
+from plsc.data.label_list import FLIPPED
+from plsc.data.ranges import over_ranges
+from plsc.data.record_index import image_records, read_index
+from plsc.data.record_scan import find_index
+from plsc.data.recordio import RecordFile
+from plsc.data.source.base import BadImage
+from plsc.data.transforms import DecodeImage
+from plsc.errors import UserError
+
+AT_ONCE = 64  # images
+LIST_NAME = "label.txt"
+JPEG_ENDING = ".jpg"
+
+Naming = Callable[[int, int, bytes], str]
+
+
+def write_records(
+    path: str | Path, folder: Path, *, name: Naming, num_workers: int, listed: bool = True
+) -> np.ndarray:
+    """Write the images of a record file as they are, in the order of their keys.
+
+    Args:
+        path: the `.rec` file; without an `.idx` its records are scanned.
+        folder: where to; exists.
+        name: makes of key, class and image file the path below `folder`.
+        num_workers: processes that read and write.
+        listed: write `label.txt` too (path, class, between tabs).
+
+    Returns:
+        The images' classes, int64 [n].
+
+    Raises:
+        UserError: a missing, truncated or damaged file; names key and byte offset.
+
+    """
+    file = RecordFile(path)
+    index = image_records(file, *read_index(find_index(file)))
+
+    def write(rows: range) -> tuple[list[np.ndarray], list[str]]:
+        names, labels = [], []
+        for row in rows:
+            key = int(index.keys[row])
+            image, label = file.read_image(int(index.offsets[row]), key=key)
+            names.append(name(key, label, image))
+            labels.append(label)
+            _write_file(folder / names[-1], image)
+        return [np.array(labels, np.int64)], names
+
+    labels = np.empty(len(index.offsets), np.int64)
+    if not len(labels):
+        raise UserError(f"{path}: has no images")
+    done = 0
+    with (
+        open(folder / LIST_NAME if listed else os.devnull, "w", encoding="ascii") as lines,
+        closing(
+            over_ranges(
+                write,
+                len(labels),
+                at_once=AT_ONCE,
+                num_workers=num_workers,
+                unit="images",
+                slot_bytes=AT_ONCE * labels.itemsize,
+            )
+        ) as results,
+    ):
+        for (some,), names in results:
+            labels[done : done + len(some)] = some
+            done += len(some)
+            if listed:
+                pairs = zip(names, some.tolist(), strict=True)
+                lines.writelines(f"{name}\t{label}\n" for name, label in pairs)
+    return labels
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except FileNotFoundError:  # the first file of its folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def flat_name(key: int, label: int, image: bytes) -> str:
+    """`images/<key>` with the ending that the content asks for; unknown content is called .jpg."""
+    return f"images/{key:08d}{ending_of(image) or JPEG_ENDING}"
+
+
+def jpeg_name(key: int, label: int, image: bytes) -> str:
+    """`images/<key>.jpg`, whatever the content, as PLSC names it."""
+    return f"images/{key:08d}{JPEG_ENDING}"
+
+
+def summary(labels: np.ndarray) -> dict[str, int]:
+    """How many images and classes there are, and the least `class_num` of a config."""
+    return {
+        "num_image": len(labels),
+        "num_classes": len(np.unique(labels)),
+        "Model.class_num": int(labels.max()) + 1,
+    }
+
+
+def summary_text(labels: np.ndarray) -> str:
+    """The lines of `summary`."""
+    lines = [f"{name}: {number}" for name, number in summary(labels).items()]
+    return "\n".join(lines) + " or more\n"
+
+
+def write_pairs(
+    bin_path: str | Path, folder: Path, *, flip_test: bool = False, num_workers: int = 1
+) -> int:
+    """Write `images/<pair>_<0 or 1>.png` and `label.txt` (path, path, 0 or 1, between tabs).
+
+    Args:
+        bin_path: the `.bin` file.
+        folder: where to; exists and is empty.
+        flip_test: append all pairs once more, mirrored. `LFWAcc` needs no such copies: it mirrors
+            in memory, and FaceVerificationDataset leaves these out.
+        num_workers: processes.
+
+    Returns:
+        The number of pairs, mirrored ones not counted.
+
+    Raises:
+        UserError: a file that is not such a set, or an image that cannot be decoded.
+
+    """
+    images, issame = read_bin(bin_path)
+    decode, rng = DecodeImage(to_rgb=False), np.random.default_rng(0)  # OpenCV writes BGR
+    endings = ["", FLIPPED] if flip_test else [""]
+    (folder / "images").mkdir()
+
+    def write(numbers: range) -> tuple[list[np.ndarray], None]:
+        for number in numbers:
+            try:
+                pixels = decode(images[number], rng)
+            except BadImage as error:
+                raise UserError(f"{bin_path}: image {number}: {error}") from error
+            for ending in endings:
+                kept = cv2.flip(pixels, 1) if ending else pixels
+                content = cv2.imencode(".png", kept)[1].tobytes()
+                (folder / _pair_name(number, ending)).write_bytes(content)
+        return [], None
+
+    all_images = over_ranges(
+        write, len(images), at_once=AT_ONCE, num_workers=num_workers, unit="images"
+    )
+    with closing(all_images):
+        deque(all_images, maxlen=0)
+    lines = [
+        f"{_pair_name(2 * pair, ending)}\t{_pair_name(2 * pair + 1, ending)}\t{int(same)}\n"
+        for ending in endings
+        for pair, same in enumerate(issame)
+    ]
+    (folder / LIST_NAME).write_text("".join(lines), encoding="ascii")
+    return len(issame)
+
+
+def _pair_name(number: int, ending: str) -> str:
+    return f"images/{number // 2:08d}_{number % 2}{ending}.png"

@@ -1,0 +1,70 @@
+"""Image files as they enter a set: whole, and of one size."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.transforms import DecodeImage
+
+SIDE = 112  # pixels, of an aligned face
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What happens to an image file on its way into the set.
+
+    Attributes:
+        size: side in pixels that other images are resized to; None refuses them.
+        quality: of the JPEG that a resized image becomes.
+        check: decode each image, which resizing needs; else nothing is looked at.
+
+    """
+
+    size: int | None = None
+    quality: int = 95
+    check: bool = True
+
+    def __call__(self, encoded: bytes) -> tuple[bytes, bool, bool]:
+        """The file to write, whether it was resized, and whether that changed its proportions.
+
+        Raises:
+            BadImage: it is no whole image, or has another size than it must have.
+
+        """
+        if not self.check:
+            if not encoded:
+                raise BadImage("the image is empty")
+            return encoded, False, False
+        pixels = DecodeImage(to_rgb=False)(encoded, np.random.default_rng(0))
+        height, width = pixels.shape[:2]
+        side = SIDE if self.size is None else self.size
+        if height == width == side:
+            return encoded, False, False
+        if self.size is None:
+            raise BadImage(
+                f"the image is {width}x{height} (width x height), must be {side}x{side}: align the "
+                f"faces first (plsc-data align), or resize aligned ones with --size {side}"
+            )
+        shrinks = height > side or width > side
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = cv2.resize(pixels, (side, side), interpolation=method)
+        jpeg = cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
+        return jpeg.tobytes(), True, height != width
+
+
+def prepared(
+    source: ImageSource, row: int, preparation: Preparation
+) -> tuple[tuple[bytes, bool, bool], int]:
+    """What `preparation` makes of image `row`, and its class.
+
+    Raises:
+        BadImage: it cannot be read or used; names the image.
+
+    """
+    encoded, label = source.read(row)
+    try:
+        return preparation(encoded), label
+    except BadImage as error:
+        raise BadImage(f"{source.where(row)}: {error}") from error

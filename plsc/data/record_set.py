@@ -1,0 +1,202 @@
+"""A source of images -> a RecordIO set in InsightFace's layout."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from plsc.data.preparation import Preparation, prepared
+from plsc.data.ranges import over_ranges
+from plsc.data.recordio import EXACT_LABELS, RecordWriter
+from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.source_labels import UNKNOWN, labels_of
+from plsc.errors import UserError
+
+AT_ONCE = 32  # images
+SLOT_BYTES = 4 << 20  # of the files of so many images; more travel another, slower way
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which image gets which place.
+
+    Attributes:
+        rows: int64 [n], images of the source by ascending class, within one in the source's order.
+        starts: int64 [classes + 1]: `rows[starts[k] : starts[k + 1]]` are the images of class k.
+        originals: int64 [classes], what class k is in the source; None if that is k.
+        rearranged: the source has them in another order.
+
+    """
+
+    rows: np.ndarray
+    starts: np.ndarray
+    originals: np.ndarray | None
+    rearranged: bool
+
+
+@dataclass(frozen=True)
+class Written:
+    """How many images were resized, and how many of these changed their proportions."""
+
+    resized: int
+    stretched: int
+
+
+def survey(
+    source: ImageSource, preparation: Preparation, *, skip: bool, num_workers: int
+) -> tuple[np.ndarray, list[str]]:
+    """int64 [n], the class of each image, -1 of those to be left out; and why they are.
+
+    With `skip` every image is read, and prepared as for writing.
+
+    Raises:
+        BadImage: an image that tells its own class cannot be read, and nothing is skipped.
+
+    """
+    if not skip:
+        labels = labels_of(source, num_workers=num_workers)
+        if len(unknown := np.flatnonzero(labels == UNKNOWN)):
+            source.read(int(unknown[0]))  # says what is wrong with it
+        return labels, []
+
+    def look(rows: range) -> tuple[list[np.ndarray], list[str]]:
+        found, faults = np.full(len(rows), UNKNOWN, np.int64), []
+        for place, row in enumerate(rows):
+            try:
+                found[place] = prepared(source, row, preparation)[1]
+            except BadImage as error:
+                faults.append(str(error))
+        return [found], faults
+
+    labels, faults = np.empty(len(source), np.int64), list[str]()
+    looks = over_ranges(
+        look,
+        len(source),
+        at_once=AT_ONCE,
+        num_workers=num_workers,
+        unit="images checked",
+        slot_bytes=AT_ONCE * labels.itemsize,
+    )
+    done = 0
+    with closing(looks):
+        for (found,), some in looks:
+            labels[done : done + len(found)] = found
+            done += len(found)
+            faults += some
+    return labels, faults
+
+
+def plan(labels: np.ndarray, *, relabel: bool = False) -> Plan:
+    """The places of images with these classes (-1: none).
+
+    Args:
+        labels: int [n].
+        relabel: number the classes that occur from 0 on, in their order.
+
+    Raises:
+        UserError: there are no images, a class has none, or float32 cannot hold the classes.
+
+    """
+    rows = np.flatnonzero(labels != UNKNOWN)
+    if not len(rows):
+        raise UserError("no image is left to pack")
+    labels, originals = labels[rows], None
+    if relabel:
+        originals, labels = np.unique(labels, return_inverse=True)
+    largest = int(labels.max())
+    if largest >= EXACT_LABELS:
+        remedy = "train from the source itself" if relabel else "number them anew with --relabel"
+        raise UserError(
+            f"class {largest}: RecordIO's float32 labels are exact only below {EXACT_LABELS}: "
+            f"{remedy}"
+        )
+    counts = np.bincount(labels)
+    if len(empty := np.flatnonzero(counts == 0)):
+        raise UserError(
+            f"classes must have no gaps: of 0 to {largest}, {len(empty)} have no image, the first "
+            f"is {empty[0]}: number them anew with --relabel"
+        )
+    rearranged = bool((labels[1:] < labels[:-1]).any())
+    if rearranged:
+        rows = rows[np.argsort(labels, kind="stable")]
+    return Plan(rows, np.concatenate([[0], np.cumsum(counts)]), originals, rearranged)
+
+
+def write_records(
+    path: Path,
+    source: ImageSource,
+    places: Plan,
+    preparation: Preparation,
+    *,
+    header: bool = True,
+    shuffle_seed: int | None = None,
+    num_workers: int = 1,
+) -> Written:
+    """Write the `.rec` file with its `.idx`; the same bytes whatever `num_workers` is.
+
+    Args:
+        path: the `.rec` file.
+        source: the images.
+        places: which of them, and their order.
+        preparation: what happens to each.
+        header: InsightFace's layout: record 0 and identity records, images have keys from 1 on.
+            Without: im2rec's: nothing but images, with keys from 0 on.
+        shuffle_seed: put the images into the file in an order drawn with this seed. Their keys
+            are the same without it.
+        num_workers: processes that read and prepare.
+
+    Raises:
+        BadImage: an image cannot be read or used.
+
+    """
+    num_images = len(places.rows)
+    order = None
+    if shuffle_seed is not None:
+        order = np.random.default_rng(shuffle_seed).permutation(num_images)
+
+    def read(numbers: range) -> tuple[list[np.ndarray], tuple[list[int], int, int, bytes]]:
+        some = slice(numbers.start, numbers.stop)
+        rows = places.rows[some] if order is None else places.rows[order[some]]
+        files = [prepared(source, row, preparation)[0] for row in rows.tolist()]
+        images = [image for image, _, _ in files]
+        content, sizes = b"".join(images), [len(image) for image in images]
+        counts = sum(resized for _, resized, _ in files), sum(bad for _, _, bad in files)
+        if len(content) > SLOT_BYTES:
+            return [], (sizes, *counts, content)
+        return [np.frombuffer(content, np.uint8)], (sizes, *counts, b"")
+
+    results = over_ranges(
+        read,
+        num_images,
+        at_once=AT_ONCE,
+        num_workers=num_workers,
+        unit="images",
+        slot_bytes=SLOT_BYTES,
+    )
+    first_key, number, total_resized, total_stretched = int(header), 0, 0, 0
+    with RecordWriter(path) as writer, closing(results):
+        if header:
+            stop = first_key + num_images
+            writer.write(0, b"", labels=_float32(stop, stop + len(places.starts) - 1))
+        for arrays, (sizes, resized, stretched, content) in results:
+            content = arrays[0].tobytes() if arrays else content
+            some = np.arange(number, number + len(sizes))
+            rows = some if order is None else order[some]
+            classes = np.searchsorted(places.starts, rows, side="right") - 1
+            begin = 0
+            for row, label, size in zip(rows.tolist(), classes.tolist(), sizes, strict=True):
+                writer.write(first_key + row, content[begin : begin + size], labels=float(label))
+                begin += size
+            number += len(sizes)
+            total_resized, total_stretched = total_resized + resized, total_stretched + stretched
+        if header:
+            bounds = (places.starts + first_key).tolist()
+            for label, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+                writer.write(stop + label, b"", labels=_float32(first, last))
+    return Written(total_resized, total_stretched)
+
+
+def _float32(*numbers: int) -> list[float]:
+    """The nearest numbers that float32 holds: what InsightFace's own sets of this size have."""
+    return [float(np.float32(number)) for number in numbers]
