@@ -1,0 +1,180 @@
+"""Crops of all faces of a landmark list, written below a new folder."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cv2
+import numpy as np
+
+from plsc.data.align import align, misfit
+from plsc.data.image_root import ImageRoot
+from plsc.data.landmark_list import LandmarkList
+from plsc.data.output import finished_folder, progress_bar
+from plsc.data.source.files import read_file
+from plsc.data.transforms import DecodeImage
+from plsc.data.worker_pool import WorkerPool
+from plsc.errors import UserError
+from plsc.schema import Range, check
+
+CHUNK = 32  # faces
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+Size = Annotated[int, Range(8, 4096)]
+Quality = Annotated[int, Range(1, 100)]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """How crops are made and written; `quality` is that of JPEG."""
+
+    size: int = 112
+    format: Literal["jpg", "png"] = "jpg"
+    quality: int = 95
+
+    def __post_init__(self) -> None:
+        check(self.size, Size, "size")
+        check(self.quality, Quality, "quality")
+
+    def encoded(self, image: bytes, points: np.ndarray) -> bytes:
+        """The image file of the face in `image` whose landmarks are `points`, float [5, 2].
+
+        Raises:
+            UserError: the image cannot be decoded, or the landmarks are not those of a face.
+
+        """
+        pixels = DecodeImage(to_rgb=False)(image, np.random.default_rng(0))
+        crop = align(pixels, points, size=self.size)
+        options = [cv2.IMWRITE_JPEG_QUALITY, self.quality] if self.format == "jpg" else []
+        done, encoded = cv2.imencode(f".{self.format}", crop, options)
+        assert done
+        return encoded.tobytes()
+
+
+@dataclass(frozen=True)
+class Cropped:
+    """What has become of the faces of a list.
+
+    Attributes:
+        rows: which faces have a crop, in the order of the list.
+        names: path of the crop of each of `rows` below the output folder.
+        misfits: float64, of each of `rows`; see `plsc.data.align.misfit`.
+        skipped: faces without a crop, and why.
+
+    """
+
+    rows: list[int]
+    names: list[str]
+    misfits: np.ndarray
+    skipped: dict[int, str]
+
+
+def crop_names(faces: LandmarkList, image_root: str, ending: str) -> list[str]:
+    """The paths of the crops below the output folder: as the images' below `image_root`.
+
+    Raises:
+        UserError: a path leaves `image_root`, or two faces would have the same crop.
+
+    """
+    root, prefix = ImageRoot(image_root), os.path.join(os.path.abspath(image_root), "")
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for row, path in enumerate(faces.paths):
+        try:
+            root.check(path)
+        except UserError as error:
+            raise UserError(f"{faces.where(row)}: {error}") from error
+        relative = os.path.normpath(path).removeprefix(prefix)
+        if relative in (".", prefix.rstrip("/")):
+            raise UserError(f"{faces.where(row)}: path {path!r} names no file")
+        stem, suffix = os.path.splitext(relative)
+        name = (stem if suffix.lower() in IMAGE_ENDINGS else relative) + ending
+        if seen.setdefault(name, row) != row:
+            raise UserError(
+                f"{faces.where(row)}: {path!r} would be written to {name} like line "
+                f"{faces.lines[seen[name]]}: list each image once"
+            )
+        names.append(name)
+    return names
+
+
+def write_crops(
+    faces: LandmarkList,
+    output_dir: str | Path,
+    *,
+    image_root: str,
+    crops: Crops,
+    workers: int,
+    skip: bool,
+) -> Cropped:
+    """Write a crop of each face below the folder `output_dir`, which appears when all are there.
+
+    Args:
+        faces: what is cropped.
+        output_dir: a new folder.
+        image_root: where relative paths begin; none may lead out of it.
+        crops: size and format.
+        workers: processes; the files are the same for any number.
+        skip: go on without faces whose image or landmarks cannot be used.
+
+    Raises:
+        UserError: one of them cannot be used (or, skipping, none can), or the folder exists.
+
+    """
+    if not os.path.isdir(image_root):
+        raise UserError(f"image_root: {image_root} is not a folder")
+    names = crop_names(faces, image_root, f".{crops.format}")
+    misfits: dict[int, float] = {}
+    skipped: dict[int, str] = {}
+    with finished_folder(output_dir) as folder, progress_bar(len(faces), "faces") as bar:
+
+        def write(rows: range) -> tuple[list[np.ndarray], list[float | str]]:
+            writer = _Writer(folder, faces, names, image_root, crops)
+            return [], [writer.write(row, skip=skip) for row in rows]
+
+        starts = range(0, len(faces), CHUNK)
+        chunks = [range(start, min(start + CHUNK, len(faces))) for start in starts]
+        pool = WorkerPool(write, num_workers=workers if workers > 1 else 0, slot_bytes=0)
+        try:
+            for rows, (_, results) in zip(chunks, pool.map(chunks), strict=True):
+                for row, result in zip(rows, results, strict=True):
+                    if isinstance(result, str):
+                        skipped[row] = result
+                    else:
+                        misfits[row] = result
+                bar.update(len(rows))
+        finally:
+            pool.close()
+        if not misfits:
+            first = next(iter(skipped.values()))
+            raise UserError(f"none of the {len(faces)} faces can be used; first: {first}")
+    values = np.array(list(misfits.values()))
+    return Cropped(list(misfits), [names[row] for row in misfits], values, skipped)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    folder: Path
+    faces: LandmarkList
+    names: list[str]
+    image_root: str
+    crops: Crops
+
+    def write(self, row: int, *, skip: bool) -> float | str:
+        """The face's misfit; or, skipping, why there is no crop of it."""
+        path, points = self.faces.paths[row], self.faces.points[row]
+        where = f"{self.faces.where(row)}: {path}"
+        try:
+            image = read_file(os.path.join(self.image_root, path), lambda: where)
+            try:
+                fit, crop = misfit(points), self.crops.encoded(image, points)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from error
+        except UserError as error:
+            if not skip:
+                raise
+            return str(error)
+        target = self.folder / self.names[row]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(crop)
+        return fit
