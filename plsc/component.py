@@ -27,11 +27,6 @@ class Component:
     key: str = field(compare=False)
     siblings: tuple[str, ...] = field(default=(), compare=False)
 
-    @property
-    def named(self) -> bool:
-        """Whether the section has the form `{name: X, ...}`, not `{X: {...}}`."""
-        return "name" in self.siblings
-
     def check(self, registry: Registry, *, supplied: Sequence[str] = ()) -> dict[str, Any]:
         """The parameters as the builder's signature wants them.
 

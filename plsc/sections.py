@@ -262,11 +262,18 @@ def _plain(value: Any) -> Any:
         return section | section.pop("params", {})
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and len(value) == 1 and _is_named(value[0]):
+        return _plain(value[0])  # as a file has it that knows one verification set only
     if isinstance(value, list | tuple):
         return [
             {item.name: _plain(item.params)}
-            if isinstance(item, Component) and not item.named
+            if isinstance(item, Component) and not _is_named(item)
             else _plain(item)
             for item in value
         ]
     return value
+
+
+def _is_named(value: Any) -> bool:
+    """Whether it is a component of the form `{name: X, ...}`, not `{X: {...}}`."""
+    return isinstance(value, Component) and "name" in value.siblings

@@ -30,6 +30,23 @@ def load(tmp_path):
     return load
 
 
+def test_one_verification_set_or_several(load):
+    one = load().DataLoader.Eval.dataset
+    assert [item.key for item in one] == ["DataLoader.Eval.dataset"]
+    sets = "[{'name': 'A', 'bin_path': 'a.bin'}, {'name': 'B', 'bin_path': 'b.bin'}]"
+    config = load(f"DataLoader.Eval.dataset={sets}", "DataLoader.Eval.dataset.1.bin_path=c.bin")
+    assert [item.name for item in config.DataLoader.Eval.dataset] == ["A", "B"]
+    assert config.DataLoader.Eval.dataset[1].params == {"bin_path": "c.bin"}
+    assert config.DataLoader.Eval.dataset[1].key == "DataLoader.Eval.dataset.1"
+    for resolved in (config, load()):
+        assert parse_config(resolved.to_dict()) == resolved
+    assert isinstance(load().to_dict()["DataLoader"]["Eval"]["dataset"], dict)
+    with pytest.raises(UserError, match="DataLoader.Eval.dataset is empty: name at least one"):
+        load("DataLoader.Eval.dataset=[]")
+    with pytest.raises(UserError, match=r"DataLoader.Train.dataset must be"):
+        load(f"DataLoader.Train.dataset={sets}")
+
+
 def test_a_plsc_file_as_it_is(load):
     config = load()
     run = config.Global
