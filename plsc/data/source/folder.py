@@ -3,6 +3,7 @@
 import os
 import sys
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ class FolderImages(ImageSource):
         for entry in _entries(path):
             is_image = _is_image(entry.name)
             # A link with the ending of an image is taken for one: to follow it costs a look.
-            if entry.is_dir(follow_symlinks=not is_image):
+            if _is_folder(entry, follow=not is_image):
                 folders.append(entry.name)
             elif is_image:
                 images.append(entry.name)
@@ -127,7 +128,7 @@ def _listed_root(root: str) -> tuple[list[str], int, int]:
     """Names of the folders, sorted; how many images and how many files there are beside them."""
     folders, images, files = [], 0, 0
     for entry in _entries(root):
-        if entry.is_dir():
+        if _is_folder(entry, follow=True):
             folders.append(entry.name)
         else:
             files += 1
@@ -135,13 +136,22 @@ def _listed_root(root: str) -> tuple[list[str], int, int]:
     return sorted(folders), images, files
 
 
-def _entries(path: str) -> list[os.DirEntry[str]]:
+def _entries(path: str) -> Iterator[os.DirEntry[str]]:
     """What is in a folder, without what is hidden."""
     try:
         with os.scandir(path) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    yield entry
     except OSError as error:
         raise UserError(f"{_shown(path)}: cannot be listed: {error.strerror}") from error
+
+
+def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError:  # a link that leads round in a circle, or where nobody may look
+        return False
 
 
 def _is_image(name: str) -> bool:
