@@ -85,7 +85,7 @@ def crop_names(faces: LandmarkList, image_root: str, ending: str) -> list[str]:
         except UserError as error:
             raise UserError(f"{faces.where(row)}: {error}") from error
         relative = os.path.normpath(path).removeprefix(prefix)
-        if relative in (".", prefix.rstrip("/")):
+        if relative == ".":
             raise UserError(f"{faces.where(row)}: path {path!r} names no file")
         stem, suffix = os.path.splitext(relative)
         name = (stem if suffix.lower() in IMAGE_ENDINGS else relative) + ending

@@ -77,8 +77,6 @@ def read_landmarks(path: str | Path) -> LandmarkList:
     for number, fields in _rows(file):
         where = f"{file}:{number}"
         if columns is None:
-            if len(fields) == 1 and fields[0].isdigit():  # CelebA's lists begin with their length
-                continue
             columns = _columns(fields, where)
             if not _is_face(fields):
                 continue
@@ -92,17 +90,18 @@ def read_landmarks(path: str | Path) -> LandmarkList:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each line that is not blank."""
-    delimiter = None
+    delimiter, begun = None, False
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 text = line.strip()
-                if delimiter is None:
-                    delimiter = "\t" if "\t" in text else "," if "," in text else None
-                if text and delimiter == ",":
-                    yield number, next(csv.reader([text], skipinitialspace=True))
-                elif text:
-                    yield number, [field.strip() for field in text.split(delimiter)]
+                if not text or (not begun and text.isdigit()):  # CelebA's lists begin with a count
+                    continue
+                if not begun:
+                    delimiter = next((mark for mark in "\t," if mark in text), None)
+                    begun = True
+                fields = next(csv.reader([text])) if delimiter == "," else text.split(delimiter)
+                yield number, [field.strip() for field in fields]
     except OSError as error:
         raise UserError(f"{path}: the landmark list cannot be read: {error.strerror}") from error
     except csv.Error as error:
@@ -119,12 +118,11 @@ def _columns(first: Sequence[str], where: str) -> _Columns:
             values = [names.index(name) for name in wanted]
             if 0 in values:  # the header does not name the path, which comes first
                 return _Columns(0, [value + 1 for value in values])
-            return _Columns(
-                next((i for i, name in enumerate(names) if name in PATH_NAMES), 0), values
-            )
+            path = next((place for place, name in enumerate(names) if name in PATH_NAMES), 0)
+            return _Columns(path, values)
     raise UserError(
         f"{where}: must be a path and ten numbers x1 y1 ... x5 y5, or a header with such names; "
-        f"got {' '.join(first):.100}"
+        f"got {' '.join(first)[:100]!r}"
     )
 
 
