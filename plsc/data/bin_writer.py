@@ -1,14 +1,12 @@
 """Write LFW-style `.bin` verification sets, as PLSC's and insightface's readers take them."""
 
 import hashlib
-import os
 import pickle
-import secrets
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from plsc.data.dataset.bin_file import read_bin
+from plsc.data.finished_file import finished_file
 from plsc.errors import UserError
 
 PROTOCOL = 4  # the first that writes while it pickles; the earlier ones make a copy in memory
@@ -26,27 +24,17 @@ def write_bin(path: str | Path, images: Iterable[bytes], issame: Sequence[bool])
         UserError: the system refuses to write, or what was written does not read back as it was.
 
     """
-    target = Path(path)
-    partial = target.with_name(f"{target.name}.partial-{secrets.token_hex(4)}")
-    try:
+    with finished_file(path) as partial:
+        held = list(images)
+        assert len(held) == 2 * len(issame), "two images for each pair"
+        labels = [bool(same) for same in issame]
+        written = _fingerprint(held, labels)
         with open(partial, "wb") as file:
-            held = list(images)
-            assert len(held) == 2 * len(issame), "two images for each pair"
-            labels = [bool(same) for same in issame]
-            written = _fingerprint(held, labels)
             pickle.dump((held, labels), file, protocol=PROTOCOL)
-            file.flush()
-            os.fsync(file.fileno())
         del held
         read, read_labels = read_bin(partial)
         if _fingerprint(read, read_labels.tolist()) != written:
             raise UserError(f"{path}: does not read back as it was written: is the disk sound?")
-        os.replace(partial, target)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):  # often it is gone, or never was
-            partial.unlink()
 
 
 def _fingerprint(images: Sequence[bytes], issame: Sequence[bool]) -> bytes:

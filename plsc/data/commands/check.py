@@ -1,0 +1,207 @@
+"""`plsc-data check`: whether a set is fit to train on, and what is to be done if not."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
+from plsc.data.dataset.images import SIDE
+from plsc.data.duplicates import equal_rows
+from plsc.data.findings import (
+    DUPLICATE_ACROSS,
+    DUPLICATE_INSIDE,
+    LABEL_BEYOND,
+    LEAK,
+    MISSING_LABELS,
+    SINGLE_IMAGE,
+    UNUSED_CLASSES,
+    Findings,
+)
+from plsc.data.finished_file import finished_file
+from plsc.data.image_sets import ImageSet, ImageSets
+from plsc.data.look import Looked, look
+from plsc.data.paired_images import open_pairs
+from plsc.data.source.base import ImageSource
+from plsc.data.source.guess import open_source
+from plsc.errors import UserError
+
+SHOWN_CLASSES = 5
+DESCRIPTION = """Read and decode every image as training does, and say what is wrong: images that are cut
+short, blank or of another size; classes that do not fit; identities with one image; pictures that
+occur twice in an identity, in several identities, or in a set to verify with."""
+EXAMPLES = """examples:
+  plsc-data check faces/train.rec --class_num 93431 --val lfw.bin agedb_30.bin
+  plsc-data check people/ --report findings.json
+
+Exit status: 0 fit to train on (there may be warnings), 1 not fit, 2 the check itself failed."""
+
+
+def check(
+    source: ImageSource,
+    verification: Sequence[ImageSet] = (),
+    *,
+    path: str = "",
+    class_num: int | None = None,
+    size: int = SIDE,
+    num_workers: int = 0,
+) -> Findings:
+    """All that is wrong with a training set.
+
+    Args:
+        source: the training images.
+        verification: images that must not be among them.
+        path: what the user calls `source`.
+        class_num: of the config, if known; else the source's own number of classes is taken.
+        size: side in pixels that images must have.
+        num_workers: processes; 0 looks at the images in this one.
+
+    """
+    findings = Findings()
+    sets = ImageSets([ImageSet.of_source(path, source), *verification])
+    looked = look(sets, findings, size=size, num_workers=num_workers)
+    # Labels that the source knows hold for images that cannot be read, too.
+    labels = looked.labels[: len(source)] if source.labels is None else source.labels
+    _check_labels(labels, source.num_classes, class_num, sets, findings)
+    _check_equal_images(labels, looked, sets, findings)
+    return findings
+
+
+def _check_labels(
+    labels: np.ndarray,
+    own_class_num: int | None,
+    class_num: int | None,
+    sets: ImageSets,
+    findings: Findings,
+) -> None:
+    classes, rows, counts = np.unique(labels, return_index=True, return_counts=True)
+    known = classes >= 0
+    classes, rows, counts = classes[known], rows[known], counts[known]
+    top = max(int(classes.max(initial=-1)) + 1, own_class_num or 0)
+    if class_num is not None:
+        for row in np.flatnonzero(labels >= class_num).tolist():
+            findings.add(LABEL_BEYOND, [sets.image(row)], f"class {labels[row]}")
+        if class_num > top:
+            findings.add(UNUSED_CLASSES, detail=_span(top, class_num - 1), count=class_num - top)
+        classes_below = classes[classes < class_num]
+        top = min(top, class_num)
+    else:
+        classes_below = classes
+    present = np.concatenate([[-1], classes_below, [top]])
+    for gap in np.flatnonzero(np.diff(present) > 1).tolist():
+        first, last = int(present[gap]) + 1, int(present[gap + 1]) - 1
+        findings.add(MISSING_LABELS, detail=_span(first, last), count=last - first + 1)
+    for place in np.flatnonzero(counts == 1).tolist():
+        findings.add(SINGLE_IMAGE, [sets.image(int(rows[place]))], f"class {classes[place]}")
+
+
+def _span(first: int, last: int) -> str:
+    return f"class {first}" if first == last else f"classes {first} to {last}"
+
+
+def _check_equal_images(
+    labels: np.ndarray, looked: Looked, sets: ImageSets, findings: Findings
+) -> None:
+    for group in equal_rows(looked.digests, looked.comparable):
+        train = group[group < len(labels)]
+        if not len(train):
+            continue  # an image may be in several pairs of verification
+        images = [sets.image(row) for row in group.tolist()]
+        if len(train) < len(group):
+            findings.add(LEAK, images)
+        if len(train) > 1:
+            own = np.unique(labels[train]).tolist()
+            kind = DUPLICATE_INSIDE if len(own) == 1 else DUPLICATE_ACROSS
+            findings.add(kind, images[: len(train)], _classes(own))
+    for kind in (LEAK, DUPLICATE_INSIDE, DUPLICATE_ACROSS):  # they came in the digests' order
+        findings.places.get(kind, []).sort(key=lambda place: place.images[0][1])
+
+
+def _classes(labels: list[int]) -> str:
+    if len(labels) == 1:
+        return f"class {labels[0]}"
+    more = f" and {len(labels) - SHOWN_CLASSES} more" if len(labels) > SHOWN_CLASSES else ""
+    return f"classes {', '.join(map(str, labels[:SHOWN_CLASSES]))}{more}"
+
+
+def verification_set(path: str) -> ImageSet:
+    """The images of a `.bin` file, a list of pairs, or anything that one can train on.
+
+    Raises:
+        UserError: it is none of these, or a damaged one.
+
+    """
+    pairs = open_pairs(path)
+    if pairs is None:
+        return ImageSet.of_source(path, open_source(path))
+    return ImageSet.of_pairs(path, pairs)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = new_parser(
+        subparsers,
+        "check",
+        help="whether a set is fit to train on, and what is to be done if not",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    )
+    add_source(parser)
+    parser.add_argument(
+        "--val",
+        nargs="+",
+        default=[],
+        metavar="SET",
+        help="sets to verify with, which must share no image: .bin, list of pairs, folder, ...",
+    )
+    parser.add_argument("--class_num", type=int, metavar="K", help="Model.class_num of the config")
+    parser.add_argument(
+        "--size", type=int, default=SIDE, help="side of the images in pixels (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--report", metavar="FILE.json", help="write that object to a file")
+    add_workers(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The subcommand; see `add_parser` for its options. 1 if the set is not fit to train on.
+
+    Raises:
+        UserError: wrong options, a set that cannot be opened, or a report that cannot be written.
+
+    """
+    for name in ("class_num", "size"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be at least 1, got {value}")
+    source = source_of(options)
+    verification = [verification_set(path) for path in options.val]
+    findings = check(
+        source,
+        verification,
+        path=options.source,
+        class_num=options.class_num,
+        size=options.size,
+        num_workers=workers_of(options),
+    )
+    if options.json or options.report:
+        report = {
+            "source": options.source,
+            "num_images": len(source),
+            "verification": [
+                {"path": images.path, "num_images": images.num_images} for images in verification
+            ],
+            "fit": findings.fit,
+            "findings": findings.as_json(),
+        }
+    if options.report:
+        with finished_file(options.report) as partial:
+            partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if options.json:
+        print(json.dumps(report))
+    else:
+        print(f"{options.source}: {len(source)} images\n\n{findings.as_text()}")
+    return 0 if findings.fit else 1

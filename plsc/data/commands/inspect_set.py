@@ -1,0 +1,113 @@
+"""`plsc-data inspect`: what a set consists of, and what to put in the config."""
+
+import argparse
+import json
+from typing import Any
+
+from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
+from plsc.data.config_snippet import as_yaml, config_of
+from plsc.data.histogram_picture import draw_histogram, require_matplotlib
+from plsc.data.set_summary import FEW, Identities, Sample, histogram_text, sample_of
+from plsc.data.source_labels import labels_of
+from plsc.errors import UserError
+
+DEFAULT_SAMPLE = 1000
+LISTED = 5  # images that cannot be used
+DESCRIPTION = f"""Count images, identities and images per identity; look at formats, sizes and bytes of
+{DEFAULT_SAMPLE} images from all over the set; print the lines of a config that train on it. Whether
+each image is sound is for `plsc-data check` to say. Classes that stand in the records alone (.rec)
+are read from all of them."""
+EXAMPLES = """examples:
+  plsc-data inspect faces/train.rec
+  plsc-data inspect people/ --plot images_per_identity.png
+  plsc-data inspect label.txt --image_root images/ --sample 0 --json"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = new_parser(
+        subparsers,
+        "inspect",
+        help="images, identities, images per identity, sizes; class_num for the config",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    )
+    add_source(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--plot",
+        metavar="FILE.png",
+        help='draw the histogram (.png, .svg, .pdf); needs pip install "plsc[plot]"',
+    )
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=DEFAULT_SAMPLE,
+        metavar="N",
+        help="images to decode for formats and sizes (%(default)s; 0 for all)",
+    )
+    add_workers(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The subcommand; see `add_parser` for its options.
+
+    Raises:
+        UserError: wrong options, or a set that cannot be opened or has no readable class.
+
+    """
+    if options.sample < 0:
+        raise UserError(f"--sample must be at least 0, got {options.sample}")
+    if options.plot:
+        require_matplotlib(options.plot)
+    source, workers = source_of(options), workers_of(options)
+    identities = Identities(labels_of(source, num_workers=workers), source.num_classes)
+    if not len(identities.counts):
+        raise UserError(f"{options.source}: no image has a class: see plsc-data check")
+    sample = sample_of(source, options.sample or len(source), num_workers=workers)
+    class_num = identities.class_num
+    config = config_of(source, options.source, options.image_root, class_num=class_num)
+    if options.plot:
+        title = f"{options.source}: {len(source):,} images of {len(identities.counts):,} identities"
+        draw_histogram(identities.histogram(), options.plot, title=title)
+    if options.json:
+        counted = {"source": options.source, "num_images": len(source), **identities.as_json()}
+        print(json.dumps({**counted, "sample": sample.as_json(), "config": config}))
+    else:
+        print(f"{options.source}\n{_text(identities, sample, len(source))}\n\n{as_yaml(config)}")
+    return 0
+
+
+def _text(identities: Identities, sample: Sample, num_images: int) -> str:
+    counts = identities.counts
+    lines = [f"images:     {num_images:,}", f"identities: {len(counts):,}"]
+    if missing := identities.class_num - len(counts):
+        lines.append(f"classes below {identities.class_num:,} without images: {missing:,}")
+    if identities.num_unknown:
+        lines.append(f"images of unknown class: {identities.num_unknown:,} (see plsc-data check)")
+    few = [f"{(counts < limit).sum():,} have fewer than {limit}" for limit in FEW]
+    looked_at = sample.as_json()
+    lines += [
+        f"Model.class_num: {identities.class_num}",
+        "",
+        f"images per identity: {counts.min():,} to {counts.max():,}, "
+        f"median {identities.median:g}, mean {counts.mean():.1f}",
+        f"  {(counts == 1).sum():,} identities have one, " + ", ".join(few),
+        histogram_text(identities.histogram()),
+        "",
+        f"of {sample.num_images:,} images:",
+        f"  formats: {_listed(looked_at['formats'])}",
+        f"  sizes:   {_listed(looked_at['sizes'])}",
+        f"  bytes:   {looked_at['mean_bytes']:,} each on average, "
+        f"about {looked_at['mean_bytes'] * num_images / 1e6:,.1f} MB in all",
+    ]
+    if sample.bad:
+        lines.append(f"  {len(sample.bad):,} cannot be used (plsc-data check finds all such):")
+        lines += [f"    {reason}" for reason in sample.bad[:LISTED]]
+    return "\n".join(lines)
+
+
+def _listed(numbers: dict[str, int]) -> str:
+    shown = [f"{number:,} {name}" for name, number in list(numbers.items())[:LISTED]]
+    return ", ".join(shown) + (", ..." if len(numbers) > LISTED else "") if shown else "none"

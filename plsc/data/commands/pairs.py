@@ -1,0 +1,201 @@
+"""`plsc-data pairs`: verification pairs as LFW-style `.bin`, and such a file as list and images."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from plsc.data.bin_writer import write_bin
+from plsc.data.commands.options import (
+    add_source,
+    add_workers,
+    new_parser,
+    source_of,
+    workers_of,
+)
+from plsc.data.dataset.images import SIDE
+from plsc.data.image_file import ending_of
+from plsc.data.output import finished_folder, progress_bar
+from plsc.data.paired_images import BinPairs, ChosenPairs, PairedImages, open_pairs
+from plsc.data.pairing import choose_pairs
+from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.source_labels import UNKNOWN, labels_of
+from plsc.data.transforms import DecodeImage
+from plsc.errors import UserError
+
+DESCRIPTION = """Make a verification set in LFW's .bin format, of pairs of one person and of two:
+  of LFW's pairs.txt and image_root/NAME/NAME_0001.jpg
+  of a list, lines path<TAB>path<TAB>0 or 1
+  of any set with classes (see plsc-data --help): as many pairs of either kind are chosen
+Or take a .bin apart: label.txt (such a list) and the image files as they are."""
+EXAMPLES = """examples:
+  plsc-data pairs lfw/pairs.txt lfw.bin --image_root lfw_112x112
+  plsc-data pairs my_test_people/ test.bin --num_pairs 6000 --seed 1
+  plsc-data pairs pairs.tsv test.bin          lines: path<TAB>path<TAB>0 or 1
+  plsc-data pairs agedb_30.bin agedb_30/      label.txt and images/
+
+Images must be aligned faces of 112x112 pixels (`plsc-data align` makes them); a model tested on
+faces that are not aligned as its training set was loses several per cent."""
+DEFAULT_PAIRS = 6000  # as LFW has
+MOST_SIDE = 4096
+
+
+def usable(images: PairedImages, *, size: int | None) -> Iterator[bytes]:
+    """The image files in order; the same file twice is the same object twice.
+
+    Args:
+        images: what to read.
+        size: side in pixels that other images are resized to, as PNG; if not given, all must be
+            112x112 and none is changed.
+
+    Raises:
+        BadImage: an image cannot be read or decoded, or has another size.
+
+    """
+    decode, rng, held = DecodeImage(to_rgb=False), np.random.default_rng(0), dict[bytes, bytes]()
+    for index in _followed(range(len(images))):
+        image = images.read(index)
+        key = hashlib.sha256(image).digest()
+        if key not in held:
+            try:
+                held[key] = _of_size(image, decode(image, rng), size)
+            except BadImage as error:
+                raise BadImage(f"{images.where(index)}: {error}") from error
+        yield held[key]
+
+
+def _of_size(image: bytes, pixels: np.ndarray, size: int | None) -> bytes:
+    height, width = pixels.shape[:2]
+    side = SIDE if size is None else size
+    if (height, width) == (side, side):
+        return image
+    if size is None:
+        raise BadImage(
+            f"the image is {width}x{height} (width x height), must be {SIDE}x{SIDE}: align the "
+            "faces first (plsc-data align), or resize aligned ones with --size 112"
+        )
+    shrinks = width > side or height > side
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.imencode(".png", cv2.resize(pixels, (side, side), interpolation=method))[1].tobytes()
+
+
+def extract(pairs: BinPairs, output: str | Path) -> None:
+    """Write `label.txt` (path, path, 0 or 1, between tabs) and the image files as they are.
+
+    Raises:
+        UserError: `output` is not a new folder, or an image is of no known format.
+
+    """
+    with finished_folder(output) as folder:
+        (folder / "images").mkdir()
+        names = []
+        for index in _followed(range(len(pairs))):
+            image = pairs.read(index)
+            ending = ending_of(image)
+            if ending is None:
+                raise UserError(f"{pairs.where(index)}: no image of a known format")
+            names.append(f"images/{index // 2:08d}_{index % 2}{ending}")
+            (folder / names[-1]).write_bytes(image)
+        lines = [
+            f"{names[2 * pair]}\t{names[2 * pair + 1]}\t{int(same)}\n"
+            for pair, same in enumerate(pairs.issame)
+        ]
+        (folder / "label.txt").write_text("".join(lines), encoding="ascii")
+
+
+def choose(source: ImageSource, num_pairs: int, *, seed: int, num_workers: int) -> PairedImages:
+    """Pairs of a set with classes, as `choose_pairs` says.
+
+    Raises:
+        BadImage: an image cannot be read.
+        UserError: as `choose_pairs`.
+
+    """
+    labels = labels_of(source, num_workers=num_workers)
+    if len(unknown := np.flatnonzero(labels == UNKNOWN)):
+        source.read(int(unknown[0]))  # says what is wrong with it
+    return ChosenPairs(source, *choose_pairs(labels, num_pairs, seed=seed))
+
+
+def _followed(items: Iterable[int]) -> Iterator[int]:
+    items = list(items)
+    with progress_bar(len(items), "images") as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = new_parser(
+        subparsers,
+        "pairs",
+        help="verification pairs -> .bin; a .bin -> list and images",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    )
+    add_source(parser)
+    parser.add_argument(
+        "output", metavar="OUTPUT", help=".bin file to write; a new folder if SOURCE is a .bin"
+    )
+    parser.add_argument(
+        "--num_pairs",
+        type=int,
+        help=f"pairs to choose from a set with classes (default: {DEFAULT_PAIRS})",
+    )
+    parser.add_argument("--seed", type=int, help="another seed, other pairs (default: 0)")
+    parser.add_argument(
+        "--size", type=int, help="resize images that do not have this side, in pixels (usual: 112)"
+    )
+    add_workers(parser)
+    parser.add_argument("--json", action="store_true", help="report as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The subcommand; see `add_parser` for its options.
+
+    Raises:
+        UserError: wrong options, or input that cannot be used; no output is left then.
+
+    """
+    if options.size is not None and not 1 <= options.size <= MOST_SIDE:
+        raise UserError(f"--size must be from 1 to {MOST_SIDE}, got {options.size}")
+    pairs = open_pairs(options.source, options.image_root)
+    chosen = {"num_pairs": options.num_pairs, "seed": options.seed}
+    if pairs is None:
+        pairs = choose(
+            source_of(options),
+            DEFAULT_PAIRS if options.num_pairs is None else options.num_pairs,
+            seed=options.seed or 0,
+            num_workers=workers_of(options),
+        )
+    elif given := [name for name, value in chosen.items() if value is not None]:
+        raise UserError(f"--{given[0]} is for sets with classes; {options.source} has its pairs")
+    if isinstance(pairs, BinPairs):
+        if options.size is not None:
+            raise UserError(
+                f"--size does not go with {options.source}: its images stay as they are"
+            )
+        extract(pairs, options.output)
+    elif not options.output.endswith(".bin"):
+        raise UserError(f"{options.output}: the output must end in .bin")
+    else:
+        write_bin(options.output, usable(pairs, size=options.size), pairs.issame.tolist())
+    same = int(pairs.issame.sum())
+    report = {
+        "output": options.output,
+        "num_pairs": len(pairs.issame),
+        "num_same": same,
+        "num_different": len(pairs.issame) - same,
+    }
+    if options.json:
+        print(json.dumps(report))
+    else:
+        print(f"{options.output}: {len(pairs.issame)} pairs, {same} of them of one person")
+    return 0

@@ -1,0 +1,191 @@
+"""What can be wrong with a training set, what was found, and where."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from plsc.data.image_sets import ImageSet
+
+MOST_PLACES = 100_000  # of a kind; further ones are counted only
+TEXT_PLACES = 20
+TEXT_IMAGES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of finding; a fault makes a set unfit to train on, a warning does not."""
+
+    name: str
+    severity: Literal["fault", "warning"]
+    meaning: str
+    remedy: str
+
+
+UNREADABLE = Kind(
+    "unreadable",
+    "fault",
+    "images that cannot be read or decoded",
+    "fetch or make these images again, or remove them; `on_bad: skip` trains without them",
+)
+WRONG_SIZE = Kind(
+    "wrong_size",
+    "fault",
+    "images of another size than the backbone takes",
+    "align and crop them (plsc-data align); aligned ones may be resized (plsc-data pack --size)",
+)
+BLANK = Kind(
+    "blank",
+    "fault",
+    "images that are of one colour all over",
+    "remove them: they hold no face and still count as their identity's",
+)
+MISSING_LABELS = Kind(
+    "missing_labels",
+    "fault",
+    "class numbers without images, below the largest",
+    "number the identities from 0 on without gaps, as plsc-data pack does for a folder of each",
+)
+LABEL_BEYOND = Kind(
+    "label_beyond_class_num",
+    "fault",
+    "images with a class from class_num on",
+    "raise Model.class_num above the largest class, or mend the labels",
+)
+UNUSED_CLASSES = Kind(
+    "unused_classes",
+    "warning",
+    "classes of class_num above the largest that has images",
+    "lower Model.class_num: their centres take memory and learn nothing",
+)
+SINGLE_IMAGE = Kind(
+    "single_image",
+    "warning",
+    "identities with one image",
+    "add images or leave these identities out: one image does not show what a person keeps",
+)
+DUPLICATE_INSIDE = Kind(
+    "duplicate_in_identity",
+    "warning",
+    "pictures that one identity has more than once",
+    "keep one of each: the others weigh it more and teach nothing",
+)
+DUPLICATE_ACROSS = Kind(
+    "duplicate_across_identities",
+    "fault",
+    "pictures that several identities have",
+    "decide whose they are: merge the identities if they are one person, else remove the wrong one",
+)
+LEAK = Kind(
+    "leak",
+    "fault",
+    "training images that a verification set has, too",
+    "remove them, better the whole identity, from the training set: the accuracy is not to be "
+    "believed",
+)
+KINDS = (
+    UNREADABLE,
+    WRONG_SIZE,
+    BLANK,
+    MISSING_LABELS,
+    LABEL_BEYOND,
+    UNUSED_CLASSES,
+    SINGLE_IMAGE,
+    DUPLICATE_INSIDE,
+    DUPLICATE_ACROSS,
+    LEAK,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something was found: images, by set and number there, or what `detail` names."""
+
+    images: tuple[tuple[ImageSet, int], ...]
+    detail: str
+
+    def text(self) -> str:
+        """One line."""
+        where = " = ".join(images.where(index) for images, index in self.images[:TEXT_IMAGES])
+        if len(self.images) > TEXT_IMAGES:
+            where += f" and {len(self.images) - TEXT_IMAGES} more"
+        if not where or where in self.detail:  # an error of reading says where
+            return self.detail
+        return f"{where}: {self.detail}" if self.detail else where
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as an object."""
+        return {
+            "images": [
+                {"set": images.path, "index": index, "where": images.where(index)}
+                for images, index in self.images
+            ],
+            "detail": self.detail,
+        }
+
+
+@dataclass
+class Findings:
+    """What was found, by kind.
+
+    Attributes:
+        counts: how often, of each kind that was found.
+        places: where; the first 100,000 of a kind.
+
+    """
+
+    counts: dict[Kind, int] = field(default_factory=dict)
+    places: dict[Kind, list[Place]] = field(default_factory=dict)
+
+    def add(
+        self,
+        kind: Kind,
+        images: Sequence[tuple[ImageSet, int]] = (),
+        detail: str = "",
+        *,
+        count: int = 1,
+    ) -> None:
+        """Note that something was found; `count` if it stands for several."""
+        self.counts[kind] = self.counts.get(kind, 0) + count
+        places = self.places.setdefault(kind, [])
+        if len(places) < MOST_PLACES:
+            places.append(Place(tuple(images), detail))
+
+    @property
+    def fit(self) -> bool:
+        """Whether one can train on the set."""
+        return not any(kind.severity == "fault" for kind in self.counts)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """An object for each kind that was found, faults first."""
+        return [
+            {
+                "kind": kind.name,
+                "severity": kind.severity,
+                "meaning": kind.meaning,
+                "count": self.counts[kind],
+                "remedy": kind.remedy,
+                "places": [place.as_json() for place in self.places[kind]],
+            }
+            for kind in self._found()
+        ]
+
+    def as_text(self) -> str:
+        """Paragraphs for people, with the first places of each kind."""
+        paragraphs = []
+        for kind in self._found():
+            places = self.places[kind]
+            lines = [f"{kind.severity}: {kind.name}: {self.counts[kind]} {kind.meaning}"]
+            lines += [f"    {place.text()}" for place in places[:TEXT_PLACES]]
+            if len(places) > TEXT_PLACES:
+                lines.append("    and others: --report FILE.json lists them")
+            paragraphs.append("\n".join([*lines, f"  to do: {kind.remedy}"]))
+        found = [kind.severity for kind in self._found()]
+        faults, warnings = found.count("fault"), found.count("warning")
+        verdict = "fit to train on" if self.fit else "not fit to train on"
+        return "\n\n".join(
+            [*paragraphs, f"{verdict}: {faults} kinds of fault, {warnings} of warning"]
+        )
+
+    def _found(self) -> list[Kind]:
+        ordered = sorted(KINDS, key=lambda kind: kind.severity != "fault")
+        return [kind for kind in ordered if kind in self.counts]

@@ -1,0 +1,56 @@
+"""Images per identity as a picture."""
+
+from pathlib import Path
+
+from plsc.data.finished_file import finished_file
+from plsc.data.set_summary import Histogram, range_name
+from plsc.errors import UserError
+
+COLOUR = "#4878a8"
+TURN_NAMES_FROM = 10
+ENDINGS = (".png", ".svg", ".pdf")
+
+
+def require_matplotlib(path: str | Path) -> None:
+    """Refuse, before anything is counted, a picture that could not be drawn.
+
+    Raises:
+        UserError: matplotlib is missing, or the ending of `path` is none of a picture.
+
+    """
+    if Path(path).suffix not in ENDINGS:
+        raise UserError(f"{path}: the picture's name must end in {', '.join(ENDINGS)}")
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise UserError(f'--plot {path} needs matplotlib: pip install "plsc[plot]"') from error
+
+
+def draw_histogram(rows: Histogram, path: str | Path, *, title: str) -> None:
+    """Write a picture of how many identities have how many images.
+
+    Args:
+        rows: as `Identities.histogram` gives them.
+        path: `.png`, `.svg` or `.pdf`.
+        title: stands above.
+
+    Raises:
+        UserError: the system refuses to write.
+
+    """
+    from matplotlib.figure import Figure  # not pyplot: it keeps figures and looks for a display
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    names = [range_name(first, last) for first, last, _ in rows]
+    # By place, not by value: ranges that grow keep a long tail readable, and say what they are.
+    bars = axes.bar(range(len(rows)), [number for _, _, number in rows], width=0.9, color=COLOUR)
+    axes.bar_label(bars, fmt=lambda number: f"{number:,.0f}", fontsize=8, padding=2)
+    axes.set_xticks(range(len(rows)), names, rotation=45 if len(rows) > TURN_NAMES_FROM else 0)
+    axes.set_xlabel("images of an identity")
+    axes.set_ylabel("identities")
+    axes.set_title(title, fontsize=11)
+    axes.yaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
+    axes.spines[["top", "right"]].set_visible(False)
+    with finished_file(path) as partial:
+        figure.savefig(partial, dpi=150)

@@ -1,0 +1,46 @@
+"""Images of training and verification sets, numbered as one."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from plsc.data.paired_images import PairedImages
+from plsc.data.source.base import ImageSource
+from plsc.data.source_labels import UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageSet:
+    """Images that can be read by number; `path` is what the user calls them."""
+
+    path: str
+    num_images: int
+    read: Callable[[int], tuple[bytes, int]]
+    where: Callable[[int], str]
+
+    @classmethod
+    def of_source(cls, path: str, source: ImageSource) -> "ImageSet":
+        """Images with classes."""
+        return cls(path, len(source), source.read, source.where)
+
+    @classmethod
+    def of_pairs(cls, path: str, pairs: PairedImages) -> "ImageSet":
+        """Images in pairs, without classes."""
+        return cls(path, len(pairs), lambda index: (pairs.read(index), UNKNOWN), pairs.where)
+
+
+class ImageSets:
+    """Several sets, whose images are numbered as one."""
+
+    def __init__(self, sets: Sequence[ImageSet]):
+        self.sets = tuple(sets)
+        self._starts = [0, *accumulate(images.num_images for images in sets)]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def image(self, row: int) -> tuple[ImageSet, int]:
+        """The set that image `row` is in, and its number there."""
+        number = bisect_right(self._starts, row) - 1
+        return self.sets[number], row - self._starts[number]

@@ -1,0 +1,170 @@
+"""What a training set consists of: counts, images per identity, formats and sizes."""
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from plsc.data.image_file import ending_of
+from plsc.data.ranges import over_ranges
+from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.source_labels import UNKNOWN
+from plsc.data.transforms import DecodeImage
+
+FEW = (5, 10, 20)  # images; how many identities have fewer
+MOST_EXACT_ROWS = 20
+BAR = 50  # characters
+AT_ONCE = 64  # images
+
+Histogram = list[tuple[int, int, int]]
+
+
+class Identities:
+    """How many images each identity has.
+
+    Attributes:
+        class_num: the least that a config may say; the source's own count if that is larger.
+        counts: int64 [k], images of each identity that has any.
+        num_unknown: images whose class cannot be read.
+
+    """
+
+    def __init__(self, labels: np.ndarray, own_class_num: int | None):
+        known = labels[labels != UNKNOWN]
+        self.num_unknown = len(labels) - len(known)
+        classes, self.counts = np.unique(known, return_counts=True)
+        self.class_num = max(int(classes.max(initial=-1)) + 1, own_class_num or 0)
+
+    @property
+    def median(self) -> float:
+        """Images of the identity in the middle."""
+        return float(np.median(self.counts))
+
+    def histogram(self) -> "Histogram":
+        """Rows (from, to, number of identities), both inclusive, from the fewest images to the most.
+
+        One row per number of images if they are few, else ranges that grow in steps of 1, 2, 5.
+        """
+        least, most = int(self.counts.min()), int(self.counts.max())
+        starts = np.arange(least, most + 1)
+        if most - least >= MOST_EXACT_ROWS:
+            series = [step * 10**power for power in range(len(str(most))) for step in (1, 2, 5)]
+            below = [1, 2, 3, *series[2:]]
+            starts = np.array([start for start in below if start <= most])
+            starts = starts[np.searchsorted(starts, least, side="right") - 1 :]
+        numbers = np.bincount(
+            np.searchsorted(starts, self.counts, side="right") - 1, minlength=len(starts)
+        )
+        ends = [*(starts[1:] - 1).tolist(), most]
+        return list(zip(starts.tolist(), ends, numbers.tolist(), strict=True))
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as an object."""
+        counts = self.counts
+        report: dict[str, Any] = {
+            "num_identities": len(counts),
+            "class_num": self.class_num,
+            "num_classes_without_images": self.class_num - len(counts),
+            "num_images_of_unknown_class": self.num_unknown,
+        }
+        if len(counts):
+            report["images_per_identity"] = {
+                "min": int(counts.min()),
+                "median": self.median,
+                "mean": round(float(counts.mean()), 3),
+                "max": int(counts.max()),
+                "with_one": int((counts == 1).sum()),
+                **{f"fewer_than_{few}": int((counts < few).sum()) for few in FEW},
+                "histogram": [
+                    {"from": first, "to": last, "identities": number}
+                    for first, last, number in self.histogram()
+                ],
+            }
+        return report
+
+
+def range_name(first: int, last: int) -> str:
+    """`7`, or `5-9`."""
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def histogram_text(rows: Histogram) -> str:
+    """Lines with bars; the longest has 50 characters, and a row that is not empty one at least."""
+    names = [range_name(first, last) for first, last, _ in rows]
+    width = max(map(len, names))
+    most = max(number for _, _, number in rows)
+    lines = []
+    for name, (_, _, number) in zip(names, rows, strict=True):
+        bar = "#" * -(-BAR * number // most)
+        lines.append(f"  {name:>{width}} | {bar}{' ' if bar else ''}{number:,}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What some of the images are.
+
+    Attributes:
+        num_images: how many were looked at.
+        num_bytes: of their files.
+        formats: how many there are of each.
+        sizes: the same for `112x112` (width x height).
+        bad: what is wrong with those that cannot be read or decoded.
+
+    """
+
+    num_images: int
+    num_bytes: int
+    formats: Counter[str]
+    sizes: Counter[str]
+    bad: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as an object."""
+        return {
+            "num_images": self.num_images,
+            "mean_bytes": round(self.num_bytes / max(self.num_images - len(self.bad), 1)),
+            "formats": dict(self.formats.most_common()),
+            "sizes": dict(self.sizes.most_common()),
+            "unusable": self.bad,
+        }
+
+
+def sample_of(source: ImageSource, num_images: int, *, num_workers: int) -> Sample:
+    """Read and decode `num_images` images (all if there are no more), evenly spread, in order."""
+    rows = np.unique(np.linspace(0, len(source) - 1, min(num_images, len(source))).astype(np.int64))
+    decode, rng = DecodeImage(to_rgb=False), np.random.default_rng(0)
+
+    def look(places: range) -> tuple[list[np.ndarray], Sample]:
+        part = Sample(len(places), 0, Counter(), Counter(), [])
+        num_bytes = 0
+        for index in rows[places.start : places.stop].tolist():
+            try:
+                image, _ = source.read(index)
+            except BadImage as error:
+                part.bad.append(str(error))
+                continue
+            try:
+                height, width = decode(image, rng).shape[:2]
+            except BadImage as error:
+                part.bad.append(f"{source.where(index)}: {error}")
+                continue
+            num_bytes += len(image)
+            part.formats[(ending_of(image) or "other").removeprefix(".")] += 1
+            part.sizes[f"{width}x{height}"] += 1
+        return [], Sample(len(places), num_bytes, part.formats, part.sizes, part.bad)
+
+    total = Sample(0, 0, Counter(), Counter(), [])
+    results = over_ranges(look, len(rows), at_once=AT_ONCE, num_workers=num_workers, unit="images")
+    with closing(results):
+        for _, part in results:
+            total = Sample(
+                total.num_images + part.num_images,
+                total.num_bytes + part.num_bytes,
+                total.formats + part.formats,
+                total.sizes + part.sizes,
+                total.bad + part.bad,
+            )
+    return total
