@@ -1,4 +1,4 @@
-"""Which listed paths lie below the folder they are said to lie below."""
+"""Paths of images: whether they lie below the folder they should, and how messages write them."""
 
 import os
 
@@ -47,6 +47,8 @@ class ImageRoot:
 
         """
         rows = self._rows_with_dots(text, begins, ends)
+        if self._prefix == "/":
+            return rows
         absolute = np.flatnonzero(text[begins] == SLASH)
         if len(absolute) and not self._all_below(text, begins[absolute]):
             rows = np.union1d(rows, absolute)
@@ -70,6 +72,11 @@ class ImageRoot:
         found = text.tobytes().count(b"\n" + prefix)
         first = text[: len(prefix)].tobytes() == prefix
         return found + first == len(begins) and b"\n" not in prefix
+
+
+def shown(path: str) -> str:
+    """The path for a message of one line: quoted where it has what cannot be printed."""
+    return path if path.isprintable() else repr(path)
 
 
 def check_below(root: str, path: str, where: str) -> None:

@@ -86,7 +86,9 @@ class PlscLayout(Layout):
 
     def columns(self, lines: Lines) -> Columns:
         """Where paths are, classes, and which rows are valid."""
-        labels, sound = lines.numbers(lines.splits + 1, lines.ends)
+        begins = lines.splits + 1
+        begins += lines.text.take(begins, mode="clip") == SPACE  # as in "a.jpg, 5"
+        labels, sound = lines.numbers(begins, lines.ends)
         return lines.begins, lines.splits, labels, sound
 
     def parse(self, line: bytes) -> tuple[int, int, int]:

@@ -69,7 +69,7 @@ class Lines:
 
 
 def blocks_of_lines(
-    data: mmap.mmap | bytes, delimiter: str, *, path: str | Path | None = None
+    data: mmap.mmap | bytes, delimiter: str, *, path: str | Path
 ) -> Iterator[Lines]:
     """All lines of `data` in order, split at the last `delimiter` (one ASCII character).
 
@@ -83,9 +83,8 @@ def blocks_of_lines(
     while start < len(whole):
         stop = _block_end(data, start)
         if not stop:
-            file = "" if path is None else f"{path}: "
             raise UserError(
-                f"{file}a line is longer than {LONGEST_LINE} bytes near byte {start}: is this a "
+                f"{path}: a line is longer than {LONGEST_LINE} bytes near byte {start}: is this a "
                 "text file?"
             )
         text = whole[start:stop]
@@ -124,8 +123,8 @@ def _lines(text: np.ndarray, start: int, number: int, delimiter: int) -> tuple[i
     if text[-1] != NEWLINE:
         which, ends = np.append(which, len(marks)), np.append(ends, len(text))
     begins = np.concatenate([[0], ends[:-1] + 1])
-    before = np.concatenate([[-1], marks])[which]  # the mark before each end of a line
-    splits = np.where(before >= begins, before, begins - 1)
+    # The mark before the end of a line: a delimiter, or else the end of the line before.
+    splits = np.concatenate([[-1], marks])[which]
     ends = _without_trailing_blanks(text, begins, ends)
     filled = ends > begins
     if not filled.all():
@@ -144,13 +143,6 @@ def _without_trailing_blanks(text: np.ndarray, begins: np.ndarray, ends: np.ndar
         line = text[begins[row] : ends[row]].tobytes()
         ends[row] = begins[row] + len(line.rstrip(b"\r "))
     return ends
-
-
-def line_number(data: mmap.mmap | bytes, position: int) -> int:
-    """Which line, counted from 1, the byte at `position` is in."""
-    before = np.frombuffer(data, np.uint8, position)
-    starts = range(0, position, BLOCK_BYTES)
-    return 1 + sum(int((before[at : at + BLOCK_BYTES] == NEWLINE).sum()) for at in starts)
 
 
 class Column:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from plsc.data.image_root import shown
 from plsc.data.source.base import ImageSource
 from plsc.data.source.files import read_file
 from plsc.errors import UserError
@@ -49,7 +50,7 @@ class FolderImages(ImageSource):
         if not self.identities:
             remedy = f"it holds {images} images itself: move each" if images else "move each image"
             raise UserError(
-                f"{_shown(self._root)}: holds no folders; {remedy} into a folder of its identity"
+                f"{shown(self._root)}: holds no folders; {remedy} into a folder of its identity"
             )
         self._names = bytearray()  # each ends in a zero byte, which no name can hold
         self._bases = array("Q")  # where each identity's names begin
@@ -80,11 +81,11 @@ class FolderImages(ImageSource):
 
         """
         path = os.path.join(self._root, self.name(index))
-        return read_file(path, lambda: _shown(path)), int(self.labels[index])
+        return read_file(path, lambda: shown(path)), int(self.labels[index])
 
     def where(self, index: int) -> str:
         """The file, quoted if its name cannot be printed in one line."""
-        return _shown(os.path.join(self._root, self.name(index)))
+        return shown(os.path.join(self._root, self.name(index)))
 
     def name(self, index: int) -> str:
         """`identity/file`."""
@@ -108,17 +109,17 @@ class FolderImages(ImageSource):
                 self.num_ignored += 1
         if folders and images:
             raise UserError(
-                f"{_shown(path)}: holds images and the folder {min(folders)!r}: images must lie "
+                f"{shown(path)}: holds images and the folder {min(folders)!r}: images must lie "
                 "directly in the folder of their identity"
             )
         if folders:
             raise UserError(
-                f"{_shown(path)}: holds folders and no images: is the root one level too high? It "
+                f"{shown(path)}: holds folders and no images: is the root one level too high? It "
                 "must hold one folder per identity, with the images in it"
             )
         if not images:
             raise UserError(
-                f"{_shown(path)}: holds no images ({' '.join(IMAGE_ENDINGS)}): remove this folder, "
+                f"{shown(path)}: holds no images ({' '.join(IMAGE_ENDINGS)}): remove this folder, "
                 "or put the identity's images into it"
             )
         return sorted(images)
@@ -144,7 +145,7 @@ def _entries(path: str) -> Iterator[os.DirEntry[str]]:
                 if not entry.name.startswith("."):
                     yield entry
     except OSError as error:
-        raise UserError(f"{_shown(path)}: cannot be listed: {error.strerror}") from error
+        raise UserError(f"{shown(path)}: cannot be listed: {error.strerror}") from error
 
 
 def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
@@ -156,7 +157,3 @@ def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
 
 def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_ENDINGS
-
-
-def _shown(path: str) -> str:
-    return path if path.isprintable() else repr(path)

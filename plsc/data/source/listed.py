@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from plsc.data.image_root import check_below as check_below
+from plsc.data.image_root import shown
 from plsc.data.label_list import LabelList
 from plsc.data.source.base import ImageSource
 from plsc.data.source.files import FILES_TO_TRY, read_file, try_files
@@ -64,7 +65,7 @@ class ListedImages(ImageSource):
 
     def where(self, index: int) -> str:
         """The file, and the line that lists it."""
-        return f"{self._path(index)} ({self._list.where(index)})"
+        return f"{shown(self._path(index))} ({self._list.where(index)})"
 
     def name(self, index: int) -> str:
         """The path as it is listed."""

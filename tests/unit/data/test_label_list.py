@@ -34,6 +34,7 @@ PLSC = [
     ("a.jpg\t 3 \n \t \nb.jpg\t4    \r\n", "\t", [("a.jpg", 3), ("b.jpg", 4)]),
     ("my face.jpg 4\nb.jpg 5 \n", " ", [("my face.jpg", 4), ("b.jpg", 5)]),
     ("a\tb.jpg\t4\n", "\t", [("a\tb.jpg", 4)]),
+    ("a.jpg, 4\nb.jpg,  5\n", ",", [("a.jpg", 4), ("b.jpg", 5)]),
     ("a.jpg,123456789012345678\n", ",", [("a.jpg", 123456789012345678)]),
     ("ж.jpg\t1\n", "\t", [("ж.jpg", 1)]),
     ("\ufeffa.jpg\t1\n", "\t", [("a.jpg", 1)]),
@@ -109,6 +110,12 @@ def test_a_bad_line_is_named(tmp_path, line, reason):
 def test_a_bad_magface_line_is_named(tmp_path, line, reason):
     with pytest.raises(UserError, match=rf"label\.txt:3: {reason}"):
         rows_of(tmp_path, f"a.jpg 0 0 0\n\n{line}\nc.jpg 0 1 0\n", layout="magface")
+
+
+def test_magface_lines_of_five_and_three_fields_do_not_make_up_for_each_other(tmp_path):
+    for lines in ("my a.jpg 0 7 0\nb.jpg 8 0\n", "a.jpg 0 7\nmy b.jpg 0 8 0\n"):
+        with pytest.raises(UserError, match=r"label\.txt:2: [53] fields"):
+            rows_of(tmp_path, "c.jpg 0 0 0\n" + lines, layout="magface")
 
 
 @pytest.mark.parametrize("delimiter", ["\t", " "])
@@ -315,11 +322,14 @@ def test_any_bytes_are_a_list_or_a_mistake(tmp_path, monkeypatch, data, layout, 
 
 
 OPEN = """
-import resource, sys
+import sys
 from plsc.data.label_list import LabelList
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # not ru_maxrss, which begins with what the parent had
+    status = open("/proc/self/status").read()
+    return int(status.partition("VmHWM:")[2].split()[0])
+before = peak()
 found = LabelList(sys.argv[1], layout=sys.argv[2], image_root="/data")
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+after = peak()
 assert sys.argv[1] not in open("/proc/self/maps").read()
 print(len(found), found.image_path(len(found) - 1), (after - before) / 1024)
 """

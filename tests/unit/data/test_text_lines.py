@@ -17,7 +17,7 @@ def small_blocks(monkeypatch):
 def rows_of(data, delimiter="\t"):
     """Line number, text, and what stands before the last delimiter (None without one)."""
     rows = []
-    for lines in blocks_of_lines(data, delimiter):
+    for lines in blocks_of_lines(data, delimiter, path="list"):
         for row in range(len(lines.begins)):
             line, begin, split = lines.line(row), lines.begins[row], lines.splits[row]
             before = None if split < begin else lines.text[begin:split].tobytes()
@@ -63,7 +63,7 @@ def test_a_line_that_does_not_end_is_no_text():
 def test_numbers(fields):
     data = b"\n".join(b"p\t" + field for field in fields)
     found = []
-    for lines in blocks_of_lines(data, "\t"):
+    for lines in blocks_of_lines(data, "\t", path="list"):
         values, sound = lines.numbers(lines.splits + 1, lines.ends)
         assert values.dtype == np.int64
         found += [int(value) if good else None for value, good in zip(values, sound, strict=True)]

@@ -72,15 +72,18 @@ def test_links_to_folders_and_images_are_followed(tmp_path):
     (tmp_path / "root" / "c").symlink_to(tmp_path / "store" / "x")
     (tmp_path / "root" / "a" / "2.jpg").symlink_to(tmp_path / "store" / "2.jpg")
     (tmp_path / "root" / "b" / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "root" / "b" / "folder.jpg").symlink_to(tmp_path / "store" / "x")
     (tmp_path / "root" / "b" / "circle").symlink_to("circle")
     (tmp_path / "root" / "circle").symlink_to("circle")
     source = FolderImages(tmp_path / "root")
     names = [source.name(index) for index in range(len(source))]
-    assert names == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/gone.jpg", "c/1.jpg"]
-    assert [source.read(index)[0] for index in (1, 4)] == [b"2.jpg", b"x/1.jpg"]
+    assert names == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/folder.jpg", "b/gone.jpg", "c/1.jpg"]
+    assert [source.read(index)[0] for index in (1, 5)] == [b"2.jpg", b"x/1.jpg"]
     assert source.num_ignored == 2
-    with pytest.raises(BadImage, match=r"b/gone\.jpg: cannot be read: No such file"):
+    with pytest.raises(BadImage, match=r"b/folder\.jpg: cannot be read: Is a directory"):
         source.read(3)
+    with pytest.raises(BadImage, match=r"b/gone\.jpg: cannot be read: No such file"):
+        source.read(4)
     (tmp_path / "root" / "a" / "more").symlink_to(tmp_path / "store" / "x")
     with pytest.raises(UserError, match=r"root/a: holds images and the folder 'more'"):
         FolderImages(tmp_path / "root")

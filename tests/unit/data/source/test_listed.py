@@ -17,7 +17,7 @@ def root(tmp_path):
 
 def listed(root, text, **parameters):
     path = root.parent / "list.txt"
-    path.write_text(text)
+    path.write_bytes(text.encode())
     return ListedImages(root, path, **parameters)
 
 
@@ -47,6 +47,13 @@ def test_images_and_classes(root, line, parameters):
 def test_a_missing_image_is_named_when_it_is_read(root):
     source = listed(root, "".join(f"a/{number}\t0\n" for number in (0, 1, 2, 9)))
     with pytest.raises(BadImage, match=r"images/a/9 \(.*list\.txt:4\): cannot be read: No such"):
+        source.read(3)
+
+
+def test_messages_stay_in_one_line(root):
+    source = listed(root, "".join(f"a/{number}\t0\n" for number in (0, 1, 2, "\r\v9")))
+    assert source.name(3) == "a/\r\v9"
+    with pytest.raises(BadImage, match=r"images/a/\\r\\x0b9' \(.*list\.txt:4\): cannot be read"):
         source.read(3)
 
 
