@@ -349,7 +349,7 @@ def test_opening_takes_little_memory(tmp_path, layout, rest):
     )
     count, last, mebibytes = done.stdout.split()
     assert (int(count), last) == (lines, "/data/images/01499999.jpg")
-    assert float(mebibytes) < 15 + 12 * lines / 2**20  # text alone is 50
+    assert float(mebibytes) < 30 + 12 * lines / 2**20  # with the text it would be 80
 
 
 # Pairs
