@@ -50,7 +50,7 @@ def number_pairs(path: str | Path, what: str) -> Iterator[tuple[np.ndarray, np.n
 
 
 def _pairs(text: bytes, before: int, path: str | Path, what: str) -> tuple[np.ndarray, np.ndarray]:
-    for candidate in (text, text.replace(b"\r\n", b"\n")):
+    for candidate in (text, text.replace(b"\r\n", b"\n").replace(b" ", b"\t")):
         characters = np.frombuffer(candidate, np.uint8)
         # Below "0" wraps round to above 9.
         breaks = np.flatnonzero(characters - np.uint8(ord("0")) > 9)

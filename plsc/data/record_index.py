@@ -13,6 +13,7 @@ from plsc.data.source.base import BadImage
 from plsc.errors import UserError
 
 LINE = "a key and a byte offset"
+SHORTEST_LINE = 4  # bytes
 MOST = 2**63 - 1
 
 
@@ -73,6 +74,7 @@ def read_index(path: str | Path) -> RecordIndex:
         first = min(first, int(keys.min(initial=MOST)))
         stop = max(stop, int(keys.max(initial=-1)) + 1)
         if stop > len(table):
+            del table
             return _sorted(path)
         table[keys] = offsets + 1  # 0: no such key
         count += len(keys)
@@ -103,9 +105,15 @@ def _without_gaps(path: str | Path, table: np.ndarray, first: int, count: int) -
 
 def _sorted(path: str | Path) -> RecordIndex:
     """As `read_index`, for keys far apart or repeated."""
-    columns = [np.concatenate(blocks) for blocks in zip(*number_pairs(path, LINE), strict=True)]
-    order = np.argsort(columns[0], kind="stable")
-    keys, offsets = (column[order] for column in columns)
+    table, count = np.empty((2, Path(path).stat().st_size // SHORTEST_LINE + 1), np.int64), 0
+    for pair in number_pairs(path, LINE):
+        stop = count + len(pair[0])
+        table[:, count:stop] = pair
+        count = stop
+    keys, offsets = table[:, :count]
+    if not (keys[1:] > keys[:-1]).all():
+        order = np.argsort(keys, kind="stable")
+        keys, offsets = keys[order], offsets[order]
     twice = np.flatnonzero(keys[1:] == keys[:-1])
     if len(twice):
         key, places = keys[twice[0]], offsets[twice[0] : twice[0] + 2].tolist()

@@ -7,9 +7,7 @@ header (flag, label, id, id2), `flag` more labels, and the image file. All littl
 """
 
 import os
-import stat
 import struct
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from plsc.data.random_access import RandomAccessFile
 from plsc.data.source.base import BadImage
 from plsc.errors import UserError
 
@@ -47,14 +46,9 @@ class RecordFile:
 
     Attributes:
         path: as given.
-        size: bytes, when it was opened.
+        size: bytes.
 
     """
-
-    # Read, not mapped. Of a set far larger than memory, one `pread` of 16 KiB gets a face in one
-    # disk access (a mapping read at random: 2 to 3), twice the images per second; it leaves
-    # nothing resident (mapped: 0.9 GB after one pass over 0.9 GB, in each worker); and a file that
-    # is cut short meanwhile gives an error, not SIGBUS.
 
     def __init__(self, path: str | Path):
         """Open it.
@@ -63,21 +57,8 @@ class RecordFile:
             UserError: it is missing, unreadable, no regular file, or empty.
 
         """
-        self.path = Path(path)
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise UserError(f"{path}: the record file cannot be read: not a regular file")
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except (OSError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{path}: the record file cannot be read: {reason}") from error
-        weakref.finalize(self, os.close, self._descriptor)
-        self._state = _state(os.fstat(self._descriptor))
-        self.size = self._state[0]
-        if not self.size:
-            raise UserError(f"{path}: the record file is empty")
+        self._file = RandomAccessFile(path, "record file")
+        self.path, self.size = self._file.path, self._file.size
 
     def __reduce__(self) -> tuple[type["RecordFile"], tuple[Path]]:
         return RecordFile, (self.path,)
@@ -186,20 +167,13 @@ class RecordFile:
 
     def unchanged(self) -> bool:
         """Whether the path still leads to the file that was opened, as it was then."""
-        return _state(os.stat(self.path)) == self._state
+        return self._file.unchanged()
 
     def _bytes(self, position: int, count: int, key: int | None) -> bytes:
         try:
-            content = os.pread(self._descriptor, count, position)
+            return self._file.read(position, count)
         except OSError as error:
             raise self.fault(position, key, f"cannot be read: {error.strerror}") from error
-        if len(content) < count:
-            raise self.fault(position, key, f"the file had {self.size} bytes and was cut since")
-        return content
-
-
-def _state(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino
 
 
 class RecordWriter:

@@ -2,16 +2,21 @@ import hashlib
 import json
 import os
 import pickle
+import signal
 import struct
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plsc.data.record_index import image_records, read_index
+from plsc.data.record_index import read_index
 from plsc.data.recordio import MAGIC, RecordFile, RecordWriter
+from plsc.data.source.base import BadImage
+from plsc.data.source.records import RecordImages, rec_files
 from plsc.errors import UserError
 
 CASES = Path(__file__).parents[2] / "golden" / "recordio_cases"
@@ -144,13 +149,18 @@ def test_a_damaged_record_is_named(tmp_path, fault):
     data, offset, message = FAULTS[fault]
     path = tmp_path / "bad.rec"
     path.write_bytes(data)
-    with pytest.raises(UserError, match=rf"bad\.rec: record 17: {message}"):
+    with pytest.raises(BadImage, match=rf"bad\.rec: record 17: {message}"):
         RecordFile(path).read(offset, key=17)
 
 
 def test_missing_and_empty_file(tmp_path):
     with pytest.raises(UserError, match=r"absent\.rec: the record file cannot be read"):
         RecordFile(tmp_path / "absent.rec")
+    with pytest.raises(UserError, match=r"the record file cannot be read: not a regular file"):
+        RecordFile(tmp_path)
+    os.mkfifo(tmp_path / "pipe.rec")
+    with pytest.raises(UserError, match=r"pipe\.rec: .*not a regular file"):  # and does not wait
+        RecordFile(tmp_path / "pipe.rec")
     (tmp_path / "empty.rec").touch()
     with pytest.raises(UserError, match=r"empty\.rec: the record file is empty"):
         RecordFile(tmp_path / "empty.rec")
@@ -170,7 +180,7 @@ def test_any_damage_gives_a_record_or_a_user_error(tmp_path, data):
     for offset in range(-4, len(whole) + 8, 4):
         try:
             record = file.read(offset)
-        except UserError as error:
+        except BadImage as error:
             assert str(path) in str(error) and "\n" not in str(error)
         else:
             assert len(record.payload) < len(content)  # nothing from beyond the end
@@ -178,19 +188,22 @@ def test_any_damage_gives_a_record_or_a_user_error(tmp_path, data):
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [(3.5, "label 3.5"), (-1.0, "label -1.0"), (float("nan"), "nan"), (2.0**24, "16777216.0")],
+    [(3.5, "3.5"), (-1.0, "-1.0"), (float("nan"), "nan"), (2.0**24, "16777216.0")],
 )
 def test_a_label_that_is_no_class(tmp_path, labels, message):
     written(tmp_path / "a.rec", b"image", labels=labels)
-    with pytest.raises(UserError, match=f"byte 0: label .*{message}|{message}.*whole number"):
-        RecordFile(tmp_path / "a.rec").read_image(0)
+    with pytest.raises(
+        BadImage, match=f"record 3: byte 0: label .*{message}.*whole number"
+    ) as error:
+        RecordFile(tmp_path / "a.rec").read_image(0, key=3)
+    assert "a list or a folder can" in str(error.value)  # where larger classes can be kept
 
 
 def test_the_class_is_the_first_label(tmp_path):
     written(tmp_path / "a.rec", b"image", labels=[5.0, 0.25])
     assert RecordFile(tmp_path / "a.rec").read_image(0) == (b"image", 5)
     written(tmp_path / "b.rec", b"", labels=5.0)
-    with pytest.raises(UserError, match=r"byte 0: the record holds no image"):
+    with pytest.raises(BadImage, match=r"byte 0: the record holds no image"):
         RecordFile(tmp_path / "b.rec").read_image(0)
 
 
@@ -219,103 +232,108 @@ def test_a_record_file_travels_to_a_spawned_process(tmp_path):
     assert file.read_image(0) == (b"image", 5)
 
 
-@pytest.mark.parametrize(
-    ("text", "rows"),
-    [
-        ("0\t0\n7\t40\n", [(0, 0), (7, 40)]),
-        ("0\t0\n7\t40", [(0, 0), (7, 40)]),
-        ("0\t0\r\n\r\n7\t40\r\n", [(0, 0), (7, 40)]),
-        ("0 0\n 7 \t 40 \n", [(0, 0), (7, 40)]),
-        ("1\t123456789012345678\n", [(1, 123456789012345678)]),
-    ],
-)
-def test_index(tmp_path, text, rows):
-    (tmp_path / "a.idx").write_text(text, newline="")
-    keys, offsets = read_index(tmp_path / "a.idx")
-    assert keys.dtype == offsets.dtype == np.int64
-    assert list(zip(keys.tolist(), offsets.tolist(), strict=True)) == rows
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.lists(st.one_of(st.just(MAGIC), st.binary(max_size=12)), min_size=1))
+def test_random_bytes_give_a_record_or_a_bad_image(tmp_path, content):
+    path = tmp_path / "a.rec"
+    path.write_bytes(b"".join(content) or b"\0")
+    file = RecordFile(path)
+    for offset in range(file.size + 1):
+        try:
+            assert len(file.read(offset).payload) < file.size
+        except BadImage as error:
+            assert f"{path}: byte " in str(error)
 
 
-@pytest.mark.parametrize("line", ["7", "7\t", "7\tx", "7\t-4", "7\t4\t9", "\t4", "7\t" + "9" * 19])
-def test_a_bad_index_line_is_named(tmp_path, line):
-    (tmp_path / "a.idx").write_text(f"0\t0\n\n{line}\n")
-    with pytest.raises(UserError, match=r"a\.idx:3: must be a key and a byte offset"):
-        read_index(tmp_path / "a.idx")
-
-
-def insightface_file(path, *, images, identities, header=None):
-    with RecordWriter(path) as writer:
-        writer.write(0, b"", labels=header or [images + 1, images + 1 + identities])
-        for key in range(1, images + 1):
-            writer.write(key, b"image %d" % key, labels=key % 3)
-        for key in range(images + 1, images + 1 + identities):
-            writer.write(key, b"", labels=[1, 2])
-    return RecordFile(path), *read_index(path.with_suffix(".idx"))
-
-
-def test_image_records_of_insightfaces_layout(tmp_path):
-    file, keys, offsets = insightface_file(tmp_path / "a.rec", images=5, identities=2)
-    image_keys, image_offsets = image_records(file, keys, offsets)
-    assert list(image_keys) == [1, 2, 3, 4, 5]
-    assert [file.read_image(int(at))[0] for at in image_offsets] == [
-        b"image %d" % key for key in image_keys
-    ]
-    shuffled = np.random.default_rng(0).permutation(len(keys))
-    again = image_records(file, keys[shuffled], offsets[shuffled])
-    assert np.array_equal(again, (image_keys, image_offsets))
-
-
-def test_image_records_without_a_header_record():
-    for case, keys in {"no_header": [0, 2, 5, 9], "array_label": [1, 2, 3, 4, 5]}.items():
-        file = RecordFile(CASES / f"{case}.rec")
-        assert list(image_records(file, *read_index(CASES / f"{case}.idx"))[0]) == keys
-
-
-def test_an_image_with_several_labels_at_key_0_is_no_header(tmp_path):
+def test_a_record_longer_than_what_is_read_at_once(tmp_path):
+    """Parts of all lengths around those that one system call reads."""
+    payloads = [bytes(range(256)) * 300, *(b"x" * (16384 - 24 + more) for more in range(-2, 3))]
+    payloads += [MAGIC.join([b"y" * 40_000, b"", b"z" * 252, b"w" * 256, b"v" * 1000])]
     with RecordWriter(tmp_path / "a.rec") as writer:
-        writer.write(0, b"image", labels=[2, 9])
-        writer.write(1, b"image", labels=[2, 9])
+        offsets = [writer.write(key, data, labels=0) for key, data in enumerate(payloads)]
     file = RecordFile(tmp_path / "a.rec")
-    assert list(image_records(file, *read_index(tmp_path / "a.idx"))[0]) == [0, 1]
+    assert [file.read(offset).payload for offset in offsets] == payloads
 
 
-@pytest.mark.parametrize("label", [0, -3, 2.5, float("inf"), float("nan")])
-def test_a_header_record_that_counts_nothing(tmp_path, label):
-    file, *index = insightface_file(tmp_path / "a.rec", images=2, identities=1, header=[label, 9])
-    with pytest.raises(UserError, match=r"a\.rec: record 0: byte 0: .*no number of images"):
-        image_records(file, *index)
+def test_many_parts_are_read_in_time(tmp_path):
+    payload = MAGIC * 20_000
+    written(tmp_path / "a.rec", payload, labels=0)
+    begin = time.process_time()
+    assert RecordFile(tmp_path / "a.rec").read(0).payload == payload
+    assert time.process_time() - begin < 5
 
 
-def test_a_header_record_that_counts_too_many(tmp_path):
-    file, *index = insightface_file(tmp_path / "a.rec", images=2, identities=1, header=[9, 10])
-    with pytest.raises(UserError, match=r"counts the images 1 to 8, of which the index has 3"):
-        image_records(file, *index)
+def test_a_file_cut_short_after_it_was_opened(tmp_path):
+    written(tmp_path / "a.rec", b"image" * 1000, labels=5)
+    file = RecordFile(tmp_path / "a.rec")
+    os.truncate(tmp_path / "a.rec", 100)
+    with pytest.raises(BadImage, match=r"a\.rec: record 4: byte 0: .*cut short since"):
+        file.read(0, key=4)
 
 
-def test_a_key_that_occurs_twice(tmp_path):
-    file, keys, offsets = insightface_file(tmp_path / "a.rec", images=3, identities=1)
-    keys[3] = 2
-    with pytest.raises(UserError, match=r"a\.rec: the index has record 2 more than once"):
-        image_records(file, keys, offsets)
-
-
-def test_a_count_that_float32_rounds_is_found_in_the_records(tmp_path):
-    """42,474,558 becomes 42,474,560 in float32; the records say where the images end."""
+def test_forked_processes_share_a_file(tmp_path):
+    payloads = [bytes([key]) * 5000 for key in range(40)]
     with RecordWriter(tmp_path / "a.rec") as writer:
-        writer.write(0, b"", labels=[float(np.float32(42_474_558)), 42_475_000])
-        image = writer.write(1, b"image", labels=0)
-        identity = writer.write(2, b"", labels=[1, 2])
-    keys = np.arange(42_474_562)
-    offsets = np.where(keys < 42_474_558, image, identity)
-    offsets[0] = 0
-    images, _ = image_records(RecordFile(tmp_path / "a.rec"), keys, offsets)
-    assert (images[0], images[-1], len(images)) == (1, 42_474_557, 42_474_557)
+        offsets = [writer.write(key, data, labels=key) for key, data in enumerate(payloads)]
+    file = RecordFile(tmp_path / "a.rec")
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            rows = list(range(40)) * 20
+            good = all(file.read_image(offsets[row]) == (payloads[row], row) for row in rows)
+            os._exit(0 if good else 1)
+        children.append(child)
+    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    assert file.read_image(offsets[3]) == (payloads[3], 3)
 
 
-def test_real_record_file(real_faces):
-    file = RecordFile(real_faces / "train.rec")
-    keys, offsets = image_records(file, *read_index(real_faces / "train.idx"))
-    images = [file.read_image(int(offset)) for offset in offsets]
-    assert list(keys) == list(range(1, 301))
-    assert {label for _, label in images} == set(range(30))
-    assert all(image[:2] == b"\xff\xd8" and image[-2:] == b"\xff\xd9" for image, _ in images)
+KILLED = """
+import os, signal, sys
+from plsc.data.recordio import RecordWriter
+
+steps, real = int(sys.argv[2]), {}
+
+def counted(name):
+    def call(*args, **parameters):
+        global steps
+        steps -= 1
+        if steps < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real[name](*args, **parameters)
+    real[name] = getattr(os, name)
+    setattr(os, name, call)
+
+for name in ("fsync", "replace", "unlink"):
+    counted(name)
+with RecordWriter(sys.argv[1]) as writer:
+    writer.write(7, b"new image", labels=1)
+"""
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_killed_writer_leaves_no_mixed_pair(tmp_path, steps):
+    """Killed before each of the calls that make the new pair appear."""
+    before = written(tmp_path / "a.rec", b"old", key=3, labels=1)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.rec"), str(steps)])
+    assert done.returncode in (0, -signal.SIGKILL)
+    records = (tmp_path / "a.rec").read_bytes()
+    index = tmp_path / "a.idx"
+    if index.exists():
+        assert index.read_text() == ("3\t0\n" if records == before else "7\t0\n")
+    images = RecordImages([tmp_path / "a.rec"])
+    assert images.read(0) == (b"old" if records == before else b"new image", 1)
+    assert [path.name for path in rec_files(tmp_path)] == ["a.rec"]
+    if steps == 0:
+        assert records == before and index.exists()
+
+
+def test_the_writer_holds_no_index_in_memory(tmp_path):
+    """The index grows on disk as records are written."""
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        for key in range(5000):
+            writer.write(key, b"", labels=0)
+        [partial] = tmp_path.glob("a.idx.partial-*")
+        assert partial.stat().st_size > 5000
+        assert not (tmp_path / "a.idx").exists()
+    assert (tmp_path / "a.idx").read_text().splitlines()[-1].startswith("4999\t")
