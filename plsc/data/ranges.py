@@ -34,18 +34,18 @@ def over_ranges(
         slot_bytes: the most bytes that the arrays of one call have together.
 
     """
+    starts = range(0, total, at_once)
 
-    def answer(task: tuple[int, int]) -> tuple[Sequence[np.ndarray], Any]:
-        return function(range(*task))
+    def answer(start: int) -> tuple[Sequence[np.ndarray], Any]:
+        return function(range(start, min(start + at_once, total)))
 
-    tasks = [(start, min(start + at_once, total)) for start in range(0, total, at_once)]
     pool = WorkerPool(
         answer, num_workers=num_workers if num_workers > 1 else 0, slot_bytes=slot_bytes
     )
     try:
         with progress_bar(total, unit) as bar:
-            for (start, stop), result in zip(tasks, pool.map(tasks), strict=True):
+            for start, result in zip(starts, pool.map(starts), strict=True):
                 yield result
-                bar.update(stop - start)
+                bar.update(min(at_once, total - start))
     finally:
         pool.close()

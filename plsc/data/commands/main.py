@@ -3,10 +3,10 @@
 import argparse
 from collections.abc import Sequence
 
-from plsc.data.commands import pack, records, unpack
+from plsc.data.commands import align, check, inspect_set, pack, pairs, records, unpack
 from plsc.data.output import exit_status
 
-COMMANDS = (pack, unpack, records)  # in the order of --help
+COMMANDS = (align, pack, unpack, records, inspect_set, check, pairs)  # in the order of --help
 DESCRIPTION = """Make, check and take apart sets of face images for plsc-train. Needs no mxnet.
 
 A SOURCE is one of
@@ -14,16 +14,19 @@ A SOURCE is one of
   a folder with one folder of images per identity
   a list, or a folder with label.txt         lines: path<TAB>class; or MagFace's: path 0 class 0"""
 EXAMPLES = """from one's own photographs to a set to train on:
+  plsc-data align --landmarks landmarks.csv --output_dir people/
   plsc-data pack people/ sets/mine             writes train.rec, train.idx, property
-  plsc-train -c CONFIG -o DataLoader.Train.dataset.name=FaceRecordDataset \\
-                       -o DataLoader.Train.dataset.root=sets/mine
+  plsc-data check sets/mine                    is it fit to train on?
+  plsc-data inspect sets/mine                  what is in it; the lines for the config
 
-a public set (train.rec, train.idx, property, lfw.bin):
-  plsc-data records faces/train.rec --limit 5  looks into it
+a public set (train.rec, train.idx, property, lfw.bin), which plsc-train reads as it is:
+  plsc-data records faces/train.rec --limit 5
+  plsc-data check faces/ --val faces/lfw.bin
   plsc-data unpack faces/ images/              its images as files, with label.txt
 
 `plsc-data COMMAND --help` says what a command does, and shows it. Progress goes to standard error,
-results to standard output. Exit status: 0 done, 2 something is to be mended (said in one line)."""
+results to standard output. Exit status: 0 done, 1 `check` found the set not fit, 2 something is to
+be mended (said in one line)."""
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -104,8 +104,8 @@ def run(options: argparse.Namespace) -> int:
     """
     preparation = _preparation(options)
     workers = workers_of(options)
+    source = source_of(options)  # before there is a new folder, which may lie in it
     with finished_folder(options.output) as folder:
-        source = source_of(options)
         labels, faults = survey(
             source, preparation, skip=options.on_bad == "skip", num_workers=workers
         )

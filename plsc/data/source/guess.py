@@ -14,9 +14,9 @@ from plsc.errors import UserError
 
 FIRST_LINES = 20
 LONGEST_LINE = 1 << 16  # bytes
-DELIMITERS = ("\t", ",", ";", " ")  # a path may hold those that come later
+DELIMITERS = ("\t", ",", ";", "|", ":", " ")  # a path may hold those that come later
 LAYOUTS = ("plsc", "magface")
-MAGFACE_LINE = re.compile(r".*\S [0-9]+ [0-9]+ [0-9]+\s*")
+MAGFACE_LINE = re.compile(r" *[^ \t]+( +[0-9]+){3} *")
 LIST_NAME = "label.txt"
 
 

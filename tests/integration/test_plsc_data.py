@@ -1,0 +1,141 @@
+"""`plsc-data` as users run it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from plsc.data.source.records import RecordImages
+
+SCRIPT = str(Path(sys.executable).with_name("plsc-data"))
+COMMANDS = ["align", "pack", "unpack", "records", "inspect", "check", "pairs"]
+
+
+def plsc_data(*arguments, **options):
+    return subprocess.run(
+        [SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def files_below(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def people(tmp_path):
+    rng = np.random.default_rng(0)
+    for person in range(5):
+        folder = tmp_path / "people" / f"person {person}"
+        folder.mkdir(parents=True)
+        for number in range(1, person + 20):
+            pixels = rng.integers(0, 256, (112, 112, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / f"{number:03d}.jpg"), pixels)
+    return tmp_path / "people"
+
+
+def test_help_shows_every_command_and_works_without_paddle():
+    done = plsc_data("--help")
+    assert done.returncode == 0 and not done.stderr
+    assert re.findall(r"^    (\w+)", done.stdout, re.MULTILINE) == COMMANDS
+    code = (
+        "import sys; from plsc.data.commands.main import build_parser; build_parser(); "
+        "print('paddle' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"], done
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_teaches(command):
+    done = plsc_data(command, "--help")
+    assert done.returncode == 0 and not done.stderr
+    assert f"usage: plsc-data {command}" in done.stdout
+    assert f"examples:\n  plsc-data {command} " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_a_wrong_command_or_option_is_refused():
+    assert plsc_data().returncode == plsc_data("pakc").returncode == 2
+    done = plsc_data("records", "absent.rec")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "plsc-data: error: absent.rec: no such file or folder\n"
+
+
+def test_pack_and_unpack_give_back_the_same(people, tmp_path):
+    first, again, back = tmp_path / "set", tmp_path / "again", tmp_path / "back"
+    done = plsc_data("pack", people, first, "--workers", 2, "--json")
+    assert done.returncode == 0, done
+    report = json.loads(done.stdout)
+    assert (report["num_image"], report["num_classes"]) == (105, 5)
+    assert "100%" in done.stderr
+    assert plsc_data("pack", people, again, "--workers", 1).returncode == 0
+    assert files_below(first) == files_below(again)
+    assert plsc_data("unpack", first, back, "--folders").returncode == 0
+    for person in people.iterdir():
+        files = [path.read_bytes() for path in sorted(person.iterdir())]
+        assert files == [path.read_bytes() for path in sorted((back / person.name).iterdir())]
+    assert plsc_data("pack", back, tmp_path / "third").returncode == 0
+    assert files_below(first) == files_below(tmp_path / "third")
+
+
+def test_records_may_be_cut_short_by_their_reader(people, tmp_path):
+    assert plsc_data("pack", people, tmp_path / "set").returncode == 0
+    command = f"'{SCRIPT}' records set/train.rec | head -n 1"
+    many = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=many
+    )
+    assert done.stdout == "key 0\tflag 2\tlabels 106,111\tid 0\tbytes 0\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_pack_leaves_nothing_that_passes_for_whole(people, tmp_path, number):
+    links = tmp_path / "many"
+    links.mkdir()
+    for copy in range(3000):
+        os.symlink(people / "person 4", links / f"{copy:04d}", target_is_directory=True)
+    output = tmp_path / "set"
+    with subprocess.Popen(
+        [SCRIPT, "pack", str(links), str(output)], stderr=subprocess.PIPE, text=True
+    ) as packing:
+        end = time.monotonic() + 30
+        while not any(
+            path.stat().st_size > 100_000 for path in tmp_path.glob("set.partial-*/train.rec*")
+        ):
+            assert packing.poll() is None and time.monotonic() < end
+            time.sleep(0.01)
+        packing.send_signal(number)
+        _, text = packing.communicate(timeout=30)
+    assert packing.returncode == (130 if number == signal.SIGINT else -number)
+    assert "Traceback" not in text
+    assert not output.exists()
+    left = list(tmp_path.glob("set.partial-*"))
+    assert len(left) == (1 if number == signal.SIGKILL else 0)
+    for folder in left:  # not even there is a file by the name of a whole one
+        assert not list(folder.glob("*.rec")) and not list(folder.glob("*.idx"))
+        done = plsc_data("unpack", folder, tmp_path / "out")
+        assert done.returncode == 2 and "has no .rec file" in done.stderr
+    again = plsc_data("pack", people, output)
+    assert again.returncode == 0 and len(RecordImages([output / "train.rec"])) == 105
+
+
+def test_a_full_disk_is_one_line_and_no_folder(people, tmp_path):
+    limited = f"ulimit -f 200; exec '{SCRIPT}' pack '{people}' '{tmp_path}/set' --workers 2"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert re.search(r"plsc-data: error: .*set: cannot be made: .*File too large", line)
+    assert [path.name for path in tmp_path.iterdir()] == ["people"]
