@@ -16,7 +16,7 @@ def digest(pixels: np.ndarray) -> np.ndarray:
     Of the pixels, not of the file: one picture stored in two ways is still one picture.
     """
     state = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=DIGEST_BYTES)
-    state.update(np.ascontiguousarray(pixels))
+    state.update(np.ascontiguousarray(pixels).data)
     return np.frombuffer(state.digest(), np.uint8)
 
 

@@ -43,7 +43,7 @@ class Identities:
         return float(np.median(self.counts))
 
     def histogram(self) -> "Histogram":
-        """Rows (from, to, number of identities), both inclusive, from the fewest images to the most.
+        """Rows (from, to, number of identities), from the fewest images to the most, inclusive.
 
         One row per number of images if they are few, else ranges that grow in steps of 1, 2, 5.
         """

@@ -29,9 +29,10 @@ from plsc.data.source.guess import open_source
 from plsc.errors import UserError
 
 SHOWN_CLASSES = 5
-DESCRIPTION = """Read and decode every image as training does, and say what is wrong: images that are cut
-short, blank or of another size; classes that do not fit; identities with one image; pictures that
-occur twice in an identity, in several identities, or in a set to verify with."""
+DESCRIPTION = """Decode every image as training does; say what is wrong and what is to be done:
+  faults    images that are cut short, blank or of another size; classes that do not fit; pictures
+            that several identities have, or that a set to verify with has, too
+  warnings  identities with one image; pictures that one identity has twice"""
 EXAMPLES = """examples:
   plsc-data check faces/train.rec --class_num 93431 --val lfw.bin agedb_30.bin
   plsc-data check people/ --report findings.json

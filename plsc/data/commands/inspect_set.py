@@ -13,10 +13,10 @@ from plsc.errors import UserError
 
 DEFAULT_SAMPLE = 1000
 LISTED = 5  # images that cannot be used
-DESCRIPTION = f"""Count images, identities and images per identity; look at formats, sizes and bytes of
-{DEFAULT_SAMPLE} images from all over the set; print the lines of a config that train on it. Whether
-each image is sound is for `plsc-data check` to say. Classes that stand in the records alone (.rec)
-are read from all of them."""
+DESCRIPTION = f"""Count images, identities and images per identity; look at formats, sizes and bytes
+of {DEFAULT_SAMPLE} images from all over the set; print the lines of a config that train on it.
+Whether each image is sound is for `plsc-data check` to say. Where the records alone know their
+classes (.rec), all are read."""
 EXAMPLES = """examples:
   plsc-data inspect faces/train.rec
   plsc-data inspect people/ --plot images_per_identity.png

@@ -21,7 +21,7 @@ from plsc.data.commands.options import (
 from plsc.data.dataset.images import SIDE
 from plsc.data.image_file import ending_of
 from plsc.data.output import finished_folder, progress_bar
-from plsc.data.paired_images import BinPairs, ChosenPairs, PairedImages, open_pairs
+from plsc.data.paired_images import ChosenPairs, PairedImages, open_pairs
 from plsc.data.pairing import choose_pairs
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source_labels import UNKNOWN, labels_of
@@ -84,7 +84,7 @@ def _of_size(image: bytes, pixels: np.ndarray, size: int | None) -> bytes:
     return cv2.imencode(".png", cv2.resize(pixels, (side, side), interpolation=method))[1].tobytes()
 
 
-def extract(pairs: BinPairs, output: str | Path) -> None:
+def extract(pairs: PairedImages, output: str | Path) -> None:
     """Write `label.txt` (path, path, 0 or 1, between tabs) and the image files as they are.
 
     Raises:
@@ -166,6 +166,13 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.size is not None and not 1 <= options.size <= MOST_SIDE:
         raise UserError(f"--size must be from 1 to {MOST_SIDE}, got {options.size}")
+    if options.seed is not None and options.seed < 0:
+        raise UserError(f"--seed must be at least 0, got {options.seed}")
+    apart = options.source.endswith(".bin")
+    if apart and options.size is not None:
+        raise UserError(f"--size: the images of {options.source} stay as they are")
+    if not apart and not options.output.endswith(".bin"):
+        raise UserError(f"{options.output}: the output must end in .bin")
     pairs = open_pairs(options.source, options.image_root)
     chosen = {"num_pairs": options.num_pairs, "seed": options.seed}
     if pairs is None:
@@ -177,14 +184,8 @@ def run(options: argparse.Namespace) -> int:
         )
     elif given := [name for name, value in chosen.items() if value is not None]:
         raise UserError(f"--{given[0]} is for sets with classes; {options.source} has its pairs")
-    if isinstance(pairs, BinPairs):
-        if options.size is not None:
-            raise UserError(
-                f"--size does not go with {options.source}: its images stay as they are"
-            )
+    if apart:
         extract(pairs, options.output)
-    elif not options.output.endswith(".bin"):
-        raise UserError(f"{options.output}: the output must end in .bin")
     else:
         write_bin(options.output, usable(pairs, size=options.size), pairs.issame.tolist())
     same = int(pairs.issame.sum())
