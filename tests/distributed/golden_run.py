@@ -51,7 +51,7 @@ def images_of(case: dict) -> tuple[np.ndarray, np.ndarray]:
 
         keys, starts = read_index(REAL_FACES / "train.idx")
         records = RecordFile(REAL_FACES / "train.rec")
-        offsets = dict(zip(keys.tolist(), starts.tolist(), strict=True))
+        offsets = dict(zip(keys, starts.tolist(), strict=True))
         read = [records.read(offsets[key]) for key in case["image_ids"]]
         pictures = [
             cv2.imdecode(np.frombuffer(record.payload, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
