@@ -13,6 +13,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "plsc" / "__init__.py").rea
 # are not on PyPI but on Paddle's own index, one per CUDA version.
 CPU = ["paddlepaddle>=3.3,<4"]
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "paddle2onnx>=2.1"]
+PLOT = ["matplotlib>=3.7"]
 VISUALDL = ["visualdl>=2.5"]
 TEST = ["pytest>=8", "hypothesis>=6.100", "scipy", "ruff>=0.6", "mypy>=1.11", "types-PyYAML"]
 BUILD = ["build", "setuptools>=68", "wheel"]  # a test builds the wheel without network
@@ -30,8 +31,9 @@ setup(
     extras_require={
         "cpu": CPU,
         "onnx": ONNX,
+        "plot": PLOT,
         "visualdl": VISUALDL,
-        "test": [*CPU, *ONNX, *TEST, *BUILD],
+        "test": [*CPU, *ONNX, *PLOT, *TEST, *BUILD],
     },
     entry_points={
         "console_scripts": [

@@ -10,7 +10,7 @@ from plsc.data.dataset.images import SIDE, FacePairs, LabelledImages
 from plsc.data.label_list import read_pairs
 from plsc.data.normalisation import as_given
 from plsc.data.source.files import read_file, try_files
-from plsc.data.source.listed import ListedImages, check_below
+from plsc.data.source.listed import ListedImages
 from plsc.errors import UserError
 from plsc.registry import DATASETS
 from plsc.schema import Range
@@ -52,11 +52,8 @@ class FaceVerificationDataset(FacePairs):
         """Read the list; see `read_pairs` for what may be wrong with it."""
         super().__init__(transform_ops)
         self.name = Path(cls_label_path).absolute().parent.name
-        pairs, self.issame = read_pairs(cls_label_path, delimiter=delimiter)
-        paths = [path for pair in pairs for path in pair]
-        for row, path in enumerate(paths):
-            check_below(image_root, path, f"{cls_label_path}: pair {row // 2}")
-        self._paths = [os.path.join(image_root, path) for path in paths]
+        pairs, self.issame = read_pairs(cls_label_path, delimiter=delimiter, image_root=image_root)
+        self._paths = [os.path.join(image_root, path) for pair in pairs for path in pair]
         try_files(self._paths, image_root, cls_label_path)
 
     def __len__(self) -> int:

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from plsc.data.image_root import check_below as check_below
 from plsc.data.image_root import shown
 from plsc.data.label_list import LabelList
 from plsc.data.source.base import ImageSource

@@ -7,7 +7,6 @@ from plsc.data.dataset.face import (
     FaceRandomDataset,
     FaceVerificationDataset,
 )
-from plsc.data.label_list import LabelList, read_pairs
 from plsc.errors import UserError
 from plsc.registry import DATASETS
 
@@ -25,70 +24,6 @@ def write_image(path, number=0, *, size=(112, 112)):
 def write(path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return str(path)
-
-
-def labels_of(tmp_path, text, **parameters):
-    found = LabelList(write(tmp_path / "label.txt", text), **parameters)
-    return [(found.image_path(row), int(found.labels[row])) for row in range(len(found))]
-
-
-@pytest.mark.parametrize(
-    ("text", "delimiter", "rows"),
-    [
-        ("a.jpg\t0\nb/c.jpg\t12\n", "\t", [("a.jpg", 0), ("b/c.jpg", 12)]),
-        ("a.jpg\t0\nb.jpg\t12", "\t", [("a.jpg", 0), ("b.jpg", 12)]),
-        ("a.jpg\t0\r\n\r\nb.jpg\t1\r\n\n", "\t", [("a.jpg", 0), ("b.jpg", 1)]),
-        ("\n\na.jpg\t007\n", "\t", [("a.jpg", 7)]),
-        ("a.jpg\t 3 \n", "\t", [("a.jpg", 3)]),
-        ("my face.jpg 4\n", " ", [("my face.jpg", 4)]),
-        ("a\tb.jpg\t4\n", "\t", [("a\tb.jpg", 4)]),
-        ("a.jpg,123456789012345678\n", ",", [("a.jpg", 123456789012345678)]),
-        ("ж.jpg\t1\n", "\t", [("ж.jpg", 1)]),
-    ],
-)
-def test_label_list(tmp_path, text, delimiter, rows):
-    assert labels_of(tmp_path, text, delimiter=delimiter) == rows
-
-
-def test_label_list_across_the_blocks_that_it_is_read_in(tmp_path, monkeypatch):
-    monkeypatch.setattr("plsc.data.text_lines.BLOCK_BYTES", 64)
-    rows = [(f"folder {n}/{'x' * (n % 90)}.jpg", n * 7919 % 1000) for n in range(500)]
-    text = "".join(f"{path}\t{label}\n" for path, label in rows)
-    assert labels_of(tmp_path, text) == rows
-    with pytest.raises(UserError, match=r"label\.txt:501: "):
-        labels_of(tmp_path, text + "bad\n")
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("b.jpg", r"no delimiter '\\t'"),
-        ("12", r"no delimiter '\\t'"),
-        ("b.jpg 1", r"no delimiter '\\t'"),
-        ("\t1", "no path"),
-        ("b.jpg\t", "label '' is not a whole number"),
-        ("b.jpg\tx", "label 'x' is not a whole number from 0 on"),
-        ("b.jpg\t-1", "label '-1' is not a whole number"),
-        ("b.jpg\t1.0", "label '1.0' is not"),
-        ("b.jpg\t1_0", "label '1_0' is not"),
-        ("b.jpg\t" + "9" * 19, "label '9999999999999999999' is not"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path, line, reason):
-    with pytest.raises(UserError, match=rf"label\.txt:3: {reason}"):
-        labels_of(tmp_path, f"a.jpg\t0\n\n{line}\nc.jpg\t1\n")
-
-
-def test_empty_lists_and_delimiters_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"label\.txt: the label list is empty"):
-        labels_of(tmp_path, "")
-    with pytest.raises(UserError, match=r"label\.txt: the label list has no lines"):
-        labels_of(tmp_path, "\n\r\n")
-    with pytest.raises(UserError, match=r"absent\.txt: the label list cannot be read"):
-        LabelList(tmp_path / "absent.txt")
-    for delimiter in ("", "ab", "\n", "é"):
-        with pytest.raises(UserError, match="delimiter must be one ASCII character"):
-            labels_of(tmp_path, "a.jpg\t1\n", delimiter=delimiter)
 
 
 def test_identification_set(tmp_path):
@@ -177,41 +112,6 @@ def test_verification_set(tmp_path):
         assert np.array_equal(dataset.get(index, RNG), pixels[number])
 
 
-PLAIN = "a_0.png\ta_1.png\t1\nb_0.png\tb_1.png\t0\n"
-MIRRORED = PLAIN.replace(".png", "_hflip.png")
-
-
-@pytest.mark.parametrize(
-    ("text", "num_pairs"),
-    [
-        (PLAIN + MIRRORED, 2),
-        (PLAIN, 2),
-        (PLAIN + PLAIN, 4),
-        (MIRRORED, 2),
-        (MIRRORED + PLAIN, 4),
-        (PLAIN + MIRRORED.replace("b_1", "c_1"), 4),
-    ],
-)
-def test_mirrored_pairs_of_the_converter_are_left_out(tmp_path, text, num_pairs):
-    pairs, issame = read_pairs(write(tmp_path / "pairs.txt", text))
-    assert len(pairs) == len(issame) == num_pairs
-    lines = [line.split("\t") for line in text.splitlines()[:num_pairs]]
-    assert pairs == [(left, right) for left, right, _ in lines]
-    assert list(issame) == [label == "1" for *_, label in lines]
-
-
-@pytest.mark.parametrize("line", ["a", "a\tb", "a\tb\t2", "a\tb\t", "a\tb\t01", "\tb\t1", "a\t\t1"])
-def test_a_bad_pair_is_named(tmp_path, line):
-    path = write(tmp_path / "pairs.txt", f"{PLAIN}{line}\n")
-    with pytest.raises(UserError, match=r"pairs\.txt:3: must be two image paths and 0 or 1"):
-        read_pairs(path)
-
-
-def test_an_empty_pair_list_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"pairs\.txt: the pair list has no lines"):
-        read_pairs(write(tmp_path / "pairs.txt", "\n"))
-
-
 def test_noise():
     dataset = FaceRandomDataset(num_classes=7, num_images=500)
     assert len(dataset) == 500 and set(dataset.labels) == set(range(7))
@@ -234,5 +134,7 @@ def test_the_names_that_configs_use_are_registered():
         "FaceVerificationDataset",
         "FaceRandomDataset",
         "FaceVerificationBin",
+        "FaceRecordDataset",
+        "FaceFolderDataset",
     ):
         assert DATASETS.get(name, "dataset").__name__ == name
