@@ -113,6 +113,7 @@ def run(options: argparse.Namespace) -> int:
             places = plan(labels, relabel=options.relabel)
         except UserError as error:
             raise UserError(f"{options.source}: {error}") from error
+        _describe(folder, source, places, options, faults)
         written = write_records(
             folder / f"{options.name}.rec",
             source,
@@ -122,15 +123,7 @@ def run(options: argparse.Namespace) -> int:
             shuffle_seed=(options.seed or 0) if options.shuffle else None,
             num_workers=workers,
         )
-        height, width = _extent(source, places, options)
-        num_classes = len(places.starts) - 1
-        (folder / "property").write_text(f"{num_classes},{height},{width}\n", encoding="ascii")
-        if names := _names(source, places):
-            write_identities(folder / IDENTITIES, names)
-        if faults:
-            (folder / SKIPPED).write_text(
-                "".join(f"{fault}\n" for fault in faults), errors="surrogateescape"
-            )
+    num_classes = len(places.starts) - 1
     report = {
         "output": options.output,
         "num_image": len(places.rows),
@@ -161,6 +154,24 @@ def _preparation(options: argparse.Namespace) -> Preparation:
                 f"--no_check: --{other} has to decode the images: leave one of them out"
             )
     return Preparation(size=options.size, quality=options.quality, check=not options.no_check)
+
+
+def _describe(
+    folder: Path,
+    source: ImageSource,
+    places: Plan,
+    options: argparse.Namespace,
+    faults: list[str],
+) -> None:
+    """Write what lies beside the records."""
+    height, width = _extent(source, places, options)
+    num_classes = len(places.starts) - 1
+    (folder / "property").write_text(f"{num_classes},{height},{width}\n", encoding="ascii")
+    if names := _names(source, places):
+        write_identities(folder / IDENTITIES, names)
+    if faults:
+        lines = "".join(f"{fault}\n" for fault in faults)
+        (folder / SKIPPED).write_text(lines, encoding="utf-8", errors="surrogateescape")
 
 
 def _extent(source: ImageSource, places: Plan, options: argparse.Namespace) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from plsc.data.commands.main import main
 from plsc.data.preparation import Preparation
 from plsc.data.record_index import image_records, read_index
-from plsc.data.record_set import plan, write_records
+from plsc.data.record_set import Plan, plan, write_records
 from plsc.data.recordio import EXACT_LABELS, RecordFile
 from plsc.data.source.base import ImageSource
 from plsc.data.source.records import RecordImages
@@ -351,6 +351,19 @@ def test_images_larger_than_the_shared_memory(tmp_path, workers):
     assert len(index.offsets) == len(source)
     for row, offset in enumerate(index.offsets.tolist()):
         assert file.read_image(offset) == source.read(row)
+
+
+def test_keys_that_float32_rounds_are_written_as_mxnet_would(tmp_path):
+    source = OneByte([5])
+    places = Plan(np.array([0]), np.array([0, 42_474_557]), None, False)  # WebFace42M's count
+    write_records(tmp_path / "a.rec", source, places, Preparation(check=False))
+    assert records_of(tmp_path / "a.rec")[2].labels == tuple(np.float32([1, 42_474_558]))
+
+
+def test_a_name_that_cannot_be_a_line(people, tmp_path, capsys):
+    (people / "an\nna").mkdir()
+    (people / "an\nna" / "1.jpg").write_bytes(face(0))
+    assert r"'an\nna': a name must be one line" in refused(capsys, people, tmp_path / "set")
 
 
 def test_the_real_set_packs_into_the_bytes_that_mxnet_wrote(real_faces, tmp_path):
