@@ -8,6 +8,7 @@ from plsc.errors import UserError
 
 COLOUR = "#4878a8"
 TURN_NAMES_FROM = 10
+LEAST_ROOM = 6  # bars
 ENDINGS = (".png", ".svg", ".pdf")
 
 
@@ -39,6 +40,7 @@ def draw_histogram(rows: Histogram, path: str | Path, *, title: str) -> None:
 
     """
     from matplotlib.figure import Figure  # not pyplot: it keeps figures and looks for a display
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
@@ -46,10 +48,14 @@ def draw_histogram(rows: Histogram, path: str | Path, *, title: str) -> None:
     # By place, not by value: ranges that grow keep a long tail readable, and say what they are.
     bars = axes.bar(range(len(rows)), [number for _, _, number in rows], width=0.9, color=COLOUR)
     axes.bar_label(bars, fmt=lambda number: f"{number:,.0f}", fontsize=8, padding=2)
-    axes.set_xticks(range(len(rows)), names, rotation=45 if len(rows) > TURN_NAMES_FROM else 0)
+    turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(rows)), names, **(turned if len(rows) > TURN_NAMES_FROM else {}))
+    room = max(len(rows), LEAST_ROOM) / 2
+    axes.set_xlim((len(rows) - 1) / 2 - room, (len(rows) - 1) / 2 + room)
     axes.set_xlabel("images of an identity")
     axes.set_ylabel("identities")
     axes.set_title(title, fontsize=11)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     with finished_file(path) as partial:

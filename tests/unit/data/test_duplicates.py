@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from plsc.data.duplicates import DIGEST_BYTES, digest, equal_rows
 
 # Few different bytes at few places, so that halves are equal where digests are not.
+BYTE, SAME = st.sampled_from([0, 1, 16]), st.just(5)
 DIGESTS = st.lists(
-    st.tuples(*[st.sampled_from([0, 1, 16]) if place in (0, 7, 9) else st.just(5) for place in range(16)]),
-    max_size=60,
-)  # fmt: skip
+    st.tuples(*[BYTE if place in (0, 7, 9) else SAME for place in range(DIGEST_BYTES)]), max_size=60
+)
 
 
 @given(DIGESTS, st.randoms(use_true_random=False))

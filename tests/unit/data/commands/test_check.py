@@ -112,7 +112,7 @@ PLANTED = {
         "missing_labels",
         ["class 0"],
     ),
-    "fewer than record 0 counts": (SOUND, {"own_class_num": 6}, "missing_labels", ["classes 4 to 5"]),
+    "fewer than counted": (SOUND, {"own_class_num": 6}, "missing_labels", ["classes 4 to 5"]),
     "beyond": (
         SOUND,
         {"class_num": 3},

@@ -96,9 +96,10 @@ def test_pairs_of_folders(people, tmp_path):
     assert contents[0] == contents[1] != contents[2]
     images, issame = load_as_insightface(tmp_path / "a.bin")
     person_of = {path.read_bytes(): path.parent.name for path in people.glob("*/*")}
-    assert [person_of[left] == person_of[right] for left, right in zip(images[::2], images[1::2])] \
-        == issame == [True, False] * 40  # fmt: skip
-    assert len({frozenset(pair) for pair in zip(images[::2], images[1::2])}) == 80
+    chosen = list(zip(images[::2], images[1::2], strict=True))
+    assert issame == [person_of[left] == person_of[right] for left, right in chosen]
+    assert issame == [True, False] * 40
+    assert len({frozenset(pair) for pair in chosen}) == 80
     uses = collections.Counter(person_of[item] for item in images)
     assert set(uses.values()) == {20}  # all alike
     # An image that is in several pairs is stored once.
