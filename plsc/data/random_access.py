@@ -15,7 +15,7 @@ class RandomAccessFile:
     each page, or reads ahead what a file far larger than memory will have dropped when it is asked
     for. Measured with 6 KB records in random order, nothing cached: 32,000 to 50,000 reads a second
     against 18,000 to 20,000 of a mapping with MADV_RANDOM (88,000 without, of a file that fits into
-    memory). All cached a mapping is faster, 1 against 5 microseconds, beside the 100 and more that
+    memory). All cached a mapping is faster, 1 against 5 microseconds, beside the 50 to 110 that
     decoding takes; but it grows by all that was read, in each worker (0.9 GB against 0.04 after
     0.9 GB), and a file that is cut short meanwhile ends the process with SIGBUS.
 
