@@ -9,6 +9,22 @@ from pathlib import Path
 from plsc.errors import UserError
 
 
+def require_writable(path: str | Path) -> None:
+    """Refuse a file that could not be written, before the work that fills it.
+
+    Raises:
+        UserError: its folder is missing or closed to this user, or it is a folder itself.
+
+    """
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"{path}: cannot be written: {folder} is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: cannot be written: no permission for {folder}")
+    if Path(path).is_dir():
+        raise UserError(f"{path}: cannot be written: it is a folder")
+
+
 @contextmanager
 def finished_file(path: str | Path) -> Iterator[Path]:
     """A path to write to, which becomes `path` when the `with` block ends well.

@@ -20,7 +20,7 @@ from plsc.data.findings import (
     UNUSED_CLASSES,
     Findings,
 )
-from plsc.data.finished_file import finished_file
+from plsc.data.finished_file import finished_file, require_writable
 from plsc.data.image_sets import ImageSet, ImageSets
 from plsc.data.look import Looked, look
 from plsc.data.paired_images import open_pairs
@@ -178,6 +178,8 @@ def run(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} must be at least 1, got {value}")
+    if options.report:
+        require_writable(options.report)
     source = source_of(options)
     verification = [verification_set(path) for path in options.val]
     findings = check(

@@ -6,6 +6,7 @@ from typing import Any
 
 from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
 from plsc.data.config_snippet import as_yaml, config_of
+from plsc.data.finished_file import require_writable
 from plsc.data.histogram_picture import draw_histogram, require_matplotlib
 from plsc.data.set_summary import FEW, Identities, Sample, histogram_text, sample_of
 from plsc.data.source_labels import labels_of
@@ -61,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--sample must be at least 0, got {options.sample}")
     if options.plot:
         require_matplotlib(options.plot)
+        require_writable(options.plot)
     source, workers = source_of(options), workers_of(options)
     identities = Identities(labels_of(source, num_workers=workers), source.num_classes)
     if not len(identities.counts):

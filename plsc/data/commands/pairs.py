@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from plsc.data.bin_writer import write_bin
@@ -18,14 +17,14 @@ from plsc.data.commands.options import (
     source_of,
     workers_of,
 )
-from plsc.data.dataset.images import SIDE
+from plsc.data.finished_file import require_writable
 from plsc.data.image_file import ending_of
 from plsc.data.output import finished_folder, progress_bar
 from plsc.data.paired_images import ChosenPairs, PairedImages, open_pairs
 from plsc.data.pairing import choose_pairs
+from plsc.data.preparation import Preparation
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source_labels import UNKNOWN, labels_of
-from plsc.data.transforms import DecodeImage
 from plsc.errors import UserError
 
 DESCRIPTION = """Make a verification set in LFW's .bin format, of pairs of one person and of two:
@@ -50,38 +49,23 @@ def usable(images: PairedImages, *, size: int | None) -> Iterator[bytes]:
 
     Args:
         images: what to read.
-        size: side in pixels that other images are resized to, as PNG; if not given, all must be
-            112x112 and none is changed.
+        size: side in pixels that other images are resized to; if not given, all must be 112x112
+            and none is changed.
 
     Raises:
         BadImage: an image cannot be read or decoded, or has another size.
 
     """
-    decode, rng, held = DecodeImage(to_rgb=False), np.random.default_rng(0), dict[bytes, bytes]()
+    prepare, held = Preparation(size=size), dict[bytes, bytes]()
     for index in _followed(range(len(images))):
         image = images.read(index)
         key = hashlib.sha256(image).digest()
         if key not in held:
             try:
-                held[key] = _of_size(image, decode(image, rng), size)
+                held[key], _, _ = prepare(image)
             except BadImage as error:
                 raise BadImage(f"{images.where(index)}: {error}") from error
         yield held[key]
-
-
-def _of_size(image: bytes, pixels: np.ndarray, size: int | None) -> bytes:
-    height, width = pixels.shape[:2]
-    side = SIDE if size is None else size
-    if (height, width) == (side, side):
-        return image
-    if size is None:
-        raise BadImage(
-            f"the image is {width}x{height} (width x height), must be {SIDE}x{SIDE}: align the "
-            "faces first (plsc-data align), or resize aligned ones with --size 112"
-        )
-    shrinks = width > side or height > side
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.imencode(".png", cv2.resize(pixels, (side, side), interpolation=method))[1].tobytes()
 
 
 def extract(pairs: PairedImages, output: str | Path) -> None:
@@ -173,6 +157,8 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--size: the images of {options.source} stay as they are")
     if not apart and not options.output.endswith(".bin"):
         raise UserError(f"{options.output}: the output must end in .bin")
+    if not apart:
+        require_writable(options.output)
     pairs = open_pairs(options.source, options.image_root)
     chosen = {"num_pairs": options.num_pairs, "seed": options.seed}
     if pairs is None:

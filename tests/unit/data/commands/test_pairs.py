@@ -162,7 +162,8 @@ def test_faces_that_are_not_aligned_are_refused_or_resized(people, tmp_path):
     pixels = cv2.imdecode(np.frombuffer(resized, np.uint8), cv2.IMREAD_COLOR)
     original = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     expected = cv2.resize(original, (112, 112), interpolation=cv2.INTER_AREA)
-    assert np.array_equal(pixels, expected)
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).mean() < 15  # 10 by JPEG, another picture 26
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_faces_that_are_not_aligned_are_refused_or_resized(people, tmp_path):
         (["real.bin", "apart", "--seed", "1"], "--seed is for sets with classes"),
         (["real.bin", "people"], "people: exists and is not an empty folder"),
         (["nothing", "a.bin"], "nothing: no such file or folder"),
-        (["people", "no/folder/a.bin", "--num_pairs", "20"], "a.bin: cannot be written: No such"),
+        (["people", "no/folder/a.bin", "--num_pairs", "20"], "a.bin: cannot be written: .* is not a folder"),
     ],
 )
 def test_mistakes_are_named_and_leave_nothing(people, tmp_path, monkeypatch, arguments, message):
