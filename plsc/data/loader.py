@@ -1,7 +1,6 @@
 """Batches of images for training and evaluation, read ahead by worker processes."""
 
 import functools
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -9,11 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from plsc.data.dataset.images import SIDE
+from plsc.data.generators import ImageGenerators
 from plsc.data.sampler import EpochSampler
+from plsc.data.worker import New
 from plsc.data.worker_pool import WorkerPool
+from plsc.errors import UserError
 
 IMAGE_BYTES = 3 * SIDE * SIDE * np.dtype(np.float32).itemsize  # at most; uint8 as a rule
 LABEL_BYTES = np.dtype(np.int64).itemsize
+WARNINGS = 10  # skipped images that are named at once; all are, at the end of the epoch
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,10 @@ class TrainLoader:
 
     Images are not normalised yet: `normalise` does so with a batch, on the device. Call `start`
     before much memory is filled, and `close` at the end: see `WorkerPool`.
+
+    Attributes:
+        skipped: of the latest epoch: why other images stand in for these, by index.
+
     """
 
     def __init__(
@@ -50,19 +57,21 @@ class TrainLoader:
         """Prepare; nothing is read and no process starts.
 
         Args:
-            dataset: what is read; images that it `skipped` are reported here, once each.
+            dataset: what is read.
             sampler: which images, at which step.
             num_workers: processes that read and transform; 0 does so in this one.
             seed: of the generators that transforms get, together with epoch and index.
 
         """
-        self._dataset = dataset
         self.normalise = dataset.normalise
         self.sampler = sampler
-        self._reported: set[int] = set()
-        slot = sampler.batch_size * (IMAGE_BYTES + LABEL_BYTES)
-        read = functools.partial(_read_batch, dataset, seed)
-        self._pool = WorkerPool(read, num_workers=num_workers, slot_bytes=slot)
+        self.skipped: dict[int, str] = {}
+        self._warned: set[int] = set()
+        self._pool = WorkerPool(
+            fill=functools.partial(_fill_batch, dataset, seed),
+            num_workers=num_workers,
+            slot_bytes=sampler.batch_size * (IMAGE_BYTES + LABEL_BYTES),
+        )
 
     def start(self) -> None:
         """Start the worker processes, if they are not running."""
@@ -83,41 +92,53 @@ class TrainLoader:
             UserError: an image cannot be used.
 
         """
+        self.skipped = {}
         tasks = ((epoch, indices) for indices in self.sampler.batches(epoch, consumed))
         for (images, labels), skipped in self._pool.map(tasks):
-            self._report(skipped)
+            self._note(skipped)
             yield images, labels
 
-    def _report(self, skipped: dict[int, str]) -> None:
-        """Bring what workers skipped into this process, where it can be listed."""
+    def _note(self, skipped: dict[int, str]) -> None:
+        self.skipped.update(skipped)
         for index, reason in skipped.items():
-            if index not in self._reported:
-                self._reported.add(index)
-                logger.warning("skipped (%d so far): %s", len(self._reported), reason)
-        _skipped(self._dataset).update(skipped)
+            if len(self._warned) < WARNINGS and index not in self._warned:
+                self._warned.add(index)
+                logger.warning("skipped: %s", reason)
 
 
-def _read_batch(
-    dataset: TrainingSet, seed: int, task: tuple[int, np.ndarray]
-) -> tuple[list[np.ndarray], dict[int, str]]:
+def _fill_batch(
+    dataset: TrainingSet, seed: int, task: tuple[int, np.ndarray], new: New
+) -> dict[int, str]:
+    """Images and labels; what was skipped on the way."""
     epoch, indices = task
-    skipped = _skipped(dataset)
-    known = len(skipped)
-    images, labels = zip(
-        *(
-            dataset.get(index, np.random.default_rng([seed, epoch, index]))
-            for index in indices.tolist()
-        ),
-        strict=True,
-    )
-    return [np.stack(images), np.array(labels, np.int64)], dict(
-        itertools.islice(skipped.items(), known, None)
-    )
+    generator = ImageGenerators(seed, epoch)
+    labels = []
 
+    def get(index: int) -> np.ndarray:
+        image, label = dataset.get(index, generator(index))
+        labels.append(label)
+        return image
 
-def _skipped(dataset: Any) -> dict[int, str]:
+    _fill_images(get, indices, new)
+    new((len(labels),), np.int64)[:] = labels
     found: dict[int, str] = getattr(dataset, "skipped", {})
-    return found
+    skipped = dict(found)
+    found.clear()
+    return skipped
+
+
+def _fill_images(get: Callable[[int], np.ndarray], indices: np.ndarray, new: New) -> None:
+    # One by one: an image's memory serves the next one while it is still in the cache.
+    for row, index in enumerate(indices.tolist()):
+        image = get(index)
+        if row == 0:
+            images = new((len(indices), *image.shape), image.dtype)
+        if (image.shape, image.dtype) != (images.shape[1:], images.dtype):
+            raise UserError(
+                f"transform_ops give images of {image.dtype} {list(image.shape)} and of "
+                f"{images.dtype} {list(images.shape[1:])}: all images of a batch must be alike"
+            )
+        images[row] = image
 
 
 def collect_images(
@@ -133,7 +154,7 @@ def collect_images(
     """
     largest = max((len(chunk) for chunk in chunks), default=0)
     pool = WorkerPool(
-        functools.partial(_read_chunk, dataset),
+        fill=functools.partial(_fill_chunk, dataset),
         num_workers=min(num_workers, len(chunks)),
         slot_bytes=largest * IMAGE_BYTES,
     )
@@ -144,6 +165,6 @@ def collect_images(
         pool.close()
 
 
-def _read_chunk(dataset: EvaluationSet, indices: np.ndarray) -> tuple[list[np.ndarray], None]:
-    images = [dataset.get(index, np.random.default_rng(index)) for index in indices.tolist()]
-    return [np.stack(images)], None
+def _fill_chunk(dataset: EvaluationSet, indices: np.ndarray, new: New) -> None:
+    generator = ImageGenerators()
+    _fill_images(lambda index: dataset.get(index, generator(index)), indices, new)

@@ -65,10 +65,13 @@ class EpochSampler:
         return left // self.global_batch if self._drop_last else -(-left // self.global_batch)
 
     def order(self, epoch: int) -> np.ndarray:
-        """The epoch's order of all images, int64 [num_images]; the same on every rank."""
-        if not self._shuffle:
-            return np.arange(self.num_images)
-        return np.random.default_rng([self._seed, epoch]).permutation(self.num_images)
+        """The epoch's order of all images, int32 or int64 [num_images]; the same on every rank."""
+        # The same permutation as default_rng([seed, epoch]).permutation(num_images), in half the
+        # memory: 0.17 GB for 42 million images.
+        order = np.arange(self.num_images, dtype=np.int32 if self.num_images <= 2**31 else np.int64)
+        if self._shuffle:
+            np.random.default_rng([self._seed, epoch]).shuffle(order)
+        return order
 
     def batches(self, epoch: int, consumed: int = 0) -> Iterator[np.ndarray]:
         """This rank's images at each step, int64 [batch_size].
@@ -82,4 +85,4 @@ class EpochSampler:
         for step in range(self.steps(consumed)):
             start = consumed + step * self.global_batch
             places = np.arange(start, start + self.global_batch)[self._rows]
-            yield order[places % self.num_images]
+            yield order[places % self.num_images].astype(np.int64)

@@ -17,6 +17,8 @@ from plsc.registry import TRANSFORMS
 
 JPEG_SIGNATURE, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 PNG_SIGNATURE, PNG_END = b"\x89PNG", b"IEND"
+# Decoders that give RGB save a pass over the image; OpenCV before 4.11 has none.
+RGB_FLAG: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
 
 
 class Transform(Protocol):
@@ -75,10 +77,11 @@ class DecodeImage:
 
         """
         _check_end(image)
-        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+        flag = RGB_FLAG if self.to_rgb else cv2.IMREAD_COLOR
+        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), flag)
         if pixels is None:
             raise BadImage("cannot be decoded as an image")
-        if self.to_rgb:
+        if self.to_rgb and flag == cv2.IMREAD_COLOR:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if self.channel_first else pixels
 
@@ -88,7 +91,11 @@ def _check_end(image: bytes) -> None:
     if not image:
         raise BadImage("the image is empty")
     # A thumbnail has an end of its own, before the image's last scan.
-    if image.startswith(JPEG_SIGNATURE) and image.rfind(JPEG_END) <= image.rfind(JPEG_SCAN):
+    if (
+        image.startswith(JPEG_SIGNATURE)
+        and not image.endswith(JPEG_END)
+        and image.rfind(JPEG_END) <= image.rfind(JPEG_SCAN)
+    ):
         raise BadImage(f"the JPEG is cut short: no end in its {len(image)} bytes")
     if image.startswith(PNG_SIGNATURE) and PNG_END not in image[-64:]:
         raise BadImage(f"the PNG is cut short: no end in its {len(image)} bytes")

@@ -6,15 +6,12 @@ the function, and leave their arrays in nameless memory that is shared from the 
 """
 
 import atexit
-import copy
-import gc
+import functools
 import itertools
 import mmap
 import multiprocessing
 import os
-import pickle
 import signal
-import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,14 +20,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import cv2
 import numpy as np
 
+from plsc.data.worker import ALIGNMENT, Filler, New, serve
 from plsc.errors import UserError
 
 SLOTS = 2  # batches that a worker may be ahead
-ALIGNMENT = 64
-PARENT_CHECK_SECONDS = 5.0  # in case that another process holds the pipe open
 
 Function = Callable[[Any], tuple[Sequence[np.ndarray], Any]]
 
@@ -49,21 +44,35 @@ class WorkerTraceback(Exception):
 class WorkerPool:
     """Calls `function(task) -> (arrays, note)` for a stream of tasks, in `num_workers` processes.
 
+    Or `fill(task, new) -> note`, where the arrays are those that `new(shape, dtype)` made: they lie
+    where the results travel, so that nothing is copied on the way there.
+
     Processes start with the first `map` (or `start`) and live until `close`, the pool's deletion or
     the end of the program, and no longer than this process, however it ends. Start them before
     large memory is filled: what this process writes to after the fork is held twice.
     """
 
-    def __init__(self, function: Function, *, num_workers: int, slot_bytes: int):
+    def __init__(
+        self,
+        function: Function | None = None,
+        *,
+        fill: Filler | None = None,
+        num_workers: int,
+        slot_bytes: int,
+    ):
         """Prepare the pool.
 
         Args:
             function: what is done; depends on its task alone. `note` is small and picklable.
+            fill: the same, for arrays that are filled bit by bit; instead of `function`.
             num_workers: processes; 0 calls the function in this one.
             slot_bytes: the most bytes that the arrays of one task have together.
 
         """
-        self._function = function
+        if fill is None:
+            assert function is not None
+            fill = functools.partial(_copied, function)
+        self._fill = fill
         self._num_workers = num_workers
         self._slot_bytes = slot_bytes + 8 * ALIGNMENT
         self._workers: list[_Worker] = []
@@ -87,8 +96,8 @@ class WorkerPool:
             ours, theirs = context.Pipe()
             inherited = [ours, *(worker.connection for worker in self._workers)]
             process = context.Process(
-                target=_work,
-                args=(theirs, inherited, self._function, self._memory),
+                target=serve,
+                args=(theirs, inherited, self._fill, self._memory),
                 name=f"data-worker-{number}",
                 daemon=True,
             )
@@ -107,8 +116,9 @@ class WorkerPool:
         """
         if not self._num_workers:
             for task in tasks:
-                arrays, note = self._function(task)
-                yield list(arrays), note
+                arrays: list[np.ndarray] = []
+                note = self._fill(task, functools.partial(_in_this_process, arrays))
+                yield arrays, note
             return
         self.start()
         for worker in self._workers:  # of a map that was not followed to its end
@@ -192,53 +202,13 @@ def _death(worker: _Worker) -> RuntimeError:
     return RuntimeError(f"{process.name} (process {process.pid}) has died: {how}")
 
 
-def _work(
-    tasks: Connection, inherited: list[Connection], function: Function, memory: mmap.mmap
-) -> None:
-    """A worker's life: ends with its pipe, or with the process that began it."""
-    parent = os.getppid()
-    # Ctrl-C and a launcher's SIGTERM reach the whole group: the parent saves first, then ends us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    gc.freeze()  # what was inherited (device memory, too) is not ours to free
-    cv2.setNumThreads(0)  # its threads did not survive the fork, and the workers fill the cores
-    for connection in inherited:
-        connection.close()
-    while True:
-        try:
-            while not tasks.poll(PARENT_CHECK_SECONDS):
-                if os.getppid() != parent:
-                    return
-            start, stop, task = tasks.recv()
-            _answer(tasks, function, task, memory, start, stop)
-        except (EOFError, ConnectionResetError, BrokenPipeError):
-            return
-
-
-def _answer(
-    pipe: Connection, function: Function, task: Any, memory: mmap.mmap, start: int, stop: int
-) -> None:
-    try:
-        arrays, note = function(task)
-        answer = (_store(arrays, memory, start, stop), note, None)
-    except Exception as error:
-        text = "".join(traceback.format_exception(error))
-        try:
-            pipe.send(([], None, (copy.copy(error), text)))
-        except (pickle.PicklingError, AttributeError, TypeError):  # it cannot travel
-            pipe.send(([], None, (RuntimeError(repr(error)), text)))
-    else:
-        pipe.send(answer)
-
-
-def _store(
-    arrays: Sequence[np.ndarray], memory: mmap.mmap, start: int, stop: int
-) -> list[tuple[int, str, tuple[int, ...]]]:
-    """Put the arrays into a slot; where each is, its dtype and its shape."""
-    layout = []
+def _copied(function: Function, task: Any, new: New) -> Any:
+    arrays, note = function(task)
     for array in arrays:
-        assert start + array.nbytes <= stop, "the arrays are larger than slot_bytes"
-        np.ndarray(array.shape, array.dtype, memory, start)[...] = array
-        layout.append((start, array.dtype.str, array.shape))
-        start += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-    return layout
+        new(array.shape, array.dtype)[...] = array
+    return note
+
+
+def _in_this_process(made: list[np.ndarray], shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    made.append(np.empty(shape, dtype))
+    return made[-1]

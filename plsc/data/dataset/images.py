@@ -94,7 +94,8 @@ class LabelledImages(FaceImages):
     """Images of a source with their classes, as training takes them.
 
     Attributes:
-        skipped: of `on_bad="skip"`: what was wrong with the images that others stood in for.
+        skipped: of `on_bad="skip"`: what was wrong with the images that others stood in for, by
+            index; a loader takes it away with each batch.
 
     """
 

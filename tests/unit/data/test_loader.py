@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from plsc.data.dataset.face import FaceIdentificationDataset, FaceVerificationDataset
-from plsc.data.loader import TrainLoader, collect_images
+from plsc.data.generators import ImageGenerators
+from plsc.data.loader import WARNINGS, TrainLoader, collect_images
 from plsc.data.sampler import EpochSampler
 from plsc.errors import UserError
 
@@ -65,7 +66,7 @@ def test_batches_are_the_samplers_images_with_their_own_generators(faces, loader
         assert (images.dtype, images.shape) == (np.uint8, (3, 112, 112, 3))
         assert (labels.dtype, labels.shape) == (np.int64, (3,))
         for row, index in enumerate(indices):
-            image, label = dataset.get(int(index), np.random.default_rng([3, 5, int(index)]))
+            image, label = dataset.get(int(index), ImageGenerators(3, 5)(int(index)))
             assert np.array_equal(images[row], image) and labels[row] == label == index % 4
 
 
@@ -121,25 +122,59 @@ def test_a_bad_image_is_named_by_the_error_of_its_step(faces, tmp_path, loader_o
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_skipped_images_are_replaced_and_reported_once(
+def test_skipped_images_are_replaced_and_known_in_each_epoch(
     faces, tmp_path, loader_of, num_workers, caplog
 ):
     folder = broken(faces, tmp_path, {4: b"", 5: b"junk", 10: b"junk"})
-    dataset = training_set(folder, on_bad="skip")
-    loader = loader_of(dataset, num_workers=num_workers)
+    loader = loader_of(training_set(folder, on_bad="skip"), num_workers=num_workers)
     with caplog.at_level(logging.WARNING, "plsc"):
         for epoch in range(8):  # so that both workers meet each of them
             labels = np.concatenate([labels for _, labels in loader.batches(epoch)])
+            assert sorted(loader.skipped) == [4, 5, 10]
     order = EpochSampler(NUM_IMAGES, batch_size=3, seed=3).order(7)
     good = {4: 6, 5: 6, 10: 0}  # each bad one by the next that can be read
     expected = [good.get(index, index) % 4 for index in order.tolist()]
     assert labels.tolist() == [*expected, expected[0]]
-    assert sorted(dataset.skipped) == [4, 5, 10]
+    assert "label.txt:6" in loader.skipped[5] and "cannot be decoded" in loader.skipped[5]
     messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == 3
-    (message,) = [message for message in messages if "/5.png" in message]
-    assert "label.txt:6" in message and "cannot be decoded" in message
-    assert "2 so far" in messages[1]
+    assert sorted(messages) == sorted(f"skipped: {reason}" for reason in loader.skipped.values())
+
+
+def test_what_is_skipped_is_counted_from_where_an_epoch_begins(faces, tmp_path, loader_of):
+    folder = broken(faces, tmp_path, {1: b"", 7: b"junk"})
+    loader = loader_of(training_set(folder, on_bad="skip"), num_workers=2, shuffle=False)
+    next(loader.batches(0))
+    assert sorted(loader.skipped) == [1]
+    for _ in loader.batches(0, consumed=6):
+        pass
+    assert sorted(loader.skipped) == [7]
+
+
+def test_many_skipped_images_do_not_fill_the_console(faces, tmp_path, loader_of, caplog):
+    folder = broken(faces, tmp_path, dict.fromkeys(range(NUM_IMAGES), b"junk"))
+    (folder / "good.png").write_bytes((faces / "3.png").read_bytes())
+    lines = [f"{number}.png\t0\n" for number in range(NUM_IMAGES)]
+    (folder / "label.txt").write_text("".join([*lines, "good.png\t1\n"]))
+    loader = loader_of(training_set(folder, on_bad="skip"))
+    with caplog.at_level(logging.WARNING, "plsc"):
+        assert {label for _, labels in loader.batches(0) for label in labels.tolist()} == {1}
+    assert len(caplog.records) == WARNINGS < len(loader.skipped) == NUM_IMAGES
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_images_that_do_not_fit_together_are_refused(loader_of, num_workers):
+    class Mixed:
+        normalise = staticmethod(lambda images: images)
+
+        def __len__(self):
+            return 3
+
+        def get(self, index, rng):
+            return np.zeros((3, 4, 1 + 3 * (index < 2)), np.uint8), 0
+
+    loader = loader_of(Mixed(), num_workers=num_workers)
+    with pytest.raises(UserError, match=r"uint8 \[3, 4, 1\] and of uint8 \[3, 4, 4\]|4, 4.*4, 1"):
+        list(loader.batches(0))
 
 
 def test_skipped_images_do_not_depend_on_the_number_of_workers(faces, tmp_path, loader_of):

@@ -220,6 +220,40 @@ def test_workers_end_with_the_program_however_it_ends(way, code):
     assert wait_until(lambda: not alive(pids), 3)
 
 
+def filled(task, new):
+    """As `double`, bit by bit; the second array is made before the first one is full."""
+    first = new((task % 4, 3), np.float32)
+    second = new((), np.int64)
+    first[...] = 2 * task
+    second[...] = task
+    new((0,), np.float64)
+    return task
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_arrays_may_be_filled_where_they_travel(num_workers):
+    pools = [
+        WorkerPool(double, num_workers=0, slot_bytes=0),
+        WorkerPool(fill=filled, num_workers=num_workers, slot_bytes=1000),
+    ]
+    expected, found = (list(pool.map(range(20))) for pool in pools)
+    for pool in pools:
+        pool.close()
+    assert values(found) == values(expected)  # after all of them: none was overwritten
+    assert all(array.flags.writeable for arrays, _ in found for array in arrays)
+
+
+def test_filled_arrays_larger_than_the_slot_are_an_error():
+    def fill(task, new):
+        new((700,), np.uint8)
+        new((700,), np.uint8)
+
+    pool = WorkerPool(fill=fill, num_workers=1, slot_bytes=800)
+    with pytest.raises(AssertionError, match="larger than slot_bytes"):
+        list(pool.map([0]))
+    pool.close()
+
+
 def test_threads_of_opencv_stay_off_in_workers(pool_of):
     import cv2
 
