@@ -48,8 +48,10 @@ def draw_histogram(rows: Histogram, path: str | Path, *, title: str) -> None:
     # By place, not by value: ranges that grow keep a long tail readable, and say what they are.
     bars = axes.bar(range(len(rows)), [number for _, _, number in rows], width=0.9, color=COLOUR)
     axes.bar_label(bars, fmt=lambda number: f"{number:,.0f}", fontsize=8, padding=2)
-    turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(len(rows)), names, **(turned if len(rows) > TURN_NAMES_FROM else {}))
+    axes.set_xticks(range(len(rows)), names)
+    if len(rows) > TURN_NAMES_FROM:
+        for label in axes.get_xticklabels():
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
     room = max(len(rows), LEAST_ROOM) / 2
     axes.set_xlim((len(rows) - 1) / 2 - room, (len(rows) - 1) / 2 + room)
     axes.set_xlabel("images of an identity")

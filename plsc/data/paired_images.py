@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from plsc.data.dataset.bin_file import read_bin
-from plsc.data.image_root import check_below
+from plsc.data.image_root import check_below, shown
 from plsc.data.label_list import read_pairs
 from plsc.data.lfw_pairs import LfwPair, read_lfw_pairs
 from plsc.data.source.base import ImageSource
@@ -80,7 +80,7 @@ class ListedPairs(PairedImages):
     def where(self, index: int) -> str:
         """The image's path, and the pair that it is in."""
         path = os.path.join(self._root, self._paths[index])
-        return f"{path} ({self._list_path}: pair {index // 2 + 1})"
+        return f"{shown(path)} ({self._list_path}: pair {index // 2 + 1})"
 
 
 class LfwPairs(PairedImages):
@@ -107,7 +107,7 @@ class LfwPairs(PairedImages):
             if os.path.isfile(path := os.path.join(self._root, stem + ending)):
                 return path
         raise UserError(
-            f"{where}: no image {os.path.join(self._root, stem)} with any of the endings "
+            f"{where}: no image {shown(os.path.join(self._root, stem))} with any of the endings "
             f"{' '.join(LFW_ENDINGS)}: is image_root right?"
         )
 
@@ -117,7 +117,7 @@ class LfwPairs(PairedImages):
 
     def where(self, index: int) -> str:
         """The image's path, and the line that names it."""
-        return f"{self._files[index]} ({self._path}:{self._lines[index // 2]})"
+        return f"{shown(self._files[index])} ({self._path}:{self._lines[index // 2]})"
 
 
 class ChosenPairs(PairedImages):
@@ -155,19 +155,23 @@ def open_pairs(path: str | Path, image_root: str | Path | None = None) -> Paired
     if not path.is_file():
         return None
     root = path.parent if image_root is None else image_root
-    fields = _first_line(path).rsplit(b"\t", 2)
+    first, second = _first_lines(path)
+    fields = first.rsplit(b"\t", 2)
     if len(fields) == 3 and fields[2].strip() in (b"0", b"1"):
         return ListedPairs(path, root)
-    numbers = b" ".join(fields).split()
-    if 1 <= len(numbers) <= 2 and all(number.isdigit() for number in numbers):
+    numbers = first.split()
+    # Paths may be numbers, too: `0001<TAB>5` begins a list of images.
+    if 1 <= len(numbers) <= 2 and all(map(bytes.isdigit, numbers)) and len(second.split()) != 2:
         return LfwPairs(path, root)
     return None
 
 
-def _first_line(path: Path) -> bytes:
+def _first_lines(path: Path) -> tuple[bytes, bytes]:
+    """The first two lines that are not blank."""
     try:
         with open(path, "rb") as file:
-            lines = file.read(HEAD_BYTES).splitlines()
+            lines = [line for line in file.read(HEAD_BYTES).splitlines() if line.strip()]
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    return next((line for line in lines if line.strip()), b"")
+    first, second, *_ = *lines, b"", b""
+    return first, second

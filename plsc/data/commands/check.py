@@ -21,6 +21,7 @@ from plsc.data.findings import (
     Findings,
 )
 from plsc.data.finished_file import finished_file, require_writable
+from plsc.data.image_root import shown
 from plsc.data.image_sets import ImageSet, ImageSets
 from plsc.data.look import Looked, look
 from plsc.data.paired_images import open_pairs
@@ -206,5 +207,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(report))
     else:
-        print(f"{options.source}: {len(source)} images\n\n{findings.as_text()}")
+        print(f"{shown(options.source)}: {len(source)} images\n\n{findings.as_text()}")
     return 0 if findings.fit else 1

@@ -8,6 +8,7 @@ from plsc.data.commands.options import add_source, add_workers, new_parser, sour
 from plsc.data.config_snippet import as_yaml, config_of
 from plsc.data.finished_file import require_writable
 from plsc.data.histogram_picture import draw_histogram, require_matplotlib
+from plsc.data.image_root import shown
 from plsc.data.set_summary import FEW, Identities, Sample, histogram_text, sample_of
 from plsc.data.source_labels import labels_of
 from plsc.errors import UserError
@@ -71,13 +72,15 @@ def run(options: argparse.Namespace) -> int:
     class_num = identities.class_num
     config = config_of(source, options.source, options.image_root, class_num=class_num)
     if options.plot:
-        title = f"{options.source}: {len(source):,} images of {len(identities.counts):,} identities"
+        counted = f"{len(source):,} images of {len(identities.counts):,} identities"
+        title = f"{shown(options.source)}: {counted}"
         draw_histogram(identities.histogram(), options.plot, title=title)
     if options.json:
-        counted = {"source": options.source, "num_images": len(source), **identities.as_json()}
-        print(json.dumps({**counted, "sample": sample.as_json(), "config": config}))
+        report = {"source": options.source, "num_images": len(source), **identities.as_json()}
+        print(json.dumps({**report, "sample": sample.as_json(), "config": config}))
     else:
-        print(f"{options.source}\n{_text(identities, sample, len(source))}\n\n{as_yaml(config)}")
+        text = _text(identities, sample, len(source))
+        print(f"{shown(options.source)}\n{text}\n\n{as_yaml(config)}")
     return 0
 
 

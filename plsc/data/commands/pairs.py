@@ -19,6 +19,7 @@ from plsc.data.commands.options import (
 )
 from plsc.data.finished_file import require_writable
 from plsc.data.image_file import ending_of
+from plsc.data.image_root import shown
 from plsc.data.output import finished_folder, progress_bar
 from plsc.data.paired_images import ChosenPairs, PairedImages, open_pairs
 from plsc.data.pairing import choose_pairs
@@ -184,5 +185,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(report))
     else:
-        print(f"{options.output}: {len(pairs.issame)} pairs, {same} of them of one person")
+        print(f"{shown(options.output)}: {len(pairs.issame)} pairs, {same} of them of one person")
     return 0

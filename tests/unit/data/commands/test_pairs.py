@@ -178,7 +178,10 @@ def test_faces_that_are_not_aligned_are_refused_or_resized(people, tmp_path):
         (["real.bin", "apart", "--seed", "1"], "--seed is for sets with classes"),
         (["real.bin", "people"], "people: exists and is not an empty folder"),
         (["nothing", "a.bin"], "nothing: no such file or folder"),
-        (["people", "no/folder/a.bin", "--num_pairs", "20"], "a.bin: cannot be written: .* is not a folder"),
+        (
+            ["people", "no/folder/a.bin", "--num_pairs", "20"],
+            "a.bin: cannot be written: .* is not a folder",
+        ),
     ],
 )
 def test_mistakes_are_named_and_leave_nothing(people, tmp_path, monkeypatch, arguments, message):
@@ -206,3 +209,14 @@ def test_a_bin_replaces_another_only_when_it_is_whole(people, tmp_path):
     assert exit_status("test", lambda: write_bin(tmp_path / "a.bin", images(), [True])) == 2
     assert (tmp_path / "a.bin").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.bin"]
+
+
+def test_a_list_of_images_with_numbers_for_names_is_no_pairs_txt(tmp_path):
+    for name in range(4):
+        (tmp_path / str(name)).write_bytes(encoded(name))
+    (tmp_path / "list.txt").write_text("".join(f"{name}\t{name // 2}\n" for name in range(4)))
+    with pytest.raises(UserError, match="4 images of 2 identities have 2"):
+        run(tmp_path / "list.txt", tmp_path / "a.bin", "--num_pairs", 20)
+    (tmp_path / "list.txt").write_text("10 300\n")
+    with pytest.raises(UserError, match="0 pairs of one person, the first line counts 10 x 300"):
+        run(tmp_path / "list.txt", tmp_path / "a.bin")
