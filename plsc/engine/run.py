@@ -12,9 +12,11 @@ from plsc import __version__, runtime
 from plsc.config import dump_config
 from plsc.distributed import world
 from plsc.engine import build, start
+from plsc.engine.checkpoint import Checkpoint
+from plsc.engine.description import describe_model, metadata
 from plsc.engine.keeper import Keeper, Phase
 from plsc.engine.log import RunLog
-from plsc.engine.pretrained import load_weights, set_backbone
+from plsc.engine.pretrained import find_weights, load_weights, set_backbone
 from plsc.engine.trainer import Training, fit
 from plsc.export import export_onnx, export_paddle
 from plsc.sections import Config
@@ -45,6 +47,7 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     meta = {
         "config": config.to_dict(),
         "plsc": __version__,
+        "model": describe_model(config, num_features=training.head.centres.dim),
         "paddle": paddle.__version__,
         "runtime": runtime.in_effect(),
         "world_size": place.size,
@@ -134,13 +137,16 @@ def export(config: Config, folder: Path) -> Path:
     build.set_device("cpu")  # exact arithmetic to compare with, and no need for the GPU of a config
     log = RunLog(folder, "export", enabled=True)
     backbone, path = _backbone_with_weights(config, "export")
-    metadata = {"source": path, "backbone": folder.name}
+    found = find_weights(path)
+    state = found.state if isinstance(found, Checkpoint) else {}
+    said = metadata(state, config, num_features=backbone.num_features, source=path)
+    said |= {"source": path, "backbone": folder.name}
     target = folder
     if config.Export.export_type == "onnx":
         target = folder.with_name(folder.name + ".onnx")
-        report = export_onnx(backbone, target, opset=config.Export.opset, metadata=metadata)
+        report = export_onnx(backbone, target, opset=config.Export.opset, metadata=said)
     else:
-        report = export_paddle(backbone, target, metadata=metadata)
+        report = export_paddle(backbone, target, metadata=said)
     log.line(f"exported {path} to {target}: {report}")
     log.close()
     return target

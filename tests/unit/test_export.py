@@ -97,9 +97,9 @@ def test_names_shapes_and_metadata(exported):
     }
 
 
-def test_the_report_is_of_batches_of_1_and_5(exported):
+def test_the_report_is_of_batches_of_1_5_and_64(exported):
     _, report = exported
-    assert [check.batch for check in report.checks] == [1, 5]
+    assert [check.batch for check in report.checks] == [1, 5, 64]
     assert all(check.min_cosine > 0.999999 for check in report.checks)
     assert all(check.max_difference < 1e-5 * check.largest_value for check in report.checks)
     assert "batch 1: cosine 1.0" in str(report) and "batch 5: cosine 1.0" in str(report)
