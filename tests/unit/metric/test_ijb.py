@@ -1,0 +1,224 @@
+"""IJB templates, scores and table against golden figures and implementations in plain loops."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plsc.errors import UserError
+from plsc.metric.ijb import FPR_TARGETS, Templates, pair_scores, pool_templates, tpr_at_fpr
+from plsc.metric.roc import roc_curve
+
+
+@pytest.fixture(scope="module")
+def faces(request):
+    with np.load(request.config.rootpath / "tests" / "golden" / "ijb.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+@pytest.fixture(scope="module")
+def golden_templates(faces):
+    return pool_templates(
+        np.stack([faces["features"], faces["features_flipped"]], axis=1),
+        faces["templates"],
+        faces["medias"],
+        detector_scores=faces["detector_scores"],
+    )
+
+
+def plain_templates(features, template_ids, media_ids, factors):
+    """Template id -> vector, float64; `features` [n, views, d]."""
+    result = {}
+    for template in sorted(set(template_ids.tolist())):
+        total = np.zeros(features.shape[2])
+        for medium in sorted(set(media_ids[template_ids == template].tolist())):
+            rows = [
+                i
+                for i in range(len(features))
+                if template_ids[i] == template and media_ids[i] == medium
+            ]
+            views = [features[i].astype(np.float64).sum(axis=0) * factors[i] for i in rows]
+            total += np.mean(views, axis=0)
+        length = np.sqrt((total**2).sum())
+        result[template] = total / length if length else total
+    return result
+
+
+def plain_table(scores, same, targets):
+    """TPR at FPR after scikit-learn's curve, read from behind; all in Python's own numbers."""
+    pairs = list(zip(scores.tolist(), same.tolist(), strict=True))
+    thresholds = sorted({score for score, _ in pairs}, reverse=True)
+    fps = [sum(score >= t and not label for score, label in pairs) for t in thresholds]
+    tps = [sum(score >= t and label for score, label in pairs) for t in thresholds]
+
+    def is_corner(i):
+        if i in (0, len(thresholds) - 1):
+            return True
+        bends = (line[i + 1] - line[i] != line[i] - line[i - 1] for line in (fps, tps))
+        return any(bends)
+
+    corners = [i for i in range(len(thresholds)) if is_corner(i)]
+    fpr = np.array([0, *(fps[i] for i in corners)]) / fps[-1]
+    tpr = np.array([0, *(tps[i] for i in corners)]) / tps[-1]
+    fpr, tpr = np.flipud(fpr), np.flipud(tpr)
+    return [tpr[min(zip(abs(fpr - x), range(len(fpr)), strict=True))[1]] for x in targets]
+
+
+def test_scores_are_golden(faces, golden_templates):
+    scores = pair_scores(golden_templates, faces["pair_t1"], faces["pair_t2"])
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, faces["scores"], atol=1e-5, rtol=0)
+    assert abs(scores - faces["scores"]).max() < 2e-6  # what rounding accounts for
+
+
+def test_table_is_golden(faces, golden_templates, golden):
+    scores = pair_scores(golden_templates, faces["pair_t1"], faces["pair_t2"])
+    points = tpr_at_fpr(roc_curve(scores, faces["pair_label"]))
+    expected = json.loads((golden / "metrics.json").read_text())["ijb_tpr_percent_at_fpr"]
+    assert {str(point.target): round(point.tpr * 100, 4) for point in points} == expected
+    assert [str(point.target) for point in points] == list(expected)
+    for point in points:  # the threshold gives these very rates
+        accepted, label = scores >= point.threshold.cosine, faces["pair_label"] > 0
+        assert accepted[label].mean() == point.tpr
+        assert accepted[~label].mean() == point.fpr
+
+
+def test_templates_of_the_golden_set_agree_with_plain_loops(faces, golden_templates):
+    features = np.stack([faces["features"], faces["features_flipped"]], axis=1)
+    expected = plain_templates(
+        features, faces["templates"], faces["medias"], faces["detector_scores"]
+    )
+    assert golden_templates.ids.tolist() == list(expected)
+    np.testing.assert_allclose(golden_templates.vectors, list(expected.values()), atol=1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 60),
+    flip=st.booleans(),
+    views=st.sampled_from([None, 1, 2]),
+    scored=st.booleans(),
+    in_order=st.booleans(),
+    at_once=st.sampled_from([1, 7, 8192]),
+)
+def test_pooling_agrees_with_plain_loops(seed, count, flip, views, scored, in_order, at_once):
+    random = np.random.default_rng(seed)
+    templates = random.integers(5, 20, count) * 1000
+    if in_order:
+        templates.sort()
+    media = random.integers(-3, 3, count)
+    shape = (count, 6) if views is None else (count, views, 6)
+    features = random.normal(0, 10, shape).astype(np.float32)
+    detector = random.uniform(0.1, 1, count) if scored else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("plsc.metric.ijb.POOLED_FACES", at_once)
+        pooled = pool_templates(features, templates, media, detector_scores=detector, flip=flip)
+    taken = features.reshape(count, -1, 6)[:, : 2 if flip else 1]
+    factors = np.ones(count) if detector is None else detector
+    expected = plain_templates(taken, templates, media, factors)
+    assert pooled.ids.tolist() == list(expected)
+    np.testing.assert_allclose(pooled.vectors, list(expected.values()), atol=2e-5)
+
+
+def test_a_medium_counts_once_however_many_frames_it_has():
+    features = np.array([[3.0, 0], [3, 0], [3, 0], [0, 3]], np.float32)
+    (vector,) = pool_templates(features, [7] * 4, [1, 1, 1, 2]).vectors
+    np.testing.assert_allclose(vector, [0.5**0.5] * 2, atol=1e-7)
+
+
+def test_media_of_one_number_are_parted_by_template():
+    features = np.array([[1.0, 0], [0, 1], [1, 0]], np.float32)
+    pooled = pool_templates(features, [1, 1, 2], [9, 8, 9])
+    np.testing.assert_allclose(pooled.vectors, [[0.5**0.5] * 2, [1, 0]], atol=1e-7)
+
+
+def test_features_without_length_stay_zero():
+    pooled = pool_templates(np.zeros((2, 3), np.float32), [1, 2], [0, 0])
+    assert not pooled.vectors.any()
+
+
+def test_features_that_are_not_finite_are_refused():
+    features = np.ones((4, 2, 3), np.float32)
+    features[2, 1, 0] = np.nan
+    with pytest.raises(UserError, match=r"of 1 templates .* template 30:"):
+        pool_templates(features, [10, 20, 30, 40], [0] * 4)
+    assert pool_templates(features, [10, 20, 30, 40], [0] * 4, flip=False).ids.tolist()
+    with pytest.raises(UserError, match="no faces"):
+        pool_templates(features[:0], [], [])
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_templates=st.sampled_from([2, 40, 256, 700]),
+    num_left=st.sampled_from([1, 30, 700]),
+    num_pairs=st.sampled_from([1, 50, 3000, 40000]),
+)
+def test_scores_agree_with_plain_products(seed, num_templates, num_left, num_pairs):
+    random = np.random.default_rng(seed)
+    vectors = random.normal(size=(num_templates, 8)).astype(np.float32)
+    ids = np.sort(random.choice(10**6, num_templates, replace=False)) - 1000
+    templates = Templates(ids, vectors)
+    first = random.integers(0, min(num_left, num_templates), num_pairs)
+    second = random.integers(0, num_templates, num_pairs)
+    scores = pair_scores(templates, ids[first].astype(np.int32), ids[second])
+    exact = (vectors[first].astype(np.float64) * vectors[second]).sum(axis=1)
+    np.testing.assert_allclose(scores, exact, atol=1e-4)
+
+
+@pytest.mark.parametrize("cost", [0, 1 << 40], ids=["one by one", "matrix product"])
+def test_both_ways_of_scoring_are_equal(monkeypatch, cost):
+    random = np.random.default_rng(4)
+    templates = Templates(np.arange(600), random.normal(size=(600, 8)).astype(np.float32))
+    first, second = random.integers(0, 600, (2, 5000))
+    monkeypatch.setattr("plsc.metric.ijb.GATHER_COST", cost)
+    exact = (templates.vectors[first].astype(np.float64) * templates.vectors[second]).sum(axis=1)
+    np.testing.assert_allclose(pair_scores(templates, first, second), exact, atol=1e-4)
+
+
+@pytest.mark.parametrize("far_id", [12, 1 << 40], ids=["table", "search"])
+@pytest.mark.parametrize("unknown", [0, 4, 1 << 41])
+def test_an_unknown_template_is_named(far_id, unknown):
+    templates = Templates(np.array([3, 5, far_id]), np.eye(3, dtype=np.float32))
+    assert templates.rows([5, 3, far_id, 3]).tolist() == [1, 0, 2, 0]
+    with pytest.raises(UserError, match=rf"^pair list: template {unknown} \(entry 2\) .*; 2 of"):
+        templates.rows([5, unknown, 11, unknown])
+    with pytest.raises(UserError, match="^pair list: template"):
+        pair_scores(templates, [3, 5], [5, unknown])
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=2, max_size=60).filter(
+        lambda pairs: {label for _, label in pairs} == {True, False}
+    ),
+    targets=st.lists(st.sampled_from([*FPR_TARGETS, 0.0, 0.25, 0.5, 1.0]), min_size=1),
+)
+def test_the_table_follows_the_literal_rule(pairs, targets):
+    scores = np.array([score for score, _ in pairs], np.float32) / 4
+    same = np.array([label for _, label in pairs])
+    found = [point.tpr for point in tpr_at_fpr(roc_curve(scores, same), targets)]
+    assert found == plain_table(scores, same, targets)
+
+
+def test_dropped_thresholds_decide_what_is_near():
+    # Four impostors one by one, then a same pair: scikit-learn keeps the first and the last of the
+    # four, so that the point nearest to 2/4 has already passed to the next same pair.
+    same = np.array([True, False, False, False, False, True])
+    scores = np.array([6, 5, 4, 3, 2, 1], np.float32)
+    (point,) = tpr_at_fpr(roc_curve(scores, same), [0.75])
+    assert (point.fpr, point.tpr) == (1.0, 1.0)
+    (point,) = tpr_at_fpr(roc_curve(scores, same), [0.25])
+    assert (point.fpr, point.tpr) == (0.0, 0.5)
+
+
+def test_scipy_and_scikit_learn_are_not_needed():
+    code = "import sys, plsc.metric.ijb, plsc.metric.identification; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"paddle", "scipy", "sklearn", "cv2", "pandas"}
