@@ -9,6 +9,7 @@ import mmap
 import pickle
 import pickletools
 import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,9 @@ from plsc.pickled_arrays import STAND_INS, Refused, with_arrays
 OUTSIDE = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
 FORBIDDEN = OUTSIDE | {"INST", "OBJ"}  # what a file refers to outside itself; objects of classes
 OPERATIONS = {ord(item.code): item for item in pickletools.opcodes if item.name not in FORBIDDEN}
+WITH_REFERENCES = OPERATIONS | {
+    ord(item.code): item for item in pickletools.opcodes if item.name == "BINPERSID"
+}
 LENGTH_PREFIX = {
     pickletools.TAKEN_FROM_ARGUMENT1: "<B",
     pickletools.TAKEN_FROM_ARGUMENT4: "<i",
@@ -61,9 +65,42 @@ def load_arrays(file: str | Path | BinaryIO) -> Any:
 
 
 def _load(data: bytes | mmap.mmap, name: str) -> Any:
-    _walk(data, name)
+    _walk(data, 0, name, OPERATIONS)
+    return _guarded(name, lambda: with_arrays(_Unpickler(data, 0, STAND_INS, None).load()))
+
+
+def load_part(
+    data: bytes | mmap.mmap,
+    start: int,
+    name: str,
+    *,
+    stand_ins: Mapping[tuple[str, str], Any],
+    resolve: Callable[[Any], Any],
+) -> tuple[Any, int]:
+    """One pickle inside a larger file, as safely as `load_arrays` reads a whole one.
+
+    Args:
+        data: the file.
+        start: where in it the pickle begins.
+        name: of the file, for messages.
+        stand_ins: (module, name) -> what may stand for that global; a pickle can call these and
+            hand them any state, so they must be inert.
+        resolve: persistent id -> the object that the pickle refers to.
+
+    Returns:
+        what the pickle holds, stand-ins included, and where it ends.
+
+    Raises:
+        UserError: as for `load_arrays`.
+
+    """
+    end = _walk(data, start, name, WITH_REFERENCES)
+    return _guarded(name, _Unpickler(data, start, stand_ins, resolve).load), end
+
+
+def _guarded(name: str, load: Callable[[], Any]) -> Any:
     try:
-        return with_arrays(_Unpickler(_Reader(data), encoding="bytes").load())
+        return load()
     except Refused as error:
         raise UserError(f"{name}: refused: {_printable(error)}") from error
     except MALFORMED as error:
@@ -76,13 +113,15 @@ def _printable(error: Exception) -> str:
     return str(error)[:200].encode("unicode_escape").decode()
 
 
-def _walk(data: bytes | mmap.mmap, name: str) -> None:
-    """Step over every operation up to STOP without executing any."""
-    position, count, size = 0, 0, len(data)
+def _walk(
+    data: bytes | mmap.mmap, start: int, name: str, operations: Mapping[int, pickletools.OpcodeInfo]
+) -> int:
+    """Step over every operation up to STOP without executing any; where the pickle ends."""
+    position, count, size = start, 0, len(data)
     while True:
         if position >= size:
             raise UserError(f"{name}: truncated: the pickle does not end before byte {size}")
-        operation = OPERATIONS.get(data[position])
+        operation = operations.get(data[position])
         if operation is None:
             raise UserError(f"{name}: not a pickle of arrays: unknown operation at byte {position}")
         end = _argument_end(data, operation, position + 1)
@@ -100,7 +139,7 @@ def _walk(data: bytes | mmap.mmap, name: str) -> None:
             if not 0 <= number <= count:
                 raise UserError(f"{name}: damaged: impossible memo index at byte {position}")
         if operation.name == "STOP":
-            return
+            return end
         position, count = end, count + 1
 
 
@@ -126,10 +165,10 @@ def _argument_end(data: bytes | mmap.mmap, operation: Any, start: int) -> int:
 
 
 class _Reader:
-    """`data` from its beginning as the file object that an unpickler wants, without a copy."""
+    """`data` from `start` as the file object that an unpickler wants, without a copy."""
 
-    def __init__(self, data: bytes | mmap.mmap):
-        self._data, self._position = data, 0
+    def __init__(self, data: bytes | mmap.mmap, start: int):
+        self._data, self._position = data, start
 
     def read(self, size: int, /) -> bytes:
         start, self._position = self._position, min(self._position + size, len(self._data))
@@ -146,8 +185,23 @@ class _Reader:
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(
+        self,
+        data: bytes | mmap.mmap,
+        start: int,
+        stand_ins: Mapping[tuple[str, str], Any],
+        resolve: Callable[[Any], Any] | None,
+    ):
+        super().__init__(_Reader(data, start), encoding="bytes")
+        self._stand_ins, self._resolve = stand_ins, resolve
+
     def find_class(self, module: str, name: str) -> Any:
         plain = module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
-        if (plain, name) not in STAND_INS:
+        if (plain, name) not in self._stand_ins:
             raise Refused(f"it asks for {module}.{name}, which no file of arrays needs")
-        return STAND_INS[plain, name]
+        return self._stand_ins[plain, name]
+
+    def persistent_load(self, reference: Any) -> Any:
+        if self._resolve is None:
+            raise Refused("it refers to something outside itself")
+        return self._resolve(reference)
