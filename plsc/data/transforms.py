@@ -78,7 +78,10 @@ class DecodeImage:
         """
         _check_end(image)
         flag = RGB_FLAG if self.to_rgb else cv2.IMREAD_COLOR
-        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), flag)
+        try:
+            pixels = cv2.imdecode(np.frombuffer(image, np.uint8), flag)
+        except cv2.error as error:  # an assertion about its width and height
+            raise BadImage("cannot be decoded: its header gives an impossible size") from error
         if pixels is None:
             raise BadImage("cannot be decoded as an image")
         if self.to_rgb and flag == cv2.IMREAD_COLOR:

@@ -92,7 +92,7 @@ def test_labels_take_8_bytes_only_if_they_need_them(tmp_path):
 )
 def test_a_bad_line_is_named(tmp_path, line, reason):
     with pytest.raises(UserError, match=rf"label\.txt:3: {reason}") as caught:
-        rows_of(tmp_path, f"a.jpg\t0\n\n{line}\nc.jpg\t1\n", image_root="/data")
+        rows_of(tmp_path, f"a.jpg\t0\n\n{line}\nc.jpg\t1\n", image_root="/faces")
     assert "\n" not in str(caught.value)
 
 
@@ -168,31 +168,31 @@ def test_a_list_that_is_cut_short_while_in_use_ends_no_process(tmp_path):
 @pytest.mark.parametrize(
     ("path", "root", "refused"),
     [
-        ("a..b.jpg", "/data", False),
-        ("..a/b...jpg", "/data", False),
-        (".../b..", "/data", False),
-        ("./a/./b.jpg", "/data", False),
-        ("/data/a.jpg", "/data", False),
-        ("/data/a.jpg", "/data/", False),
-        ("/data/./a.jpg", "/data//x/..", False),
+        ("a..b.jpg", "/faces", False),
+        ("..a/b...jpg", "/faces", False),
+        (".../b..", "/faces", False),
+        ("./a/./b.jpg", "/faces", False),
+        ("/faces/a.jpg", "/faces", False),
+        ("/faces/a.jpg", "/faces/", False),
+        ("/faces/./a.jpg", "/faces//x/..", False),
         ("//a.jpg", "/", False),
         ("/anything/a.jpg", "/", False),
         ("/anything/../a.jpg", "/", True),
-        ("/database/a.jpg", "/data", True),
-        ("/etc/passwd", "/data", True),
+        ("/database/a.jpg", "/faces", True),
+        ("/etc/passwd", "/faces", True),
         ("/etc/passwd", "relative", True),
-        ("..", "/data", True),
-        ("../a.jpg", "/data", True),
-        ("a/..", "/data", True),
-        ("a/../b.jpg", "/data", True),
-        ("/data/../etc/passwd", "/data", True),
+        ("..", "/faces", True),
+        ("../a.jpg", "/faces", True),
+        ("a/..", "/faces", True),
+        ("a/../b.jpg", "/faces", True),
+        ("/faces/../etc/passwd", "/faces", True),
     ],
 )
 def test_paths_stay_below_the_root(tmp_path, path, root, refused):
     lists = [
         (f"a/b.jpg\t0\n\n{path}\t1\n", 3, {}),
         (f"{path}\t1\na/b.jpg\t0\n", 1, {}),
-        (f"/data/ok.jpg\t0\n{path}\t1", 2, {}) if root == "/data" else (f"{path}\t1", 1, {}),
+        (f"/faces/ok.jpg\t0\n{path}\t1", 2, {}) if root == "/faces" else (f"{path}\t1", 1, {}),
         (f"a/b.jpg 0 0 0\n {path} 0 1 0\n", 2, {"layout": "magface"}),
     ]
     for text, line, parameters in lists:
@@ -230,7 +230,7 @@ def plain(data, layout, delimiter):
         if not good or not re.fullmatch(rb"[0-9]{1,18}", label):
             return number
         parts = os.fsdecode(path).split("/")
-        if ".." in parts or (parts[0] == "" and path[:6] != b"/root/"):
+        if ".." in parts or (parts[0] == "" and path[:6] != b"/tops/"):
             return number
         rows.append((os.fsdecode(path), int(label), number))
     return rows
@@ -240,7 +240,7 @@ def assert_equal_to_plain(path, data, layout, delimiter):
     expected = plain(data, layout, delimiter)
     path.write_bytes(data)
     try:
-        found = LabelList(path, layout=layout, delimiter=delimiter, image_root="/root")
+        found = LabelList(path, layout=layout, delimiter=delimiter, image_root="/tops")
     except UserError as error:
         match = re.match(rf"{re.escape(str(path))}:(\d+): ", str(error))
         if match and "looks like" not in str(error) and "UTF-16" not in str(error):
@@ -258,7 +258,7 @@ def assert_equal_to_plain(path, data, layout, delimiter):
 
 
 NAMES = st.one_of(
-    st.sampled_from(["a.jpg", "/root/a.jpg", "a..b", "жж/я.png", "x" * 90, "a b.jpg", "a\tb.jpg"]),
+    st.sampled_from(["a.jpg", "/tops/a.jpg", "a..b", "жж/я.png", "x" * 90, "a b.jpg", "a\tb.jpg"]),
     st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), min_size=1, max_size=12),
 )
 LABELS = st.one_of(st.integers(0, 2**33), st.integers(0, 9))
@@ -312,7 +312,7 @@ def test_any_bytes_are_a_list_or_a_mistake(tmp_path, monkeypatch, data, layout, 
     monkeypatch.setattr(text_lines, "BLOCK_BYTES", block)
     assert_equal_to_plain(tmp_path / "list", data, layout, "\t")
     try:
-        pairs, issame = read_pairs(tmp_path / "list", image_root="/root")
+        pairs, issame = read_pairs(tmp_path / "list", image_root="/tops")
         assert len(pairs) == len(issame) > 0
     except UserError as error:
         assert "\n" not in str(error)
@@ -328,7 +328,7 @@ def peak():  # not ru_maxrss, which begins with what the parent had
     status = open("/proc/self/status").read()
     return int(status.partition("VmHWM:")[2].split()[0])
 before = peak()
-found = LabelList(sys.argv[1], layout=sys.argv[2], image_root="/data")
+found = LabelList(sys.argv[1], layout=sys.argv[2], image_root="/faces")
 after = peak()
 assert sys.argv[1] not in open("/proc/self/maps").read()
 print(len(found), found.image_path(len(found) - 1), (after - before) / 1024)
@@ -339,7 +339,7 @@ print(len(found), found.image_path(len(found) - 1), (after - before) / 1024)
 @pytest.mark.parametrize(("layout", "rest"), [("plsc", "\t%d\n"), ("magface", " 0 %d 0\n")])
 def test_opening_takes_little_memory(tmp_path, layout, rest):
     lines = 1_500_000
-    line = "/data/images/%08d.jpg" + rest
+    line = "/faces/images/%08d.jpg" + rest
     write(tmp_path / "list", "".join(line % (row, row // 20) for row in range(lines)))
     done = subprocess.run(
         [sys.executable, "-c", OPEN, str(tmp_path / "list"), layout],
@@ -348,7 +348,7 @@ def test_opening_takes_little_memory(tmp_path, layout, rest):
         check=True,
     )
     count, last, mebibytes = done.stdout.split()
-    assert (int(count), last) == (lines, "/data/images/01499999.jpg")
+    assert (int(count), last) == (lines, "/faces/images/01499999.jpg")
     assert float(mebibytes) < 30 + 12 * lines / 2**20  # with the text it would be 80
 
 

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -189,3 +191,11 @@ def test_the_transforms_of_the_published_configs():
 def test_a_wrong_list_of_transforms_is_named(ops, message):
     with pytest.raises(UserError, match=message):
         build_transforms(ops)
+
+
+def test_an_impossible_size_in_a_header_is_a_bad_image():
+    image = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    image[16:24] = struct.pack(">II", 100_000, 100_000)
+    image[29:33] = struct.pack(">I", zlib.crc32(image[12:29]))
+    with pytest.raises(BadImage, match="its header gives an impossible size"):
+        DecodeImage()(bytes(image), np.random.default_rng(0))
