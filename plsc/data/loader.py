@@ -45,10 +45,6 @@ class TrainLoader:
 
     Images are not normalised yet: `normalise` does so with a batch, on the device. Call `start`
     before much memory is filled, and `close` at the end: see `WorkerPool`.
-
-    Attributes:
-        skipped: of the latest epoch: why other images stand in for these, by index.
-
     """
 
     def __init__(
@@ -65,7 +61,7 @@ class TrainLoader:
         """
         self.normalise = dataset.normalise
         self.sampler = sampler
-        self.skipped: dict[int, str] = {}
+        self._skipped: dict[int, str] = {}
         self._warned: set[int] = set()
         self._pool = WorkerPool(
             fill=functools.partial(_fill_batch, dataset, seed),
@@ -92,14 +88,18 @@ class TrainLoader:
             UserError: an image cannot be used.
 
         """
-        self.skipped = {}
         tasks = ((epoch, indices) for indices in self.sampler.batches(epoch, consumed))
         for (images, labels), skipped in self._pool.map(tasks):
             self._note(skipped)
             yield images, labels
 
+    def take_skipped(self) -> dict[int, str]:
+        """Images that others stood in for since the last call: place and reason by index."""
+        skipped, self._skipped = self._skipped, {}
+        return skipped
+
     def _note(self, skipped: dict[int, str]) -> None:
-        self.skipped.update(skipped)
+        self._skipped.update(skipped)
         for index, reason in skipped.items():
             if len(self._warned) < WARNINGS and index not in self._warned:
                 self._warned.add(index)

@@ -16,8 +16,10 @@ from plsc.distributed import world
 from plsc.distributed.collectives import agree
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine import checkpoint
+from plsc.engine.hint import DataHint
 from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
 from plsc.engine.saver import BEST, LATEST, Saver
+from plsc.engine.skipped import SkipReport
 from plsc.metric.verification import CollapsedEmbeddings
 from plsc.sections import Config
 
@@ -60,6 +62,8 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self.timer = StepTimer()
+        self._hint = DataHint(self.log, self.config)
+        self._skips = SkipReport(self.log, self.folder)
         self._stop_signal: str | None = None
         self._evaluated_step = -1
         self._losses: list[float] = []
@@ -121,6 +125,7 @@ class Keeper:
         """Evaluate and save where it is due; True: stop now."""
         progress, settings = self.training.progress, self.config.Global
         self.log.end_progress()
+        self._skips(self.training.loader.take_skipped(), progress)
         last = progress.finished
         if last or (settings.eval_unit == "epoch" and progress.epoch % settings.eval_interval == 0):
             self._evaluate()
@@ -130,6 +135,7 @@ class Keeper:
 
     def end(self) -> None:
         """Say where things are."""
+        self._skips(self.training.loader.take_skipped(), self.training.progress)
         spent = duration(time.monotonic() - self._started)
         best = self.training.progress.best_metric
         shown = "" if best is None else f", best metric {best:.5f} in {self.folder / BEST}"
@@ -184,6 +190,7 @@ class Keeper:
             **report.statistics,
         }
         self.log.record(entry, scalars={"lr": report.lr, "train_loss": mean})
+        self._hint(timer)
         self._losses.clear()
         timer.reset()
 

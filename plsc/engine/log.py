@@ -177,6 +177,11 @@ class StepTimer:
         self.steps_seen += 1
 
     @property
+    def steps(self) -> int:
+        """Steps of the interval."""
+        return self._steps
+
+    @property
     def batch_cost(self) -> float:
         """Seconds per step."""
         return (time.perf_counter() - self._start) / max(self._steps, 1)

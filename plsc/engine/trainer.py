@@ -30,6 +30,9 @@ class Loader(Protocol):
     def batches(self, epoch: int, consumed: int) -> Iterator[Batch]:
         """This rank's batches."""
 
+    def take_skipped(self) -> dict[int, str]:
+        """Images left out since the last call: place and reason by number."""
+
 
 @dataclass
 class Training:

@@ -130,24 +130,26 @@ def test_skipped_images_are_replaced_and_known_in_each_epoch(
     with caplog.at_level(logging.WARNING, "plsc"):
         for epoch in range(8):  # so that both workers meet each of them
             labels = np.concatenate([labels for _, labels in loader.batches(epoch)])
-            assert sorted(loader.skipped) == [4, 5, 10]
+            skipped = loader.take_skipped()
+            assert sorted(skipped) == [4, 5, 10]
+    assert loader.take_skipped() == {}
     order = EpochSampler(NUM_IMAGES, batch_size=3, seed=3).order(7)
     good = {4: 6, 5: 6, 10: 0}  # each bad one by the next that can be read
     expected = [good.get(index, index) % 4 for index in order.tolist()]
     assert labels.tolist() == [*expected, expected[0]]
-    assert "label.txt:6" in loader.skipped[5] and "cannot be decoded" in loader.skipped[5]
+    assert "label.txt:6" in skipped[5] and "cannot be decoded" in skipped[5]
     messages = [record.getMessage() for record in caplog.records]
-    assert sorted(messages) == sorted(f"skipped: {reason}" for reason in loader.skipped.values())
+    assert sorted(messages) == sorted(f"skipped: {reason}" for reason in skipped.values())
 
 
-def test_what_is_skipped_is_counted_from_where_an_epoch_begins(faces, tmp_path, loader_of):
+def test_what_is_skipped_is_counted_from_where_an_epoch_goes_on(faces, tmp_path, loader_of):
     folder = broken(faces, tmp_path, {1: b"", 7: b"junk"})
     loader = loader_of(training_set(folder, on_bad="skip"), num_workers=2, shuffle=False)
     next(loader.batches(0))
-    assert sorted(loader.skipped) == [1]
+    assert sorted(loader.take_skipped()) == [1]
     for _ in loader.batches(0, consumed=6):
         pass
-    assert sorted(loader.skipped) == [7]
+    assert sorted(loader.take_skipped()) == [7]
 
 
 def test_many_skipped_images_do_not_fill_the_console(faces, tmp_path, loader_of, caplog):
@@ -158,7 +160,7 @@ def test_many_skipped_images_do_not_fill_the_console(faces, tmp_path, loader_of,
     loader = loader_of(training_set(folder, on_bad="skip"))
     with caplog.at_level(logging.WARNING, "plsc"):
         assert {label for _, labels in loader.batches(0) for label in labels.tolist()} == {1}
-    assert len(caplog.records) == WARNINGS < len(loader.skipped) == NUM_IMAGES
+    assert len(caplog.records) == WARNINGS < len(loader.take_skipped()) == NUM_IMAGES
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -1,0 +1,68 @@
+"""Images that others stood in for (`on_bad: skip`): counted over all ranks, and listed."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from plsc.distributed import world
+from plsc.distributed.collectives import gather_objects
+from plsc.engine.log import RunLog
+from plsc.engine.progress import Progress
+
+SHOWN = 3  # places in a line of the log; the list has all
+
+
+class SkipReport:
+    """Counts what was skipped and keeps each rank's list, `<folder>/skipped-RANK-of-RANKS.txt`.
+
+    A list has all that its rank has skipped in this run, a line each.
+    """
+
+    def __init__(self, log: RunLog, folder: Path):
+        self._log, self._folder = log, folder
+        self._skipped: dict[int, str] = {}
+
+    def __call__(self, skipped: Mapping[int, str], progress: Progress) -> None:
+        """A line in the log, if any rank has skipped something; called by all ranks.
+
+        Args:
+            skipped: place and reason by the image's number, of this rank since the last call.
+            progress: where training stands.
+
+        """
+        place = world.current()
+        if skipped:
+            self._skipped.update(skipped)
+            self._write(self._folder / list_name(f"{place.rank:05d}", place.size))
+        # The same image may have been met on two ranks: where an epoch's last batch was filled
+        # up, or by standing in for another.
+        everyone = np.concatenate(gather_objects(np.array(sorted(skipped), np.int64)))
+        if not len(everyone):
+            return
+        first = [skipped[index] for index in sorted(skipped)[:SHOWN]]
+        if len(skipped) > len(first):
+            first.append(f"and {len(skipped) - len(first)} more")
+        text = (
+            f"[Train][Epoch {progress.epoch + bool(progress.consumed)}] "
+            f"skipped {len(np.unique(everyone))} of {progress.num_images} images, "
+            f"{len(skipped)} of them by rank {place.rank}{': ' if first else ''}{'; '.join(first)} "
+            f"(all are listed in {self._folder / list_name('*', place.size)})"
+        )
+        # A path of bytes that are no text must not end the run.
+        self._log.line(text.encode(errors="backslashreplace").decode())
+
+    def _write(self, path: Path) -> None:
+        beside = path.with_suffix(".partial")
+        with open(beside, "w", encoding="utf-8", errors="surrogateescape") as file:
+            for _, reason in sorted(self._skipped.items()):
+                file.write(" ".join(reason.splitlines()) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+
+
+def list_name(rank: str, size: int) -> str:
+    """Of the list of one rank; "*" as rank gives what matches all of them."""
+    return f"skipped-{rank}-of-{size:05d}.txt"
