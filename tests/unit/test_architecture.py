@@ -40,6 +40,9 @@ MAY_IMPORT = {
     "heads": REGISTERED | {"distributed", "loss"},
     "data": REGISTERED | {"component", "mapped_file", "unpickle"},
     "export": {"__init__", "errors", "onnx_file", "yaml_tree"},
+    "inference": {"errors", "registry", "runtime", "yaml_tree", "data", "engine"},
+    "embedder": {"errors", "inference"},
+    "commands": {"errors", "metric", "data", "inference", "embedder"},
     "engine": DESCRIPTION
     | {"__init__", "runtime", "unpickle", "distributed", "metric", "models", "scheduler"}
     | {"optimizer", "loss", "heads", "data", "export"},
@@ -50,7 +53,7 @@ MAY_IMPORT = {
 # Parts that run where paddle is not installed, or before it may be imported.
 WITHOUT_PADDLE = DESCRIPTION | {
     "__init__", "__main__", "mapped_file", "pickled_arrays", "unpickle", "onnx_file", "supervise",
-    "metric", "scheduler", "data",
+    "metric", "scheduler", "data", "embedder", "commands",
 }  # fmt: skip
 HEAVY = {"paddle", "numpy", "cv2", "scipy", "yaml", "safetensors", "tqdm", "onnx", "onnxruntime"}
 PRIVATE_PADDLE = {"base", "fluid", "framework", "libpaddle", "core", "pir", "incubate"}
@@ -268,6 +271,7 @@ def test_imports_stay_light():
     assert not {"paddle", "numpy", "cv2"} & modules_after("import plsc.doctor")
     assert not HEAVY & modules_after("import plsc.supervise.supervisor")
     assert "paddle" not in modules_after("import plsc.metric.verification")
+    assert "paddle" not in modules_after("import plsc; plsc.Embedder")
     assert "paddle" not in modules_after("import plsc.data.loader, plsc.data.dataset.synthetic")
     assert "paddle" not in modules_after(
         "import plsc.data.dataset.tools.mx_recordio_2_images, "

@@ -1,0 +1,1 @@
+"""Trained networks of any origin as one kind of thing: images -> embeddings."""

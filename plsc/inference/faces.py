@@ -1,0 +1,89 @@
+"""Image files and arrays as a network takes them: decoded, of one size, of stated colours."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.data.image_root import shown
+from plsc.data.source.base import BadImage
+from plsc.data.source.files import read_file
+from plsc.data.transforms import DecodeImage
+from plsc.errors import UserError
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Makes images ready for a model.
+
+    Attributes:
+        size: width and height that the model takes.
+        resize: bring other images to that size, whatever their shape; else they are refused.
+
+    """
+
+    size: tuple[int, int]
+    resize: bool = False
+
+    def decoded(self, encoded: bytes, where: str) -> Pixels:
+        """The image file `encoded` as RGB uint8 [h, w, 3]; `where` names it in messages.
+
+        Raises:
+            BadImage: it is not a whole image, or of another size.
+
+        """
+        try:
+            pixels = DecodeImage(to_rgb=True)(encoded, np.random.default_rng(0))
+        except BadImage as error:
+            raise BadImage(f"{where}: {error}") from error
+        return self.fitted(pixels, where)
+
+    def of_file(self, path: str | Path) -> Pixels:
+        """The image file at `path` as RGB uint8 [h, w, 3].
+
+        Raises:
+            BadImage: it cannot be read, is not a whole image, or of another size.
+
+        """
+        where = shown(os.fspath(path))
+        return self.decoded(read_file(os.fspath(path), lambda: where), where)
+
+    def fitted(self, pixels: Pixels, where: str) -> Pixels:
+        """`pixels` [h, w, 3] in the model's size.
+
+        Raises:
+            BadImage: they have another size, and `resize` is off.
+
+        """
+        height, width = pixels.shape[:2]
+        if (width, height) == self.size:
+            return pixels
+        if not self.resize:
+            raise BadImage(
+                f"{where}: is {width}x{height} (width x height), the model takes "
+                f"{self.size[0]}x{self.size[1]}: cosines of faces that are not aligned mean "
+                "nothing; align them (plsc-data align), or resize those that are (--resize, "
+                "resize=True)"
+            )
+        shrinks = width > self.size[0] or height > self.size[1]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(pixels, self.size, interpolation=method), np.uint8)
+
+
+def checked_pixels(image: Any, where: str) -> Pixels:
+    """`image` if it is uint8 [h, w, 3].
+
+    Raises:
+        UserError: it is not.
+
+    """
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
+        return image
+    got = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else repr(image)
+    raise UserError(f"{where}: must be a path or an array uint8 [height, width, 3], got {got}")

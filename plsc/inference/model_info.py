@@ -1,0 +1,209 @@
+"""How images are to be prepared for a network: by option, by what its file says, or as is usual."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from plsc.data.input_pixels import ColourValues
+from plsc.errors import UserError
+from plsc.inference.network import Kind, Network
+from plsc.inference.thresholds import ThresholdTable, read_thresholds
+
+ColourOrder = Literal["RGB", "BGR"]
+USUAL_SIZE = (112, 112)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user says about a model's input; None leaves it to the model.
+
+    Attributes:
+        mean: one number or one per colour, in pixels from 0 to 255.
+        std: likewise.
+        colour_order: RGB or BGR.
+        size: side in pixels, or width and height.
+
+    """
+
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
+    colour_order: str | None = None
+    size: int | tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model, and how images are prepared for it.
+
+    Attributes:
+        path: as the user named it.
+        kind: "onnx", "checkpoint" or "paddle".
+        dim: the embedding's size.
+        size: width and height in pixels.
+        colour_order: "RGB" or "BGR".
+        mean: of each colour, in pixels from 0 to 255 and in that order.
+        std: likewise; the network is given (pixel - mean) / std.
+        batch: the only batch size that the network takes; None for any.
+        alignment_template: where five landmarks are in its training images, x and y in pixels; None
+            where the model does not say.
+        thresholds: which cosine means one person at which false accept rate; None without.
+        config: YAML text of the training config; "" without.
+        notes: one line for each thing above that could be wrong: what was taken, and why.
+
+    """
+
+    path: str
+    kind: Kind
+    dim: int
+    size: tuple[int, int]
+    colour_order: ColourOrder
+    mean: ColourValues
+    std: ColourValues
+    batch: int | None = None
+    alignment_template: tuple[tuple[float, float], ...] | None = None
+    thresholds: ThresholdTable | None = None
+    config: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+def model_info(network: Network, options: Options) -> ModelInfo:
+    """What is known of `network` before it has run: `dim` is 0.
+
+    Raises:
+        UserError: an option is wrong or contradicts the network, or the file's metadata is damaged.
+
+    """
+    said = network.metadata
+    notes: list[str] = []
+    size = _size(network, options, notes)
+    mean, std = _mean_std(network, options, notes)
+    order = _colour_order(network, options, notes)
+    if network.input.batch is not None:
+        notes.append(f"batch: {network.input.batch}, fixed by the network")
+    return ModelInfo(
+        path=network.path,
+        kind=network.kind,
+        dim=0,
+        size=size,
+        colour_order=order,
+        mean=mean,
+        std=std,
+        batch=network.input.batch,
+        alignment_template=_template(network),
+        thresholds=read_thresholds(network.thresholds, network.path),
+        config=said.get("config", ""),
+        notes=tuple(notes),
+    )
+
+
+def _size(network: Network, options: Options, notes: list[str]) -> tuple[int, int]:
+    given, fixed = options.size, network.input.size
+    if isinstance(given, int):
+        given = (given, given)
+    if given is not None and min(given) < 1:
+        raise UserError(f"size must be at least 1 pixel, got {given[0]}x{given[1]}")
+    if fixed is not None:
+        if given not in (None, fixed):
+            raise UserError(f"{network.path}: takes {_by(fixed)} only, size is {_by(given)}")
+        return fixed
+    if given is not None:
+        notes.append(f"size: {_by(given)}, by option")
+        return given
+    if text := network.metadata.get("input_size"):
+        width, height = _numbers(text.replace("x", " "), network, "input_size", 2)
+        return int(width), int(height)
+    notes.append(f"size: {_by(USUAL_SIZE)}, assumed: the model does not say; set size otherwise")
+    return USUAL_SIZE
+
+
+def _mean_std(
+    network: Network, options: Options, notes: list[str]
+) -> tuple[ColourValues, ColourValues]:
+    given = {"mean": options.mean, "std": options.std}
+    uint8 = network.input.dtype == "uint8"
+    if uint8 and (wrong := [name for name, value in given.items() if value is not None]):
+        raise UserError(
+            f"{network.path}: takes pixels as uint8 and does the rest itself: leave {wrong[0]} out"
+        )
+    found, sources = {}, {}
+    usual = {"mean": 0.0, "std": 1.0} if network.takes_pixels else {"mean": 127.5, "std": 127.5}
+    for name, value in given.items():
+        if value is not None:
+            found[name], sources[name] = _colour_values(value, name), "by option"
+        elif (text := network.metadata.get(name)) and not uint8:
+            found[name] = _colour_values(_numbers(text, network, name), name)
+            sources[name] = "as the model's metadata says"
+        else:
+            found[name] = _colour_values(usual[name], name)
+            sources[name] = network.takes_pixels or (
+                "assumed, as in insightface: the model says nothing else; if it was trained "
+                "otherwise set mean and std"
+            )
+    if 0 in found["std"]:
+        raise UserError(f"std must not be 0, got {_shown(found['std'])}")
+    if sources["mean"] == sources["std"]:
+        values = f"{_shown(found['mean'])} and {_shown(found['std'])}"
+        notes.append(f"mean and std: {values}, {sources['mean']}")
+    else:
+        notes += [f"{name}: {_shown(found[name])}, {sources[name]}" for name in found]
+    return found["mean"], found["std"]
+
+
+def _colour_order(network: Network, options: Options, notes: list[str]) -> ColourOrder:
+    given, said = options.colour_order, network.metadata.get("color_order")
+    source, order = (
+        ("by option", given)
+        if given is not None
+        else ("as the model's metadata says", said)
+        if said
+        else ("assumed, as in insightface; set colour_order otherwise", "RGB")
+    )
+    notes.append(f"colour order: {order}, {source}")
+    if order in ("RGB", "BGR"):
+        return "BGR" if order == "BGR" else "RGB"
+    place = "colour_order" if given is not None else f"{network.path}: color_order in its metadata"
+    raise UserError(f"{place} must be RGB or BGR, got {order!r}")
+
+
+def _template(network: Network) -> tuple[tuple[float, float], ...] | None:
+    text = network.metadata.get("alignment_template", "")
+    if not text:
+        return None
+    numbers = _numbers(text.replace(",", " "), network, "alignment_template", 10)
+    return tuple(zip(numbers[0::2], numbers[1::2], strict=True))
+
+
+def _numbers(text: str, network: Network, name: str, count: int | None = None) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split()]
+    except ValueError:
+        numbers = []
+    right = len(numbers) in ((1, 3) if count is None else (count,))
+    if not right or not all(map(math.isfinite, numbers)):
+        raise UserError(f"{network.path}: {name} in its metadata is damaged: {text[:60]!r}")
+    return numbers
+
+
+def _colour_values(value: float | Sequence[float], name: str) -> ColourValues:
+    """One number per colour.
+
+    Raises:
+        UserError: neither one number nor three, or not finite.
+
+    """
+    values = np.ravel(np.asarray(value, np.float64)).tolist()
+    if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
+        raise UserError(f"{name} must be one number or one for each of 3 colours, got {value!r}")
+    first, second, third = values if len(values) == 3 else values * 3
+    return first, second, third
+
+
+def _shown(values: ColourValues) -> str:
+    return " ".join(f"{value:g}" for value in (values[:1] if len(set(values)) == 1 else values))
+
+
+def _by(size: tuple[int, int] | None) -> str:
+    return "" if size is None else f"{size[0]}x{size[1]}"

@@ -1,0 +1,79 @@
+"""A network as it lies in a file: what it takes, what the file says of it, and how it runs."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.errors import UserError
+
+Floats = NDArray[np.float32]
+Kind = Literal["onnx", "checkpoint", "paddle"]
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network takes.
+
+    Attributes:
+        layout: NCHW or NHWC.
+        dtype: float32, float16, float64; uint8 where pixels go in as they are.
+        batch: the only batch size that it takes; None for any.
+        size: width and height that it takes; None where it does not say.
+
+    """
+
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
+    batch: int | None = None
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to run.
+
+    Attributes:
+        path: as the user named it, for messages.
+        kind: what lies there.
+        run: images as `input` says -> embeddings float32 [b, d].
+        input: what it takes.
+        metadata: what plsc's export or training wrote about it; empty for others' files.
+        thresholds: the JSON text of a threshold table that it carries, or "".
+        takes_pixels: why pixels from 0 to 255 go in as they are; "" if nothing says so.
+        digest: of its files, sha256 in hex.
+
+    """
+
+    path: str
+    kind: Kind
+    run: Callable[[NDArray[Any]], Floats]
+    input: InputSpec
+    metadata: Mapping[str, str]
+    thresholds: str
+    takes_pixels: str
+    digest: str
+
+
+def digest_of(files: Iterable[Path], *, also: str = "") -> str:
+    """sha256 in hex of the files' contents, one after the other, and of `also`.
+
+    Raises:
+        UserError: a file cannot be read.
+
+    """
+    digest = hashlib.sha256(also.encode())
+    for path in files:
+        try:
+            with open(path, "rb") as file:
+                digest.update(str(path.stat().st_size).encode() + b"\0")
+                while block := file.read(BLOCK_BYTES):
+                    digest.update(block)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()

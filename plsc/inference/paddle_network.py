@@ -1,0 +1,114 @@
+"""Checkpoints of plsc and Paddle inference models, run by Paddle, which is imported here only."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc import runtime, yaml_tree
+from plsc.errors import UserError
+from plsc.inference.network import Floats, InputSpec, Network, digest_of
+
+DEVICES = {"cpu": "cpu", "cuda": "gpu"}
+SIZE = (112, 112)  # that plsc's backbones and exports take
+
+
+def open_checkpoint(path: str, provider: str) -> Network:
+    """The backbone in a checkpoint folder, built as its own config says.
+
+    Raises:
+        UserError: Paddle or the device is missing, or the checkpoint is not whole.
+
+    """
+    _start_paddle(provider)
+    from plsc.engine import checkpoint
+    from plsc.engine.description import config_of, metadata
+    from plsc.engine.pretrained import set_backbone
+    from plsc.registry import BACKBONES
+
+    saved = checkpoint.Checkpoint(Path(path))
+    config = config_of(saved.state, path)
+    if config is None or config.Model is None:
+        raise UserError(f"{path}: its state.json does not say which backbone it is of")
+    component = config.Model.backbone
+    if "data_format" in component.params:  # the weights are the same, and CPUs know NCHW best
+        component = replace(component, params={**component.params, "data_format": "NCHW"})
+    backbone = component.build(BACKBONES)
+    set_backbone(backbone, saved.backbone(), source=path)
+    backbone.eval()
+    said = metadata(saved.state, None, num_features=backbone.num_features, source=path)
+    model = json.dumps({"name": component.name, **component.params}, sort_keys=True, default=str)
+    return Network(
+        path=path,
+        kind="checkpoint",
+        run=_runner(backbone),
+        input=InputSpec(size=SIZE),
+        metadata=said,
+        thresholds=said.get("thresholds", ""),
+        takes_pixels="",
+        digest=digest_of([Path(path) / checkpoint.BACKBONE], also=model),
+    )
+
+
+def open_paddle(stem: Path, provider: str) -> Network:
+    """The Paddle inference model `<stem>.json`, `<stem>.pdiparams`; `<stem>.yml` describes it.
+
+    Raises:
+        UserError: Paddle or the device is missing, or the files are damaged.
+
+    """
+    _start_paddle(provider)
+    import paddle
+
+    program, parameters, notes = (
+        stem.with_name(stem.name + suffix) for suffix in (".json", ".pdiparams", ".yml")
+    )
+    try:
+        layer = paddle.jit.load(str(stem))
+    except Exception as error:  # Paddle raises whatever its parser of the day does
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{program}: cannot be loaded by Paddle: {said}") from None
+    layer.eval()
+    described = yaml_tree.read(notes) if notes.is_file() else {}
+    return Network(
+        path=str(stem),
+        kind="paddle",
+        run=_runner(layer),
+        input=InputSpec(size=SIZE if "plsc_version" in described else None),
+        metadata={name: str(value) for name, value in described.items()},
+        thresholds=str(described.get("thresholds", "")),
+        takes_pixels="",
+        digest=digest_of([program, parameters]),
+    )
+
+
+def _start_paddle(provider: str) -> None:
+    """Import Paddle, fast on this CPU unless it is there already, and choose its device."""
+    name = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}.get(provider, provider)
+    if name not in DEVICES:
+        raise UserError(f"provider {provider}: Paddle runs this model on cpu or cuda")
+    if "paddle" not in sys.modules:
+        runtime.prepare(local_size=1)
+        runtime.import_paddle()
+    import paddle
+
+    if name == "cuda" and not (
+        paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count()
+    ):
+        raise UserError("provider cuda: this Paddle sees no GPU, or is built for CPU only: use cpu")
+    paddle.set_device(DEVICES[name])
+
+
+def _runner(layer: Any) -> Any:
+    import paddle
+
+    def run(images: NDArray[np.float32]) -> Floats:
+        with paddle.no_grad():
+            embeddings: Floats = layer(paddle.to_tensor(images)).numpy()
+        return embeddings
+
+    return run
