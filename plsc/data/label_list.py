@@ -2,6 +2,7 @@
 
 import os
 import weakref
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,7 @@ class LabelList:
             raise UserError(f"{path}: the label list has no lines")
         self.labels: np.ndarray = labels.finish()
         self._offsets, self._widths = offsets.finish(), widths.finish()
-        self._first_rows = np.array(first_rows)
+        self._first_rows = first_rows
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -102,7 +103,7 @@ class LabelList:
         return f"{self.path}:{number}"
 
     def _block(self, row: int) -> tuple[int, int]:
-        return self._blocks[int(np.searchsorted(self._first_rows, row, side="right")) - 1]
+        return self._blocks[bisect_right(self._first_rows, row) - 1]
 
     def _bytes(self, begin: int, width: int) -> bytes:
         # Not from a mapping: to read one of a file that was cut short ends the process.

@@ -22,7 +22,7 @@ def read_file(path: str, where: Callable[[], str]) -> bytes:
 
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             return file.read()
     except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
         reason = getattr(error, "strerror", None) or error
