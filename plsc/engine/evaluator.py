@@ -1,6 +1,6 @@
 """Verification during training and by plsc-eval: all ranks together, each pair once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,8 @@ class VerificationEvaluator:
 
     Args:
         dataset: pairs; image rows 2i and 2i + 1 belong to pair i, `issame` [P] says which match.
-        metric: (embeddings [2P,d], mirrored embeddings or None, issame [P]) -> {name: value}.
+        metric: (embeddings [2P,d], mirrored embeddings or None, issame [P]) -> {name: value};
+            its `shown` names those that a line of the log has.
         name: of the set, for log and metrics.jsonl.
         batch_size: images per forward pass and rank.
         num_workers: processes that read images.
@@ -56,6 +57,10 @@ class VerificationEvaluator:
         finally:
             if was_training:
                 backbone.train()
+
+    def shown(self, result: Mapping[str, float]) -> str:
+        """The part of `result` for a line of the log."""
+        return ", ".join(f"{name}: {result[name]:.5f}" for name in self.metric.shown(result))
 
     def run_embedder(self, embed: Embed) -> dict[str, float]:
         """Metrics of anything that embeds images; called by all ranks."""

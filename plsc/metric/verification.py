@@ -1,38 +1,172 @@
-"""1:1 verification after the LFW protocol, unrestricted with labelled outside data.
+"""Everything that is measured on one verification set. numpy only."""
 
-Huang et al., "Labeled Faces in the Wild", UMass Amherst TR 07-49; thresholds, folds and the sum of
-the mirrored embeddings as in InsightFace and PLSC. numpy only.
-"""
-
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from plsc.errors import UserError
+from plsc.metric.folds import (
+    Accuracy,
+    Bools,
+    CollapsedEmbeddings,
+    Floats,
+    Validation,
+    check_pairs,
+    cosines,
+    val_at_far,
+    verification_accuracy,
+)
+from plsc.metric.roc import FARS, OperatingPoint, RocCurve, far_name, roc_curve
 from plsc.registry import METRICS
 from plsc.schema import Range
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-
-# Squared Euclidean distances of unit vectors, 0 to 4; a pair is "same" strictly below a threshold.
-ACCURACY_THRESHOLDS = np.arange(0, 4, 0.01)
-VAL_THRESHOLDS = np.arange(0, 4, 0.001)
+__all__ = ["CollapsedEmbeddings", "LFWAcc", "VerificationReport", "thresholds_of", "verify"]
 
 
-class CollapsedEmbeddings(UserError):
-    """The embeddings do not tell images apart, so an accuracy of them would mean nothing."""
+@dataclass(frozen=True, eq=False)
+class VerificationReport:
+    """What one set says about embeddings.
+
+    All but `accuracy` is of the flip-summed embeddings where there are such: of those whose
+    thresholds one would use.
+
+    Attributes:
+        name: of the set.
+        accuracy: over folds, of the embeddings of the images as they are.
+        accuracy_flip: over folds, of their sums with the mirrored images'; None without such.
+        val: VAL at FAR 1e-3 over folds.
+        xnorm: mean length of all embeddings, before anything is added or normalised.
+        scores: [P] cosine of each pair.
+        issame: [P] whether a pair shows one person.
+
+    """
+
+    name: str
+    accuracy: Accuracy
+    accuracy_flip: Accuracy | None
+    val: Validation
+    xnorm: float
+    scores: Floats
+    issame: Bools
+
+    @property
+    def flip(self) -> bool:
+        """Whether the figures are of sums with the mirrored images' embeddings."""
+        return self.accuracy_flip is not None
+
+    @property
+    def best_accuracy(self) -> Accuracy:
+        """With flip where there is one: the figure that networks are compared by."""
+        return self.accuracy_flip or self.accuracy
+
+    @cached_property
+    def curve(self) -> RocCurve:
+        """ROC over all pairs, without folds; gives AUC and EER."""
+        return roc_curve(self.scores, self.issame)
+
+    @cached_property
+    def points(self) -> tuple[OperatingPoint, ...]:
+        """TAR and threshold at each of FARS."""
+        return tuple(self.curve.at(far) for far in FARS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it: everything but curve and scores."""
+        return {
+            "set": self.name,
+            "pairs": len(self.issame),
+            "impostors": self.curve.num_impostors,
+            "flip": self.flip,
+            "accuracy": self.accuracy.to_dict(),
+            "accuracy_flip": self.accuracy_flip.to_dict() if self.accuracy_flip else None,
+            "xnorm": self.xnorm,
+            "val": asdict(self.val),
+            "auc": self.curve.auc,
+            "eer": self.curve.eer.to_dict(),
+            "operating_points": [point.to_dict() for point in self.points],
+        }
+
+
+def verify(
+    embeddings: ArrayLike,
+    flipped: ArrayLike | None,
+    issame: ArrayLike,
+    *,
+    name: str = "",
+    nrof_folds: int = 10,
+    pca: int = 0,
+) -> VerificationReport:
+    """Measure one verification set.
+
+    Args:
+        embeddings: [2P, d] as the backbone gives them; rows 2i and 2i+1 are pair i.
+        flipped: [2P, d] of the mirrored images, or None: no flip test.
+        issame: [P] whether a pair shows one person.
+        name: of the set.
+        nrof_folds: number of contiguous folds.
+        pca: project on that many principal components, fitted on the other folds, for the
+            accuracies; 0 is off.
+
+    Raises:
+        CollapsedEmbeddings: nothing to measure.
+        UserError: fewer pairs than folds, or pairs of one kind only.
+
+    """
+    plain = rows = np.asarray(embeddings, np.float64)
+    lengths = np.linalg.norm(plain, axis=1)
+    accuracy = verification_accuracy(plain, issame, nrof_folds=nrof_folds, pca=pca)
+    accuracy_flip = None
+    if flipped is not None:
+        mirrored = np.asarray(flipped, np.float64)
+        lengths = np.concatenate([lengths, np.linalg.norm(mirrored, axis=1)])
+        rows = plain + mirrored
+        accuracy_flip = verification_accuracy(rows, issame, nrof_folds=nrof_folds, pca=pca)
+    return VerificationReport(
+        name=name,
+        accuracy=accuracy,
+        accuracy_flip=accuracy_flip,
+        val=val_at_far(rows, issame, nrof_folds=nrof_folds),
+        xnorm=float(lengths.mean()),
+        scores=cosines(rows),
+        issame=np.array(issame, bool),
+    )
+
+
+def thresholds_of(report: VerificationReport) -> dict[str, Any]:
+    """The thresholds of `report` as plain data that a model can carry.
+
+    Returns:
+        `set`, its name; `flip`, whether embeddings are to be summed with the mirrored image's
+        before they are compared; `far`, for each rate that the set resolves (`"1e-3"`): `cosine`
+        (accept at or above it), `tar`, and `impostors`, the number of pairs the rate is of.
+
+    """
+    return {
+        "set": report.name,
+        "flip": report.flip,
+        "far": {
+            far_name(point.far): {
+                "cosine": point.threshold.cosine,
+                "tar": point.tar,
+                "impostors": point.impostors,
+            }
+            for point in report.points
+            if point.threshold is not None
+        },
+    }
 
 
 @METRICS.register
 class LFWAcc:
-    """10-fold verification accuracy under PLSC's names.
+    """Verification metrics as scalars, the 10-fold accuracy under PLSC's names.
 
     Args:
         flip_test: add the embeddings of the mirrored images before normalising.
         nrof_folds: number of contiguous folds.
-        pca: project on that many principal components, fitted on the other folds; 0 is off.
+        pca: project on that many principal components, fitted on the other folds, for the
+            accuracies; 0 is off.
 
     """
 
@@ -50,217 +184,74 @@ class LFWAcc:
         """Check, before hours of training, that a set of these pairs [P] can be measured."""
         check_pairs(issame, self.nrof_folds)
 
-    def __call__(
-        self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike
-    ) -> dict[str, float]:
-        """Measure one verification set.
+    def report(
+        self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike, *, name: str = ""
+    ) -> VerificationReport:
+        """Measure one verification set: `verify` with these settings.
 
         Args:
             embeddings: [2P, d] as the backbone gives them; rows 2i and 2i+1 are pair i.
             flipped: [2P, d] of the mirrored images; needed where `flip_test` is on.
             issame: [P] whether a pair shows one person.
+            name: of the set.
+
+        Raises:
+            CollapsedEmbeddings, UserError: as `verify`.
+
+        """
+        assert flipped is not None or not self.flip_test, "flip_test needs mirrored embeddings"
+        mirrored = flipped if self.flip_test else None
+        return verify(
+            embeddings, mirrored, issame, name=name, nrof_folds=self.nrof_folds, pca=self.pca
+        )
+
+    def __call__(
+        self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike
+    ) -> dict[str, float]:
+        """The scalars of `report`.
 
         Returns:
             `accuracy-flip` (or `accuracy`) and `std` over the folds; `xnorm`, the mean length of
             the embeddings; `threshold`, the squared distance that is best over all pairs, and the
             cosine that is the same; `metric`, the accuracy once more, which selects the best model.
+            With flip also `accuracy` and `accuracy_std` without it. `val` at FAR 1e-3 over folds;
+            over all pairs `auc`, `eer`, and `tar@far=1e-1` and so on where the pairs resolve it.
 
         Raises:
-            CollapsedEmbeddings: nothing to measure.
-            UserError: fewer pairs than folds, or pairs of one kind only.
+            CollapsedEmbeddings, UserError: as `verify`.
 
         """
-        rows = np.asarray(embeddings, np.float64)
-        lengths = np.linalg.norm(rows, axis=1)
-        if self.flip_test:
-            assert flipped is not None, "flip_test needs the mirrored images' embeddings"
-            mirrored = np.asarray(flipped, np.float64)
-            lengths = np.concatenate([lengths, np.linalg.norm(mirrored, axis=1)])
-            rows = rows + mirrored
-        result = verification_accuracy(rows, issame, nrof_folds=self.nrof_folds, pca=self.pca)
+        return self.scalars(self.report(embeddings, flipped, issame))
+
+    def scalars(self, report: VerificationReport) -> dict[str, float]:
+        """The figures of `report` that a run records, see `__call__`."""
+        best = report.best_accuracy
+        without = {"accuracy": report.accuracy.mean, "accuracy_std": report.accuracy.std}
         return {
-            "accuracy-flip" if self.flip_test else "accuracy": result["accuracy"],
-            "std": result["std"],
-            "xnorm": float(lengths.mean()),
-            "threshold": result["best_threshold"],
-            "threshold_cosine": result["best_cosine"],
-            "metric": result["accuracy"],
+            "accuracy-flip" if report.flip else "accuracy": best.mean,
+            "std": best.std,
+            "xnorm": report.xnorm,
+            "threshold": best.threshold,
+            "threshold_cosine": best.cosine,
+            "metric": best.mean,
+            **(without if report.flip else {}),
+            "val": report.val.val,
+            "auc": report.curve.auc,
+            "eer": report.curve.eer.rate,
+            **{
+                f"tar@far={far_name(point.far)}": point.tar
+                for point in report.points
+                if point.tar is not None
+            },
         }
 
+    def shown(self, scalars: Mapping[str, float]) -> list[str]:
+        """Names of the few `scalars` that a line of the log has room for.
 
-def verification_accuracy(
-    embeddings: ArrayLike, issame: ArrayLike, *, nrof_folds: int = 10, pca: int = 0
-) -> dict[str, Any]:
-    """Accuracy on each fold at the threshold that is best on the other folds.
-
-    Args:
-        embeddings: [2P, d], any length; rows 2i and 2i+1 are pair i.
-        issame: [P] whether a pair shows one person.
-        nrof_folds: number of contiguous folds.
-        pca: number of principal components to project on, fitted per fold; 0 is off.
-
-    Returns:
-        `accuracy` and `std` (of the population) over `folds` (a list); `best_threshold`, the
-        smallest squared distance that is best over all pairs, and `best_cosine`, the same angle.
-
-    Raises:
-        CollapsedEmbeddings: not finite, or all images alike.
-        UserError: fewer pairs than folds, pairs of one kind only, more components than `embeddings`
-            can give.
-
-    """
-    unit, same = _unit_pairs(embeddings, issame, nrof_folds)
-    distances = _squared_distances(unit)
-    _refuse_alike(distances)
-    folds = []
-    for test in _folds(len(same), nrof_folds):
-        if pca:
-            distances = _squared_distances(_project(unit, ~test, pca))
-        best = _accuracies(distances[~test], same[~test]).argmax()  # the first of equals
-        decided = distances[test] < ACCURACY_THRESHOLDS[best]
-        folds.append(float((decided == same[test]).mean()))
-    overall = _squared_distances(_project(unit, np.ones_like(same), pca)) if pca else distances
-    threshold = float(ACCURACY_THRESHOLDS[_accuracies(overall, same).argmax()])
-    return {
-        "accuracy": float(np.mean(folds)),
-        "std": float(np.std(folds)),
-        "folds": folds,
-        "best_threshold": threshold,
-        "best_cosine": 1 - threshold / 2,  # |a - b|^2 = 2 - 2 cos for unit vectors
-    }
-
-
-def val_at_far(
-    embeddings: ArrayLike, issame: ArrayLike, *, far_target: float = 1e-3, nrof_folds: int = 10
-) -> dict[str, float]:
-    """Share of same pairs accepted (VAL) where `far_target` of the different ones are.
-
-    The threshold of a fold is interpolated on the other folds' curve of false accepts; where that
-    never reaches the target it is 0, which accepts nobody.
-
-    Args:
-        embeddings: [2P, d], any length; rows 2i and 2i+1 are pair i.
-        issame: [P] whether a pair shows one person.
-        far_target: false accept rate, 0 to 1.
-        nrof_folds: number of contiguous folds.
-
-    Returns:
-        `val` and `val_std` over the folds that hold same pairs, `far` over those that hold
-        different ones.
-
-    Raises:
-        CollapsedEmbeddings, UserError: as `verification_accuracy`.
-
-    """
-    unit, same = _unit_pairs(embeddings, issame, nrof_folds)
-    distances = _squared_distances(unit)
-    _refuse_alike(distances)
-    vals, fars = [], []
-    for test in _folds(len(same), nrof_folds):
-        threshold = _threshold_at_far(distances[~test & ~same], far_target)
-        accepted = distances < threshold
-        if (test & same).any():
-            vals.append(accepted[test & same].mean())
-        if (test & ~same).any():
-            fars.append(accepted[test & ~same].mean())
-    return {
-        "val": float(np.mean(vals)),
-        "val_std": float(np.std(vals)),
-        "far": float(np.mean(fars)),
-    }
-
-
-def _threshold_at_far(different: Floats, far_target: float) -> float:
-    """Threshold at which `far_target` of the distances `different` [n] are accepted."""
-    if not len(different):
-        return 0.0
-    far = _count_below(different, VAL_THRESHOLDS) / len(different)
-    if far[-1] < far_target:
-        return 0.0
-    # The curve has steps: interpolation needs one threshold per rate, the last that still has it.
-    rates, first_of_reversed = np.unique(far[::-1], return_index=True)
-    thresholds = VAL_THRESHOLDS[::-1][first_of_reversed]
-    return float(np.interp(far_target, rates, thresholds))
-
-
-def check_pairs(issame: ArrayLike, nrof_folds: int) -> None:
-    """Check that pairs of these kinds [P] can be measured in folds.
-
-    Raises:
-        UserError: fewer pairs than folds, or pairs of one kind only.
-
-    """
-    same = np.asarray(issame, bool)
-    if len(same) < nrof_folds:
-        raise UserError(f"nrof_folds {nrof_folds} needs as many pairs, got {len(same)}")
-    if same.all() or not same.any():
-        raise UserError(
-            f"verification needs pairs of both kinds, got {same.sum()} of one person "
-            f"and {(~same).sum()} of two"
-        )
-
-
-def _unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tuple[Floats, Bools]:
-    rows, same = np.asarray(embeddings, np.float64), np.asarray(issame, bool)
-    assert rows.ndim == 2 and len(rows) == 2 * len(same), (rows.shape, same.shape)
-    check_pairs(same, nrof_folds)
-    bad = ~np.isfinite(rows).all(axis=1)
-    if bad.any():
-        raise CollapsedEmbeddings(
-            f"embeddings have collapsed: {bad.sum()} of {len(rows)} hold NaN or infinity"
-        )
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1), same
-
-
-def _refuse_alike(distances: Floats) -> None:
-    # Below the first threshold the protocol calls every pair the same: it would report the share
-    # of same pairs, 0.5, as if the network had been measured.
-    limit = float(ACCURACY_THRESHOLDS[1])
-    if np.quantile(distances, 0.99) < limit:
-        raise CollapsedEmbeddings(
-            f"embeddings have collapsed: images look alike, the squared distance of 99 % of the "
-            f"pairs is below {limit:g} (median {np.median(distances):.2g})"
-        )
-
-
-def _folds(num_pairs: int, nrof_folds: int) -> list[Bools]:
-    """A mask [num_pairs] per fold: contiguous, the first ones longer by one where it is uneven."""
-    masks = []
-    for part in np.array_split(np.arange(num_pairs), nrof_folds):
-        mask = np.zeros(num_pairs, bool)
-        mask[part] = True
-        masks.append(mask)
-    return masks
-
-
-def _squared_distances(unit: Floats) -> Floats:
-    distances: Floats = np.square(unit[0::2] - unit[1::2]).sum(axis=1)
-    return distances
-
-
-def _count_below(values: Floats, thresholds: Floats) -> NDArray[np.int64]:
-    return np.searchsorted(np.sort(values), thresholds, side="left")
-
-
-def _accuracies(distances: Floats, same: Bools) -> Floats:
-    """Share of right decisions at each of ACCURACY_THRESHOLDS."""
-    accepted = _count_below(distances[same], ACCURACY_THRESHOLDS)
-    wrongly_accepted = _count_below(distances[~same], ACCURACY_THRESHOLDS)
-    right: Floats = (accepted + (~same).sum() - wrongly_accepted) / len(same)
-    return right
-
-
-def _project(unit: Floats, pairs: Bools, components: int) -> Floats:
-    """`unit` [2P, d] on the principal components of the chosen pairs, unit length again."""
-    fitted = unit[np.repeat(pairs, 2)]
-    if components > min(fitted.shape):
-        raise UserError(
-            f"pca {components} is more than the {min(fitted.shape)} components there are"
-        )
-    mean = fitted.mean(axis=0)
-    axes = np.linalg.svd(fitted - mean, full_matrices=False)[2][:components]
-    projected = (unit - mean) @ axes.T
-    lengths = np.linalg.norm(projected, axis=1, keepdims=True)
-    unit_again: Floats = projected / np.where(lengths > 0, lengths, 1)
-    return unit_again
+        The TAR is that at FAR 1e-3, which the usual sets of 3000 impostor pairs just resolve, or at
+        the lowest rate that a smaller set does.
+        """
+        rates = [f"tar@far={far_name(far)}" for far in FARS if far >= 1e-3]
+        hardest = [name for name in rates if name in scalars][-1:]
+        accuracy = "accuracy-flip" if self.flip_test else "accuracy"
+        return [accuracy, "std", "xnorm", *hardest, "eer", "threshold_cosine"]

@@ -1,0 +1,99 @@
+"""Verification reports as text tables for a terminal."""
+
+from collections.abc import Sequence
+
+from plsc.metric.folds import Accuracy
+from plsc.metric.roc import OperatingPoint, far_name
+from plsc.metric.verification import VerificationReport
+
+FAR_COLUMN = 1e-3  # the rate that the usual sets of 3000 impostor pairs just resolve
+NO_SPREAD = " " * len(" ± 0.00")  # keeps a mean below the means
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """`rows` of equally many cells as lines: the first column to the left, the others to the right.
+
+    Two spaces between columns; a row may have one cell more, a remark, which follows as it is.
+    """
+    num_columns = min(len(row) for row in rows)
+    widths = [max(len(row[column]) for row in rows) for column in range(num_columns)]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=False)]
+        cells[0] = row[0].ljust(widths[0])
+        lines.append("  ".join([*cells, *row[num_columns:]]).rstrip())
+    return "\n".join(lines)
+
+
+def threshold_table(report: VerificationReport) -> str:
+    """TAR and threshold at each false accept rate, one line each, below a line about the set."""
+    embeddings = "sums with the mirrored images" if report.flip else "images as they are"
+    head = ["FAR", "TAR %", "impostors", "cosine", "L2^2", "angle"]
+    table = aligned([head, *(_threshold_row(point) for point in report.points)])
+    return (
+        f"{report.name}: {len(report.issame)} pairs, {report.curve.num_impostors} of them "
+        f"impostors; {embeddings}\n{table}"
+    )
+
+
+def _threshold_row(point: OperatingPoint) -> list[str]:
+    name, threshold = far_name(point.far), point.threshold
+    if threshold is None or point.tar is None:
+        return [name, *"-----", f"needs {point.needed} impostors"]
+    return [
+        name,
+        _percent(point.tar),
+        f"{point.accepted} of {point.impostors}",
+        f"{threshold.cosine:.4f}",
+        f"{threshold.squared_distance:.4f}",
+        f"{threshold.angle:.2f}°",
+    ]
+
+
+def set_table(reports: Sequence[VerificationReport]) -> str:
+    """One line per set; with several sets also the mean of each column."""
+    head = ["set", "pairs", "accuracy %", "without flip", "TAR@FAR=1e-3", "AUC %", "EER %", "xnorm"]
+    rows = [
+        [
+            report.name,
+            str(len(report.issame)),
+            _with_spread(report.best_accuracy),
+            _with_spread(report.accuracy),
+            _percent(report.curve.at(FAR_COLUMN).tar),
+            _percent(report.curve.auc),
+            _percent(report.curve.eer.rate),
+            f"{report.xnorm:.2f}",
+        ]
+        for report in reports
+    ]
+    if len(reports) > 1:
+        rows.append(_mean_row(reports))
+    flip_column = head.index("without flip")
+    if not any(report.flip for report in reports):
+        head, *rows = [row[:flip_column] + row[flip_column + 1 :] for row in [head, *rows]]
+    return aligned([head, *rows])
+
+
+def _mean_row(reports: Sequence[VerificationReport]) -> list[str]:
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if len(known) == len(values) else None
+
+    return [
+        "mean",
+        "",
+        _percent(mean([report.best_accuracy.mean for report in reports])) + NO_SPREAD,
+        _percent(mean([report.accuracy.mean for report in reports])) + NO_SPREAD,
+        _percent(mean([report.curve.at(FAR_COLUMN).tar for report in reports])),
+        _percent(mean([report.curve.auc for report in reports])),
+        _percent(mean([report.curve.eer.rate for report in reports])),
+        "",
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def _with_spread(accuracy: Accuracy) -> str:
+    return f"{_percent(accuracy.mean)} ± {_percent(accuracy.std)}"

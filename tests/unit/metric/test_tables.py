@@ -1,0 +1,72 @@
+"""Tables: each figure at its place, aligned, short."""
+
+import numpy as np
+import pytest
+
+from plsc.metric.tables import aligned, set_table, threshold_table
+from plsc.metric.verification import verify
+
+
+def report(num_pairs, *, seed, name, flip=True):
+    rng = np.random.default_rng(seed)
+    issame = np.arange(num_pairs) % 2 == 0
+    first, stranger = rng.standard_normal((2, num_pairs, 16))
+    second = np.where(issame[:, None], first + 0.8 * stranger, stranger)
+    rows = np.stack([first, second], axis=1).reshape(2 * num_pairs, 16)
+    return verify(rows, rows[:, ::-1] if flip else None, issame, name=name)
+
+
+def test_aligned():
+    rows = [["set", "pairs", "%"], ["lfw", "6000", "99.8", "a remark"], ["agedb_30", "7", ""]]
+    assert aligned(rows).splitlines() == [
+        "set       pairs     %",
+        "lfw        6000  99.8  a remark",
+        "agedb_30      7",
+    ]
+
+
+def test_threshold_table():
+    measured = report(4000, seed=1, name="lfw")
+    first, head, *rows = threshold_table(measured).splitlines()
+    assert first == "lfw: 4000 pairs, 2000 of them impostors; sums with the mirrored images"
+    assert head.split("  ")[0] == "FAR" and len(rows) == 6
+    for row, point, count in zip(rows, measured.points, [200, 20, 2], strict=False):
+        far, tar, *of, cosine, squared, angle = row.split()
+        assert float(far) == point.far
+        assert tar == f"{100 * point.tar:.2f}" and of == [str(count), "of", "2000"]
+        assert float(cosine) == pytest.approx(point.threshold.cosine, abs=5.1e-5)
+        assert float(squared) == pytest.approx(2 - 2 * point.threshold.cosine, abs=5.1e-5)
+        assert np.cos(np.radians(float(angle[:-1]))) == pytest.approx(float(cosine), abs=3e-4)
+    for row, far, needed in zip(
+        rows[3:], ["1e-4", "1e-5", "1e-6"], [10**4, 10**5, 10**6], strict=True
+    ):
+        assert row.split() == [far, *"-----", "needs", str(needed), "impostors"]
+    # Aligned: every figure ends where its column's title does.
+    for title in ("TAR %", "impostors", "cosine", "L2^2", "angle"):
+        end = head.index(title) + len(title)
+        assert all(row[end - 1] != " " and row[end : end + 1] in ("", " ") for row in rows)
+    assert max(map(len, [first, head, *rows])) <= 80
+    assert "images as they are" in threshold_table(report(20, seed=2, name="x", flip=False))
+
+
+def test_set_table():
+    reports = [report(2000, seed=3, name="lfw"), report(100, seed=4, name="agedb_30")]
+    head, *rows = set_table(reports).splitlines()
+    assert [row.split()[0] for row in rows] == ["lfw", "agedb_30", "mean"]
+    figures = rows[0].split()[1:]
+    lfw = reports[0]
+    percents = [lfw.accuracy_flip.mean, lfw.accuracy_flip.std, lfw.accuracy.mean, lfw.accuracy.std]
+    percents += [lfw.curve.at(1e-3).tar, lfw.curve.auc, lfw.curve.eer.rate]
+    expected = ["2000", *(f"{100 * share:.2f}" for share in percents), f"{lfw.xnorm:.2f}"]
+    assert [figure for figure in figures if figure != "±"] == expected
+    assert rows[1].split()[8] == "-"  # 50 impostors do not resolve 1e-3
+    both = np.mean([each.accuracy_flip.mean for each in reports])
+    assert rows[2].split()[1] == f"{100 * both:.2f}" and rows[2].split()[3] == "-"
+    assert rows[2].index(".") == rows[0].index(".")  # figures below figures
+    assert max(map(len, [head, *rows])) <= 100
+
+
+def test_one_set_has_no_mean_and_no_empty_column():
+    text = set_table([report(100, seed=5, name="own", flip=False)])
+    assert len(text.splitlines()) == 2 and "without flip" not in text
+    assert text.count("±") == 1
