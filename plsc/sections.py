@@ -16,6 +16,7 @@ from plsc.schema import Range
 Count = Annotated[int, Range(1)]
 Positive = Annotated[float, Range(0, low_open=True)]
 Unit = Literal["epoch", "step"]
+MEAN = "mean"  # of all verification sets, where one of them could be named
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,10 @@ class DataLoaderConfig:
 
 @dataclass(frozen=True)
 class MetricConfig:
-    """`Metric`."""
+    """`Metric`; `best_set` chooses `best_model`: a verification set by its name, or their mean."""
 
     Eval: tuple[Component, ...] = ()
+    best_set: str = MEAN
 
 
 @dataclass(frozen=True)

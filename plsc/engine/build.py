@@ -25,7 +25,8 @@ from plsc.heads.partial_fc import PartialFC
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.registry import BACKBONES, DATASETS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
-from plsc.sections import Config, GradClipConfig
+from plsc.schema import nearest
+from plsc.sections import MEAN, Config, GradClipConfig
 
 SCHEDULE_SUPPLIED = ("epochs", "steps_per_epoch")
 
@@ -161,6 +162,19 @@ def build_evaluators(config: Config) -> list[VerificationEvaluator]:
                 )
             )
     return evaluators
+
+
+def check_best_set(config: Config, evaluators: list[VerificationEvaluator]) -> None:
+    """Check that Metric.best_set is `mean` or names a set that is measured.
+
+    Raises:
+        UserError: it does not.
+
+    """
+    chosen, names = config.Metric.best_set, {evaluator.name for evaluator in evaluators}
+    if evaluators and chosen not in {MEAN, *names}:
+        hint = nearest(chosen, {MEAN, *names})
+        raise UserError(f"Metric.best_set: no verification set is called {chosen!r}{hint}")
 
 
 def distinct(names: list[str]) -> list[str]:

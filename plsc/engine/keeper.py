@@ -21,7 +21,7 @@ from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
 from plsc.engine.saver import BEST, LATEST, Saver
 from plsc.engine.skipped import SkipReport
 from plsc.metric.verification import CollapsedEmbeddings
-from plsc.sections import Config
+from plsc.sections import MEAN, Config
 
 if TYPE_CHECKING:
     from plsc.engine.evaluator import VerificationEvaluator
@@ -45,7 +45,7 @@ class Keeper:
         folder: `<output_dir>/<Model.name>`.
         log: where lines and metrics go.
         saver: keeps the checkpoints.
-        evaluators: verification sets; the mean of their metrics chooses `best_model`.
+        evaluators: verification sets; `Metric.best_set` says whose metric chooses `best_model`.
         meta: further entries of every checkpoint's state.json.
         phase: told what the process is at, for a heartbeat.
 
@@ -195,18 +195,21 @@ class Keeper:
         timer.reset()
 
     def _evaluate(self) -> None:
-        """Measure; keep the best by the mean of all sets' metrics."""
+        """Measure; keep the best by the sets that `Metric.best_set` chooses."""
         progress = self.training.progress
         if not self.evaluators or self._evaluated_step == progress.step:
             return
         self._evaluated_step = progress.step
         self.phase(f"evaluation at step {progress.step}", position=progress.step)
-        metrics = [self._measure(evaluator) for evaluator in self.evaluators]
-        mean, best = _mean(metrics), progress.best_metric
+        metrics = [(evaluator.name, self._measure(evaluator)) for evaluator in self.evaluators]
+        mean = _mean([metric for _, metric in metrics])
         if mean is not None and len(metrics) > 1:
             self.log.line(f"[Eval][Step {progress.step}] mean of {len(metrics)}: {mean:.5f}")
-        if mean is not None and (best is None or mean > best):
-            progress.best_metric = mean
+        chosen = self.config.Metric.best_set
+        deciding = _mean([metric for name, metric in metrics if chosen in (MEAN, name)])
+        best = progress.best_metric
+        if deciding is not None and (best is None or deciding > best):
+            progress.best_metric = deciding
             self._save(best=True)
         self.timer.reset()
 
@@ -222,8 +225,7 @@ class Keeper:
             self.log.line(f"{where} {evaluator.name}: WARNING: {error}")
             self.log.record({**entry, "collapsed": str(error)})
             return None
-        shown = ", ".join(f"{name}: {value:.5f}" for name, value in result.items())
-        self.log.line(f"{where} {evaluator.name}: {shown}")
+        self.log.line(f"{where} {evaluator.name}: {evaluator.shown(result)}")
         scalar = f"eval_metric/{evaluator.name}"
         self.log.record({**entry, **result}, scalars={scalar: result["metric"]})
         return result["metric"]

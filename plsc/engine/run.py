@@ -30,6 +30,7 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     dataset = build.build_train_dataset(config)
     loader = build.build_loader(config, dataset)
     evaluators = build.build_evaluators(config) if config.Global.eval_during_train else []
+    build.check_best_set(config, evaluators)
     loader.start()  # worker processes are forked while this one is still small and without a GPU
     build.set_device(config.Global.device)
     place = world.init(device=config.Global.device)
@@ -46,8 +47,8 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
         os.replace(beside, folder / "config.yaml")
     meta = {
         "config": config.to_dict(),
-        "plsc": __version__,
         "model": describe_model(config, num_features=training.head.centres.dim),
+        "plsc": __version__,
         "paddle": paddle.__version__,
         "runtime": runtime.in_effect(),
         "world_size": place.size,
@@ -112,10 +113,9 @@ def evaluate(config: Config, folder: Path) -> dict[str, dict[str, float]]:
         result = evaluator.run(backbone, precision)
         seconds = time.perf_counter() - began
         results.setdefault(evaluator.name, {}).update(result)
-        shown = ", ".join(f"{name}: {value:.5f}" for name, value in result.items())
         log.line(
-            f"[Eval] {path}: {evaluator.name}: {shown} ({len(evaluator.dataset) // 2} pairs, "
-            f"{seconds:.1f} s, {precision.effective})"
+            f"[Eval] {path}: {evaluator.name}: {evaluator.shown(result)} "
+            f"({len(evaluator.dataset) // 2} pairs, {seconds:.1f} s, {precision.effective})"
         )
     log.close()
     return results

@@ -16,7 +16,7 @@ from plsc.engine.pretrained import find_weights, set_backbone
 from plsc.engine.saver import BEST, Saver
 from plsc.engine.trainer import Training
 from plsc.errors import UserError
-from plsc.sections import Config
+from plsc.sections import MEAN, Config
 
 SHARED_SECONDS = 20.0  # a network file system may show a new file a few seconds late
 
@@ -78,6 +78,8 @@ def start(training: Training, config: Config, dataset: Any, folder: Path, log: R
         best = folder / BEST
         if not best.exists() or Checkpoint(best).state["run"] != state["run"]:
             training.progress.best_metric = None  # this run's best lies elsewhere
+        elif _best_set(state) != config.Metric.best_set:
+            training.progress.best_metric = None  # a figure of other sets
         log.begin_metrics(resumed_at=training.progress.step)
         saver = Saver(folder, newest=newest, run_id=state["run"])
         saver.already_saved(training.progress, Path(settings.checkpoint))
@@ -96,6 +98,12 @@ def start(training: Training, config: Config, dataset: Any, folder: Path, log: R
             "Global.checkpoint"
         )
     return saver
+
+
+def _best_set(state: dict[str, Any]) -> str:
+    """`Metric.best_set` of the run that wrote `state`."""
+    metric = state.get("config", {}).get("Metric", {})
+    return str(metric.get("best_set", MEAN))
 
 
 def check_checkpoint(path: str) -> None:

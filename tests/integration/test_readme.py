@@ -249,7 +249,7 @@ def test_log_line_and_metrics_have_the_documented_fields(walk):
     for kind in ("train", "eval"):
         (table,) = re.findall(rf'field of `"kind": "{kind}"`.*?\n\n', text, re.DOTALL)
         rows = [row.split("|")[1] for row in table.splitlines()[2:] if row]
-        documented = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+        documented = {name for row in rows for name in re.findall(r"`([\w@=-]+)`", row)}
         (keys,) = {frozenset(entry) for entry in entries if entry["kind"] == kind}
         assert documented == keys - {"kind"}
 
