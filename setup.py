@@ -42,6 +42,7 @@ setup(
             "plsc-export = plsc.cli:export",
             "plsc-doctor = plsc.doctor:main",
             "plsc-data = plsc.data.commands.main:main",
+            "plsc-ijb = plsc.ijb.command:main",
         ]
     },
     classifiers=["Programming Language :: Python :: 3"],

@@ -6,6 +6,7 @@ that few of the searches without a mate reach (TPIR at FPIR). numpy only.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +40,17 @@ class Identification:
     rank: Mapping[int, float]
     tpir: Mapping[float, float | None]
     thresholds: Mapping[float, float | None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "num_gallery": self.num_gallery,
+            "num_mated": self.num_mated,
+            "num_nonmated": self.num_nonmated,
+            "rank": {str(k): share for k, share in self.rank.items()},
+            "tpir_at_fpir": {str(fpir): share for fpir, share in self.tpir.items()},
+            "thresholds": {str(fpir): cosine for fpir, cosine in self.thresholds.items()},
+        }
 
 
 def identification(

@@ -52,32 +52,37 @@ class Templates:
     vectors: Floats
 
     def rows(self, ids: ArrayLike, what: str = "pair list") -> NDArray[np.int32]:
-        """Where these template ids [n] are, int32 [n].
+        """Where these template ids [n] are, int32 [n]; see `rows_of_templates`."""
+        return rows_of_templates(self.ids, ids, what)
 
-        Raises:
-            UserError: some have no faces; names the first of them, and `what` asks for it.
 
-        """
-        wanted = np.asarray(ids)
-        low, extent = int(self.ids[0]), int(self.ids[-1] - self.ids[0]) + 1
-        if extent <= LARGEST_TABLE:  # a hundred times faster than a search
-            table = np.full(extent, -1, np.int32)
-            table[self.ids - low] = np.arange(len(self.ids), dtype=np.int32)
-            place = wanted - low
-            found = table.take(place, mode="clip")
-            found[(place < 0) | (place >= extent)] = -1
-        else:
-            place = np.searchsorted(self.ids, wanted)
-            found = np.minimum(place, len(self.ids) - 1).astype(np.int32)
-            found[self.ids[found] != wanted] = -1
-        unknown = np.flatnonzero(found < 0)
-        if len(unknown):
-            names = np.unique(wanted[unknown])
-            raise UserError(
-                f"{what}: template {wanted[unknown[0]]} (entry {unknown[0] + 1}) has no faces; "
-                f"{len(names)} of the templates there have none: are the files of one release?"
-            )
-        return found
+def rows_of_templates(known: NDArray[np.integer], ids: ArrayLike, what: str) -> NDArray[np.int32]:
+    """Where `ids` [n] are in `known` [T, ascending], int32 [n].
+
+    Raises:
+        UserError: a template is not known; `what` says who asks for it.
+
+    """
+    wanted = np.asarray(ids)
+    low, extent = np.int64(known[0]), int(known[-1]) - int(known[0]) + 1
+    if extent <= LARGEST_TABLE:  # a search takes twenty times as long
+        table = np.full(extent, -1, np.int32)
+        table[known - low] = np.arange(len(known), dtype=np.int32)
+        place = wanted - low
+        found = table.take(place, mode="clip")
+        found[(place < 0) | (place >= extent)] = -1
+    else:
+        place = np.searchsorted(known, wanted)
+        found = np.minimum(place, len(known) - 1).astype(np.int32)
+        found[known[found] != wanted] = -1
+    unknown = np.flatnonzero(found < 0)
+    if len(unknown):
+        names = np.unique(wanted[unknown])
+        raise UserError(
+            f"{what}: template {wanted[unknown[0]]} (entry {unknown[0] + 1}) has no faces; "
+            f"{len(names)} of the templates there have none: are the files of one release?"
+        )
+    return found
 
 
 def pool_templates(

@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "inference": {"errors", "registry", "runtime", "yaml_tree", "data", "engine"},
     "embedder": {"errors", "inference"},
     "commands": {"errors", "metric", "data", "inference", "embedder"},
+    "ijb": {"errors", "metric", "data", "embedder"},
     "engine": DESCRIPTION
     | {"__init__", "runtime", "unpickle", "distributed", "metric", "models", "scheduler"}
     | {"optimizer", "loss", "heads", "data", "export"},
@@ -53,7 +54,7 @@ MAY_IMPORT = {
 # Parts that run where paddle is not installed, or before it may be imported.
 WITHOUT_PADDLE = DESCRIPTION | {
     "__init__", "__main__", "mapped_file", "pickled_arrays", "unpickle", "onnx_file", "supervise",
-    "metric", "scheduler", "data", "embedder", "commands",
+    "metric", "scheduler", "data", "embedder", "commands", "ijb",
 }  # fmt: skip
 HEAVY = {"paddle", "numpy", "cv2", "scipy", "yaml", "safetensors", "tqdm", "onnx", "onnxruntime"}
 PRIVATE_PADDLE = {"base", "fluid", "framework", "libpaddle", "core", "pir", "incubate"}

@@ -207,8 +207,8 @@ def test_the_table_follows_the_literal_rule(pairs, targets):
 
 
 def test_dropped_thresholds_decide_what_is_near():
-    # Four impostors one by one, then a same pair: scikit-learn keeps the first and the last of the
-    # four, so that the point nearest to 2/4 has already passed to the next same pair.
+    # Of four impostors one by one, scikit-learn keeps the last, before a same pair comes; what is
+    # nearest to 3/4 is therefore 4/4, with that pair.
     same = np.array([True, False, False, False, False, True])
     scores = np.array([6, 5, 4, 3, 2, 1], np.float32)
     (point,) = tpr_at_fpr(roc_curve(scores, same), [0.75])

@@ -1,0 +1,1 @@
+"""The IJB-B and IJB-C benchmarks: protocol files, embeddings, results."""

@@ -1,0 +1,191 @@
+"""`plsc-ijb`: a model on IJB-B or IJB-C, from the release's folder to table, scores and plot."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plsc.data.finished_file import finished_file
+from plsc.data.output import available_cores, exit_status
+from plsc.embedder import Embedder
+from plsc.errors import UserError
+from plsc.ijb.extract import embed_faces
+from plsc.ijb.protocol import TARGETS, Target, image_stamps, read_release
+from plsc.ijb.results import Results, evaluate
+from plsc.ijb.roc_plot import can_draw, draw_roc
+from plsc.ijb.tables import search_table, tpr_table
+
+DESCRIPTION = """Measure a model on IJB-B or IJB-C: verification 1:1 (TPR at FPR), and search 1:N
+where the protocol's gallery and probe files are there.
+
+The folder of the release, as InsightFace packs it:
+  loose_crop/<name>                        images
+  meta/ijbc_face_tid_mid.txt               image, template, medium
+  meta/ijbc_name_5pts_score.txt            image, five landmarks, detector score
+  meta/ijbc_template_pair_label.txt        template, template, 1 if one person
+  meta/ijbc_1N_gallery_G1.csv, _G2.csv, ijbc_1N_probe_mixed.csv     for 1:N; or beside meta
+(ijbb_... and S1, S2 for IJB-B)"""
+EXAMPLES = """examples:
+  plsc-ijb --model-root model.onnx --image-path IJB_release/IJBC --target IJBC
+  plsc-ijb --model-root output/IResNet50/best_model --image-path IJB_release/IJBB --target IJBB
+
+Embeddings are kept in RESULT_DIR/<target>_result/embeddings as they are computed: a run that was
+ended goes on there, and the same model needs none anew. Scores of the pairs go to
+RESULT_DIR/<target>_result/<target>.npy, the figures to <target>.json, the ROC curve to
+<target>_roc.png and .pdf."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    return exit_status(parser.prog, lambda: run(options))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options; their names are those of InsightFace's and PLSC's scripts."""
+    parser = argparse.ArgumentParser(
+        prog="plsc-ijb",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model-root", required=True, metavar="MODEL", help=".onnx file, a folder with one, or "
+        "a checkpoint")  # fmt: skip
+    add("--image-path", required=True, metavar="DIR", help="folder of the release")
+    add("--result-dir", default="./output", metavar="DIR", help="for results (%(default)s)")
+    add("--target", choices=TARGETS, default="IJBC", help="which benchmark (%(default)s)")
+    add("--batch-size", type=int, default=128, metavar="N", help="images at once (%(default)s)")
+    add(
+        "--num-workers",
+        type=int,
+        default=available_cores(),
+        metavar="N",
+        help="processes that decode and align (%(default)s, the cores available); 0 for none",
+    )
+    add("--no-flip", action="store_true", help="leave the mirrored images out")
+    add("--no-detector-score", action="store_true", help="do not weigh faces by detector scores")
+    add("--provider", default="cpu", help="cpu, cuda, or ONNX Runtime's name (%(default)s)")
+    add("--json", action="store_true", help="print the figures as one JSON object")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the options say.
+
+    Raises:
+        UserError: a mistake in options, model or release; embeddings that were computed are kept.
+
+    """
+    if options.batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, got {options.batch_size}")
+    if options.num_workers < 0:
+        raise UserError(f"--num-workers must be at least 0, got {options.num_workers}")
+    target: Target = options.target
+    folder = _result_folder(Path(options.result_dir), target)
+    model = model_path(options.model_root)
+    release = read_release(options.image_path, target)
+    stamps = image_stamps(release.images, release.faces)
+    embedder = Embedder(model, provider=options.provider, batch_size=options.batch_size)
+    for note in embedder.info.notes:
+        _say(f"{model}: {note}")
+    began = time.perf_counter()
+    embeddings, num_embedded = embed_faces(
+        release.faces,
+        release.images,
+        stamps,
+        embedder,
+        folder / "embeddings",
+        flip=not options.no_flip,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+    )
+    seconds = {"embedding": round(time.perf_counter() - began, 3)}
+    _say(
+        f"{num_embedded} of {len(release.faces)} faces embedded, "
+        f"{len(release.faces) - num_embedded} kept in {embeddings.folder}"
+    )
+    results = evaluate(
+        release,
+        embeddings,
+        flip=not options.no_flip,
+        detector_score=not options.no_detector_score,
+    )
+    report = {
+        "target": target,
+        "model": model,
+        "model_digest": embedder.digest,
+        "flip": not options.no_flip,
+        "detector_score": not options.no_detector_score,
+        "num_faces": len(release.faces),
+        "num_faces_embedded": num_embedded,
+        **results.to_dict(),
+        "seconds": seconds | dict(results.seconds),
+    }
+    files = write_results(folder, target, results, report)
+    if options.json:
+        print(json.dumps(report))
+        return
+    print(tpr_table(f"{target}.npy-{target}", results.points))
+    if results.searches:
+        print(search_table(results.searches))
+    for file in files:
+        print(file)
+
+
+def model_path(root: str) -> str:
+    """The model that `--model-root` means: of a folder with one .onnx file, that file.
+
+    Raises:
+        UserError: a folder with several.
+
+    """
+    models = sorted(Path(root).glob("*.onnx")) if Path(root).is_dir() else []
+    if len(models) > 1:
+        names = ", ".join(path.name for path in models[:4])
+        raise UserError(f"--model-root: {root} has {len(models)} models ({names}): name one")
+    return str(models[0]) if models else root
+
+
+def write_results(
+    folder: Path, target: Target, results: Results, report: dict[str, Any]
+) -> list[Path]:
+    """Write scores, figures and, where matplotlib is there, the ROC curve; the files' names.
+
+    Raises:
+        UserError: the system refuses to write.
+
+    """
+    scores, figures = folder / f"{target}.npy", folder / f"{target}.json"
+    plots = [folder / f"{target}_roc.{ending}" for ending in ("png", "pdf")]
+    with finished_file(scores) as partial:
+        np.save(partial, results.scores)
+    with finished_file(figures) as partial:
+        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if not can_draw():
+        _say('no ROC picture: matplotlib is missing: pip install "plsc[plot]"')
+        return [scores, figures]
+    name = Path(report["model"]).stem
+    draw_roc(results.curve, results.points, plots, title=f"{target}, 1:1, {name}")
+    return [scores, figures, *plots]
+
+
+def _result_folder(result_dir: Path, target: Target) -> Path:
+    folder = result_dir / f"{target}_result"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--result-dir: {folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def _say(text: str) -> None:
+    # Names of files need not be text in any encoding.
+    shown = f"plsc-ijb: {text}".encode(errors="backslashreplace").decode()
+    print(shown, file=sys.stderr, flush=True)

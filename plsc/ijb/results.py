@@ -1,0 +1,131 @@
+"""Embeddings of a release -> what is reported of them, 1:1 and 1:N."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.errors import UserError
+from plsc.ijb.protocol import Release
+from plsc.ijb.search_files import Searches, Subjects
+from plsc.metric.identification import Identification, identification
+from plsc.metric.ijb import (
+    FaceFeatures,
+    NearestPoint,
+    Templates,
+    pair_scores,
+    pool_templates,
+    tpr_at_fpr,
+)
+from plsc.metric.roc import RocCurve, roc_curve
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a model does on a release.
+
+    Attributes:
+        scores: float32 [P], in the order of the pair list.
+        curve: their ROC.
+        points: TPR at the usual FPRs.
+        searches: gallery -> results 1:N; of several also all in one. Empty without the files.
+        num_templates: how many there are.
+        seconds: part -> time it took.
+
+    """
+
+    scores: NDArray[np.float32]
+    curve: RocCurve
+    points: list[NearestPoint]
+    searches: Mapping[str, Identification]
+    num_templates: int
+    seconds: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it; all but the scores."""
+        return {
+            "num_templates": self.num_templates,
+            "num_same_pairs": self.curve.num_same,
+            "num_impostor_pairs": self.curve.num_impostors,
+            "tpr_at_fpr": {str(point.target): point.tpr for point in self.points},
+            "points": [point.to_dict() for point in self.points],
+            "auc": self.curve.auc,
+            "eer": self.curve.eer.to_dict(),
+            "identification": {name: found.to_dict() for name, found in self.searches.items()},
+        }
+
+
+def evaluate(
+    release: Release, embeddings: FaceFeatures, *, flip: bool, detector_score: bool
+) -> Results:
+    """Pool templates, score the pairs, read the table, and search the probes.
+
+    Args:
+        release: the lists.
+        embeddings: float32 [n, views, d], of its faces.
+        flip: add the mirrored images' embeddings.
+        detector_score: multiply a face's by the score of its detector.
+
+    Raises:
+        UserError: the embeddings are not finite, or all alike.
+
+    """
+    seconds: dict[str, float] = {}
+    faces, pairs = release.faces, release.pairs
+    with _timed(seconds, "pooling"):
+        templates = pool_templates(
+            embeddings,
+            faces.templates,
+            faces.media,
+            detector_scores=faces.detector_scores if detector_score else None,
+            flip=flip,
+        )
+    with _timed(seconds, "scoring"):
+        scores = pair_scores(templates, pairs.first, pairs.second)
+    if np.ptp(scores) == 0:
+        raise UserError(
+            f"all {len(scores)} pairs score {scores[0]:.4f}: the model tells no two faces apart"
+        )
+    with _timed(seconds, "table"):
+        curve = roc_curve(scores, pairs.same)
+        points = tpr_at_fpr(curve)
+    with _timed(seconds, "identification"):
+        searches = _search(templates, release.searches)
+    return Results(scores, curve, points, searches, len(templates.ids), seconds)
+
+
+def _search(templates: Templates, searches: Searches) -> dict[str, Identification]:
+    """Each gallery by itself, as the protocol has it; and all in one, as InsightFace does."""
+    probes, galleries = searches.probes, list(searches.galleries)
+    if probes is None or not galleries:
+        return {}
+    if len(galleries) > 1:
+        galleries.append(
+            Subjects(
+                file=probes.file,
+                name="+".join(gallery.name for gallery in galleries),
+                templates=np.concatenate([gallery.templates for gallery in galleries]),
+                subjects=np.concatenate([gallery.subjects for gallery in galleries]),
+            )
+        )
+    searched = templates.vectors[templates.rows(probes.templates)]
+    return {
+        gallery.name: identification(
+            searched,
+            probes.subjects,
+            templates.vectors[templates.rows(gallery.templates)],
+            gallery.subjects,
+        )
+        for gallery in galleries
+    }
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], part: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[part] = round(time.perf_counter() - began, 3)

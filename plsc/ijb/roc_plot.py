@@ -1,0 +1,87 @@
+"""The ROC curve of a release as a picture."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.data.finished_file import finished_file
+from plsc.metric.ijb import NearestPoint
+from plsc.metric.roc import RocCurve
+
+COLOUR, FAINT = "#4878a8", "#dddddd"
+LOWEST_FPR, HIGHEST_FPR = 1e-6, 1e-1
+POINTS_PER_DECADE = 100
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def curve_between(
+    curve: RocCurve, low: float, high: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """FPR and the TPR that is reached without exceeding it, evenly on a logarithmic axis.
+
+    It begins no lower than one impostor pair: below that the curve says nothing.
+    """
+    low = max(low, 1 / curve.num_impostors)
+    count = max(2, round(np.log10(high / low) * POINTS_PER_DECADE)) if high > low else 2
+    fpr = np.geomspace(low, max(high, low), count)
+    # Rounding must not lose the impostor pair that a rate just allows.
+    allowed = np.floor(fpr * curve.num_impostors * (1 + 1e-9))
+    places = np.searchsorted(curve.accepted_impostors, allowed, side="right") - 1
+    return fpr, curve.tar[places]
+
+
+def draw_roc(
+    curve: RocCurve, points: Sequence[NearestPoint], paths: Sequence[Path], *, title: str
+) -> None:
+    """Write the curve and the points of the table, once for each of `paths` (.png, .pdf).
+
+    Raises:
+        UserError: the system refuses to write.
+
+    """
+    from matplotlib.figure import Figure  # not pyplot: it keeps figures and looks for a display
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*curve_between(curve, LOWEST_FPR, HIGHEST_FPR), color=COLOUR, linewidth=1.6)
+    shown = [point for point in points if point.target * curve.num_impostors >= 1]
+    axes.plot(
+        [point.target for point in shown],
+        [point.tpr for point in shown],
+        "o",
+        color=COLOUR,
+        markersize=3.5,
+        clip_on=False,
+    )
+    for point in shown:
+        axes.annotate(
+            f"{point.tpr * 100:.2f}",
+            (point.target, point.tpr),
+            xytext=(0, -12),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(LOWEST_FPR, HIGHEST_FPR)
+    lowest = min([point.tpr for point in shown], default=0)
+    axes.set_ylim(np.floor(max(0.0, lowest - 0.05) * 10) / 10, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("true positive rate")
+    axes.set_title(title, fontsize=11)
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.minorticks_off()
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    for path in paths:
+        with finished_file(path) as partial:
+            figure.savefig(partial, dpi=150)

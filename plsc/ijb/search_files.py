@@ -1,0 +1,96 @@
+"""Gallery and probe files of the IJB protocols: templates and whose they are."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.errors import UserError
+
+GALLERY, PROBES = "_1N_gallery_*.csv", "_1N_probe_mixed.csv"
+TEMPLATE_COLUMN, SUBJECT_COLUMN = "TEMPLATE_ID", "SUBJECT_ID"
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Templates, int64 [t], and whose they are, int64 [t]; `name` is G1, for instance."""
+
+    file: Path
+    name: str
+    templates: NDArray[np.int64]
+    subjects: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Searches:
+    """What is searched where; without probes or without galleries, nothing is."""
+
+    galleries: Sequence[Subjects]
+    probes: Subjects | None
+
+
+def read_searches(folders: Sequence[Path], stem: str) -> Searches:
+    """Read `<stem>_1N_gallery_<name>.csv` and `<stem>_1N_probe_mixed.csv`, if they are there.
+
+    Args:
+        folders: where to look; the first that has galleries, and the first that has probes.
+        stem: ijbb or ijbc.
+
+    Raises:
+        UserError: a file cannot be read, or a line is something else; names file and line.
+
+    """
+    files: list[Path] = next(filter(None, (sorted(f.glob(stem + GALLERY)) for f in folders)), [])
+    probes = [path for folder in folders if (path := folder / (stem + PROBES)).exists()]
+    return Searches(
+        [_read_subjects(file, file.stem.rpartition("_")[2]) for file in files],
+        _read_subjects(probes[0], "probe_mixed") if probes else None,
+    )
+
+
+def read_text(path: Path) -> str:
+    """The characters of a list.
+
+    Raises:
+        UserError: it cannot be read.
+
+    """
+    try:
+        # Names of files need not be text in any encoding.
+        return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _read_subjects(path: Path, name: str) -> Subjects:
+    """A template's subject, from a line for each of its images."""
+    subjects: dict[int, int] = {}
+    rows = csv.reader(read_text(path).splitlines())
+    header = [field.strip().upper() for field in next(rows, [])]
+    if not {TEMPLATE_COLUMN, SUBJECT_COLUMN} <= set(header):
+        raise UserError(
+            f"{path}:1: must name the columns {TEMPLATE_COLUMN} and {SUBJECT_COLUMN}, got "
+            f"{','.join(header)[:80]!r}"
+        )
+    columns = header.index(TEMPLATE_COLUMN), header.index(SUBJECT_COLUMN)
+    for fields in rows:
+        if not fields:
+            continue
+        try:
+            template, subject = (int(fields[column]) for column in columns)
+        except (ValueError, IndexError):
+            raise UserError(
+                f"{path}:{rows.line_num}: template and subject must be whole numbers, got "
+                f"{','.join(fields)[:80]!r}"
+            ) from None
+        if subjects.setdefault(template, subject) != subject:
+            raise UserError(
+                f"{path}:{rows.line_num}: template {template} is of subject {subject}, above it "
+                f"was of {subjects[template]}"
+            )
+    if not subjects:
+        raise UserError(f"{path}: has no templates")
+    return Subjects(path, name, np.array([*subjects]), np.array([*subjects.values()]))
