@@ -2,8 +2,11 @@
 
 The same images lie in a record file, in files named by a list, and in a folder per identity. Each
 is read by TrainLoader with the transforms of the configs. In between, one process decodes the same
-bytes from memory with nothing but cv2.imdecode: the most that a core can do. The ratio says what
-share of cores x that speed arrives; machines are noisy, so read the ratio and not the speeds.
+bytes from memory with nothing but cv2.imdecode: the most that a core can do. A ratio says what
+share of cores x that arrives:
+  wall       by images/s; medians of the rounds. Other programs lower it.
+  best       by images/s of the best rounds, which met other programs least.
+  CPU time   by the time that all processes computed for an image: the ratio on cores left alone.
 
 With --index the question is another one: how long an index of so many images takes to open and an
 epoch of it to shuffle, and with how much memory. The set is made on the spot (the images of its
@@ -12,12 +15,12 @@ record file are a hole), opened in a process of its own, and deleted.
 
 import argparse
 import json
-import os
+import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,140 +30,123 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
+from face_sets import open_sets, recorded, rendered, write_sets  # noqa: E402
 from large_index import FORMATS, measure_index  # noqa: E402
 
-from plsc.data.dataset.face import FaceIdentificationDataset  # noqa: E402
-from plsc.data.dataset.folder import FaceFolderDataset  # noqa: E402
-from plsc.data.dataset.images import LabelledImages  # noqa: E402
-from plsc.data.dataset.records import FaceRecordDataset  # noqa: E402
-from plsc.data.dataset.synthetic import Identity, View, render_face  # noqa: E402
 from plsc.data.loader import TrainLoader  # noqa: E402
 from plsc.data.output import available_cores, exit_status, progress_bar  # noqa: E402
-from plsc.data.recordio import RecordWriter  # noqa: E402
 from plsc.data.sampler import EpochSampler  # noqa: E402
-from plsc.data.source.records import RecordImages, rec_files  # noqa: E402
 from plsc.errors import UserError  # noqa: E402
 
 EXAMPLES = """examples:
   python tools/benchmark/loader.py                    rendered faces, all cores
   python tools/benchmark/loader.py --data ms1mv3      the first images of ms1mv3/train.rec
   python tools/benchmark/loader.py --index 42500000   an index of WebFace42M's size"""
-TRANSFORMS = ["DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage"]
-PER_IDENTITY = 20
-RENDERED = 640  # different faces; repeated to --images
+DIFFERENT = 640  # rendered faces
 
 
-def faces(count: int, quality: int) -> Iterator[bytes]:
-    """Rendered faces as JPEG files."""
-    with progress_bar(count, "faces rendered") as bar:
-        for number in range(count):
-            person, image = divmod(number, PER_IDENTITY)
-            view = View.sample(0, person, image)
-            pixels, _, _ = render_face(Identity.sample(0, person), view)
-            yield cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[
-                1
-            ].tobytes()
-            bar.update()
+class Clock:
+    """Wall and CPU time of this process per image, round by round."""
+
+    def __init__(self) -> None:
+        self.speeds: list[float] = []
+        self.cpu_seconds, self.images = 0.0, 0
+
+    def __enter__(self) -> "Clock":
+        self._began, self._cpu = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds = time.perf_counter() - self._began
+        self.cpu_seconds += time.process_time() - self._cpu
+
+    def count(self, images: int) -> None:
+        """Say how many images the round had."""
+        self.images += images
+        self.speeds.append(images / self._seconds)
 
 
-def different_images(options: argparse.Namespace) -> list[bytes]:
-    """The images to be repeated: of --data, or rendered."""
-    if options.data is None:
-        return list(faces(min(RENDERED, options.images), options.quality))
-    source = RecordImages(rec_files(options.data))
-    return [source.read(row)[0] for row in range(min(len(source), options.images))]
+def decode(images: Sequence[bytes], clock: Clock) -> None:
+    """A round of OpenCV alone, on this core."""
+    with clock:
+        for image in images:
+            cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    clock.count(len(images))
 
 
-def write_sets(folder: Path, images: Sequence[bytes], count: int) -> list[bytes]:
-    """`count` images in each format below `folder`; returns them in their order."""
-    written, lines = [images[row % len(images)] for row in range(count)], []
-    with RecordWriter(folder / "train.rec") as records:
-        classes = -(-count // PER_IDENTITY)
-        records.write(0, b"", labels=[count + 1.0, count + 1.0 + classes])
-        for row, image in enumerate(written):
-            label, number = divmod(row, PER_IDENTITY)
-            records.write(row + 1, image, labels=float(label))
-            path = f"people/{label:07d}/{number:02d}.jpg"
-            lines.append(f"{path}\t{label}\n")
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(image)
-        for label in range(classes):
-            begin = label * PER_IDENTITY + 1.0
-            end = min(begin + PER_IDENTITY, count + 1.0)
-            records.write(count + 1 + label, b"", labels=[begin, end])
-    (folder / "label.txt").write_text("".join(lines))
-    # As from a disk, each image in memory of its own.
-    return [bytes(bytearray(image)) for image in written]
+def load(loader: TrainLoader, epoch: int, clock: Clock) -> None:
+    """A round of the loader: a whole epoch, the filling of its queue included."""
+    count = 0
+    with clock:
+        for images, _ in loader.batches(epoch):
+            count += len(images)
+    clock.count(count)
 
 
-def open_sets(folder: Path) -> dict[str, tuple[LabelledImages, bool]]:
-    """Sets by name, and whether they are shuffled."""
-    records = FaceRecordDataset(str(folder), TRANSFORMS)
-    listed = FaceIdentificationDataset(str(folder), str(folder / "label.txt"), TRANSFORMS)
-    return {
-        "record file": (records, True),
-        "record file, in order": (records, False),
-        "list of files": (listed, True),
-        "folder per identity": (FaceFolderDataset(str(folder / "people"), TRANSFORMS), True),
-    }
-
-
-def decoding_speed(images: Sequence[bytes]) -> float:
-    """Images/s of OpenCV alone, on this core."""
-    began = time.perf_counter()
-    for image in images:
-        cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-    return len(images) / (time.perf_counter() - began)
-
-
-def loading_speed(loader: TrainLoader, epoch: int) -> float:
-    """Images/s of a whole epoch, the filling of the queue included."""
-    began, count = time.perf_counter(), 0
-    for images, _ in loader.batches(epoch):
-        count += len(images)
-    return count / (time.perf_counter() - began)
+def close(loader: TrainLoader, clock: Clock) -> None:
+    """End the workers and count what they computed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    loader.close()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    clock.cpu_seconds += after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def measure_loading(options: argparse.Namespace) -> dict[str, Any]:
-    """Speeds and ratios of each format, medians over the rounds."""
-    cores, different = available_cores(), different_images(options)
+    """Speeds and ratios of each format."""
+    count = options.images
+    if options.data is None:
+        different = list(rendered(min(DIFFERENT, count), options.quality))
+    else:
+        different = recorded(options.data, count)
+    # Each in memory of its own, as images from a disk are.
+    images = [bytes(bytearray(different[row % len(different)])) for row in range(count)]
     with tempfile.TemporaryDirectory(dir=options.temporary) as name:
-        images = write_sets(Path(name), different, options.images)
+        write_sets(Path(name), images)
         loaders = {}
         for format_, (dataset, shuffle) in open_sets(Path(name)).items():
             sampler = EpochSampler(len(dataset), batch_size=options.batch, shuffle=shuffle)
             loaders[format_] = TrainLoader(dataset, sampler, num_workers=options.workers)
             loaders[format_].start()
-        alone = [decoding_speed(images)]
-        speeds: dict[str, list[float]] = {format_: [] for format_ in loaders}
-        ratios: dict[str, list[float]] = {format_: [] for format_ in loaders}
+        alone, clocks = Clock(), {format_: Clock() for format_ in loaders}
+        decode(images, alone)
         with progress_bar(options.rounds, "rounds") as bar:
             for round_ in range(options.rounds):
                 for format_, loader in loaders.items():
-                    speeds[format_].append(loading_speed(loader, round_))
-                    alone.append(decoding_speed(images))
-                    around = statistics.mean(alone[-2:])
-                    ratios[format_].append(speeds[format_][-1] / (cores * around))
+                    load(loader, round_, clocks[format_])
+                    decode(images, alone)
                 bar.update()
-        for loader in loaders.values():
-            loader.close()
+        for format_, loader in loaders.items():
+            close(loader, clocks[format_])
+    cores = available_cores()
     return {
-        "images": options.images,
-        "bytes_per_image": round(sum(map(len, images)) / len(images)),
+        "images": count,
+        "bytes_per_image": round(sum(map(len, images)) / count),
         "cores": cores,
         "workers": options.workers,
         "batch": options.batch,
         "rounds": options.rounds,
-        "imdecode_images_per_second": round(statistics.median(alone)),
+        "imdecode_images_per_second": round(statistics.median(alone.speeds)),
         "formats": {
-            format_: {
-                "images_per_second": round(statistics.median(speeds[format_])),
-                "ratio": round(statistics.median(ratios[format_]), 3),
-                "ratio_lowest": round(min(ratios[format_]), 3),
-                "ratio_highest": round(max(ratios[format_]), 3),
-            }
-            for format_ in loaders
+            format_: compared(clock, alone, place, cores)
+            for place, (format_, clock) in enumerate(clocks.items())
         },
+    }
+
+
+def compared(clock: Clock, alone: Clock, place: int, cores: int) -> dict[str, float]:
+    """A format's figures; its round r follows round `place` + r x formats of the decoder alone."""
+    formats = (len(alone.speeds) - 1) // len(clock.speeds)
+    around = [
+        statistics.mean(alone.speeds[place + number * formats :][:2])
+        for number in range(len(clock.speeds))
+    ]
+    ratios = [speed / (cores * each) for speed, each in zip(clock.speeds, around, strict=True)]
+    work, least = clock.cpu_seconds / clock.images, alone.cpu_seconds / alone.images
+    return {
+        "images_per_second": round(statistics.median(clock.speeds)),
+        "ratio": round(statistics.median(ratios), 3),
+        "ratio_of_best": round(max(clock.speeds) / (cores * max(alone.speeds)), 3),
+        "ratio_by_cpu_time": round(least / work, 3),
     }
 
 
@@ -171,10 +157,12 @@ def show_loading(report: dict[str, Any]) -> None:
         f"{report['workers']} workers, batches of {report['batch']}, {report['rounds']} rounds\n"
         f"cv2.imdecode alone on one core: {report['imdecode_images_per_second']} images/s\n"
     )
-    print(f"{'':24}{'images/s':>10}{'ratio':>8}{'(lowest - highest)':>20}")
+    print(f"{'':24}{'images/s':>10}   ratio: {'wall':>6}{'best':>8}{'CPU time':>11}")
     for name, row in report["formats"].items():
-        spread = f"({row['ratio_lowest']:.2f} - {row['ratio_highest']:.2f})"
-        print(f"{name:24}{row['images_per_second']:10d}{row['ratio']:8.2f}{spread:>20}")
+        print(
+            f"{name:24}{row['images_per_second']:10d}{'':10}{row['ratio']:6.2f}"
+            f"{row['ratio_of_best']:8.2f}{row['ratio_by_cpu_time']:11.2f}"
+        )
     print(f"\nratio = images/s / ({report['cores']} cores x cv2.imdecode alone)")
 
 
@@ -199,8 +187,8 @@ def build_parser() -> argparse.ArgumentParser:
     numbers = {
         "images": (16384, "images of an epoch; fewer different ones are repeated"),
         "batch": (128, "images of a batch"),
-        "workers": (available_cores(), "processes of the loader"),
-        "rounds": (7, "times that everything is measured, in turn"),
+        "workers": (available_cores(), "processes of the loader; 0 for none but this one"),
+        "rounds": (9, "times that everything is measured, in turn"),
         "quality": (95, "of the rendered faces' JPEG files"),
     }
     for name, (default, text) in numbers.items():
@@ -226,9 +214,9 @@ def main() -> int:
     options = build_parser().parse_args()
 
     def work() -> None:
-        for name in ("images", "batch", "rounds"):
-            if getattr(options, name) < 1:
-                raise UserError(f"--{name} must be at least 1, got {getattr(options, name)}")
+        for name, least in (("images", 1), ("batch", 1), ("rounds", 1), ("workers", 0)):
+            if getattr(options, name) < least:
+                raise UserError(f"--{name} must be at least {least}, got {getattr(options, name)}")
         if options.index is None:
             report, show = measure_loading(options), show_loading
         else:
@@ -245,5 +233,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(main())
