@@ -5,14 +5,15 @@ use, with a small network in place of IResNet18. A command that is new in a docu
 `test_every_command_is_run_or_listed` until it is entered in RUN or NOT_RUN.
 """
 
+import inspect
 import json
 import os
 import pickle
 import re
 import shlex
-import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ import yaml
 from plsc import yaml_tree
 from plsc.config import load_config, parse_config
 from plsc.errors import UserError
+from plsc.registry import DATASETS, TRANSFORMS
+from plsc.schema import check_params
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -29,6 +32,7 @@ RECIPE = ROOT / "tasks" / "recognition" / "face" / "README.md"
 DOCUMENTS = [RECIPE, README]  # the recipe makes the lists that the README takes for granted
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 BASELINE = ROOT / "configs" / "IResNet50_MS1MV3_ArcFace_pfc01_1n8c_dp_mp_fp16o1.yaml"
+RECORDS = ROOT / "configs" / "IResNet18_ORL_ArcFace_cpu.yaml"
 SMALL = "QuickFace_nano"
 
 LAUNCH = "python -m paddle.distributed.launch"
@@ -36,6 +40,7 @@ GPUS = f"{LAUNCH} --devices=0,1,2,3,4,5,6,7 plsc-train -c configs/IResNet50_MS1M
 NODES = "--nnodes=2 --master=10.0.0.1:12538 --devices=0,1,2,3,4,5,6,7 plsc-train -c"
 TOOLS = "python -m plsc.data.dataset.tools"
 WEIGHTS = "-o Global.pretrained_model=output/IResNet18/best_model"
+PUBLIC = "ms1m-retinaface-t1"
 # Command -> what is appended to keep it short.
 RUN = {
     f"{TOOLS}.mx_recordio_2_images --root_dir ms1m-retinaface-t1 --output_dir dataset/MS1M_v3": "",
@@ -48,6 +53,14 @@ RUN = {
     "--images_per_identity 10 --eval_identities 40 --pairs 400": (
         " --identities 3 --images_per_identity 2 --eval_identities 2 --pairs 10 --workers 1"
     ),
+    f"plsc-data records {PUBLIC} --limit 3": "",
+    f"plsc-data inspect {PUBLIC}": "",
+    f"plsc-data check {PUBLIC} --val {PUBLIC}/lfw.bin {PUBLIC}/agedb_30.bin": "",
+    "plsc-data align --landmarks photos/landmarks.csv --output_dir faces --sheet faces.png": "",
+    "plsc-data pack faces/train dataset/mine": "",
+    "plsc-data pairs faces/test dataset/mine/val.bin --num_pairs 6000": " --num_pairs 20",
+    "plsc-data check dataset/mine --val dataset/mine/val.bin": "",
+    "plsc-data inspect dataset/mine": "",
     "cp configs/IResNet18_ORL_ArcFace_cpu.yaml mine.yaml": "",
     "plsc-doctor": " --seconds 1",
     f"{LAUNCH} --nproc_per_node=2 plsc-doctor": " --seconds 1",
@@ -57,8 +70,7 @@ RUN = {
     f"plsc-train -c mine.yaml {WEIGHTS} -o Global.finetune=True": " -o Global.output_dir=finetuned",
     f"plsc-eval -c mine.yaml {WEIGHTS}": "",
     f"plsc-eval -c mine.yaml {WEIGHTS} "
-    "-o DataLoader.Eval.dataset.image_root=dataset/MS1M_v3/agedb_30 "
-    "-o DataLoader.Eval.dataset.cls_label_path=dataset/MS1M_v3/agedb_30/label.txt": "",
+    f"-o DataLoader.Eval.dataset.bin_path={PUBLIC}/agedb_30.bin": "",
     f"plsc-export -c mine.yaml {WEIGHTS}": "",
     f"plsc-export -c mine.yaml {WEIGHTS} -o Export.export_type=paddle": "",
 }
@@ -79,8 +91,12 @@ NOT_RUN = {
 
 def blocks(language: str, *documents: Path) -> list[str]:
     """The contents of the fenced blocks of one language, in order."""
-    pattern = re.compile(rf"^```{language}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-    return [block for path in documents for block in pattern.findall(path.read_text("utf-8"))]
+    pattern = re.compile(rf"^( *)```{language}\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+    return [
+        textwrap.dedent(block)
+        for path in documents
+        for _, block in pattern.findall(path.read_text("utf-8"))
+    ]
 
 
 def commands(block: str) -> list[str]:
@@ -96,6 +112,29 @@ ALL_COMMANDS = [command for block in blocks("bash", *DOCUMENTS) for command in c
 def test_every_command_is_run_or_listed():
     assert not set(RUN) & set(NOT_RUN)
     assert set(ALL_COMMANDS) == set(RUN) | set(NOT_RUN)
+
+
+def write_photos(folder: Path) -> None:
+    """Rendered people in larger photos, and landmarks.csv without a header."""
+    import cv2
+
+    from plsc.data.dataset.synthetic import Identity, View, render_face
+
+    lines = []
+    for part, people in (("train", "abcde"), ("test", "vwxyz")):
+        for name in people:
+            (folder / part / name).mkdir(parents=True)
+            for number in range(4):
+                person = ord(name)
+                image, points, _ = render_face(
+                    Identity.sample(0, person), View.sample(0, person, number), size=160
+                )
+                photo = np.full((240, 320, 3), 90, np.uint8)
+                photo[40:200, 100:260] = image[..., ::-1]
+                path = f"{part}/{name}/{number}.jpg"
+                cv2.imwrite(str(folder / path), photo)
+                lines.append(",".join([path, *map("{:.1f}".format, (points + [100, 40]).ravel())]))
+    (folder / "landmarks.csv").write_text("\n".join(lines) + "\n")
 
 
 class Walk:
@@ -116,22 +155,23 @@ class Walk:
 
         rows = [line.split("\t") for line in (faces / "label.txt").read_text().splitlines()]
         pairs = [line.split("\t") for line in (faces / "pairs.txt").read_text().splitlines()]
-        for part in ("mine", "mine/val"):
-            for name, label in rows:
-                person = self.folder / "dataset" / part / "images" / f"person {label}"
-                person.mkdir(parents=True, exist_ok=True)
-                shutil.copy(faces / name, person)
-        records = self.folder / "ms1m-retinaface-t1"
+        write_photos(self.folder / "photos")
+        records = self.folder / PUBLIC
         records.mkdir()
-        encoded = {
-            name: cv2.imencode(".jpg", cv2.imread(str(faces / name)))[1].tobytes()
-            for name, _ in rows
-        }
+        encoded, others = (
+            {
+                name: cv2.imencode(
+                    ".jpg", cv2.imread(str(faces / name)), [cv2.IMWRITE_JPEG_QUALITY, quality]
+                )[1].tobytes()
+                for name, _ in rows
+            }
+            for quality in (95, 80)
+        )
         with RecordWriter(records / "train.rec") as writer:
             writer.write(0, b"", labels=[len(rows) + 1, len(rows) + 1])
             for key, (name, label) in enumerate(rows, start=1):
                 writer.write(key, encoded[name], labels=float(label))
-        images = [encoded[name] for pair in pairs for name in pair[:2]]
+        images = [others[name] for pair in pairs for name in pair[:2]]
         content = pickle.dumps((images, [pair[2] == "1" for pair in pairs]))
         for path in (records / "agedb_30.bin", records / "lfw.bin", self.folder / "lfw.bin"):
             path.write_bytes(content)
@@ -166,7 +206,7 @@ class Walk:
         """What the documents tell their reader to enter, and a small network."""
         text = config.read_text()
         for old, new in [
-            (r"\./dataset/ORL/orl_test", "dataset/mine/val"),
+            (r"\./dataset/ORL/orl_test.bin", "dataset/mine/val.bin"),
             (r"\./dataset/ORL", "dataset/mine"),
             ("class_num: 30", "class_num: 5"),
             ("name: IResNet18", f"name: {SMALL}"),
@@ -180,7 +220,9 @@ class Walk:
 
     def document(self, path: Path) -> None:
         text = path.read_text(encoding="utf-8")
-        for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        for language, block in re.findall(
+            r"^```(bash|python)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+        ):
             if language == "python":
                 self.done[block] = self.run(block, sys.executable, "-c")
             for command in commands(block) if language == "bash" else ():
@@ -200,9 +242,18 @@ def walk(tmp_path_factory, tiny_faces):
 def test_the_documents_run(walk):
     assert set(RUN) <= set(walk.done)
     mine = walk.folder / "dataset" / "mine"
-    assert (mine / "label.txt").read_text().startswith("images/person 0/0.png\t0\n")
-    pairs = (mine / "val" / "label.txt").read_text().splitlines()
-    assert [line[-1] for line in pairs[:4]] == ["1", "0", "1", "0"]
+    assert {path.name for path in mine.iterdir()} == {
+        *("train.rec", "train.idx", "property", "identities.txt", "val.bin")
+    }
+    assert (walk.folder / "faces.png").is_file()
+    assert "Model.class_num: 5" in walk.done["plsc-data pack faces/train dataset/mine"]
+    assert "record" not in walk.done["plsc-data check dataset/mine --val dataset/mine/val.bin"]
+    inspected = walk.done["plsc-data inspect dataset/mine"]
+    lines = yaml.safe_load(inspected[inspected.index("Model: {class_num: 5}") :])
+    dataset = lines["DataLoader"]["Train"]["dataset"]
+    assert (dataset["name"], dataset["root"]) == ("FaceRecordDataset", "dataset/mine")
+    shown = walk.done[f"plsc-data records {PUBLIC} --limit 3"].splitlines()
+    assert len(shown) == 3 and shown[0].startswith("key 0\t")
     summary = (walk.folder / "dataset" / "MS1M_v3" / "README.md").read_text()
     assert "num_image: 22" in summary and "num_classes: 5" in summary
     resumed = walk.done["plsc-train -c mine.yaml -o Global.checkpoint=output/IResNet18/latest"]
@@ -238,7 +289,7 @@ def test_python_block_gives_plscs_embeddings(walk):
 
 def test_log_line_and_metrics_have_the_documented_fields(walk):
     text = RECIPE.read_text(encoding="utf-8")
-    (line,) = (block for block in blocks("text", RECIPE) if block.startswith("[Train]"))
+    (line,) = (block for block in blocks("text", RECIPE) if block.startswith("[Train][Epoch 1/2]"))
     log = (walk.folder / "output" / SMALL / "train.log").read_text()
     logged = next(found for found in log.splitlines() if "[Train]" in found)
     fields = re.compile(r"(\w+): ")
@@ -254,22 +305,71 @@ def test_log_line_and_metrics_have_the_documented_fields(walk):
         assert documented == keys - {"kind"}
 
 
-def test_yaml_block(walk, monkeypatch):
-    from plsc.registry import DATASETS
-
+@pytest.mark.parametrize("path", DOCUMENTS, ids=["recipe", "readme"])
+def test_yaml_blocks(walk, monkeypatch, path):
     monkeypatch.chdir(walk.folder)
-    (block,) = blocks("yaml", RECIPE)
-    tree = yaml_tree.read(Path("mine.yaml"))
-    tree["DataLoader"]["Eval"]["dataset"] = yaml.safe_load(block)["DataLoader"]["Eval"]["dataset"]
-    (component,) = parse_config(tree).DataLoader.Eval.dataset
-    dataset = component.build(DATASETS)
-    assert len(dataset) == 40 and dataset.issame.sum() == 10
+    found = blocks("yaml", path)
+    assert found
+    for block in found:
+        tree = yaml_tree.read(Path("mine.yaml"))
+        sections = tree["DataLoader"]
+        for name, section in yaml.safe_load(block)["DataLoader"].items():
+            sections[name]["dataset"] = section["dataset"]
+        loader = parse_config(tree).DataLoader
+        train = loader.Train.dataset.build(DATASETS)
+        train.require_classes(5)
+        assert len(train) in (20, 22)
+        assert train.get(3, np.random.default_rng(0))[0].shape == (112, 112, 3)
+        sets = [component.build(DATASETS) for component in loader.Eval.dataset]
+        assert [item.name for item in sets] in (["val"], ["lfw", "agedb_30"])
+        assert all(len(item) == 40 and item.issame.sum() == 10 for item in sets)
 
 
-def quoted(words: str) -> str:
+@pytest.mark.parametrize(
+    ("registry", "elsewhere"),
+    [(DATASETS, {"transform_ops", "on_bad"}), (TRANSFORMS, set())],
+    ids=["datasets", "transforms"],
+)
+def test_tables_have_all_datasets_and_transforms(registry, elsewhere):
+    """A row for each, with its keys and their defaults as they are in the code."""
+    rows = {}
+    for line in RECIPE.read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        name = cells[0].strip(" `")
+        if line.startswith("| `") and name in registry.names():
+            assert name not in rows
+            rows[name] = cells
+    assert sorted(rows) == registry.names()
+    for name, cells in rows.items():
+        parameters = inspect.signature(registry.get(name, "")).parameters
+        expected = {
+            key: parameter.default
+            for key, parameter in parameters.items()
+            if key not in elsewhere and parameter.default is not inspect.Parameter.empty
+        }
+        required = {key for key in parameters if key not in {*expected, *elsewhere}}
+        shown = re.findall(r"`([^`]+)`", cells[1 if registry is DATASETS else 2])
+        settings = [code.partition(": ") for code in shown]
+        assert {key for key, colon, _ in settings if not colon} == required, name
+        given = {key: yaml.safe_load(value) for key, colon, value in settings if colon}
+        filled = {key: "x" if key != "num_classes" else 1 for key in required}
+        checked = check_params(registry.get(name, ""), given | filled, name)
+        assert {key: checked[key] for key in given} == expected, name
+
+
+def test_the_table_of_plsc_data_has_all_commands():
+    from plsc.data.commands.main import build_parser
+
+    commands_shown = re.findall(r"^    (\w+)", build_parser().format_help(), re.M)
+    (table,) = re.findall(r"^\| `plsc-data` .*?\n\n", RECIPE.read_text("utf-8"), re.S | re.M)
+    rows = set(re.findall(r"^\| `(\w+)` \|", table, re.M))
+    assert rows == set(commands_shown)
+
+
+def quoted(words: str, begins: str = "") -> str:
     """The line of the recipe's text blocks that has these words."""
     lines = [line for block in blocks("text", RECIPE) for line in block.splitlines()]
-    (line,) = (line for line in lines if words in line)
+    (line,) = (line for line in lines if words in line and line.startswith(begins))
     return line
 
 
@@ -310,6 +410,115 @@ def test_quoted_messages(tmp_path, monkeypatch):
         2, "the loss is nan", {"images": paddle.zeros([2]), "features": features}
     )
     assert str(message) == quoted("the loss is nan")
+
+
+def test_quoted_messages_about_lists_and_folders(tmp_path, monkeypatch):
+    from plsc.data.dataset.bin_file import read_bin
+    from plsc.data.dataset.face import FaceIdentificationDataset
+    from plsc.data.dataset.folder import FaceFolderDataset
+
+    monkeypatch.chdir(tmp_path)
+    listed = Path("dataset/mine/label.txt")
+    listed.parent.mkdir(parents=True)
+    for line, words in [
+        ("1.jpg 0", "no delimiter"),
+        ("1.jpg\tanna", "label 'anna'"),
+        ("../other/1.jpg\t0", "goes up"),
+        ("/data/1.jpg\t0", "image_root: /"),
+        ("1.jpg\t0", "no such file"),
+    ]:
+        listed.write_text(line + "\n")
+        with pytest.raises(UserError) as error:
+            FaceIdentificationDataset("dataset/mine", str(listed))
+        assert str(error.value) == quoted(words)
+    for folder in ("anna", "bo"):
+        Path("faces/train", folder).mkdir(parents=True)
+    for number in range(6):
+        Path(f"faces/train/anna/{number}.jpg").touch()
+    for root, words in (("faces/train/anna", "holds no folders"), ("faces/train", "no images (")):
+        with pytest.raises(UserError) as error:
+            FaceFolderDataset(root)
+        assert str(error.value) == quoted(words)
+
+    class Program:
+        def __reduce__(self):
+            return os.system, ("true",)
+
+    Path("lfw.bin").write_bytes(pickle.dumps(Program()))
+    with pytest.raises(UserError) as error:
+        read_bin("lfw.bin")
+    assert str(error.value) == quoted("refused")
+
+
+class Lines:
+    """In place of a run's log."""
+
+    def __init__(self):
+        self.lines = []
+
+    def line(self, text):
+        self.lines.append(text)
+
+
+def test_quoted_messages_about_records(tmp_path, monkeypatch):
+    import cv2
+
+    from plsc.data.dataset.records import FaceRecordDataset
+    from plsc.data.recordio import RecordWriter
+    from plsc.engine.progress import Progress
+    from plsc.engine.skipped import SkipReport
+
+    def like(line: str) -> str:
+        """`line` with any numbers: the bytes of a JPEG are OpenCV's."""
+        return re.sub(r"\d+", "0", line)
+
+    monkeypatch.chdir(tmp_path)
+    records = Path("dataset/mine/train.rec")
+    records.parent.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    image = cv2.imencode(".jpg", noise)[1].tobytes()
+    with RecordWriter(records) as writer:
+        for key, content in enumerate((image, image[:-40], b"")):
+            writer.write(key, content, labels=0)
+    faces = FaceRecordDataset("dataset/mine")
+    told = []
+    for index, words in ((1, "JPEG is cut short"), (2, ": record 2: byte 13192: the record")):
+        with pytest.raises(UserError) as error:
+            faces.get(index, np.random.default_rng(0))
+        told.append(str(error.value))
+        assert like(told[-1]) == like(quoted(words, begins="dataset"))
+
+    log = Lines()
+    progress = Progress(epochs=2, num_images=300, steps_per_epoch=19, global_batch=16)
+    report = SkipReport(log, Path("output/IResNet18"))
+    Path("output/IResNet18").mkdir(parents=True)
+    progress.next_epoch()
+    report({2: told[-1]}, progress)
+    (line,) = log.lines
+    assert like(line) == like(quoted("skipped 1 of"))
+
+    records.write_bytes(records.read_bytes()[:100])
+    with pytest.raises(UserError) as error:
+        FaceRecordDataset("dataset/mine")
+    assert like(str(error.value)) == like(quoted("does not fit"))
+
+
+def test_the_hint_about_data_is_as_quoted(monkeypatch):
+    from plsc.engine import hint
+
+    monkeypatch.setattr(hint, "available_cores", lambda: 2)
+    log = Lines()
+    overrides = ["DataLoader.Train.loader.num_workers=0"]
+    judge = hint.DataHint(log, load_config(BASELINE, overrides))
+
+    class Interval:
+        steps, batch_cost, reader_cost = hint.STEPS, 1.0, 0.62
+
+    for _ in range(2):
+        judge(Interval)
+    assert log.lines == [quoted("data is the limit")]
+    text = RECIPE.read_text("utf-8")
+    assert f"{hint.SHARE:.0%}".replace("%", " %") in text and f"over {hint.STEPS} steps" in text
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=["recipe", "readme"])
@@ -363,11 +572,14 @@ def test_keys_exist():
     assert len(keys) > 30
     unknown = []
     for key in sorted(keys):
-        try:
-            check(load_config(BASELINE, [f"{key}=?!"]))
-        except UserError as error:
-            if "unknown" in str(error):
-                unknown.append(str(error))
+        refusals = []
+        for path in (BASELINE, RECORDS):
+            try:
+                check(load_config(path, [f"{key}=?!"]))
+            except UserError as error:
+                refusals += [str(error)] * ("unknown" in str(error))
+        if len(refusals) == 2:
+            unknown.append(refusals)
     assert not unknown
 
 
@@ -410,12 +622,15 @@ def with_setting(key: str, value: str):
 
 
 def helps(command: str) -> list[tuple[str, list[str]]]:
-    """(program, its options) of a command; two of them where the launcher starts one."""
+    """(program, its options) of a command; two of them where the launcher starts one.
+
+    The program is as much as `--help` is asked of: of plsc-data, its command too.
+    """
     words = shlex.split(command)
     if words[:3] == LAUNCH.split():
         script = next(i for i, word in enumerate(words) if i > 2 and not word.startswith("-"))
         return [(LAUNCH, words[3:script]), *helps(shlex.join(words[script:]))]
-    size = 3 if words[1:2] == ["-m"] else 2 if words[0] == "python" else 1
+    size = 3 if words[1:2] == ["-m"] else 2 if words[0] in ("python", "plsc-data") else 1
     return [(shlex.join(words[:size]), words[size:])]
 
 
