@@ -20,7 +20,7 @@ from plsc.data.list_layout import (
 )
 from plsc.data.text_lines import LONGEST_LINE, Column, Lines, blocks_of_lines
 from plsc.errors import UserError
-from plsc.mapped_file import map_file
+from plsc.mapped_file import open_regular
 
 FLIPPED = "_hflip"
 
@@ -64,19 +64,19 @@ class LabelList:
         )
         self._root = None if image_root is None else ImageRoot(image_root)
         self._blocks: list[tuple[int, int]] = []  # where each begins: byte, line number
-        data = map_file(path, "label list")
-        self._file = os.open(path, os.O_RDONLY)
+        self._file = open_regular(path, "label list")
         weakref.finalize(self, os.close, self._file)
         labels, offsets, widths = Column(np.int32), Column(np.uint32), Column(np.uint16)
         first_rows, rows = [], 0
-        for lines in blocks_of_lines(data, self._layout.delimiter, path=path):
-            begins, ends, label = self._columns(lines)
-            self._blocks.append((lines.start, lines.number))
-            first_rows.append(rows)
-            rows += len(label)
-            labels.append(label)
-            offsets.append(begins)
-            widths.append(ends - begins)
+        with open(self._file, "rb", buffering=0, closefd=False) as file:
+            for lines in blocks_of_lines(file, self._layout.delimiter, path=path):
+                begins, ends, label = self._columns(lines)
+                self._blocks.append((lines.start, lines.number))
+                first_rows.append(rows)
+                rows += len(label)
+                labels.append(label)
+                offsets.append(begins)
+                widths.append(ends - begins)
         if not rows:
             raise UserError(f"{path}: the label list has no lines")
         self.labels: np.ndarray = labels.finish()
@@ -173,19 +173,19 @@ def read_pairs(
     """
     root = None if image_root is None else ImageRoot(image_root)
     pairs, issame = [], []
-    data = map_file(path, "pair list")
-    for lines in blocks_of_lines(data, checked_delimiter(delimiter), path=path):
-        for row in range(len(lines.begins)):
-            line = lines.line(row)
-            if not line.strip():
-                continue
-            with _named(path, lines, lines.begins[row]):
-                pair, same = _pair(line, delimiter)
-                if root is not None:
-                    root.check(pair[0])
-                    root.check(pair[1])
-            pairs.append(pair)
-            issame.append(same)
+    with open(open_regular(path, "pair list"), "rb", buffering=0) as file:
+        for lines in blocks_of_lines(file, checked_delimiter(delimiter), path=path):
+            for row in range(len(lines.begins)):
+                line = lines.line(row)
+                if not line.strip():
+                    continue
+                with _named(path, lines, lines.begins[row]):
+                    pair, same = _pair(line, delimiter)
+                    if root is not None:
+                        root.check(pair[0])
+                        root.check(pair[1])
+                pairs.append(pair)
+                issame.append(same)
     if not pairs:
         raise UserError(f"{path}: the pair list has no lines")
     half = len(pairs) // 2

@@ -1,11 +1,10 @@
 """A file that is read piece by piece, at any place, by any of several processes."""
 
 import os
-import stat
 import weakref
 from pathlib import Path
 
-from plsc.errors import UserError
+from plsc.mapped_file import open_regular
 
 
 class RandomAccessFile:
@@ -33,19 +32,10 @@ class RandomAccessFile:
 
         """
         self.path = Path(path)
-        try:
-            regular = stat.S_ISREG(os.stat(path).st_mode)  # opening a pipe would wait
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if regular else -1
-        except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{path}: the {what} cannot be read: {reason}") from error
-        if not regular:
-            raise UserError(f"{path}: the {what} cannot be read: not a regular file")
+        self._descriptor = open_regular(path, what)
         weakref.finalize(self, os.close, self._descriptor)
         self._state = _state(os.fstat(self._descriptor))
         self.size = self._state[0]
-        if not self.size:
-            raise UserError(f"{path}: the {what} is empty")
 
     def read(self, position: int, count: int) -> bytes:
         """The `count` bytes from `position` on.

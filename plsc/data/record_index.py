@@ -12,7 +12,7 @@ from plsc.data.recordio import EXACT_LABELS, Record, RecordFile
 from plsc.data.source.base import BadImage
 from plsc.errors import UserError
 
-LINE = "a key and a byte offset"
+FILE, LINE = "index", "a key and a byte offset"
 SHORTEST_LINE = 4  # bytes
 MOST = 2**63 - 1
 
@@ -68,7 +68,7 @@ def read_index(path: str | Path) -> RecordIndex:
     # needs neither the keys nor a sort. Of the table only what is written to takes memory.
     table = np.zeros(0, np.int64)
     count, first, stop = 0, MOST, 0
-    for keys, offsets in number_pairs(path, LINE):
+    for keys, offsets in number_pairs(path, FILE, LINE):
         if not len(table):
             table = np.zeros(Path(path).stat().st_size // 8 + 1024, np.int64)
         first = min(first, int(keys.min(initial=MOST)))
@@ -106,7 +106,7 @@ def _without_gaps(path: str | Path, table: np.ndarray, first: int, count: int) -
 def _sorted(path: str | Path) -> RecordIndex:
     """As `read_index`, for keys far apart or repeated."""
     table, count = np.empty((2, Path(path).stat().st_size // SHORTEST_LINE + 1), np.int64), 0
-    for pair in number_pairs(path, LINE):
+    for pair in number_pairs(path, FILE, LINE):
         stop = count + len(pair[0])
         table[:, count:stop] = pair
         count = stop

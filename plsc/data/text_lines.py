@@ -1,14 +1,13 @@
 """Large text tables, a line per row, parsed in numpy.
 
-A list of 42 million images is 1.3 GB of text: lines stay where they are, as positions in the mapped
-file, and whole numbers are read column by column. What has been read is given back to the system,
-so that memory does not grow with the file.
+A list of 42 million images is 1.3 GB of text: lines are positions in the block that was read last,
+and whole numbers are read column by column, so that memory does not grow with the file.
 """
 
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -68,54 +67,42 @@ class Lines:
         return values, sound
 
 
-def blocks_of_lines(
-    data: mmap.mmap | bytes, delimiter: str, *, path: str | Path
-) -> Iterator[Lines]:
-    """All lines of `data` in order, split at the last `delimiter` (one ASCII character).
+def blocks_of_lines(file: BinaryIO, delimiter: str, *, path: str | Path) -> Iterator[Lines]:
+    """All lines of `file` in order, split at the last `delimiter` (one ASCII character).
 
     Raises:
-        UserError: a block has no end of a line for long: this is no text; names `path`.
+        UserError: a block has no end of a line for long: this is no text; or the system cannot
+            read it. Names `path`.
 
     """
-    whole = np.frombuffer(data, np.uint8)
-    start = len(BYTE_ORDER_MARK) if data[:3] == BYTE_ORDER_MARK else 0
-    number = 1
-    while start < len(whole):
-        stop = _block_end(data, start)
-        if not stop:
+    start, number, rest = 0, 1, b""
+    while True:
+        try:
+            block = file.read(BLOCK_BYTES)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        text = rest + block
+        if start == 0 and text.startswith(BYTE_ORDER_MARK):
+            start, text = len(BYTE_ORDER_MARK), text.removeprefix(BYTE_ORDER_MARK)
+        stop = text.rfind(b"\n") + 1 if block else len(text)
+        rest = text[stop:]
+        if len(rest) > BLOCK_BYTES + LONGEST_LINE:
             raise UserError(
                 f"{path}: a line is longer than {LONGEST_LINE} bytes near byte {start}: is this a "
                 "text file?"
             )
-        text = whole[start:stop]
-        newlines, lines = _lines(text, start, number, ord(delimiter))
-        yield lines
-        _give_back(data, start, stop)
-        number += newlines
-        start = stop
+        if stop:
+            newlines, lines = _lines(np.frombuffer(text, np.uint8, stop), start, number, delimiter)
+            yield lines
+            number += newlines
+            start += stop
+        if not block:
+            return
 
 
-def _block_end(data: mmap.mmap | bytes, start: int) -> int:
-    """Behind the last line that ends in the block from `start` on; 0 if none ends near."""
-    stop = start + BLOCK_BYTES
-    if stop >= len(data):
-        return len(data)
-    behind = data.rfind(b"\n", start, stop) + 1
-    if behind:
-        return behind
-    behind = data.find(b"\n", stop, stop + LONGEST_LINE) + 1
-    return behind or (len(data) if len(data) <= stop + LONGEST_LINE else 0)
-
-
-def _give_back(data: mmap.mmap | bytes, start: int, stop: int) -> None:
-    if isinstance(data, mmap.mmap) and hasattr(data, "madvise"):
-        aligned = start - start % mmap.PAGESIZE
-        data.madvise(mmap.MADV_DONTNEED, aligned, stop - aligned)
-
-
-def _lines(text: np.ndarray, start: int, number: int, delimiter: int) -> tuple[int, Lines]:
+def _lines(text: np.ndarray, start: int, number: int, delimiter: str) -> tuple[int, Lines]:
     """How many lines end in `text`, and those that are not blank."""
-    marks = np.flatnonzero((text == NEWLINE) | (text == delimiter))
+    marks = np.flatnonzero((text == NEWLINE) | (text == ord(delimiter)))
     is_newline = text[marks] == NEWLINE
     which = np.flatnonzero(is_newline)
     ends = marks[which]

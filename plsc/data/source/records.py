@@ -7,10 +7,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
-from plsc.data.number_columns import MOST_DIGITS
 from plsc.data.record_index import RecordIndex, count_identities, image_records, open_index
 from plsc.data.recordio import RecordFile
 from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.text_lines import MOST_DIGITS
 from plsc.errors import UserError
 
 

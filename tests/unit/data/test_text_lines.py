@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ def small_blocks(monkeypatch):
 def rows_of(data, delimiter="\t"):
     """Line number, text, and what stands before the last delimiter (None without one)."""
     rows = []
-    for lines in blocks_of_lines(data, delimiter, path="list"):
+    for lines in blocks_of_lines(io.BytesIO(data), delimiter, path="list"):
         for row in range(len(lines.begins)):
             line, begin, split = lines.line(row), lines.begins[row], lines.splits[row]
             before = None if split < begin else lines.text[begin:split].tobytes()
@@ -46,7 +48,7 @@ def test_a_line_that_does_not_end_is_no_text():
     assert len(rows_of(b"x" * 50 + b"\n" + b"y" * 56)) == 2
     for data in (b"a\n" * 20 + b"x" * 100 + b"\n", b"x" * 57):
         with pytest.raises(UserError, match=r"^list: a line is longer than 40 bytes near byte \d+"):
-            list(blocks_of_lines(data, "\t", path="list"))
+            list(blocks_of_lines(io.BytesIO(data), "\t", path="list"))
 
 
 @given(
@@ -63,7 +65,7 @@ def test_a_line_that_does_not_end_is_no_text():
 def test_numbers(fields):
     data = b"\n".join(b"p\t" + field for field in fields)
     found = []
-    for lines in blocks_of_lines(data, "\t", path="list"):
+    for lines in blocks_of_lines(io.BytesIO(data), "\t", path="list"):
         values, sound = lines.numbers(lines.splits + 1, lines.ends)
         assert values.dtype == np.int64
         found += [int(value) if good else None for value, good in zip(values, sound, strict=True)]
@@ -81,3 +83,14 @@ def test_columns_hold_what_is_appended(parts):
     found = column.finish()
     assert found.tolist() == values
     assert found.dtype == (np.uint16 if max(values, default=0) < 2**16 else np.int64)
+
+
+def test_a_file_that_cannot_be_read_on_is_named():
+    class Broken(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell():
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    with pytest.raises(UserError, match="^list: cannot be read: Input/output error"):
+        list(blocks_of_lines(Broken(b"a\n" * 20), "\t", path="list"))
