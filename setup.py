@@ -42,6 +42,8 @@ setup(
             "plsc-export = plsc.cli:export",
             "plsc-doctor = plsc.doctor:main",
             "plsc-data = plsc.data.commands.main:main",
+            "plsc-embed = plsc.commands.embed:main",
+            "plsc-compare = plsc.commands.compare:main",
             "plsc-ijb = plsc.ijb.command:main",
         ]
     },

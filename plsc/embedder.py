@@ -22,6 +22,22 @@ Image = str | os.PathLike[str] | NDArray[np.uint8]
 CHECKPOINT_STATE = "state.json"
 
 
+class NotFinite(UserError):
+    """An embedding that holds NaN or infinity.
+
+    Attributes:
+        first: the number of the first such image.
+
+    """
+
+    def __init__(self, model: str, first: int):
+        super().__init__(
+            f"{model}: gives NaN or infinity for image {first}: its weights are damaged, or mean "
+            "and std are not its own"
+        )
+        self.first = first
+
+
 class Embedder:
     """Images -> embeddings, prepared as the model was trained.
 
@@ -88,7 +104,8 @@ class Embedder:
             flip: of the mirrored images.
 
         Raises:
-            UserError: images of another kind, or an embedding with NaN or infinity.
+            UserError: images of another kind.
+            NotFinite: an embedding holds NaN or infinity.
 
         """
         width, height = self.info.size
@@ -104,11 +121,7 @@ class Embedder:
             rows = self._run(chunk[:, :, ::-1] if flip else chunk, colour_order)
             bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
             if len(bad):
-                raise UserError(
-                    f"{self.info.path}: gives NaN or infinity for {len(bad)} of {len(chunk)} "
-                    f"images, first number {start + bad[0]}: its weights are damaged, or mean and "
-                    "std are not its own"
-                )
+                raise NotFinite(self.info.path, start + int(bad[0]))
             embeddings[start : start + len(chunk)] = rows
         return embeddings
 

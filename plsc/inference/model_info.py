@@ -14,6 +14,7 @@ from plsc.inference.thresholds import ThresholdTable, read_thresholds
 
 ColourOrder = Literal["RGB", "BGR"]
 USUAL_SIZE = (112, 112)
+ASSUMED = ", assumed"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class ModelInfo:
     config: str = ""
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """The notes on what nothing but habit says."""
+        return tuple(note for note in self.notes if ASSUMED in note)
+
 
 def model_info(network: Network, options: Options) -> ModelInfo:
     """What is known of `network` before it has run: `dim` is 0.
@@ -115,7 +121,7 @@ def _size(network: Network, options: Options, notes: list[str]) -> tuple[int, in
     if text := network.metadata.get("input_size"):
         width, height = _numbers(text.replace("x", " "), network, "input_size", 2)
         return int(width), int(height)
-    notes.append(f"size: {_by(USUAL_SIZE)}, assumed: the model does not say; set size otherwise")
+    notes.append(f"size: {_by(USUAL_SIZE)}{ASSUMED}: the model does not say; if wrong set size")
     return USUAL_SIZE
 
 
@@ -132,36 +138,38 @@ def _mean_std(
     usual = {"mean": 0.0, "std": 1.0} if network.takes_pixels else {"mean": 127.5, "std": 127.5}
     for name, value in given.items():
         if value is not None:
-            found[name], sources[name] = _colour_values(value, name), "by option"
+            found[name], sources[name] = _colour_values(value, name), ", by option"
         elif (text := network.metadata.get(name)) and not uint8:
             found[name] = _colour_values(_numbers(text, network, name), name)
-            sources[name] = "as the model's metadata says"
+            sources[name] = ", as the model's metadata says"
         else:
             found[name] = _colour_values(usual[name], name)
-            sources[name] = network.takes_pixels or (
-                "assumed, as in insightface: the model says nothing else; if it was trained "
-                "otherwise set mean and std"
+            inside = network.takes_pixels
+            sources[name] = (
+                f", as {inside}"
+                if inside
+                else f"{ASSUMED} as insightface does; if wrong set mean and std"
             )
     if 0 in found["std"]:
         raise UserError(f"std must not be 0, got {_shown(found['std'])}")
     if sources["mean"] == sources["std"]:
         values = f"{_shown(found['mean'])} and {_shown(found['std'])}"
-        notes.append(f"mean and std: {values}, {sources['mean']}")
+        notes.append(f"mean and std: {values}{sources['mean']}")
     else:
-        notes += [f"{name}: {_shown(found[name])}, {sources[name]}" for name in found]
+        notes += [f"{name}: {_shown(found[name])}{sources[name]}" for name in found]
     return found["mean"], found["std"]
 
 
 def _colour_order(network: Network, options: Options, notes: list[str]) -> ColourOrder:
     given, said = options.colour_order, network.metadata.get("color_order")
     source, order = (
-        ("by option", given)
+        (", by option", given)
         if given is not None
-        else ("as the model's metadata says", said)
+        else (", as the model's metadata says", said)
         if said
-        else ("assumed, as in insightface; set colour_order otherwise", "RGB")
+        else (f"{ASSUMED} as insightface does; if wrong set colour_order", "RGB")
     )
-    notes.append(f"colour order: {order}, {source}")
+    notes.append(f"colour order: {order}{source}")
     if order in ("RGB", "BGR"):
         return "BGR" if order == "BGR" else "RGB"
     place = "colour_order" if given is not None else f"{network.path}: color_order in its metadata"

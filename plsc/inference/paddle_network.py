@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,15 @@ def open_paddle(stem: Path, provider: str) -> Network:
     program, parameters, notes = (
         stem.with_name(stem.name + suffix) for suffix in (".json", ".pdiparams", ".yml")
     )
-    try:
-        layer = paddle.jit.load(str(stem))
-    except Exception as error:  # Paddle raises whatever its parser of the day does
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{program}: cannot be loaded by Paddle: {said}") from None
+    # Paddle refuses a stem beside a folder of the same name, where a run's checkpoints are.
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (program, parameters):
+            (Path(folder) / f"model{file.suffix}").symlink_to(file.resolve())
+        try:
+            layer = paddle.jit.load(f"{folder}/model")
+        except Exception as error:  # Paddle raises whatever its parser of the day does
+            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise UserError(f"{program}: cannot be loaded by Paddle: {said}") from None
     layer.eval()
     described = yaml_tree.read(notes) if notes.is_file() else {}
     return Network(

@@ -1,0 +1,251 @@
+"""`plsc-embed`: a set of faces -> their embeddings in one file, with an index."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.commands.embedding_output import EmbeddingOutput, Entry
+from plsc.commands.face_set import fingerprint, open_set
+from plsc.commands.model_options import add_model, embedder_of, new_parser
+from plsc.data.commands.options import add_source
+from plsc.data.output import available_cores, exit_status
+from plsc.data.ranges import over_ranges
+from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.source.loose import NO_CLASS
+from plsc.embedder import Embedder, NotFinite
+from plsc.errors import UserError
+from plsc.inference.faces import Faces
+
+DESCRIPTION = """Embed all faces of a set: OUT.npy, float32 [n, d], as the model gives them, and
+OUT.index.tsv, which says of each row its image and, where it is known, its class. SOURCE is
+  a folder with one folder of images per identity, or any folder of images
+  a list, or a folder with label.txt         lines: path<TAB>class; or MagFace's: path 0 class 0
+  a .rec file, or a folder that holds some   MXNet RecordIO
+
+A run that was killed goes on where it stopped, when it is called again. An output that is there
+already, of the same model, source and options, is left as it is; any other is not replaced without
+--overwrite. Images must be aligned faces of the model's size (`plsc-data align` makes them)."""
+EXAMPLES = """examples:
+  plsc-embed output/IResNet50.onnx faces/ --out faces.npy
+  plsc-embed output/IResNet50/best_model people/label.txt --flip sum --normalise
+  plsc-embed w600k_r50.onnx train.rec --on-bad skip --provider cuda
+
+in Python: numpy.load("faces.npy", mmap_mode="r")
+Exit status: 0 done, 2 something is to be mended (said in one line)."""
+TINY = np.finfo(np.float32).tiny
+
+
+def embed(
+    embedder: Embedder,
+    source: ImageSource,
+    output: EmbeddingOutput,
+    *,
+    batch_size: int,
+    flip: bool = False,
+    normalise: bool = False,
+    resize: bool = False,
+    skip: bool = False,
+    num_workers: int = 0,
+) -> int:
+    """Fill `output` with the embeddings of `source`, from where it stands to its end.
+
+    Args:
+        embedder: the model.
+        source: the images.
+        output: where to; not whole.
+        batch_size: images at once.
+        flip: add the mirrored images' embeddings.
+        normalise: bring each row to length 1.
+        resize: bring images to the model's size.
+        skip: rows of images that cannot be used are NaN; else they end it.
+        num_workers: processes that read images.
+
+    Returns:
+        How many rows were there before.
+
+    Raises:
+        UserError: an image or an embedding cannot be used, or the system refuses to write; what is
+            done is kept.
+
+    """
+    width, height = embedder.info.size
+    with output:
+        first = output.done
+        batches = over_ranges(
+            _Reader(source, Faces(embedder.info.size, resize), first, skip),
+            len(source) - first,
+            at_once=batch_size,
+            num_workers=num_workers,
+            unit="images",
+            slot_bytes=batch_size * width * height * 3,
+        )
+        with closing(batches):
+            for (pixels,), entries in batches:
+                rows = _embeddings(embedder, pixels, entries, flip, source, output.done)
+                if normalise:
+                    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
+                output.append(rows, entries)
+    return first
+
+
+class _Reader:
+    """What a process does with a range of images, counted from `first`."""
+
+    def __init__(self, source: ImageSource, faces: Faces, first: int, skip: bool):
+        self._source, self._faces, self._first, self._skip = source, faces, first, skip
+
+    def __call__(self, rows: range) -> tuple[list[NDArray[np.uint8]], list[Entry]]:
+        width, height = self._faces.size
+        pixels, entries = np.zeros((len(rows), height, width, 3), np.uint8), []
+        for place, row in enumerate(rows):
+            index, label, problem = self._first + row, NO_CLASS, ""
+            try:
+                encoded, label = self._source.read(index)
+                pixels[place] = self._faces.decoded(encoded, self._source.where(index))
+            except BadImage as error:
+                if not self._skip:
+                    raise
+                problem = str(error)
+            entries.append((self._source.name(index), label, problem))
+        return [pixels], entries
+
+
+def _embeddings(
+    embedder: Embedder,
+    pixels: NDArray[np.uint8],
+    entries: Sequence[Entry],
+    flip: bool,
+    source: ImageSource,
+    first: int,
+) -> NDArray[np.float32]:
+    try:
+        rows = embedder.embed(pixels)
+        if flip:
+            rows += embedder.embed(pixels, flip=True)
+    except NotFinite as error:
+        raise UserError(f"{source.where(first + error.first)}: {error}") from error
+    rows[[problem != "" for _, _, problem in entries]] = np.nan
+    return rows
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's parser."""
+    parser = new_parser("plsc-embed", description=DESCRIPTION, examples=EXAMPLES)
+    add_model(parser)
+    add_source(parser)
+    add = parser.add_argument
+    add("--out", default="embeddings.npy", metavar="OUT.npy", help="the output (%(default)s)")
+    add("--batch-size", "--batch_size", type=int, default=64, help="images at once (%(default)s)")
+    add(
+        "--num-workers",
+        "--num_workers",
+        type=int,
+        default=available_cores(),
+        help="processes that read images (%(default)s, the cores available)",
+    )
+    add(
+        "--flip",
+        choices=["none", "sum"],
+        default="none",
+        help="sum: add the embedding of the mirrored image, as verification does (%(default)s)",
+    )
+    add("--normalise", action="store_true", help="bring each embedding to length 1")
+    add("--resize", action="store_true", help="bring images of other sizes to the model's")
+    add(
+        "--on-bad",
+        "--on_bad",
+        choices=["error", "skip"],
+        default="error",
+        help="an image that cannot be used ends the run, or gives a row of NaN (%(default)s)",
+    )
+    add("--overwrite", action="store_true", help="replace an output of something else")
+    add("--json", action="store_true", help="report as one JSON object")
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command; see `build_parser` for its options.
+
+    Raises:
+        UserError: wrong options, or a model or source that cannot be used.
+
+    """
+    for name, least in (("batch_size", 1), ("num_workers", 0)):
+        if (value := getattr(options, name)) < least:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+    source = open_set(options)
+    embedder = embedder_of(options, batch_size=options.batch_size)
+    about = {
+        "digest": embedder.digest,
+        "source": fingerprint(options, source),
+        "flip": options.flip,
+        "normalise": options.normalise,
+        "resize": options.resize,
+        "on_bad": options.on_bad,
+    }
+    shape = len(source), embedder.info.dim
+    output = EmbeddingOutput(
+        options.out,
+        shape=shape,
+        about=about,
+        remarks={"model": options.model, "notes": embedder.info.notes},
+        overwrite=options.overwrite,
+    )
+    present, before = len(source), output.whole
+    if not output.whole:
+        fixed = embedder.info.batch or 1
+        present = embed(
+            embedder,
+            source,
+            output,
+            batch_size=-(-options.batch_size // fixed) * fixed,
+            flip=options.flip == "sum",
+            normalise=options.normalise,
+            resize=options.resize,
+            skip=options.on_bad == "skip",
+            num_workers=options.num_workers,
+        )
+        output.publish()
+    report = {
+        "output": str(output.path),
+        "index": str(output.index),
+        "num_images": shape[0],
+        "dim": shape[1],
+        "num_skipped": count_skipped(output.index) if options.on_bad == "skip" else 0,
+        "num_present_before": present,
+        "model": {"path": options.model, "digest": embedder.digest, "notes": embedder.info.notes},
+    }
+    print(json.dumps(report) if options.json else _text(report, before))
+    return 0
+
+
+def count_skipped(index: Path) -> int:
+    """Rows of an index that say what was wrong with their image."""
+    with open(index, "rb") as lines:
+        return sum(not line.endswith(b"\t\n") for line in lines) - 1  # the header
+
+
+def _text(report: dict[str, Any], before: bool) -> str:
+    lines = [
+        f"{report['output']}: {report['num_images']} embeddings of {report['dim']}, float32; "
+        f"index in {report['index']}"
+    ]
+    if before:
+        lines.append("it was there already, of the same model, source and options")
+    elif report["num_present_before"]:
+        lines.append(f"{report['num_present_before']} of them are from a run before this one")
+    if report["num_skipped"]:
+        lines.append(f"rows of NaN: {report['num_skipped']}; the index says what was wrong")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    options = build_parser().parse_args(argv)
+    return exit_status("plsc-embed", lambda: run(options))

@@ -1,0 +1,52 @@
+"""The images that a command is to embed, and how to know them again."""
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from plsc.data.commands.options import source_of
+from plsc.data.source.base import ImageSource
+from plsc.data.source.guess import LIST_NAME
+from plsc.data.source.loose import folder_images
+
+
+def open_set(options: argparse.Namespace) -> ImageSource:
+    """SOURCE as plsc-data takes it, or any folder of images.
+
+    Raises:
+        UserError: it is none of these, or a damaged one.
+
+    """
+    place = Path(options.source)
+    plain = place.is_dir() and not any(place.glob("*.rec")) and not (place / LIST_NAME).is_file()
+    of_list = (options.image_root, options.list_format, options.delimiter)
+    return folder_images(place) if plain and of_list == (None,) * 3 else source_of(options)
+
+
+def fingerprint(options: argparse.Namespace, source: ImageSource) -> dict[str, Any]:
+    """What tells one source from another without a look into its images, as JSON has it.
+
+    Of files: their sizes and time stamps; of folders: the images' names.
+    """
+    place = Path(options.source).resolve()
+    listed = place / LIST_NAME
+    if place.is_file():
+        files = [place]
+    else:
+        files = sorted(place.glob("*.rec")) or [path for path in [listed] if path.is_file()]
+    found: dict[str, Any] = {"path": str(place)}
+    if files:
+        found["files"] = [
+            [path.name, stat.st_size, stat.st_mtime_ns]
+            for path, stat in ((path, path.stat()) for path in files)
+        ]
+    else:
+        digest = hashlib.sha256()
+        for index in range(len(source)):
+            digest.update(source.name(index).encode(errors="surrogateescape") + b"\0")
+        found["names"] = digest.hexdigest()
+    for name in ("image_root", "list_format", "delimiter"):
+        if (value := getattr(options, name)) is not None:
+            found[name] = str(Path(value).resolve()) if name == "image_root" else value
+    return found
