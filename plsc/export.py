@@ -103,7 +103,7 @@ def export_onnx(
 
     """
     onnx_file.require_installed()
-    with _beside(path) as folder, _evaluating(backbone):
+    with _beside(path) as folder, evaluating(backbone):
         _save_program(backbone, folder / "model")
         written = folder / "model.onnx"
         onnx_file.convert(folder / "model", written, opset=opset)
@@ -125,7 +125,7 @@ def export_paddle(
     program, parameters, notes = (
         stem.with_name(stem.name + suffix) for suffix in (".json", ".pdiparams", ".yml")
     )
-    with _beside(program) as folder, _evaluating(backbone):
+    with _beside(program) as folder, evaluating(backbone):
         _save_program(backbone, folder / "model")
         # No second .json: Paddle takes the first whose name begins like the program's.
         described = yaml_tree.dump(_described(backbone, metadata))
@@ -221,7 +221,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _evaluating(backbone: nn.Layer) -> Iterator[None]:
+def evaluating(backbone: nn.Layer) -> Iterator[None]:
     """`backbone` in evaluation mode; each layer's own mode comes back."""
     modes = [(layer, layer.training) for layer in backbone.sublayers(include_self=True)]
     backbone.eval()

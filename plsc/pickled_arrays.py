@@ -18,7 +18,7 @@ class Refused(pickle.UnpicklingError):
     """The pickle asks for something other than data."""
 
 
-class _Callable:
+class StandIn:
     """One of our functions in the place of a global. Opaque: a pickle can alter a function."""
 
     __slots__ = ("_function",)
@@ -28,6 +28,7 @@ class _Callable:
         self._function = function
 
     def __call__(self, *arguments: Any) -> Any:
+        """What the function makes of the arguments, which are whatever the pickle says."""
         return self._function(*arguments)
 
     def __setstate__(self, state: Any) -> NoReturn:
@@ -41,7 +42,7 @@ class _Dtype:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, spec: Any, *_: Any):
-        self._spec, self._order = _text(spec), ""
+        self._spec, self._order = as_text(spec), ""
         if self._spec.lstrip("<>=|").startswith("O"):
             raise Refused("it holds an array of Python objects")
         if not DTYPE.fullmatch(self._spec):
@@ -51,7 +52,7 @@ class _Dtype:
         _, order, subarray, names, fields = state[:5]
         if (subarray, names, fields) != (None, None, None):
             raise Refused("it holds a structured array")
-        self._order = _text(order)
+        self._order = as_text(order)
 
     def build(self) -> np.dtype[Any]:
         order = self._order if self._order in ("<", ">") else ""
@@ -81,7 +82,8 @@ class _Array:
         return _flat(raw, dtype, shape).reshape(shape, order=order)
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Text, which Python 2 pickled as bytes."""
     return value.decode("ascii") if isinstance(value, bytes) else str(value)
 
 
@@ -123,7 +125,7 @@ class _Arrays:
             self._remember(value, value)
             for key in value:
                 value[key] = self.convert(value[key])
-        elif isinstance(value, _Callable | _Dtype):
+        elif isinstance(value, StandIn | _Dtype):
             raise Refused("it holds a function or a type where data belongs")
         return value
 
@@ -156,7 +158,7 @@ def _scalar(dtype: Any, raw: Any = b"") -> Any:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    if not isinstance(text, str) or _text(encoding) not in ("latin1", "latin-1"):
+    if not isinstance(text, str) or as_text(encoding) not in ("latin1", "latin-1"):
         raise Refused("it encodes something that is not the bytes of an array")
     return text.encode("latin-1")
 
@@ -170,16 +172,16 @@ def _sequence(kind: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
-STAND_INS: dict[tuple[str, str], _Callable] = {
-    ("numpy", "ndarray"): _Callable(_ndarray),
-    ("numpy", "dtype"): _Callable(_Dtype),
-    ("numpy.core.multiarray", "_reconstruct"): _Callable(_reconstruct),
-    ("numpy.core.multiarray", "scalar"): _Callable(_scalar),
-    ("numpy.core.numeric", "_frombuffer"): _Callable(lambda *state: _Array(state)),
-    ("_codecs", "encode"): _Callable(_encode),
-    ("builtins", "tuple"): _Callable(_sequence(tuple)),
-    ("builtins", "bytearray"): _Callable(_sequence(bytearray)),
-    ("builtins", "bytes"): _Callable(_sequence(bytes)),
-    ("builtins", "set"): _Callable(_sequence(set)),
-    ("collections", "OrderedDict"): _Callable(_sequence(dict)),
+STAND_INS: dict[tuple[str, str], StandIn] = {
+    ("numpy", "ndarray"): StandIn(_ndarray),
+    ("numpy", "dtype"): StandIn(_Dtype),
+    ("numpy.core.multiarray", "_reconstruct"): StandIn(_reconstruct),
+    ("numpy.core.multiarray", "scalar"): StandIn(_scalar),
+    ("numpy.core.numeric", "_frombuffer"): StandIn(lambda *state: _Array(state)),
+    ("_codecs", "encode"): StandIn(_encode),
+    ("builtins", "tuple"): StandIn(_sequence(tuple)),
+    ("builtins", "bytearray"): StandIn(_sequence(bytearray)),
+    ("builtins", "bytes"): StandIn(_sequence(bytes)),
+    ("builtins", "set"): StandIn(_sequence(set)),
+    ("collections", "OrderedDict"): StandIn(_sequence(dict)),
 }

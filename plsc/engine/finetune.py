@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 import paddle
 
-from plsc.data.loader import TrainLoader
-from plsc.data.sampler import EpochSampler
-from plsc.distributed import world
 from plsc.distributed.collectives import gather
+from plsc.engine.folded import measure_norms
 from plsc.engine.log import RunLog
-from plsc.engine.pretrained import load_weights, set_backbone
+from plsc.engine.one_pass import one_pass
+from plsc.engine.pretrained import take_weights
 from plsc.engine.trainer import Training
 from plsc.errors import UserError
 from plsc.heads.centres import INIT_STD
@@ -18,8 +17,10 @@ from plsc.heads.partial_fc import vector_norms
 from plsc.sections import Config
 
 
-def load_pretrained(training: Training, config: Config, log: RunLog) -> None:
+def load_pretrained(training: Training, config: Config, dataset: Any, log: RunLog) -> None:
     """Take over weights; the head too, unless `Global.finetune` asks for a new one.
+
+    BatchNorms that come without statistics of their own get them from images of `dataset`.
 
     Raises:
         UserError: they do not fit; the message lists what differs.
@@ -27,9 +28,11 @@ def load_pretrained(training: Training, config: Config, log: RunLog) -> None:
     """
     path, settings = config.Global.pretrained_model, config.Global
     assert path is not None
-    weights = load_weights(path)
-    backbone = training.backbone.backbone
-    set_backbone(backbone, weights.backbone, source=path)
+    weights = take_weights(path, training.backbone.backbone)
+    for note in weights.notes:
+        log.line(f"{path}: {note}")
+    if weights.folded and not training.freeze_backbone:
+        measure_norms(training, weights.folded, dataset, config, log)
     centres = training.head.centres
     shard = centres.shard
     if settings.finetune:
@@ -59,29 +62,18 @@ def set_class_means(training: Training, dataset: Any, config: Config, log: RunLo
     One pass of the backbone in evaluation mode over the training set, all ranks together. Rows get
     the length that random ones have; a class without images keeps its random row.
     """
-    data, place = config.DataLoader.Train, world.current()
-    assert data is not None
     backbone, centres = training.backbone.backbone, training.head.centres
     shard = centres.shard
     sums = np.zeros((shard.num_local, centres.dim), np.float64)
     backbone.eval()
-    sampler = EpochSampler(
-        len(dataset),
-        batch_size=data.sampler.batch_size,
-        rank=place.rank,
-        world_size=place.size,
-        shuffle=False,
-    )
-    loader = TrainLoader(dataset, sampler, num_workers=data.loader.num_workers)
     left = len(dataset)  # the last batch is filled up with images that have been seen
-    for images, labels in loader.batches(0, 0):
-        features = backbone(loader.normalise(paddle.to_tensor(images))).astype("float32")
+    for images, labels in one_pass(dataset, config, shuffle=False):
+        features = backbone(images).astype("float32")
         features = features / vector_norms(features)
         every_label = gather(paddle.to_tensor(labels)).numpy()
         owned = shard.owns(every_label) & (np.arange(len(every_label)) < left)
         left -= len(every_label)
         np.add.at(sums, every_label[owned] - shard.start, gather(features).numpy()[owned])
-    loader.close()
     if not training.freeze_backbone:
         backbone.train()
     norms = np.linalg.norm(sums, axis=1, keepdims=True)

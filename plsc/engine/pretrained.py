@@ -1,59 +1,64 @@
-"""Weights to start from: a checkpoint of plsc, or the `.pdparams` files of PLSC."""
+"""Weights to start from: a checkpoint of plsc, or what another system wrote."""
 
+import importlib.util
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from paddle import nn
 
 from plsc.engine.checkpoint import STATE, Checkpoint
+from plsc.engine.onnx_weights import onnx_weights
+from plsc.engine.torch_weights import torch_weights
+from plsc.engine.weights import Weights, no_head, sharded_head, shards_of_ranks
 from plsc.errors import UserError
+from plsc.torch_file import is_torch_file
 from plsc.unpickle import load_arrays
 
 HEAD_KEY = "head.weight"
+PDPARAMS, ONNX = ".pdparams", ".onnx"
+ONNX_MODULES = ("onnx", "onnxruntime")
 LISTED = 6  # names shown of a longer list
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Weights found at a path.
-
-    Attributes:
-        source: the path, for messages.
-        backbone: state dict.
-        head: (start, stop) -> how many classes the source has, and the centres of those from
-            start to stop that it has, [≤ stop − start, d]; 0 and None where it has no head. Reads
-            when it is called: evaluation and export never do, and heads may be many gigabytes.
-
-    """
-
-    source: str
-    backbone: dict[str, np.ndarray]
-    head: Callable[[int, int], tuple[int, np.ndarray | None]]
-
-
 def find_weights(path: str) -> Checkpoint | str:
-    """What lies at `path`: a checkpoint, or the prefix of PLSC's `.pdparams` files.
+    """What lies at `path`: a checkpoint, or the file that another system wrote.
 
     Raises:
-        UserError: neither.
+        UserError: none of these, or a module that reading it needs is missing.
 
     """
     if (Path(path) / STATE).is_file():
         return Checkpoint(Path(path))
-    prefix = path.removesuffix(".pdparams")
-    if Path(prefix + ".pdparams").is_file():
-        return prefix
-    raise UserError(
-        f"Global.pretrained_model {path!r}: neither a checkpoint folder (it would hold {STATE}) "
-        f"nor PLSC weights ({prefix}.pdparams does not exist)"
-    )
+    beside = path.removesuffix(PDPARAMS) + PDPARAMS
+    if Path(beside).is_file():
+        return beside
+    if not Path(path).is_file():
+        raise UserError(
+            f"Global.pretrained_model {path!r}: neither a checkpoint folder (it would hold "
+            f"{STATE}), nor PLSC weights ({beside} does not exist), nor a .pth or .onnx file"
+        )
+    if path.endswith(ONNX):
+        missing = [name for name in ONNX_MODULES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise UserError(f"{path} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+    elif not is_torch_file(path):
+        raise UserError(
+            f"Global.pretrained_model {path!r}: neither PLSC's {PDPARAMS}, nor an {ONNX} file, nor "
+            "one of torch.save"
+        )
+    return path
 
 
-def load_weights(path: str) -> Weights:
-    """Weights at `path`: a checkpoint folder, or a prefix or file of PLSC's `.pdparams`.
+def load_weights(path: str, backbone: nn.Layer) -> Weights:
+    """Weights at `path` in the names of `backbone`, which stays as it is.
+
+    Args:
+        path: a checkpoint folder; a prefix or file of PLSC's `.pdparams`; a state dict of
+            arcface_torch or MagFace as torch.save wrote it; an ONNX file of such a network.
+        backbone: the network that they are for.
 
     Raises:
         UserError: nothing is there, or it is not what it should be.
@@ -61,7 +66,9 @@ def load_weights(path: str) -> Weights:
     """
     found = find_weights(path)
     if isinstance(found, str):
-        return _load_pdparams(found)
+        if found.endswith(PDPARAMS):
+            return _load_pdparams(found.removesuffix(PDPARAMS))
+        return (onnx_weights if found.endswith(ONNX) else torch_weights)(found, backbone)
     num_classes = int(found.state["num_classes"])
 
     def head(start: int, stop: int) -> tuple[int, np.ndarray | None]:
@@ -70,39 +77,36 @@ def load_weights(path: str) -> Weights:
     return Weights(path, found.backbone(), head)
 
 
+def take_weights(path: str, backbone: nn.Layer) -> Weights:
+    """Load the weights at `path` into `backbone`, and prove them where the source can.
+
+    Returns:
+        what was taken, with all that is to be said about it in `notes`.
+
+    Raises:
+        UserError: as for `load_weights` and `set_backbone`, or the backbone's embeddings are not
+            those of the source.
+
+    """
+    weights = load_weights(path, backbone)
+    set_backbone(backbone, weights.backbone, source=path)
+    if weights.prove is None:
+        return weights
+    return replace(weights, notes=(*weights.notes, weights.prove(backbone)))
+
+
 def _load_pdparams(prefix: str) -> Weights:
     """PLSC's files: the backbone in one, class centres in one per rank or with the backbone."""
-    arrays = _state_dict(Path(prefix + ".pdparams"))
-    pattern = re.compile(re.escape(Path(prefix).name) + r"_rank(\d+)\.pdparams$")
-    found = {
-        int(match[1]): path
-        for path in Path(prefix).parent.iterdir()
-        if (match := pattern.match(path.name))
-    }
-    if sorted(found) != list(range(len(found))):
-        raise UserError(f"{prefix}: shards of ranks {sorted(found)} are there, not all of them")
+    file = Path(prefix + PDPARAMS)
+    arrays = _state_dict(file)
+    shards = shards_of_ranks(
+        file.parent, re.compile(re.escape(Path(prefix).name) + r"_rank(\d+)\.pdparams"), prefix
+    )
     if HEAD_KEY in arrays:
-        single = _centres_in(arrays, Path(prefix + ".pdparams"))
+        single = _centres_in(arrays, file)
         del arrays[HEAD_KEY]
         return Weights(prefix, arrays, lambda start, stop: (len(single), single[start:stop]))
-    if not found:
-        return Weights(prefix, arrays, lambda start, stop: (0, None))
-
-    def head(start: int, stop: int) -> tuple[int, np.ndarray | None]:
-        first = 0
-        parts: list[np.ndarray] = []
-        for rank in range(len(found)):
-            rows = _centres(found[rank])
-            if parts and rows.shape[1] != parts[0].shape[1]:
-                raise UserError(
-                    f"{found[rank]}: its class centres have {rows.shape[1]} dimensions, those of "
-                    f"the shards before it {parts[0].shape[1]}"
-                )
-            parts.append(rows[max(start - first, 0) : max(stop - first, 0)])
-            first += len(rows)
-        return first, np.concatenate(parts)
-
-    return Weights(prefix, arrays, head)
+    return Weights(prefix, arrays, sharded_head(shards, _centres) if shards else no_head)
 
 
 def _centres(path: Path) -> np.ndarray:

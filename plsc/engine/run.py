@@ -1,6 +1,7 @@
 """What each command does, from a checked config to its result."""
 
 import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,14 @@ from plsc.config import dump_config
 from plsc.distributed import world
 from plsc.engine import build, start
 from plsc.engine.checkpoint import Checkpoint
-from plsc.engine.description import describe_model, metadata
+from plsc.engine.description import describe_model, metadata, model_card
 from plsc.engine.keeper import Keeper, Phase
 from plsc.engine.log import RunLog
-from plsc.engine.pretrained import find_weights, load_weights, set_backbone
+from plsc.engine.pretrained import find_weights, take_weights
 from plsc.engine.trainer import Training, fit
 from plsc.export import export_onnx, export_paddle
+from plsc.report.evaluation import Measured
+from plsc.report.outputs import Outputs
 from plsc.sections import Config
 
 
@@ -88,36 +91,50 @@ def _describe(training: Training, config: Config, name: str, log: RunLog) -> Non
     )
 
 
-def _backbone_with_weights(config: Config, command: str) -> tuple[nn.Layer, str]:
+def _backbone_with_weights(config: Config, command: str, log: RunLog) -> tuple[nn.Layer, str]:
     path = start.check_weights_given(config, command)
-    weights = load_weights(path)
     backbone = build.build_backbone(config, f"plsc-{command}")
-    set_backbone(backbone, weights.backbone, source=path)
+    for note in take_weights(path, backbone).notes:
+        log.line(f"{path}: {note}")
     backbone.eval()
     return backbone, path
 
 
-def evaluate(config: Config, folder: Path) -> dict[str, dict[str, float]]:
-    """Metrics of the config's weights on each set of DataLoader.Eval; all ranks together."""
+def evaluate(
+    config: Config, folder: Path, outputs: Outputs | None = None
+) -> dict[str, dict[str, float]]:
+    """Metrics of the config's weights on each set of DataLoader.Eval; all ranks together.
+
+    Rank 0 also prints tables and writes what `outputs` asks for.
+    """
+    outputs = outputs or Outputs()
     build.check_components(config)
     start.check_weights_given(config, "eval")
     evaluators = build.build_evaluators(config)
+    outputs.check()
     build.set_device(config.Global.device)
     place = world.init(device=config.Global.device)
-    log = RunLog(folder, "eval", enabled=place.is_main)
-    backbone, path = _backbone_with_weights(config, "eval")
+    console = sys.stderr if outputs.json_to_stdout else None
+    log = RunLog(folder, "eval", enabled=place.is_main, console=console)
+    backbone, path = _backbone_with_weights(config, "eval", log)
     precision = build.build_precision(config)
     results: dict[str, dict[str, float]] = {}
+    measured = []
     for evaluator in evaluators:
         began = time.perf_counter()
-        result = evaluator.run(backbone, precision)
+        report = evaluator.report(backbone, precision)
         seconds = time.perf_counter() - began
+        result = evaluator.scalars(report)
         results.setdefault(evaluator.name, {}).update(result)
         log.line(
             f"[Eval] {path}: {evaluator.name}: {evaluator.shown(result)} "
             f"({len(evaluator.dataset) // 2} pairs, {seconds:.1f} s, {precision.effective})"
         )
+        measured.append(Measured(report, evaluator.dataset))
     log.close()
+    if place.is_main:
+        card = model_card(config, path, dim=backbone.num_features, precision=precision.effective)
+        outputs.write(card, measured)
     return results
 
 
@@ -136,7 +153,7 @@ def export(config: Config, folder: Path) -> Path:
     start.check_weights_given(config, "export")
     build.set_device("cpu")  # exact arithmetic to compare with, and no need for the GPU of a config
     log = RunLog(folder, "export", enabled=True)
-    backbone, path = _backbone_with_weights(config, "export")
+    backbone, path = _backbone_with_weights(config, "export", log)
     found = find_weights(path)
     state = found.state if isinstance(found, Checkpoint) else {}
     said = metadata(state, config, num_features=backbone.num_features, source=path)

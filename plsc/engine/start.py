@@ -60,8 +60,8 @@ def check_weights_given(config: Config, command: str) -> str:
     path = config.Global.pretrained_model or config.Global.checkpoint
     if path is None:
         raise UserError(
-            f"plsc-{command} needs weights: -o Global.pretrained_model=<checkpoint folder, or "
-            "prefix of PLSC's .pdparams>"
+            f"plsc-{command} needs weights: -o Global.pretrained_model=<checkpoint folder, prefix "
+            "of PLSC's .pdparams, .pth or .onnx file>"
         )
     find_weights(path)
     return path
@@ -85,7 +85,7 @@ def start(training: Training, config: Config, dataset: Any, folder: Path, log: R
         saver.already_saved(training.progress, Path(settings.checkpoint))
         return saver
     if settings.pretrained_model is not None:
-        load_pretrained(training, config, log)
+        load_pretrained(training, config, dataset, log)
     if settings.head_init == "class_means":
         set_class_means(training, dataset, config, log)
     log.begin_metrics(resumed_at=None)

@@ -111,11 +111,11 @@ def test_embeddings_of_weights_that_plsc_saved():
     """The backbone in PLSC's files gives the embeddings that PLSC itself computed from them."""
     import paddle
 
-    from plsc.engine.pretrained import load_weights, set_backbone
+    from plsc.engine.pretrained import take_weights
     from plsc.models.mobilefacenet import MobileFaceNet_base
 
     backbone, source = MobileFaceNet_base(), str(PLSC_CHECKPOINT / "latest")
-    set_backbone(backbone, load_weights(source).backbone, source=source)
+    take_weights(source, backbone)
     backbone.eval()
     pixels = np.random.RandomState(11).randint(0, 256, (2, 3, 112, 112))
     found = backbone(paddle.to_tensor((pixels / 127.5 - 1).astype(np.float32))).numpy()

@@ -29,7 +29,11 @@ MAY_IMPORT = {
     "mapped_file": {"errors"},
     "pickled_arrays": {"errors"},
     "unpickle": {"errors", "mapped_file", "pickled_arrays"},
+    "torch_tensors": {"pickled_arrays"},
+    "torch_file": {"errors", "mapped_file", "pickled_arrays", "unpickle", "torch_tensors"},
     "onnx_file": {"__init__", "errors"},
+    "onnx_operations": set(),
+    "onnx_graph": {"errors", "onnx_operations"},
     "supervise": {"errors"},
     "distributed": {"errors", "schema"},
     "metric": REGISTERED,
@@ -40,21 +44,26 @@ MAY_IMPORT = {
     "heads": REGISTERED | {"distributed", "loss"},
     "data": REGISTERED | {"component", "mapped_file", "unpickle"},
     "export": {"__init__", "errors", "onnx_file", "yaml_tree"},
+    "report": {"__init__", "errors", "metric", "data"},
     "inference": {"errors", "registry", "runtime", "yaml_tree", "data", "engine"},
     "embedder": {"errors", "inference"},
-    "commands": {"errors", "metric", "data", "inference", "embedder"},
-    "ijb": {"errors", "metric", "data", "embedder"},
+    "commands": {"errors", "yaml_tree", "metric", "data", "report", "inference", "embedder"},
+    "ijb": {"errors", "metric", "data", "embedder", "commands"},
     "engine": DESCRIPTION
     | {"__init__", "runtime", "unpickle", "distributed", "metric", "models", "scheduler"}
-    | {"optimizer", "loss", "heads", "data", "export"},
+    | {"optimizer", "loss", "heads", "data", "report", "export"}
+    | {"torch_file", "torch_tensors", "onnx_graph", "onnx_operations"},
     "doctor": {"__init__", "errors", "runtime", "distributed", "engine"},
-    "cli": DESCRIPTION | {"__init__", "runtime", "distributed", "supervise", "engine"},
+    "cli": DESCRIPTION
+    | {"__init__", "runtime", "distributed", "supervise", "data"}
+    | {"commands", "report", "engine"},
     "__main__": {"cli"},
 }
 # Parts that run where paddle is not installed, or before it may be imported.
 WITHOUT_PADDLE = DESCRIPTION | {
     "__init__", "__main__", "mapped_file", "pickled_arrays", "unpickle", "onnx_file", "supervise",
-    "metric", "scheduler", "data", "embedder", "commands", "ijb",
+    "torch_tensors", "torch_file", "onnx_operations", "onnx_graph",
+    "metric", "scheduler", "data", "report", "embedder", "commands", "ijb",
 }  # fmt: skip
 HEAVY = {"paddle", "numpy", "cv2", "scipy", "yaml", "safetensors", "tqdm", "onnx", "onnxruntime"}
 PRIVATE_PADDLE = {"base", "fluid", "framework", "libpaddle", "core", "pir", "incubate"}

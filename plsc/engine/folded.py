@@ -1,0 +1,96 @@
+"""Statistics for BatchNorms that an exporter multiplied into the layers before them.
+
+Of such a BatchNorm only a shift is left. That is exact in evaluation mode, but in training mode it
+divides by the batch's deviation, and the scale that should follow is gone: another network. The
+scale can be had again: when mean and variance of what comes in are known, a BatchNorm with these,
+and the deviation for its scale, gives the same output in both modes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from plsc.distributed import world
+from plsc.distributed.collectives import gather
+from plsc.engine.log import RunLog
+from plsc.engine.one_pass import one_pass
+from plsc.engine.trainer import Training
+from plsc.engine.weights import batch_norms, epsilon_of
+from plsc.export import evaluating
+from plsc.sections import Config
+
+NUM_IMAGES = 512  # over all ranks; each gives 49 values or more to a channel of a convolution
+
+
+@dataclass
+class Moments:
+    """Mean and variance of values that come in batches of one size, [channels] each."""
+
+    count: int = 0
+    mean: np.ndarray | float = 0.0
+    variance: np.ndarray | float = 0.0
+
+    def add(self, mean: np.ndarray, variance: np.ndarray) -> None:
+        """Take in another batch."""
+        self.count += 1
+        difference = mean - self.mean
+        step = 1 / self.count
+        self.mean = self.mean + difference * step
+        self.variance += (variance - self.variance) * step + difference**2 * step * (1 - step)
+
+
+@paddle.no_grad()
+def measure_norms(
+    training: Training, names: Sequence[str], dataset: Any, config: Config, log: RunLog
+) -> None:
+    """Give these BatchNorms the statistics of training images; the embeddings stay as they are.
+
+    All ranks together, in evaluation mode, over the first batches of a shuffled epoch.
+    """
+    backbone = training.backbone.backbone
+    norms = {name: norm for name, norm in batch_norms(backbone).items() if name in names}
+    found = {name: Moments() for name in norms}
+    last = getattr(backbone, "data_format", "NCHW") == "NHWC"
+
+    def watch(name: str, norm: nn.Layer, inputs: Sequence[paddle.Tensor]) -> None:
+        values = inputs[0].astype("float32")
+        channel = values.ndim - 1 if last and values.shape[-1] == norm.weight.shape[0] else 1
+        axes = [axis for axis in range(values.ndim) if axis != channel]
+        mean = values.mean(axis=axes, keepdim=True)
+        variance = (values - mean).square().mean(axis=axes)
+        both = gather(paddle.stack([mean.flatten(), variance]).unsqueeze(0)).numpy()
+        for rank_mean, rank_variance in both.astype(np.float64):
+            found[name].add(rank_mean, rank_variance)
+
+    hooks = [norm.register_forward_pre_hook(partial(watch, name)) for name, norm in norms.items()]
+    num_images = 0
+    with evaluating(backbone):
+        for images, _ in one_pass(dataset, config, shuffle=True):
+            backbone(images)
+            num_images += len(images) * world.current().size
+            if num_images >= NUM_IMAGES:
+                break
+    for hook in hooks:
+        hook.remove()
+    for name, norm in norms.items():
+        _set_statistics(norm, found[name], fixed=f"{name}.weight" in backbone.frozen_names)
+    log.line(f"statistics of {len(norms)} BatchNorms measured on {num_images} images")
+
+
+def _set_statistics(norm: nn.Layer, found: Moments, *, fixed: bool) -> None:
+    """Another way to write the same function; a fixed scale keeps its variance."""
+    state = {name: tensor.numpy().astype(np.float64) for name, tensor in norm.state_dict().items()}
+    before = np.sqrt(state["_variance"] + epsilon_of(norm))
+    slope = state["weight"] / before
+    if not fixed:
+        state["_variance"] = np.asarray(found.variance)
+        state["weight"] = slope * np.sqrt(state["_variance"] + epsilon_of(norm))
+    state["bias"] = state["bias"] + slope * (found.mean - state["_mean"])
+    state["_mean"] = np.asarray(found.mean)
+    for name, tensor in norm.state_dict().items():
+        tensor.set_value(state[name].astype(np.float32))

@@ -1,0 +1,93 @@
+"""Weights as a file gives them, in the names and shapes of one of our backbones."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from paddle import nn
+
+from plsc.errors import UserError
+
+Head = Callable[[int, int], tuple[int, np.ndarray | None]]
+EPSILON = re.compile(r"\bepsilon=([^,\s]+)")
+
+
+def no_head(start: int, stop: int) -> tuple[int, None]:
+    """The head of a source without class centres."""
+    return 0, None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights found at a path.
+
+    Attributes:
+        source: the path, for messages.
+        backbone: state dict.
+        head: (start, stop) -> how many classes the source has, and the centres of those from
+            start to stop that it has, [≤ stop − start, d]; 0 and None where it has no head. Reads
+            when it is called: evaluation and export never do, and heads may be many gigabytes.
+        notes: what was not taken over as it is, one line each.
+        folded: BatchNorms of the backbone whose scale and statistics the file has only multiplied
+            into the layer before: right in evaluation mode, but nothing to train on with.
+        prove: raises a UserError unless the backbone, its weights now set, gives what the file
+            itself does; returns what it found. None where keys alone decide.
+
+    """
+
+    source: str
+    backbone: dict[str, np.ndarray]
+    head: Head = no_head
+    notes: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
+    prove: Callable[[nn.Layer], str] | None = None
+
+
+def sharded_head(shards: Sequence[Path], read: Callable[[Path], np.ndarray]) -> Head:
+    """Class centres of which each file, in the order of ranks, has the next rows."""
+
+    def head(start: int, stop: int) -> tuple[int, np.ndarray | None]:
+        first = 0
+        parts: list[np.ndarray] = []
+        for shard in shards:
+            rows = read(shard)
+            if parts and rows.shape[1] != parts[0].shape[1]:
+                raise UserError(
+                    f"{shard}: its class centres have {rows.shape[1]} dimensions, those of "
+                    f"the shards before it {parts[0].shape[1]}"
+                )
+            parts.append(rows[max(start - first, 0) : max(stop - first, 0)])
+            first += len(rows)
+        return first, np.concatenate(parts)
+
+    return head
+
+
+def shards_of_ranks(folder: Path, pattern: re.Pattern[str], what: str) -> list[Path]:
+    """The files whose whole name matches, in the order of the rank that is group 1.
+
+    Raises:
+        UserError: a rank between others is missing; the message calls the files `what`.
+
+    """
+    found = {
+        int(match[1]): path for path in folder.iterdir() if (match := pattern.fullmatch(path.name))
+    }
+    if sorted(found) != list(range(len(found))):
+        raise UserError(f"{what}: shards of ranks {sorted(found)} are there, not all of them")
+    return [found[rank] for rank in range(len(found))]
+
+
+def batch_norms(backbone: nn.Layer) -> dict[str, nn.Layer]:
+    """Every BatchNorm of the backbone by its name."""
+    kinds = (nn.BatchNorm1D, nn.BatchNorm2D, nn.SyncBatchNorm)
+    return {name: layer for name, layer in backbone.named_sublayers() if isinstance(layer, kinds)}
+
+
+def epsilon_of(norm: nn.Layer) -> float:
+    """A normalisation's epsilon, which Paddle shows in the layer's description only."""
+    found = EPSILON.search(norm.extra_repr())
+    assert found is not None, norm
+    return float(found[1])

@@ -1,0 +1,193 @@
+"""The learned operations of an ONNX graph, with their weights, in an order in which they can run.
+
+Exporters differ: weights are initializers, constant nodes or reshaped constants; a bias is an input
+or an Add behind; a LayerNorm is one node or ten; a BatchNorm may be gone, multiplied into the
+convolution before. Here a graph becomes a list of plain operations that know what they come after.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.errors import UserError
+from plsc.onnx_operations import LEARNED, Floats, Operation, attributes_of, name_of
+
+UNCHANGED = {"Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}
+ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
+
+
+@dataclass
+class Graph:
+    """What a graph computes with.
+
+    Attributes:
+        operations: each after those that it needs.
+        scale: what the graph multiplies its input with before the first operation, [1] or [3].
+        shift: what it adds then.
+        metadata: the file's.
+
+    """
+
+    operations: list[Operation] = field(default_factory=list)
+    scale: NDArray[np.float64] = field(default_factory=lambda: np.ones(1))
+    shift: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read_graph(path: str) -> Graph:
+    """The learned operations of the ONNX file at `path`.
+
+    Raises:
+        UserError: the file is damaged or not ONNX.
+
+    """
+    import onnx
+
+    try:
+        model = onnx.load(path)
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+    except Exception as error:  # of protobuf, of onnx or of the file system, with no common base
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{path}: not a sound ONNX file: {said}") from error
+    if not model.graph.node:
+        raise UserError(f"{path}: not an ONNX file: it has no graph")
+    reader = _Reader(model.graph)
+    for node in model.graph.node:
+        try:
+            reader.read(node)
+        except (ValueError, IndexError, TypeError) as error:
+            raise UserError(f"{path}: its node {name_of(node)} is damaged: {error}") from error
+    graph = reader.graph
+    graph.metadata = {entry.key: entry.value for entry in model.metadata_props}
+    return graph
+
+
+class _Reader:
+    """Follows tensors through the nodes."""
+
+    def __init__(self, graph: Any):
+        self.graph = Graph()
+        self._constants: dict[str, Callable[[], NDArray[Any]]] = {}
+        self._vectors: set[str] = set()  # constants of more than one floating-point number
+        self._made_by: dict[str, int] = {}  # unchanged output of that operation
+        self._after: dict[str, frozenset[int]] = {}
+        self._uses = Counter(name for node in graph.node for name in node.input)
+        self._uses.update(value.name for value in graph.output)
+        for tensor in graph.initializer:
+            self._add_constant(tensor.name, tensor)
+        # what is scale · input + shift
+        self._pixels = {value.name for value in graph.input if value.name not in self._constants}
+
+    def read(self, node: Any) -> None:
+        """Take in the next node."""
+        attributes = attributes_of(node)
+        if node.op_type == "Constant":
+            self._add_constant(node.output[0], attributes.get("value"))
+            return
+        data = [name for name in node.input if name and name not in self._constants]
+        if not data:
+            self._fold(node, attributes)
+            return
+        self._follow(node, data)
+        constants = [self._array(name) for name in node.input]
+        if data[0] in self._pixels and self._prepares(node):
+            self._pixels.update(node.output)
+        elif node.op_type in LEARNED and len(constants) > 1 and constants[1] is not None:
+            kind, arrays = LEARNED[node.op_type](constants, attributes)
+            epsilon = float(attributes.get("epsilon", 1e-5))
+            self._operation(node, data[0], kind, arrays, epsilon=epsilon)
+        else:
+            vectors = [
+                array
+                for name, array in zip(node.input, constants, strict=True)
+                if array is not None and name in self._vectors
+            ]
+            if vectors and not self._is_bias(node, data[0], vectors[0]):
+                kind = {"Mul": "scale", "Add": "add"}.get(node.op_type, node.op_type)
+                self._operation(node, data[0], kind, {"weight": vectors[0]})
+
+    def _add_constant(self, name: str, tensor: Any) -> None:
+        import onnx
+
+        if tensor is None:  # a number or a text: nothing that is learned
+            self._constants[name] = lambda: np.zeros(1)
+            return
+        self._constants[name] = lambda: onnx.numpy_helper.to_array(tensor)
+        floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+        if tensor.data_type in floats and np.prod(tensor.dims) > 1:
+            self._vectors.add(name)
+
+    def _fold(self, node: Any, attributes: Mapping[str, Any]) -> None:
+        """A constant of constants: a weight stays one where only its form changes."""
+        source = self._constants[node.input[0]] if node.input else lambda: np.zeros(1)
+        if node.op_type == "Transpose":
+            order = attributes.get("perm")
+            self._constants[node.output[0]] = lambda: np.transpose(source(), order)
+        else:
+            self._constants[node.output[0]] = source
+        if node.op_type in UNCHANGED | {"Transpose"} and node.input[0] in self._vectors:
+            self._vectors.add(node.output[0])
+
+    def _follow(self, node: Any, data: list[str]) -> None:
+        """Note where the node's outputs come from, if it is no learned operation."""
+        after = frozenset().union(*(self._after.get(name, frozenset()) for name in data))
+        for output in node.output:
+            self._after[output] = after
+            if node.op_type in UNCHANGED and data[0] in self._made_by:
+                self._made_by[output] = self._made_by[data[0]]
+
+    def _array(self, name: str) -> Floats | None:
+        return self._constants[name]().astype(np.float32) if name in self._constants else None
+
+    def _operation(
+        self,
+        node: Any,
+        data: str,
+        kind: str,
+        arrays: Mapping[str, Floats | None],
+        *,
+        epsilon: float = 0.0,
+    ) -> None:
+        index, output = len(self.graph.operations), node.output[0]
+        given = {name: array for name, array in arrays.items() if array is not None}
+        made_by, after = self._made_by.get(data), self._after[output]
+        self.graph.operations.append(Operation(kind, name_of(node), given, epsilon, made_by, after))
+        self._made_by[output], self._after[output] = index, frozenset({index})
+
+    def _is_bias(self, node: Any, data: str, summand: Floats) -> bool:
+        """Whether the node adds the bias of the operation before; if so, gives it that."""
+        made_by = self._made_by.get(data)
+        if node.op_type != "Add" or made_by is None or self._uses[data] != 1:
+            return False
+        before = self.graph.operations[made_by]
+        weight = before.arrays["weight"]
+        channels = {"conv": weight.shape[0], "linear": weight.shape[-1], "scale": weight.size}
+        if channels.get(before.kind) != summand.size or "bias" in before.arrays:
+            return False
+        before.arrays["bias"] = summand.ravel()
+        self._made_by[node.output[0]] = made_by
+        return True
+
+    def _prepares(self, node: Any) -> bool:
+        """Whether the node does no more than arithmetic with pixels; if so, takes it in."""
+        if node.op_type in UNCHANGED | {"Transpose"}:
+            return True
+        numbers = [name for name in node.input if name in self._constants]
+        if node.op_type not in ARITHMETIC or len(numbers) != 1:
+            return False
+        value = self._constants[numbers[0]]().astype(np.float64).ravel()
+        commutes = node.op_type in ("Add", "Mul")
+        if len(value) not in (1, 3) or (numbers[0] == node.input[0] and not commutes):
+            return False
+        graph = self.graph
+        if node.op_type in ("Mul", "Div"):
+            factor = value if node.op_type == "Mul" else 1 / value
+            graph.scale, graph.shift = graph.scale * factor, graph.shift * factor
+        else:
+            graph.shift = graph.shift + (value if node.op_type == "Add" else -value)
+        return True
