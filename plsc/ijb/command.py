@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from plsc.commands.model_options import embedder_of
 from plsc.data.finished_file import finished_file
 from plsc.data.output import available_cores, exit_status
-from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.ijb.extract import embed_faces
 from plsc.ijb.protocol import TARGETS, Target, image_stamps, read_release
@@ -73,6 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--no-detector-score", action="store_true", help="do not weigh faces by detector scores")
     add("--provider", default="cpu", help="cpu, cuda, or ONNX Runtime's name (%(default)s)")
     add("--json", action="store_true", help="print the figures as one JSON object")
+    group = parser.add_argument_group("the model's input", "needed where the model does not say")
+    add = group.add_argument
+    add("--mean", type=float, nargs="+", metavar="M", help="one, or one per colour, of 0 to 255")
+    add("--std", type=float, nargs="+", metavar="S", help="likewise: (pixel - mean) / std goes in")
+    add("--colour-order", choices=["RGB", "BGR"], help="that goes in")
+    add("--size", type=int, help="side in pixels")
     return parser
 
 
@@ -89,12 +95,10 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"--num-workers must be at least 0, got {options.num_workers}")
     target: Target = options.target
     folder = _result_folder(Path(options.result_dir), target)
-    model = model_path(options.model_root)
+    options.model = model_path(options.model_root)
     release = read_release(options.image_path, target)
     stamps = image_stamps(release.images, release.faces)
-    embedder = Embedder(model, provider=options.provider, batch_size=options.batch_size)
-    for note in embedder.info.notes:
-        _say(f"{model}: {note}")
+    embedder = embedder_of(options, batch_size=options.batch_size)
     began = time.perf_counter()
     embeddings, num_embedded = embed_faces(
         release.faces,
@@ -119,7 +123,7 @@ def run(options: argparse.Namespace) -> None:
     )
     report = {
         "target": target,
-        "model": model,
+        "model": options.model,
         "model_digest": embedder.digest,
         "flip": not options.no_flip,
         "detector_score": not options.no_detector_score,

@@ -5,9 +5,11 @@ each chunk: 0 until it is written and synced, then a checksum of its bytes and o
 its images, so that neither a torn write nor an image that was exchanged passes for done.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -82,6 +84,21 @@ class EmbeddingFile:
             if not mark or mark != _mark(self[rows.start : rows.stop], stamps[rows]):
                 left.append(chunk)
         return left
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """While its chunks are written: keeps other processes from the same work.
+
+        Raises:
+            UserError: another process does it already.
+
+        """
+        with open(self.folder / FINISHED, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{self.folder}: another process is filling it") from None
+            yield
 
     def write(self, chunk: int, embeddings: NDArray[np.float32], stamps: NDArray[np.int64]) -> None:
         """Keep the embeddings [rows, views, d] of a chunk for good.

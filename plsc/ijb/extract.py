@@ -70,7 +70,7 @@ def embed_faces(
     tasks = [(chunk, rows) for chunk in chunks for rows in _batches(file.rows(chunk), batch_size)]
     slot_bytes = min(batch_size, CHUNK) * side * side * 3
     pool = WorkerPool(crops, num_workers=num_workers, slot_bytes=slot_bytes)
-    with progress_bar(len(faces), "faces") as bar:
+    with file.filling(), progress_bar(len(faces), "faces") as bar:
         bar.update(len(faces) - left)
         done: list[NDArray[np.float32]] = []
         try:

@@ -10,6 +10,7 @@ The csv files are the protocol's own, and may also lie in IMAGE_PATH; without th
 """
 
 import os
+import warnings
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -196,7 +197,9 @@ def read_pairs(path: Path) -> Pairs:
     try:
         if not path.stat().st_size:
             raise UserError(f"{path}: is empty, must hold lines of two templates and a label")
-        numbers = np.loadtxt(path, dtype=np.int32, comments=None, ndmin=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of no lines, which is said below
+            numbers = np.loadtxt(path, dtype=np.int32, comments=None, ndmin=2)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from plsc.errors import UserError
 from plsc.ijb.protocol import Release
 from plsc.ijb.search_files import Searches, Subjects
-from plsc.metric.identification import Identification, identification
+from plsc.metric.identification import Identification, identification, mean_of
 from plsc.metric.ijb import (
     FaceFeatures,
     NearestPoint,
@@ -23,6 +23,9 @@ from plsc.metric.ijb import (
 )
 from plsc.metric.roc import RocCurve, roc_curve
 
+MEAN = "mean"
+ALIKE = 1e-6  # scores of equal vectors differ by rounding
+
 
 @dataclass(frozen=True)
 class Results:
@@ -32,7 +35,8 @@ class Results:
         scores: float32 [P], in the order of the pair list.
         curve: their ROC.
         points: TPR at the usual FPRs.
-        searches: gallery -> results 1:N; of several also all in one. Empty without the files.
+        searches: gallery -> results 1:N; of several also their mean, and all of them as one.
+            Empty without the files.
         num_templates: how many there are.
         seconds: part -> time it took.
 
@@ -86,7 +90,7 @@ def evaluate(
         )
     with _timed(seconds, "scoring"):
         scores = pair_scores(templates, pairs.first, pairs.second)
-    if np.ptp(scores) == 0:
+    if np.ptp(scores) < ALIKE:
         raise UserError(
             f"all {len(scores)} pairs score {scores[0]:.4f}: the model tells no two faces apart"
         )
@@ -99,29 +103,28 @@ def evaluate(
 
 
 def _search(templates: Templates, searches: Searches) -> dict[str, Identification]:
-    """Each gallery by itself, as the protocol has it; and all in one, as InsightFace does."""
-    probes, galleries = searches.probes, list(searches.galleries)
+    """Each gallery by itself and their mean, as the protocol has it; and all in one gallery."""
+    probes, galleries = searches.probes, searches.galleries
     if probes is None or not galleries:
         return {}
+    vectors = templates.vectors
+    searched = vectors[templates.rows(probes.templates)]
+
+    def found(gallery: Subjects) -> Identification:
+        known = vectors[templates.rows(gallery.templates)]
+        return identification(searched, probes.subjects, known, gallery.subjects)
+
+    results = {gallery.name: found(gallery) for gallery in galleries}
     if len(galleries) > 1:
-        galleries.append(
-            Subjects(
-                file=probes.file,
-                name="+".join(gallery.name for gallery in galleries),
-                templates=np.concatenate([gallery.templates for gallery in galleries]),
-                subjects=np.concatenate([gallery.subjects for gallery in galleries]),
-            )
+        results[MEAN] = mean_of(list(results.values()))
+        together = Subjects(
+            file=probes.file,
+            name="+".join(gallery.name for gallery in galleries),
+            templates=np.concatenate([gallery.templates for gallery in galleries]),
+            subjects=np.concatenate([gallery.subjects for gallery in galleries]),
         )
-    searched = templates.vectors[templates.rows(probes.templates)]
-    return {
-        gallery.name: identification(
-            searched,
-            probes.subjects,
-            templates.vectors[templates.rows(gallery.templates)],
-            gallery.subjects,
-        )
-        for gallery in galleries
-    }
+        results[together.name] = found(together)
+    return results
 
 
 @contextmanager

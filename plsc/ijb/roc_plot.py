@@ -14,6 +14,7 @@ from plsc.metric.roc import RocCurve
 COLOUR, FAINT = "#4878a8", "#dddddd"
 LOWEST_FPR, HIGHEST_FPR = 1e-6, 1e-1
 POINTS_PER_DECADE = 100
+OVERHANG = 1.1  # the points nearest to the first and the last rate may be that much beyond
 
 
 def can_draw() -> bool:
@@ -47,14 +48,18 @@ def draw_roc(
 
     """
     from matplotlib.figure import Figure  # not pyplot: it keeps figures and looks for a display
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(*curve_between(curve, LOWEST_FPR, HIGHEST_FPR), color=COLOUR, linewidth=1.6)
-    shown = [point for point in points if point.target * curve.num_impostors >= 1]
+    fpr, tpr = curve_between(curve, LOWEST_FPR, HIGHEST_FPR)
+    axes.plot(fpr, tpr, color=COLOUR, linewidth=1.6, drawstyle="steps-post")
+    shown = [
+        point for point in points if LOWEST_FPR / OVERHANG <= point.fpr <= HIGHEST_FPR * OVERHANG
+    ]
+    bottom = np.floor(max(0.0, min([point.tpr for point in shown], default=0) - 0.05) * 10) / 10
     axes.plot(
-        [point.target for point in shown],
+        [point.fpr for point in shown],
         [point.tpr for point in shown],
         "o",
         color=COLOUR,
@@ -62,19 +67,20 @@ def draw_roc(
         clip_on=False,
     )
     for point in shown:
+        at_the_left, at_the_right = point.fpr < LOWEST_FPR * 2, point.fpr > HIGHEST_FPR / 2
         axes.annotate(
             f"{point.tpr * 100:.2f}",
-            (point.target, point.tpr),
-            xytext=(0, -12),
+            (point.fpr, point.tpr),
+            xytext=(4 if at_the_left else 0, -13 if point.tpr > bottom + 0.05 else 6),
             textcoords="offset points",
-            ha="center",
+            ha="left" if at_the_left else "right" if at_the_right else "center",
             fontsize=8,
         )
     axes.set_xscale("log")
     axes.set_xlim(LOWEST_FPR, HIGHEST_FPR)
-    lowest = min([point.tpr for point in shown], default=0)
-    axes.set_ylim(np.floor(max(0.0, lowest - 0.05) * 10) / 10, 1)
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    axes.set_ylim(bottom, 1)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     axes.set_xlabel("false positive rate")
     axes.set_ylabel("true positive rate")
     axes.set_title(title, fontsize=11)

@@ -45,10 +45,17 @@ def read_searches(folders: Sequence[Path], stem: str) -> Searches:
     """
     files: list[Path] = next(filter(None, (sorted(f.glob(stem + GALLERY)) for f in folders)), [])
     probes = [path for folder in folders if (path := folder / (stem + PROBES)).exists()]
-    return Searches(
-        [_read_subjects(file, file.stem.rpartition("_")[2]) for file in files],
-        _read_subjects(probes[0], "probe_mixed") if probes else None,
-    )
+    galleries = [_read_subjects(file, file.stem.rpartition("_")[2]) for file in files]
+    if not probes:
+        return Searches(galleries, None)
+    searched = _read_subjects(probes[0], "probe_mixed")
+    for gallery in galleries:
+        if not np.isin(searched.subjects, gallery.subjects).any():
+            raise UserError(
+                f"{gallery.file}: none of its {len(gallery.subjects)} subjects is in "
+                f"{searched.file.name}: are the files of one release?"
+            )
+    return Searches(galleries, searched)
 
 
 def read_text(path: Path) -> str:

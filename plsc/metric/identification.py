@@ -112,6 +112,23 @@ def identification(
     )
 
 
+def mean_of(results: Sequence[Identification]) -> Identification:
+    """The mean of the shares over galleries; where one of them has none, there is no mean."""
+    first = results[0]
+    tpir: dict[float, float | None] = {}
+    for fpir in first.tpir:
+        shares = [share for one in results if (share := one.tpir[fpir]) is not None]
+        tpir[fpir] = float(np.mean(shares)) if len(shares) == len(results) else None
+    return Identification(
+        num_gallery=sum(one.num_gallery for one in results),
+        num_mated=sum(one.num_mated for one in results),
+        num_nonmated=sum(one.num_nonmated for one in results),
+        rank={k: float(np.mean([one.rank[k] for one in results])) for k in first.rank},
+        tpir=tpir,
+        thresholds=dict.fromkeys(first.tpir),
+    )
+
+
 def _threshold(false_alarms: NDArray[np.float32], fpir: float) -> float | None:
     """What no more than `fpir` of `false_alarms` [n, descending] exceed; None if one is more."""
     # 0.1 * 30 is a little more than 3 in binary, 0.07 * 100 too, and 0.29 * 100 a little less.

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
-from plsc.metric.identification import identification
+from plsc.metric.identification import identification, mean_of
 
 
 def plain_search(probes, probe_subjects, gallery, gallery_subjects, ranks, fpirs):
@@ -90,3 +90,18 @@ def test_a_rate_that_the_searches_cannot_resolve_is_left_out():
 def test_a_gallery_of_strangers_is_refused():
     with pytest.raises(UserError, match="no person of the 2 probes is among the 1 templates"):
         identification(np.ones((2, 3)), [1, 2], np.ones((1, 3)), [3])
+
+
+def test_the_mean_of_galleries():
+    random = np.random.default_rng(2)
+    probes, gallery = random.normal(size=(300, 4)), random.normal(size=(40, 4))
+    parts = [
+        identification(probes, np.arange(300), gallery[part], np.arange(40)[part])
+        for part in (slice(0, 30), slice(30, 40))
+    ]
+    mean = mean_of(parts)
+    assert mean.rank[5] == pytest.approx((parts[0].rank[5] + parts[1].rank[5]) / 2)
+    assert mean.tpir[1e-1] == pytest.approx((parts[0].tpir[1e-1] + parts[1].tpir[1e-1]) / 2)
+    assert (mean.num_gallery, mean.num_mated, mean.num_nonmated) == (40, 40, 560)
+    few = identification(probes[:20], np.arange(20), gallery[:15], np.arange(15))
+    assert few.tpir[1e-1] is None and mean_of([parts[0], few]).tpir[1e-1] is None
