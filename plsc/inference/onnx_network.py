@@ -2,8 +2,6 @@
 
 import importlib.util
 import itertools
-import mmap
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +10,8 @@ from numpy.typing import NDArray
 
 from plsc import runtime
 from plsc.errors import UserError
-from plsc.inference.network import Floats, InputSpec, Network, digest_of
+from plsc.inference.network import Floats, InputSpec, Network
+from plsc.inference.onnx_digest import onnx_digest
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 TYPES = {
@@ -21,8 +20,6 @@ TYPES = {
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
 }
-# How the bytes of a file name another one that holds its weights: {key: "location", value: name}.
-LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 FRONT = 8  # nodes in which insightface looks for preprocessing
 LEARNED = {"Conv", "MatMul", "Gemm", "BatchNormalization"}
 SHIFTS = {"ops": {"Sub", "Add"}, "names": ("Sub", "_minus")}
@@ -76,7 +73,7 @@ def open_onnx(path: str, provider: str) -> Network:
         metadata=metadata if own else {},
         thresholds=metadata.get("thresholds", ""),
         takes_pixels=takes_pixels,
-        digest=digest_of([Path(path), *_weight_files(Path(path))]),
+        digest=onnx_digest(Path(path)),
     )
 
 
@@ -188,11 +185,3 @@ def _preprocessing_inside(path: str) -> str:
 
 def _is_one(node: Any, kinds: dict[str, Any]) -> bool:
     return node.op_type in kinds["ops"] or node.name.startswith(kinds["names"])
-
-
-def _weight_files(path: Path) -> list[Path]:
-    """Files beside the model that its weights are in, as large or recent exporters write them."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        names = {data[match.end() : match.end() + match[1][0]] for match in LOCATION.finditer(data)}
-    files = [path.parent / name.decode(errors="replace") for name in sorted(names)]
-    return [file for file in files if file.is_file()]

@@ -356,11 +356,19 @@ def test_two_outputs(models, pictures, tmp_path):
 def test_digests_change_with_what_embeddings_depend_on(models, tmp_path):
     digests = [Embedder(path).digest for path in models.values()]
     plain = third_party(models["onnx"], tmp_path / "other.onnx")
-    digests += [Embedder(plain).digest, Embedder(plain, colour_order="BGR").digest]
-    digests += [Embedder(plain, mean=127).digest, Embedder(plain, std=128).digest]
+    changes = {"colour_order": "BGR"}, {"mean": 127}, {"std": 128}
+    digests += [Embedder(plain, **change).digest for change in changes]
     assert len(set(digests)) == len(digests)
-    assert Embedder(plain).digest == Embedder(plain).digest
+    assert Embedder(plain).digest == Embedder(models["onnx"]).digest
     model = onnx.load(str(plain))
+    model.producer_name = "another"
+    helper.set_model_props(model, {"thresholds": json.dumps(THRESHOLDS)})
+    onnx.save(model, str(tmp_path / "noted.onnx"))
+    assert Embedder(tmp_path / "noted.onnx").digest == Embedder(plain).digest
+    weight = model.graph.initializer[0]
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + 1, weight.name))
+    onnx.save(model, str(tmp_path / "changed.onnx"))
+    assert Embedder(tmp_path / "changed.onnx").digest != Embedder(plain).digest
     onnx.save(model, str(tmp_path / "split.onnx"), save_as_external_data=True, location="w.data")
     before = Embedder(tmp_path / "split.onnx").digest
     weights = bytearray((tmp_path / "w.data").read_bytes())
