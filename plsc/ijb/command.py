@@ -140,7 +140,7 @@ def run(options: argparse.Namespace) -> None:
     if results.searches:
         print(search_table(results.searches))
     for file in files:
-        print(file)
+        print(_printable(str(file)))
 
 
 def model_path(root: str) -> str:
@@ -190,6 +190,9 @@ def _result_folder(result_dir: Path, target: Target) -> Path:
 
 
 def _say(text: str) -> None:
-    # Names of files need not be text in any encoding.
-    shown = f"plsc-ijb: {text}".encode(errors="backslashreplace").decode()
-    print(shown, file=sys.stderr, flush=True)
+    print(f"plsc-ijb: {_printable(text)}", file=sys.stderr, flush=True)
+
+
+def _printable(text: str) -> str:
+    """Names of files need not be text in any encoding."""
+    return text.encode(errors="backslashreplace").decode()
