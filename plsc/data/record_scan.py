@@ -32,11 +32,15 @@ def find_index(file: RecordFile) -> Path:
             written.
 
     """
-    places = [file.path.with_suffix(".idx"), _in_cache(file.path)]
-    refused = []
-    for place in places:
-        if os.path.isfile(place):
-            return place
+    places, refused = [file.path.with_suffix(".idx")], []
+    if os.path.isfile(places[0]):
+        return places[0]
+    try:
+        places.append(_in_cache(file.path))
+    except RuntimeError:
+        refused.append("this user has no home folder")
+    if os.path.isfile(places[-1]):
+        return places[-1]
     for place in places:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Image files by path."""
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,6 +28,22 @@ def read_file(path: str, where: Callable[[], str]) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
         reason = getattr(error, "strerror", None) or error
         raise BadImage(f"{where()}: cannot be read: {reason}") from error
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder is at `path`, or something else.
+
+    Raises:
+        UserError: nothing is there, or nobody may look.
+
+    """
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file or folder") from error
+    except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read: {reason}") from error
 
 
 def try_files(paths: Sequence[str], image_root: str, listed_in: str) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from plsc.data.source.base import ImageSource
+from plsc.data.source.files import is_folder
 from plsc.data.source.folder import FolderImages
 from plsc.data.source.listed import ListedImages
-from plsc.data.source.records import RecordImages, rec_files
+from plsc.data.source.records import RecordImages, rec_files_in
 from plsc.errors import UserError
+from plsc.mapped_file import open_regular
 
 FIRST_LINES = 20
 LONGEST_LINE = 1 << 16  # bytes
@@ -43,19 +45,20 @@ def open_source(
         UserError: there is nothing, or something else, or the source refuses it.
 
     """
-    place = Path(path)
-    if not place.exists():
-        raise UserError(f"{path}: no such file or folder")
+    place, files = Path(path), list[Path]()
+    if folder := is_folder(place):
+        files = rec_files_in(place)
+        if not files and os.path.isfile(place / LIST_NAME):
+            place, folder = place / LIST_NAME, False
+    elif place.suffix == ".rec":
+        files = [place]
     of_list = {"image_root": image_root, "list_format": list_format, "delimiter": delimiter}
     given = [f"--{name}" for name, value in of_list.items() if value is not None]
-    if place.is_dir() and not any(place.glob("*.rec")) and (place / LIST_NAME).is_file():
-        place = place / LIST_NAME
-    records = place.suffix == ".rec" or (place.is_dir() and any(place.glob("*.rec")))
-    if given and (records or place.is_dir()):
+    if given and (files or folder):
         raise UserError(f"{given[0]} belongs to a list, and {path} is none: leave it out")
-    if records:
-        return RecordImages(rec_files(place))
-    if place.is_dir():
+    if files:
+        return RecordImages(files)
+    if folder:
         return FolderImages(str(place))
     return _listed(place, image_root, list_format, delimiter)
 
@@ -84,7 +87,7 @@ def _first_lines(path: Path) -> list[str]:
             "plsc-data unpack"
         )
     try:
-        with open(path, "rb") as file:
+        with open(open_regular(path, "list"), "rb") as file:
             read = iter(lambda: file.readline(LONGEST_LINE), b"")
             filled = (line.rstrip(b"\r\n") for line in read if line.strip())
             lines = list(itertools.islice(filled, FIRST_LINES))

@@ -1,5 +1,6 @@
 """Training images in MXNet RecordIO files."""
 
+import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Literal
 from plsc.data.record_index import RecordIndex, count_identities, image_records, open_index
 from plsc.data.recordio import RecordFile
 from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.source.files import is_folder
 from plsc.data.text_lines import MOST_DIGITS
 from plsc.errors import UserError
 
@@ -18,20 +20,34 @@ def rec_files(root: str | Path) -> list[Path]:
     """The `.rec` file that `root` is, or `train.rec` in that folder, or all its `.rec` files.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or nobody may look.
 
     """
     root = Path(root)
-    if root.is_file():
+    if not is_folder(root):
         return [root]
-    if not root.is_dir():
-        raise UserError(f"{root}: no such file or folder")
-    files = [root / "train.rec"]
-    if not files[0].is_file():
-        files = sorted(path for path in root.glob("*.rec") if path.is_file())
+    files = rec_files_in(root)
     if not files:
         raise UserError(f"{root}: has no .rec file")
     return files
+
+
+def rec_files_in(folder: Path) -> list[Path]:
+    """`train.rec` in the folder, or all its `.rec` files, or nothing.
+
+    Raises:
+        UserError: the folder cannot be listed.
+
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed: {error.strerror}") from error
+    # Hidden files are none: macOS leaves `._train.rec` beside `train.rec`.
+    names = [name for name in names if name.endswith(".rec") and not name.startswith(".")]
+    files = [path for name in names if os.path.isfile(path := folder / name)]
+    whole = folder / "train.rec"
+    return [whole] if whole in files else files
 
 
 @dataclass(frozen=True)
@@ -146,10 +162,10 @@ def _open(path: Path, *, whole: bool) -> _Images:
 
 def _read_property(path: Path) -> int | None:
     """The first of `num_classes,height,width`; None without such a file."""
+    if not os.path.isfile(path):
+        return None
     try:
         text = path.read_text(encoding="ascii", errors="replace")
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     number = text.split(",")[0].strip()

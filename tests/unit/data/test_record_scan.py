@@ -213,6 +213,23 @@ def test_nowhere_to_write_an_index(tmp_path, cache, monkeypatch):
     assert "Permission denied" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_user_without_a_home_needs_none(tmp_path, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    file, _ = written(folder / "a.rec", range(3))
+    assert find_index(file) == folder / "a.idx"  # made
+    assert find_index(file) == folder / "a.idx"  # found
+    (folder / "a.idx").unlink()
+    locked_folder(folder, monkeypatch)
+    with pytest.raises(UserError, match=r"a\.rec: there is no index, .*no home folder.*XDG_CACHE"):
+        find_index(file)
+
+
 def test_a_file_that_changes_while_it_is_scanned(tmp_path, monkeypatch):
     file, _ = written(tmp_path / "a.rec", range(3))
     written(tmp_path / "b.rec", range(30))

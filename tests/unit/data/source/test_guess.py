@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from plsc.data.recordio import RecordWriter
 from plsc.data.source.folder import FolderImages
 from plsc.data.source.guess import open_source
 from plsc.data.source.listed import ListedImages
-from plsc.data.source.records import RecordImages
+from plsc.data.source.records import RecordImages, rec_files
 from plsc.errors import UserError
 
 NAMES = ["a,b 0 1 c.jpg", "ü/2.jpg", "3 4.jpg"]
@@ -103,3 +105,36 @@ def test_what_is_no_source(root):
         open_source(root / "empty.txt")
     with pytest.raises(UserError, match="list_format must be plsc or magface, got 'x'"):
         open_source(root / "words.txt", list_format="x")
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "list")
+    os.mkfifo(tmp_path / "train.rec")
+    with pytest.raises(UserError, match="list: the list cannot be read: not a regular file"):
+        open_source(tmp_path / "list")
+    with pytest.raises(UserError, match=r"train\.rec: the record file cannot be read: not a reg"):
+        open_source(tmp_path / "train.rec")
+
+
+def test_hidden_record_files_do_not_count(tmp_path):
+    """macOS leaves `._train.rec` beside a file on a foreign disk."""
+    with RecordWriter(tmp_path / "b.rec") as writer:
+        writer.write(0, b"image", labels=0)
+    (tmp_path / "._b.rec").write_bytes(b"\0\5\26\7")
+    assert len(open_source(tmp_path)) == 1
+    assert rec_files(tmp_path) == [tmp_path / "b.rec"]
+
+
+def test_what_nobody_may_look_at_is_one_line(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    for opened in (open_source, rec_files):
+        with pytest.raises(UserError, match="^/closed/a: cannot be read: Permission denied$"):
+            opened("/closed/a")
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "listdir", refuse)
+    for opened in (open_source, rec_files):
+        with pytest.raises(UserError, match=f"^{tmp_path}: cannot be listed: Permission denied$"):
+            opened(tmp_path)
