@@ -1,5 +1,6 @@
 """Which records a `.rec` file has, and which of them are images."""
 
+import logging
 from bisect import bisect_left
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from plsc.errors import UserError
 FILE, LINE = "index", "a key and a byte offset"
 SHORTEST_LINE = 4  # bytes
 MOST = 2**63 - 1
+
+logger = logging.getLogger(__name__)
 
 
 class RecordIndex(NamedTuple):
@@ -37,6 +40,8 @@ class RecordIndex(NamedTuple):
 def open_index(file: RecordFile) -> RecordIndex:
     """The records of `file`: of its `.idx`, or of one made by a scan if there is none.
 
+    Warns of an index that ends before the file does.
+
     Raises:
         UserError: as `find_index` and `read_index`; or the last record is not where the index says.
 
@@ -53,7 +58,26 @@ def open_index(file: RecordFile) -> RecordIndex:
             f"{path}: record {key}: byte offset {offset} does not fit {file.path} ({reason}): get "
             "that file whole, or delete the index, which makes a new one at the next start"
         ) from error
+    if left := _bytes_behind(file, offset):
+        # An index of some of the records is sound; one that is older than its file looks the same.
+        logger.warning(
+            "%s: does not name the last %d bytes of %s: if that has grown since, delete the index, "
+            "which makes a new one at the next start",
+            path,
+            left,
+            file.path,
+        )
     return index
+
+
+def _bytes_behind(file: RecordFile, offset: int) -> int:
+    """How many bytes follow the record at `offset`; none if it is damaged: reading it says so."""
+    try:
+        for begin, length, _ in file.parts(offset):
+            end = begin + length + -length % 4
+    except BadImage:
+        return 0
+    return file.size - end
 
 
 def read_index(path: str | Path) -> RecordIndex:

@@ -281,9 +281,12 @@ def test_an_index_of_another_file_is_refused_at_opening(tmp_path, line, message)
         open_index(file)
 
 
-def test_an_index_of_some_of_the_records_is_enough(tmp_path):
+def test_an_index_of_some_of_the_records_is_enough(tmp_path, caplog):
+    file = index_and_records(tmp_path, lambda text: "".join(text.splitlines(keepends=True)[1:]))
+    assert list(open_index(file).keys) == [1, 2, 3] and not caplog.messages
     file = index_and_records(tmp_path, lambda text: "".join(text.splitlines(keepends=True)[1:3]))
     assert list(open_index(file).keys) == [1, 2]
+    assert f"does not name the last 40 bytes of {file.path}" in caplog.messages[0]
 
 
 MEASURE = textwrap.dedent("""
