@@ -1,7 +1,5 @@
 """A picture of aligned faces that shows whether their landmarks are where they belong."""
 
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import cv2
 import numpy as np
 
 from plsc.data.align import aligned_points, template
-from plsc.errors import UserError
+from plsc.data.finished_file import finished_file
 
 CELL = 168  # pixels
 GAP = 4
@@ -42,14 +40,8 @@ def write_sheet(path: str | Path, faces: Sequence[tuple[Path, np.ndarray]], *, s
         )
     done, encoded = cv2.imencode(".png", sheet)
     assert done
-    partial = Path(f"{path}.partial-{secrets.token_hex(4)}")
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with finished_file(path) as partial:
         partial.write_bytes(encoded.tobytes())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path}: the picture cannot be written: {error.strerror}") from error
 
 
 def _cell(crop: Path, points: np.ndarray, size: int) -> np.ndarray:

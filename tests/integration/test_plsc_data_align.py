@@ -50,6 +50,7 @@ def call(*arguments):
 
 def test_faces_are_cut_out(photos, tmp_path, capsys):
     output, sheet = tmp_path / "out", tmp_path / "pictures" / "sheet.png"
+    sheet.parent.mkdir()
     status = call("--landmarks", photos / "landmarks.csv", "--output_dir", output, "--sheet", sheet)
     printed = capsys.readouterr()
     assert status == 0
@@ -122,6 +123,7 @@ def test_another_order_of_landmarks_is_noticed(photos, tmp_path, capsys):
         (["--size", 4], "size must be a whole number at least 8"),
         (["--quality", 0], "quality must be a whole number at least 1"),
         (["--sheet", "sheet.jpg"], "--sheet must end in .png, got 'sheet.jpg'"),
+        (["--sheet", "nowhere/sheet.png"], "nowhere/sheet.png: cannot be written: "),
         (["--sheet_faces", 0], "--sheet_faces must be at least 1, got 0"),
         (["--image_root", "nowhere"], "image_root: nowhere is not a folder"),
         (["--landmarks", "nowhere.csv"], "nowhere.csv: the landmark list cannot be read"),

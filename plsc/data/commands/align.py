@@ -12,6 +12,7 @@ import numpy as np
 from plsc.data.commands.options import add_workers, new_parser, workers_of
 from plsc.data.crop import Cropped, Crops, write_crops
 from plsc.data.crop_sheet import write_sheet
+from plsc.data.finished_file import require_writable
 from plsc.data.landmark_list import LandmarkList, read_landmarks
 from plsc.errors import UserError
 
@@ -72,6 +73,8 @@ def run(options: argparse.Namespace) -> int:
     workers = workers_of(options)
     if options.sheet and not options.sheet.lower().endswith(".png"):
         raise UserError(f"--sheet must end in .png, got {options.sheet!r}")
+    if options.sheet:
+        require_writable(options.sheet)
     if options.sheet_faces < 1:
         raise UserError(f"--sheet_faces must be at least 1, got {options.sheet_faces}")
     crops = Crops(size=options.size, format=options.format, quality=options.quality)
