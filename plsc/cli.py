@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from plsc import __version__, runtime
+from plsc.commands.evaluation_options import add_evaluation_options, check_way_of_use
 from plsc.config import load_config, require
 from plsc.distributed import world
 from plsc.errors import UserError
@@ -27,6 +28,8 @@ examples:
 examples:
   plsc-eval -c X.yaml -o Global.pretrained_model=output/IResNet50/best_model
   plsc-eval -c X.yaml -o Global.pretrained_model=plsc_v2/IResNet50/latest         (PLSC's .pdparams)
+  plsc-eval --model w600k_r50.onnx --bin lfw.bin cfp_fp.bin agedb_30.bin          (no config)
+  plsc-eval --model output/IResNet50/best_model --pairs mine/pairs.txt --report report --json -
 """,
     "export": """\
 examples:
@@ -36,7 +39,8 @@ examples:
 }
 SUMMARY = {
     "train": "Train the model of a config; one process, or one of several under the launcher.",
-    "eval": "Measure verification accuracy of weights on the pairs of DataLoader.Eval.",
+    "eval": "Measure a model on pairs of faces: accuracy, TAR at FAR, thresholds. Either the "
+    "weights\nof a config (-c) on the sets of its DataLoader.Eval, or any --model on any sets.",
     "export": "Write the backbone as ONNX or Paddle inference model and prove that it is the same.",
 }
 
@@ -48,7 +52,20 @@ def train(argv: Sequence[str] | None = None) -> int:
 
 def evaluate(argv: Sequence[str] | None = None) -> int:
     """`plsc-eval`: returns the exit status."""
-    return _command("eval", argv, _evaluate)
+    options = _parser("eval").parse_args(argv)
+    try:
+        check_way_of_use(options)
+        if options.model is not None and world.current().size > 1:
+            raise UserError("--model works in one process: call it without the launcher")
+    except UserError as error:
+        print(f"plsc-eval: error: {error}", file=sys.stderr, flush=True)
+        return 2
+    if options.model is None:
+        return _command("eval", argv, _evaluate)
+    from plsc.commands import evaluation
+    from plsc.data.output import exit_status
+
+    return exit_status("plsc-eval", lambda: evaluation.run(options))
 
 
 def export(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +80,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
         epilog=EXAMPLES[command],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-c", "--config", required=True, metavar="CONFIG.yaml", help="the config")
+    either = command == "eval"
+    parser.add_argument(
+        "-c", "--config", required=not either, metavar="CONFIG.yaml", help="the config"
+    )
     parser.add_argument(
         "-o",
         "--override",
@@ -72,12 +92,16 @@ def _parser(command: str) -> argparse.ArgumentParser:
         metavar="Key.sub.0.key=value",
         help="change one key of the config; repeatable; numbers in the path index lists",
     )
+    if either:
+        add_evaluation_options(parser)
     parser.add_argument("--version", action="version", version=f"plsc {__version__}")
     return parser
 
 
 def _command(
-    name: str, argv: Sequence[str] | None, body: Callable[[Config, Heartbeat], None]
+    name: str,
+    argv: Sequence[str] | None,
+    body: Callable[[Config, argparse.Namespace, Heartbeat], None],
 ) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser(name).parse_args(arguments)
@@ -96,7 +120,7 @@ def _command(
         runtime.prepare(local_size=place.local_size)
         runtime.import_paddle()
         with Heartbeat() as heartbeat:
-            body(config, heartbeat)
+            body(config, options, heartbeat)
         return 0
     except UserError as error:
         print(f"plsc-{name}: error: {error}", file=sys.stderr, flush=True)
@@ -119,19 +143,20 @@ def output_folder(config: Config) -> Path:
     return Path(config.Global.output_dir) / require(config.Model, "Model", "plsc").name
 
 
-def _train(config: Config, heartbeat: Heartbeat) -> None:
+def _train(config: Config, options: argparse.Namespace, heartbeat: Heartbeat) -> None:
     from plsc.engine import run
 
     run.train(config, output_folder(config), heartbeat.note)
 
 
-def _evaluate(config: Config, heartbeat: Heartbeat) -> None:
+def _evaluate(config: Config, options: argparse.Namespace, heartbeat: Heartbeat) -> None:
     from plsc.engine import run
+    from plsc.report.outputs import Outputs
 
-    run.evaluate(config, output_folder(config))
+    run.evaluate(config, output_folder(config), Outputs(options.json, options.report))
 
 
-def _export(config: Config, heartbeat: Heartbeat) -> None:
+def _export(config: Config, options: argparse.Namespace, heartbeat: Heartbeat) -> None:
     from plsc.engine import run
 
     run.export(config, output_folder(config))

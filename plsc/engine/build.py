@@ -7,6 +7,7 @@ from paddle import nn
 
 from plsc.config import require
 from plsc.data.loader import TrainLoader
+from plsc.data.pair_sets import distinct
 from plsc.data.sampler import EpochSampler
 from plsc.data.transforms import build_transforms
 from plsc.distributed import world
@@ -175,14 +176,6 @@ def check_best_set(config: Config, evaluators: list[VerificationEvaluator]) -> N
     if evaluators and chosen not in {MEAN, *names}:
         hint = nearest(chosen, {MEAN, *names})
         raise UserError(f"Metric.best_set: no verification set is called {chosen!r}{hint}")
-
-
-def distinct(names: list[str]) -> list[str]:
-    """`names`, with a number behind those that have occurred before."""
-    return [
-        f"{name}_{names[:place].count(name) + 1}" if name in names[:place] else name
-        for place, name in enumerate(names)
-    ]
 
 
 def _clip(config: GradClipConfig | None) -> ClipGradByGlobalNorm | None:

@@ -12,6 +12,7 @@ from plsc.data.dataset.images import DEFAULT_TRANSFORMS
 from plsc.data.input_pixels import ColourValues, InputPixels, input_pixels
 from plsc.errors import UserError
 from plsc.models.layers import IMAGE_SIZE
+from plsc.report.evaluation import ModelCard
 from plsc.sections import Config
 
 
@@ -86,6 +87,36 @@ def metadata(
     if thresholds := state.get("thresholds"):
         result["thresholds"] = json.dumps(thresholds)
     return result
+
+
+def model_card(config: Config, path: str, *, dim: int, precision: str) -> ModelCard:
+    """What a report says of the weights at `path`, measured as `config` says.
+
+    Args:
+        config: has at least one set to evaluate.
+        path: of the weights.
+        dim: the embedding's size.
+        precision: in effect.
+
+    """
+    evaluation = config.DataLoader.Eval
+    datasets = evaluation.dataset if evaluation else ()
+    given = next((item.params.get("transform_ops") for item in datasets), None)
+    pixels = input_pixels(given or DEFAULT_TRANSFORMS)
+    name = config.Model.name if config.Model else ""
+    return ModelCard(
+        path=path,
+        kind=f"weights of {name}",
+        dim=dim,
+        size=(IMAGE_SIZE, IMAGE_SIZE),
+        colour_order=pixels.colour_order,
+        mean=pixels.mean,
+        std=pixels.std,
+        notes=(
+            "colour order, mean and std: as transform_ops of DataLoader.Eval say",
+            f"precision: {precision}",
+        ),
+    )
 
 
 def _text(values: ColourValues) -> str:

@@ -12,6 +12,7 @@ from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine.precision import Precision
+from plsc.metric.verification import VerificationReport
 
 Embed = Callable[[np.ndarray], np.ndarray]
 
@@ -33,8 +34,9 @@ class VerificationEvaluator:
 
     Args:
         dataset: pairs; image rows 2i and 2i + 1 belong to pair i, `issame` [P] says which match.
-        metric: (embeddings [2P,d], mirrored embeddings or None, issame [P]) -> {name: value};
-            its `shown` names those that a line of the log has.
+        metric: measures (embeddings [2P,d], mirrored embeddings or None, issame [P]): its `report`
+            all that there is, whose `scalars` are {name: value}; `shown` names those that a line of
+            the log has.
         name: of the set, for log and metrics.jsonl.
         batch_size: images per forward pass and rank.
         num_workers: processes that read images.
@@ -49,14 +51,22 @@ class VerificationEvaluator:
 
     def run(self, backbone: nn.Layer, precision: Precision) -> dict[str, float]:
         """Metrics of `backbone`, the same on every rank; called by all ranks."""
+        return self.scalars(self.report(backbone, precision))
+
+    def report(self, backbone: nn.Layer, precision: Precision) -> VerificationReport:
+        """All that the set says about `backbone`, the same on every rank; called by all ranks."""
         average_buffers(backbone)
         was_training = backbone.training
         backbone.eval()
         try:
-            return self.run_embedder(backbone_embedder(backbone, precision))
+            return self.report_embedder(backbone_embedder(backbone, precision))
         finally:
             if was_training:
                 backbone.train()
+
+    def scalars(self, report: VerificationReport) -> dict[str, float]:
+        """The figures of `report` that a run records."""
+        return dict(self.metric.scalars(report))
 
     def shown(self, result: Mapping[str, float]) -> str:
         """The part of `result` for a line of the log."""
@@ -64,6 +74,10 @@ class VerificationEvaluator:
 
     def run_embedder(self, embed: Embed) -> dict[str, float]:
         """Metrics of anything that embeds images; called by all ranks."""
+        return self.scalars(self.report_embedder(embed))
+
+    def report_embedder(self, embed: Embed) -> VerificationReport:
+        """All that the set says about anything that embeds images; called by all ranks."""
         place, num_images = world.current(), len(self.dataset)
         each = -(-num_images // place.size)
         # The last rank repeats its end so that all ranks gather equal shapes; cut off below.
@@ -75,10 +89,11 @@ class VerificationEvaluator:
             plain.append(embed(images))
             if self.metric.flip_test:
                 mirrored.append(embed(np.ascontiguousarray(images[..., ::-1])))
-        return self.metric(
+        return self.metric.report(
             _gathered(plain, num_images),
             _gathered(mirrored, num_images) if mirrored else None,
             self.dataset.issame,
+            name=self.name,
         )
 
 

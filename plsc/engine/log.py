@@ -30,11 +30,21 @@ class RunLog:
         mode: train, eval or export; names the log file.
         enabled: whether this process writes.
         visualdl: also write VisualDL scalars to `<output_dir>/vdl`.
+        console: where lines are shown; standard output if not given.
 
     """
 
-    def __init__(self, folder: Path, mode: str, *, enabled: bool, visualdl: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        mode: str,
+        *,
+        enabled: bool,
+        visualdl: bool = False,
+        console: TextIO | None = None,
+    ):
         self.enabled = enabled
+        self._console = console
         self.metrics_file = folder / "metrics.jsonl"
         self._text: TextIO | None = None
         self._scalars: Any = None
@@ -53,8 +63,9 @@ class RunLog:
         stamped = f"[{time.strftime('%Y/%m/%d %H:%M:%S')}] plsc INFO: {text}"
         self._text.write(stamped + "\n")
         self._text.flush()
-        tqdm.write(stamped, file=sys.stdout)
-        sys.stdout.flush()
+        console = self._console or sys.stdout
+        tqdm.write(stamped, file=console)
+        console.flush()
 
     def record(
         self, entry: Mapping[str, Any], *, scalars: Mapping[str, float] | None = None

@@ -27,13 +27,20 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def threshold_table(report: VerificationReport) -> str:
     """TAR and threshold at each false accept rate, one line each, below a line about the set."""
+    return f"{report.name}: {about(report)}\n{aligned(threshold_rows(report))}"
+
+
+def about(report: VerificationReport) -> str:
+    """What the figures of `report` are of."""
     embeddings = "sums with the mirrored images" if report.flip else "images as they are"
+    impostors = report.curve.num_impostors
+    return f"{len(report.issame)} pairs, {impostors} of them impostors; {embeddings}"
+
+
+def threshold_rows(report: VerificationReport) -> list[list[str]]:
+    """The head and one row of cells per false accept rate; a last cell more where unresolved."""
     head = ["FAR", "TAR %", "impostors", "cosine", "L2^2", "angle"]
-    table = aligned([head, *(_threshold_row(point) for point in report.points)])
-    return (
-        f"{report.name}: {len(report.issame)} pairs, {report.curve.num_impostors} of them "
-        f"impostors; {embeddings}\n{table}"
-    )
+    return [head, *(_threshold_row(point) for point in report.points)]
 
 
 def _threshold_row(point: OperatingPoint) -> list[str]:
@@ -52,6 +59,11 @@ def _threshold_row(point: OperatingPoint) -> list[str]:
 
 def set_table(reports: Sequence[VerificationReport]) -> str:
     """One line per set; with several sets also the mean of each column."""
+    return aligned(set_rows(reports))
+
+
+def set_rows(reports: Sequence[VerificationReport]) -> list[list[str]]:
+    """The cells of `set_table`, its head first."""
     head = ["set", "pairs", "accuracy %", "without flip", "TAR@FAR=1e-3", "AUC %", "EER %", "xnorm"]
     rows = [
         [
@@ -71,7 +83,7 @@ def set_table(reports: Sequence[VerificationReport]) -> str:
     flip_column = head.index("without flip")
     if not any(report.flip for report in reports):
         head, *rows = [row[:flip_column] + row[flip_column + 1 :] for row in [head, *rows]]
-    return aligned([head, *rows])
+    return [head, *rows]
 
 
 def _mean_row(reports: Sequence[VerificationReport]) -> list[str]:

@@ -67,6 +67,6 @@ class FaceVerificationBin(FacePairs):
         """The `.bin` file and the image's number in it."""
         return f"{self._path}: image {index}"
 
-    def get(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """The image, as `normalise` wants it."""
-        return self.pixels(self._images[index], index, rng)
+    def read(self, index: int) -> bytes:
+        """The image file."""
+        return self._images[index]

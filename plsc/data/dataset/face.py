@@ -63,10 +63,10 @@ class FaceVerificationDataset(FacePairs):
         """The image's path."""
         return self._paths[index]
 
-    def get(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """The image, as `normalise` wants it."""
+    def read(self, index: int) -> bytes:
+        """The image file."""
         path = self._paths[index]
-        return self.pixels(read_file(path, lambda: path), index, rng)
+        return read_file(path, lambda: path)
 
 
 @DATASETS.register

@@ -86,8 +86,17 @@ class FacePairs(FaceImages):
     issame: np.ndarray
 
     @abstractmethod
+    def read(self, index: int) -> bytes:
+        """The image file.
+
+        Raises:
+            BadImage: it cannot be read.
+
+        """
+
     def get(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """The image, as `normalise` wants it."""
+        return self.pixels(self.read(index), index, rng)
 
 
 class LabelledImages(FaceImages):

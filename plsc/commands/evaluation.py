@@ -1,0 +1,177 @@
+"""`plsc-eval --model`: any model on any verification sets, in one process."""
+
+import argparse
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.commands.model_options import embedder_of
+from plsc.commands.stored_thresholds import require_storable, store_thresholds
+from plsc.data.output import available_cores
+from plsc.data.pair_sets import distinct, open_pair_set
+from plsc.data.paired_images import PairedImages
+from plsc.data.ranges import over_ranges
+from plsc.embedder import Embedder
+from plsc.errors import UserError
+from plsc.inference.faces import Faces
+from plsc.inference.model_info import ModelInfo
+from plsc.metric.folds import check_pairs
+from plsc.metric.verification import VerificationReport, thresholds_of, verify
+from plsc.report.evaluation import Measured, ModelCard
+from plsc.report.outputs import Outputs
+
+NUM_FOLDS = 10
+BATCH_SIZE = 64
+READ_AT_ONCE = 32  # images, at least: fewer are not worth a message between processes
+KINDS = {
+    "onnx": "ONNX file",
+    "checkpoint": "plsc checkpoint",
+    "paddle": "Paddle inference model",
+}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the options say.
+
+    Raises:
+        UserError: a mistake in options, model or sets.
+
+    """
+    _check(options)
+    sets = open_sets(options)
+    outputs = Outputs(options.json, options.report)
+    outputs.check()
+    embedder = embedder_of(options, batch_size=options.batch_size or BATCH_SIZE)
+    if options.store_thresholds is not None:
+        require_storable(embedder.info.kind)
+    measured = []
+    for name, pairs in sets.items():
+        print(f"{name}: {len(pairs.issame)} pairs", file=sys.stderr, flush=True)
+        plain, mirrored = embed_pairs(
+            pairs,
+            embedder,
+            flip=not options.no_flip,
+            resize=bool(options.resize),
+            num_workers=_num_workers(options),
+        )
+        report = verify(plain, mirrored, pairs.issame, name=name, nrof_folds=NUM_FOLDS)
+        measured.append(Measured(report, pairs))
+    outputs.write(model_card(embedder), measured)
+    if options.store_thresholds is not None:
+        _store(embedder.info, [item.report for item in measured], options.store_thresholds)
+
+
+def open_sets(options: argparse.Namespace) -> dict[str, PairedImages]:
+    """The sets that `--bin` and `--pairs` name, by name.
+
+    Raises:
+        UserError: there is none, or one cannot be used.
+
+    """
+    opened = [open_pair_set(path) for path in options.bin or ()]
+    opened += [open_pair_set(path, options.image_root) for path in options.pairs or ()]
+    if not opened:
+        raise UserError("--model needs a verification set: --bin FILE.bin, or --pairs LIST")
+    for name, pairs in opened:
+        try:
+            check_pairs(pairs.issame, NUM_FOLDS)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+    names = distinct(name for name, _ in opened)
+    wanted = options.store_thresholds
+    if wanted is not None:
+        _check_wanted(wanted, names)
+    return dict(zip(names, (pairs for _, pairs in opened), strict=True))
+
+
+def embed_pairs(
+    pairs: PairedImages,
+    embedder: Embedder,
+    *,
+    flip: bool,
+    resize: bool = False,
+    num_workers: int = 0,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Embeddings [2P, d] of a set's images, and of the mirrored ones with `flip`; with progress.
+
+    Args:
+        pairs: the images.
+        embedder: the model.
+        flip: embed the mirrored images, too.
+        resize: bring images of other sizes to the model's; else they are refused.
+        num_workers: processes that read images.
+
+    Raises:
+        UserError: an image or an embedding cannot be used.
+
+    """
+    width, height = embedder.info.size
+    faces, at_once = Faces(embedder.info.size, resize), embedder.batch_size
+    at_once *= -(-READ_AT_ONCE // at_once)
+
+    def read(rows: range) -> tuple[list[NDArray[np.uint8]], None]:
+        images = [faces.decoded(pairs.read(row), pairs.where(row)) for row in rows]
+        return [np.stack(images)], None
+
+    found = np.empty((1 + flip, len(pairs), embedder.info.dim), np.float32)
+    batches = over_ranges(
+        read,
+        len(pairs),
+        at_once=at_once,
+        num_workers=num_workers,
+        unit="images",
+        slot_bytes=at_once * width * height * 3,
+    )
+    start = 0
+    with closing(batches):
+        for (pixels,), _ in batches:
+            stop = start + len(pixels)
+            for view in range(len(found)):
+                found[view, start:stop] = embedder.embed(pixels, flip=bool(view))
+            start = stop
+    return found[0], found[1] if flip else None
+
+
+def model_card(embedder: Embedder) -> ModelCard:
+    """What a report says of the model."""
+    info = embedder.info
+    return ModelCard(
+        path=info.path,
+        kind=KINDS[info.kind],
+        dim=info.dim,
+        size=info.size,
+        colour_order=info.colour_order,
+        mean=info.mean,
+        std=info.std,
+        notes=info.notes,
+        digest=embedder.digest,
+    )
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name, least in (("batch_size", 1), ("num_workers", 0)):
+        if (value := getattr(options, name)) is not None and value < least:
+            raise UserError(f"--{name} must be at least {least}, got {value}")
+    if options.image_root is not None and not options.pairs:
+        raise UserError("--image_root is for lists of pairs: give --pairs LIST, too")
+    options.provider = options.provider or "cpu"
+
+
+def _num_workers(options: argparse.Namespace) -> int:
+    return available_cores() if options.num_workers is None else int(options.num_workers)
+
+
+def _check_wanted(wanted: str, names: list[str]) -> None:
+    if wanted and wanted not in names:
+        raise UserError(f"--store_thresholds: no set is called {wanted!r}: {', '.join(names)}")
+    if not wanted and len(names) > 1:
+        raise UserError(f"--store_thresholds: of which set? One of {', '.join(names)}")
+
+
+def _store(info: ModelInfo, reports: list[VerificationReport], wanted: str) -> None:
+    (report,) = [report for report in reports if wanted in ("", report.name)]
+    path = store_thresholds(info.kind, Path(info.path), thresholds_of(report))
+    print(f"thresholds of {report.name} stored in {path}", file=sys.stderr)

@@ -1,0 +1,81 @@
+"""Options of plsc-eval. Imports nothing heavy: they are read before the program knows its task."""
+
+import argparse
+
+from plsc.errors import UserError
+
+MODEL_ONLY = (
+    *("bin", "pairs", "image_root", "no_flip", "resize", "store_thresholds"),
+    *("mean", "std", "colour_order", "size", "provider", "batch_size", "num_workers"),
+)
+
+
+def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
+    """What plsc-eval takes beside `-c` and `-o`."""
+    parser.add_argument(
+        "--model",
+        metavar="M",
+        help="instead of a config: an .onnx file of anyone's, a checkpoint folder, or the stem of "
+        "a Paddle inference model",
+    )
+    both = parser.add_argument_group("results, in both ways of use")
+    both.add_argument("--json", metavar="OUT", help="write all figures as JSON; - prints them")
+    both.add_argument(
+        "--report",
+        metavar="DIR",
+        help="write DIR/index.html: ROC, score histograms, thresholds, the hardest pairs",
+    )
+    add = parser.add_argument_group("verification sets, with --model").add_argument
+    add("--bin", nargs="+", action="extend", metavar="F", help=".bin files, or folders with "
+        "label.txt")  # fmt: skip
+    add("--pairs", nargs="+", action="extend", metavar="LIST", help="lists of lines "
+        "path<TAB>path<TAB>0 or 1, or LFW's pairs.txt")  # fmt: skip
+    add("--image_root", "--image-root", metavar="R", help="the folder that the lists' paths begin "
+        "at (the list's own)")  # fmt: skip
+    add("--no_flip", "--no-flip", action="store_true", default=None, help="leave the mirrored "
+        "images out")  # fmt: skip
+    add("--resize", action="store_true", default=None, help="bring aligned faces of another size "
+        "to the model's")  # fmt: skip
+    add(
+        "--store_thresholds",
+        "--store-thresholds",
+        nargs="?",
+        const="",
+        metavar="SET",
+        help="write the thresholds of this set (of the only one) into the model's file: "
+        "plsc-compare then judges by them",
+    )
+    group = parser.add_argument_group(
+        "the model's input, with --model", "needed where the model does not say"
+    )
+    add = group.add_argument
+    add("--mean", type=float, nargs="+", metavar="M", help="one, or one per colour, of 0 to 255")
+    add("--std", type=float, nargs="+", metavar="S", help="likewise: (pixel - mean) / std goes in")
+    add("--colour_order", "--colour-order", choices=["RGB", "BGR"], help="that goes in")
+    add("--size", type=int, help="side in pixels")
+    add = parser.add_argument_group("speed, with --model").add_argument
+    add("--provider", help="cpu, cuda, or a provider of ONNX Runtime (cpu)")
+    add("--batch_size", "--batch-size", type=int, metavar="N", help="images at once (64)")
+    add("--num_workers", "--num-workers", type=int, metavar="N", help="processes that read images "
+        "(the cores available)")  # fmt: skip
+
+
+def check_way_of_use(options: argparse.Namespace) -> None:
+    """Check that the options are all of a config's evaluation, or all of a model's.
+
+    Raises:
+        UserError: both, neither, or a mixture.
+
+    """
+    if (options.config is None) == (options.model is None):
+        got = "neither" if options.config is None else "both"
+        raise UserError(f"give -c CONFIG.yaml, or --model M with --bin or --pairs; got {got}")
+    if options.model is not None:
+        if options.override:
+            raise UserError("-o changes a key of a config: it goes with -c, not with --model")
+        return
+    for name in MODEL_ONLY:
+        if getattr(options, name) is not None:
+            raise UserError(
+                f"--{name} goes with --model; with -c the config says it (-o changes a key)"
+            )

@@ -1,0 +1,75 @@
+"""The pairs that a model finds hardest, as pictures that a page can hold."""
+
+import base64
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from plsc.data.transforms import DecodeImage
+from plsc.metric.verification import VerificationReport
+from plsc.report.evaluation import ImageFiles
+
+MOST_SIDE = 112  # pixels
+JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class PairPicture:
+    """Two images and how alike they are to the model.
+
+    Attributes:
+        number: of the pair, from 1 on.
+        score: cosine.
+        images: data URIs, as JPEG.
+        places: where the images lie.
+
+    """
+
+    number: int
+    score: float
+    images: tuple[str, str]
+    places: tuple[str, str]
+
+
+def hardest_pairs(
+    report: VerificationReport, images: ImageFiles, *, same: bool, most: int
+) -> list[PairPicture]:
+    """Pairs of one person that score lowest, or of two that score highest; the hardest first.
+
+    Args:
+        report: of the set.
+        images: of the set.
+        same: pairs of one person.
+        most: how many pairs.
+
+    Raises:
+        BadImage: an image cannot be read.
+
+    """
+    rows = np.flatnonzero(report.issame == same)
+    scores = report.scores[rows]
+    order = np.argsort(scores if same else -scores, kind="stable")[:most]
+    return [_picture(int(row), float(report.scores[row]), images) for row in rows[order]]
+
+
+def _picture(pair: int, score: float, images: ImageFiles) -> PairPicture:
+    left, right = 2 * pair, 2 * pair + 1
+    return PairPicture(
+        number=pair + 1,
+        score=score,
+        images=(_data_uri(images.read(left)), _data_uri(images.read(right))),
+        places=(images.where(left), images.where(right)),
+    )
+
+
+def _data_uri(encoded: bytes) -> str:
+    """The image written anew: small, in a format that every browser knows, without its EXIF."""
+    pixels = DecodeImage(to_rgb=False)(encoded, np.random.default_rng(0))
+    height, width = pixels.shape[:2]
+    shrink = MOST_SIDE / max(height, width)
+    if shrink < 1:
+        size = max(1, round(width * shrink)), max(1, round(height * shrink))
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    _, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
