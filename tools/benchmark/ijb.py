@@ -250,9 +250,9 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512, help="numbers of an embedding (512)")
     parser.add_argument(
         "--pairs",
-        choices=["all", "gallery"],
-        default="all",
-        help="of any templates, or ordered, of a gallery's with probes', as IJB-C's (all)",
+        choices=["gallery", "all"],
+        default="gallery",
+        help="of a gallery's templates with probes', as IJB-C's; or of any, which is harder",
     )
     parser.add_argument("--plain", action="store_true", help="also measure straightforward numpy")
     parser.add_argument("--json", action="store_true", help="one JSON line")
