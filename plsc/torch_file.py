@@ -4,7 +4,8 @@ Today's format is a zip archive, all entries stored as they are: `<name>/data.pk
 persistent ids ("storage", type, key, device, number of elements) name raw storages,
 `<name>/data/<key>`; `<name>/byteorder` says how their numbers lie. The format before torch 1.6 is
 one stream: pickles of a magic number, a version, the writer's machine, the content and the list of
-storage keys, then for each key its number of elements (8 bytes) and the storage.
+storage keys, then for each key its number of elements (8 bytes) and the storage, in little-endian
+order on any machine.
 """
 
 import mmap
@@ -159,10 +160,9 @@ class _Stream(_TorchFile):
         for _ in ("version", "machine", "content", "keys"):
             part, position = self.load(self._data, position)
             parts.append(part)
-        _, machine, content, keys = parts
-        if not isinstance(machine, dict) or not isinstance(keys, list):
+        _, _, content, keys = parts
+        if not isinstance(keys, list):
             raise UserError(f"{self.path}: damaged: not what torch.save writes")
-        self.big_endian = machine.get("little_endian", True) is False
         for key in map(as_text, keys):
             if key not in self.storages:
                 raise UserError(f"{self.path}: damaged: nothing refers to storage {key!r}")

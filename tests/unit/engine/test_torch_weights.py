@@ -1,0 +1,237 @@
+"""State dicts with the names of arcface_torch and MagFace, in networks of ours."""
+
+import re
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from plsc.engine.pretrained import find_weights, load_weights, take_weights
+from plsc.engine.torch_weights import torch_names
+from plsc.errors import UserError
+from plsc.models.face_vit import FaceViT
+from plsc.models.iresnet import IResNet18
+from plsc.models.mobilefacenet import MobileFaceNet_base
+from plsc.models.small import QuickFace_nano
+
+NORM = ("weight", "bias", "running_mean", "running_var")
+COUNTER = np.array(40_000)
+
+
+def vit():
+    """All that the published ones have, small; its square matrices would fit untransposed, too."""
+    return FaceViT(64, 2, num_features=16, mask_ratio=0.0, drop_path_rate=0.0)
+
+
+NETS = {
+    "MobileFaceNet": lambda: MobileFaceNet_base(16),
+    "FaceViT": vit,
+    "QuickFace": lambda: QuickFace_nano(16),
+}
+
+
+def filled(net, fill, seed=0):
+    for name, tensor in net.state_dict().items():
+        tensor.set_value(fill(name, tensor.shape, seed))
+    return net
+
+
+def to_torch(net):
+    """A state dict as torch has it: by what each layer is, not by the table under test."""
+    arrays = {}
+    for path, layer in net.named_sublayers(include_self=True):
+        own = {name: tensor.numpy() for name, tensor in layer.state_dict(
+            include_sublayers=False
+        ).items()}  # fmt: skip
+        dot = "." if path else ""
+        for name, array in own.items():
+            if isinstance(layer, nn.Linear) and name == "weight":
+                array = np.ascontiguousarray(array.T)
+            name = {"_mean": "running_mean", "_variance": "running_var"}.get(name, name)
+            arrays[path + dot + name.removeprefix("_")] = array
+            if name == "running_var":
+                arrays[path + ".num_batches_tracked"] = COUNTER
+    return arrays
+
+
+@pytest.fixture
+def quick(fill):
+    return filled(QuickFace_nano(16), fill)
+
+
+def equal(net, other):
+    state = other.state_dict()
+    return all(np.array_equal(value.numpy(), state[key].numpy()) for key, value in
+               net.state_dict().items())  # fmt: skip
+
+
+def refused(action, *words):
+    with pytest.raises(UserError) as caught:
+        action()
+    text = str(caught.value)
+    assert "\n" not in text and all(word in text for word in words), text
+    return text
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("name", NETS)
+def test_weights_come_back(tmp_path, write_torch, fill, name, legacy):
+    net = filled(NETS[name](), fill)
+    path = str(write_torch(tmp_path / "model.pt", to_torch(net), legacy=legacy))
+    assert find_weights(path) == path
+    fresh = NETS[name]()
+    assert not equal(net, fresh)
+    weights = take_weights(path, fresh)
+    assert equal(net, fresh)
+    assert weights.head(0, 5) == (0, None) and not weights.notes and not weights.folded
+
+
+def test_names_of_arcface_torch():
+    """iresnet18's own, as its source builds them."""
+    expected = {f"{name}.{part}" for name in ("bn1", "bn2", "features") for part in NORM}
+    expected |= {"conv1.weight", "prelu.weight", "fc.weight", "fc.bias"}
+    for layer in range(1, 5):
+        for block in range(2):
+            place = f"layer{layer}.{block}"
+            expected |= {
+                f"{place}.{norm}.{part}" for norm in ("bn1", "bn2", "bn3") for part in NORM
+            }
+            expected |= {f"{place}.{name}.weight" for name in ("conv1", "prelu", "conv2")}
+        expected.add(f"layer{layer}.0.downsample.0.weight")
+        expected |= {f"layer{layer}.0.downsample.1.{part}" for part in NORM}
+    names = torch_names(IResNet18(2))
+    assert {theirs for theirs, _ in names.values()} == expected
+    assert names["layer1.0.prelu._weight"] == ("layer1.0.prelu.weight", False)
+    assert [ours for ours, (_, transposed) in names.items() if transposed] == ["fc.weight"]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state, "epoch": 3, "arch": "r50", "optimizer": {"state": {}}},
+        lambda state: {"model": state},
+        lambda state: {"model": {"state_dict": state}},
+        lambda state: {"state_dict_backbone": state, "state_optimizer": {0: {"lr": 0.1}}},
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
+def test_wrappers_and_prefixes(tmp_path, write_torch, quick, wrap, prefix):
+    state = {prefix + name: array for name, array in to_torch(quick).items()}
+    fresh = QuickFace_nano(16)
+    take_weights(str(write_torch(tmp_path / "a.pth", wrap(state))), fresh)
+    assert equal(quick, fresh)
+
+
+def test_half_precision(tmp_path, write_torch, quick):
+    state = {name: array.astype(np.float16) for name, array in to_torch(quick).items()}
+    fresh = QuickFace_nano(16)
+    take_weights(str(write_torch(tmp_path / "a.pth", state)), fresh)
+    for name, tensor in fresh.state_dict().items():
+        assert tensor.dtype == paddle.float32
+        expected = quick.state_dict()[name].numpy().astype(np.float16)
+        np.testing.assert_array_equal(tensor.numpy(), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("prefix", ["features.module.", "module.features."])
+def test_magface_divides_by_another_epsilon(tmp_path, write_torch, quick, prefix):
+    """sqrt(variance + epsilon) is what it was there; the class centres beside stay out."""
+    state = {prefix + name: array for name, array in to_torch(quick).items()}
+    state["parallel_fc.weight"] = np.ones((10, 16), np.float32)
+    fresh = QuickFace_nano(16)
+    weights = take_weights(str(write_torch(tmp_path / "a.pth", {"state_dict": state})), fresh)
+    before, after = quick.state_dict(), fresh.state_dict()
+    for name in before:
+        difference = 2e-5 - 1e-5 if name.endswith("_variance") else 0
+        found = after[name].numpy().astype(np.float64) - before[name].numpy()
+        np.testing.assert_allclose(found, difference, atol=1e-7)
+    assert "2e-05" in weights.notes[0] and "BGR" in weights.notes[0]
+    assert weights.notes[1].startswith("1 tensors beside the network stay unread: parallel_fc")
+
+
+def test_a_prefix_of_features_alone_is_not_magface(tmp_path, write_torch, fill):
+    """MobileFaceNet has parameters whose names begin so, with and without a wrapper."""
+    net = filled(MobileFaceNet_base(16), fill)
+    for prefix in ("", "module."):
+        state = {prefix + name: array for name, array in to_torch(net).items()}
+        fresh = MobileFaceNet_base(16)
+        assert not take_weights(str(write_torch(tmp_path / "a.pth", state)), fresh).notes
+        assert equal(net, fresh)
+
+
+CENTRES = np.random.default_rng(0).normal(size=(11, 16)).astype(np.float32)
+
+
+def write_ranks(folder, write_torch, net, sizes):
+    first = 0
+    for rank, size in enumerate(sizes):
+        content = {
+            "epoch": 2,
+            "global_step": 77,
+            "state_dict_backbone": {f"module.{k}": v for k, v in to_torch(net).items()},
+            "state_dict_softmax_fc": {"weight": CENTRES[first : first + size]},
+            "state_optimizer": {"state": {0: {"momentum_buffer": CENTRES}}},
+        }
+        write_torch(folder / f"checkpoint_gpu_{rank}.pt", content)
+        first += size
+
+
+@pytest.mark.parametrize("sizes", [[11], [6, 5], [1] * 11])
+def test_checkpoints_of_arcface_torch(tmp_path, write_torch, quick, sizes):
+    """One file per rank: the backbone of any, the class centres of all."""
+    write_ranks(tmp_path, write_torch, quick, sizes)
+    fresh = QuickFace_nano(16)
+    weights = take_weights(str(tmp_path / "checkpoint_gpu_0.pt"), fresh)
+    assert equal(quick, fresh)
+    for start, stop in ((0, 11), (0, 6), (5, 7), (9, 20)):
+        count, rows = weights.head(start, stop)
+        assert count == 11
+        np.testing.assert_array_equal(rows, CENTRES[start:stop])
+
+
+def test_a_rank_that_is_missing(tmp_path, write_torch, quick):
+    write_ranks(tmp_path, write_torch, quick, [4, 4, 3])
+    (tmp_path / "checkpoint_gpu_1.pt").unlink()
+    path = str(tmp_path / "checkpoint_gpu_0.pt")
+    refused(lambda: load_weights(path, quick), path, "[0, 2]")
+
+
+def test_all_that_does_not_fit_is_named(tmp_path, write_torch, quick):
+    state = to_torch(quick)
+    state["stem.2.weight"] = state.pop("stem.0.weight")
+    state["fc.weight"] = state["fc.weight"].T.copy()
+    path = str(write_torch(tmp_path / "a.pth", {"module." + k: v for k, v in state.items()}))
+    text = refused(lambda: take_weights(path, QuickFace_nano(16)), path)
+    assert "1 missing: stem.0.weight" in text and "1 unknown: stem.2.weight" in text
+    assert "1 of another shape: fc.weight [16, 4704] instead of [4704, 16]" in text
+
+
+def test_another_network(tmp_path, write_torch, quick):
+    path = str(write_torch(tmp_path / "a.pth", to_torch(quick)))
+    text = refused(
+        lambda: take_weights(path, MobileFaceNet_base(16)), "missing: conv_sep", "unknown"
+    )
+    assert len(text) < 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"epoch": 3, "arch": "r50"}, "but: epoch, arch"),
+        ({"state_dict": {"epoch": 3}}, "but: epoch"),
+        ({}, "but: nothing"),
+        ([1, 2], "but: list"),
+        ("text", "but: str"),
+    ],
+)
+def test_no_state_dict_in_it(tmp_path, write_torch, content, words):
+    path = str(write_torch(tmp_path / "a.pth", content))
+    refused(lambda: load_weights(path, QuickFace_nano(16)), path, "holds no state dict", words)
+
+
+def test_files_of_other_kinds(tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"text")
+    refused(lambda: find_weights(str(path)), "a.pth", ".pdparams", ".onnx", "torch.save")
+    refused(lambda: find_weights(str(tmp_path)), "state.json", ".pth or .onnx")
+    assert re.search("state.json", refused(lambda: find_weights(str(tmp_path / "b.pth"))))
