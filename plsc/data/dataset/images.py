@@ -8,7 +8,7 @@ import numpy as np
 
 from plsc.data.normalisation import as_given, split_normalisation
 from plsc.data.source.base import BadImage, ImageSource
-from plsc.data.transforms import build_transforms
+from plsc.data.transforms import DecodeImage, build_transforms
 from plsc.errors import UserError
 
 SIDE = 112  # pixels, of an aligned face
@@ -29,7 +29,10 @@ class FaceImages(ABC):
 
     def __init__(self, transform_ops: list[Any] | None):
         given = DEFAULT_TRANSFORMS if transform_ops is None else transform_ops
-        self._transforms, normalisation = split_normalisation(build_transforms(given))
+        whole = build_transforms(given)
+        if not whole.transforms or not isinstance(whole.transforms[0], DecodeImage):
+            raise UserError("transform_ops must begin with DecodeImage: images come as files")
+        self._transforms, normalisation = split_normalisation(whole)
         self.normalise = normalisation or as_given
         # Without a normalisation at their end the transforms give the backbone's input themselves.
         self._ready = normalisation is None

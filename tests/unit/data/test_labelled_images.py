@@ -39,6 +39,12 @@ def dataset(source, on_bad="error"):
     return LabelledImages(source, None, on_bad)
 
 
+@pytest.mark.parametrize("ops", [[], ["ToCHWImage"], ["RandGreyImage", "DecodeImage", "ToCHWImage"]])
+def test_transforms_that_do_not_begin_with_the_file(ops):
+    with pytest.raises(UserError, match="^transform_ops must begin with DecodeImage"):
+        LabelledImages(Remembered([0]), ops, "error")
+
+
 def test_known_labels_are_checked_at_once_and_without_reading():
     source = Remembered([0, 4, 2], known=True)
     dataset(source).require_classes(5)
