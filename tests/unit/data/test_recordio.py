@@ -138,6 +138,11 @@ FAULTS = {
         0,
         r"byte 36: part 2 .*place 0",
     ),
+    "first part as a second part": (
+        damaged(replace={4: word(1, 27)}) + damaged(replace={4: word(1, 27)}) + SCALAR,
+        0,
+        r"byte 36: part 2 .*place 1",
+    ),
     "no room for a header": (damaged(replace={4: word(0, 20)}), 0, r"byte 0: 20 bytes are too few"),
     "no room for the labels": (damaged(replace={8: b"\1"}), 0, r"byte 0: 1 labels do not fit"),
     "absurd number of labels": (damaged(replace={8: b"\xff" * 4}), 0, r"byte 0: 4294967295 labels"),
@@ -224,6 +229,22 @@ def test_a_failed_writer_leaves_the_earlier_file_alone(tmp_path):
         writer.write(1, b"new", labels=1 / 0)
     assert sorted(os.listdir(tmp_path)) == ["a.idx", "a.rec"]
     assert (tmp_path / "a.rec").read_bytes() == before
+
+
+def test_records_are_on_the_disk_before_they_have_their_name(tmp_path, monkeypatch):
+    calls = []
+
+    def fsync(descriptor):
+        calls.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.partition(".partial")[0])
+
+    def replaced(old, new, replace=os.replace):
+        calls.append(f"{new.name} replaced")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replaced)
+    written(tmp_path / "a.rec", b"image", labels=1)
+    assert calls == ["a.rec", "a.idx", "a.rec replaced", "a.idx replaced"]
 
 
 def test_a_record_file_travels_to_a_spawned_process(tmp_path):
