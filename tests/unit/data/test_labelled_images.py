@@ -39,7 +39,9 @@ def dataset(source, on_bad="error"):
     return LabelledImages(source, None, on_bad)
 
 
-@pytest.mark.parametrize("ops", [[], ["ToCHWImage"], ["RandGreyImage", "DecodeImage", "ToCHWImage"]])
+@pytest.mark.parametrize(
+    "ops", [[], ["ToCHWImage"], ["RandGreyImage", "DecodeImage", "ToCHWImage"]]
+)
 def test_transforms_that_do_not_begin_with_the_file(ops):
     with pytest.raises(UserError, match="^transform_ops must begin with DecodeImage"):
         LabelledImages(Remembered([0]), ops, "error")
