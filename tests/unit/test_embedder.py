@@ -226,6 +226,14 @@ def test_no_metadata_means_insightfaces_habit(models, backbone, pictures, tmp_pa
     assert embedder.info.alignment_template is None and embedder.info.thresholds is None
 
 
+def test_the_words_of_others_mean_something_else(models, backbone, pictures, tmp_path):
+    path = third_party(models["onnx"], tmp_path / "other.onnx")
+    model = onnx.load(str(path))
+    helper.set_model_props(model, {"mean": "0.5", "std": "[0.5]", "color_order": "bgr"})
+    onnx.save(model, str(path))
+    close(Embedder(path).embed(pictures), reference(backbone, pictures))
+
+
 def test_insightfaces_package_gives_the_same(models, pictures):
     """Its documented preprocessing: BGR images, cv2.dnn.blobFromImages with swapRB."""
     blob = cv2.dnn.blobFromImages(

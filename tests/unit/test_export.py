@@ -303,6 +303,25 @@ def test_a_place_that_cannot_be_written(net, tmp_path):
         export.export_onnx(net, tmp_path / "file" / "net.onnx")
 
 
+def test_every_row_of_each_batch_is_compared(net):
+    batches = []
+
+    def run(images):
+        batches.append(len(images))
+        return embeddings(net, images)
+
+    def last_row_wrong(images):
+        found = embeddings(net, images)
+        found[-1] *= 1 if len(images) < 64 else -1
+        return found
+
+    net.eval()
+    export.compare(net, run, "file")
+    assert batches == [1, 5, 64]
+    with pytest.raises(UserError, match="file differs .* batch 64: cosine -1"):
+        export.compare(net, last_row_wrong, "file")
+
+
 def test_equal_means_direction_and_values():
     assert export.BatchCheck(1, 0.99995, 0.9e-3, 1.0).equal
     assert not export.BatchCheck(1, 0.9998, 0.9e-3, 1.0).equal
