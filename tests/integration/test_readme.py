@@ -424,7 +424,7 @@ def test_quoted_messages_about_lists_and_folders(tmp_path, monkeypatch):
         ("1.jpg 0", "no delimiter"),
         ("1.jpg\tanna", "label 'anna'"),
         ("../other/1.jpg\t0", "goes up"),
-        ("/data/1.jpg\t0", "image_root: /"),
+        ("/photos/1.jpg\t0", "image_root: /"),
         ("1.jpg\t0", "no such file"),
     ]:
         listed.write_text(line + "\n")
