@@ -57,7 +57,10 @@ def run(options: argparse.Namespace) -> None:
             resize=bool(options.resize),
             num_workers=_num_workers(options),
         )
-        report = verify(plain, mirrored, pairs.issame, name=name, nrof_folds=NUM_FOLDS)
+        try:
+            report = verify(plain, mirrored, pairs.issame, name=name, nrof_folds=NUM_FOLDS)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
         measured.append(Measured(report, pairs))
     outputs.write(model_card(embedder), measured)
     if options.store_thresholds is not None:

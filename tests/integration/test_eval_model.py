@@ -1,0 +1,317 @@
+"""`plsc-eval --model`: models of any origin on any sets, without a config."""
+
+import json
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import paddle
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from plsc import cli
+from plsc.config import parse_config
+from plsc.embedder import Embedder
+from plsc.engine import checkpoint
+from plsc.engine.description import describe_model
+from plsc.export import export_onnx
+from plsc.metric.roc import FARS
+from plsc.registry import BACKBONES
+
+STATE = {
+    "run": "a", "step": 3, "epoch": 1, "consumed": 4, "num_images": 8, "best_metric": None,
+    "global_batch": 2, "scaler": {}, "num_classes": 5,
+}  # fmt: skip
+DIM = 32
+NO_PADDLE = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "paddle":
+            raise ImportError("paddle is not to be imported")
+sys.meta_path.insert(0, Refuse())
+from plsc import cli
+sys.exit(cli.evaluate(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def bins(tiny_faces, tmp_path_factory):
+    """A `.bin` file with the pairs of tiny_faces, and one with others."""
+    folder = tmp_path_factory.mktemp("bins")
+    images = [(tiny_faces / f"{number}.png").read_bytes() for number in range(20)]
+    lines = [line.split("\t") for line in (tiny_faces / "pairs.txt").read_text().splitlines()]
+    files = [(tiny_faces / name).read_bytes() for line in lines for name in line[:2]]
+    (folder / "all.bin").write_bytes(pickle.dumps((files, [line[2] == "1" for line in lines])))
+    pairs = [(i, i + 5) if i % 2 else (i, i + 6) for i in range(12)]
+    content = [images[i] for pair in pairs for i in pair], [bool(i % 2) for i in range(12)]
+    (folder / "own.bin").write_bytes(pickle.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    paddle.seed(0)
+    net = BACKBONES.get("QuickFace_nano", "Model.name")(num_features=DIM)
+    rng = np.random.default_rng(0)
+    for name, tensor in net.state_dict().items():
+        if len(tensor.shape) == 1:
+            low, high = (0.5, 1.5) if name.endswith(("_variance", "weight")) else (-0.3, 0.3)
+            tensor.set_value(rng.uniform(low, high, tensor.shape).astype(np.float32))
+    net.eval()
+    return net
+
+
+@pytest.fixture(scope="module")
+def models(backbone, bins, tmp_path_factory):
+    """One network as a checkpoint and as an ONNX file."""
+    folder = tmp_path_factory.mktemp("models")
+    dataset = {"name": "FaceVerificationBin", "bin_path": str(bins / "own.bin")}
+    evaluation = {"dataset": dataset, "sampler": {"batch_size": 8}}
+    model = {"name": "QuickFace_nano", "num_features": DIM}
+    parsed = parse_config({"Model": model, "DataLoader": {"Eval": evaluation}})
+    said = describe_model(parsed, num_features=DIM)
+    arrays = {name: tensor.numpy() for name, tensor in backbone.state_dict().items()}
+    saved = checkpoint.save(
+        folder,
+        "latest",
+        backbone=arrays,
+        backbone_optimizer={},
+        head={"weight": np.ones((5, DIM), np.float32)},
+        state={**STATE, "config": parsed.to_dict(), "model": said},
+    )
+    export_onnx(backbone, folder / "net.onnx", metadata=said)
+    return {"checkpoint": saved, "onnx": folder / "net.onnx"}
+
+
+def figures(tree):
+    """All numbers of a JSON tree by their place."""
+    if isinstance(tree, dict):
+        tree = tree.items()
+    elif isinstance(tree, list):
+        tree = enumerate(tree)
+    else:
+        return {"": tree}
+    return {f"{key}/{place}": value for key, part in tree for place, value in figures(part).items()}
+
+
+def close(tree):
+    """`tree` but for the rounding of float32 embeddings."""
+    return {
+        place: pytest.approx(value, rel=5e-6, abs=1e-6) if isinstance(value, float) else value
+        for place, value in figures(tree).items()
+    }
+
+
+def measured(*arguments):
+    out = Path(arguments[arguments.index("--json") + 1])
+    assert cli.evaluate([str(argument) for argument in arguments]) == 0
+    return json.loads(out.read_text())
+
+
+def test_all_ways_give_the_same_figures(run, models, bins, tmp_path, tiny_faces):
+    """A config on two ranks, a checkpoint, an ONNX file where paddle cannot be imported."""
+    data = run.config["DataLoader"]["Eval"]
+    own = {"name": "FaceVerificationBin", "bin_path": str(bins / "own.bin")}
+    data["dataset"] = [data["dataset"], own]
+    pretrained = f"Global.pretrained_model={models['checkpoint']}"
+    launched = run.world.command(2, *run.arguments("eval", pretrained))
+    page = ["--report", str(tmp_path / "of_config")]
+    subprocess.run(
+        [*launched, "--json", str(tmp_path / "config.json"), *page],
+        cwd=tmp_path, check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    of_config = json.loads((tmp_path / "config.json").read_text())
+    sets = ["--pairs", str(tiny_faces / "pairs.txt"), "--bin", str(bins / "own.bin")]
+    json_of = ["--num_workers", "0", "--json", tmp_path / "out.json"]
+    of_checkpoint = measured("--model", models["checkpoint"], *sets, *json_of)
+
+    command = [sys.executable, "-c", NO_PADDLE, "--model", str(models["onnx"]), *sets]
+    command += ["--json", "-", "--report", "page", "--num_workers", "2"]
+    root = Path(cli.__file__).parents[1]
+    done = subprocess.run(
+        command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60,
+        env={"PYTHONPATH": str(root), "PATH": ""},
+    )  # fmt: skip
+    of_onnx = json.loads(done.stdout)
+
+    names = [[item["set"] for item in found["sets"]] for found in (of_checkpoint, of_onnx)]
+    assert names == [["own", tiny_faces.name]] * 2
+    of_config["sets"].reverse()
+    for found in (of_config, of_onnx):
+        for ours, theirs in zip(found["sets"], of_checkpoint["sets"], strict=True):
+            assert figures(ours) == close(theirs)
+        assert found["model"]["mean"] == [127.5] * 3 and found["model"]["dim"] == DIM
+    assert of_onnx["model"]["kind"] == "ONNX file"
+    for folder in ("page", "of_config"):
+        text = (tmp_path / folder / "index.html").read_text()
+        assert text.count("<section") == 2 and "data:image/jpeg" in text
+
+
+def test_reference_figures(models, bins, tmp_path, capsys):
+    """Accuracy and thresholds by other means than `verify`."""
+    arguments = "--model", models["onnx"], "--bin", bins / "all.bin", "--no_flip"
+    (found,) = measured(*arguments, "--json", tmp_path / "out.json")["sets"]
+    encoded, issame = pickle.loads((bins / "all.bin").read_bytes())
+    files = [tmp_path / f"{number}.png" for number in range(len(encoded))]
+    for file, content in zip(files, encoded, strict=True):
+        file.write_bytes(content)
+    rows = Embedder(models["onnx"]).embed_files(files).astype(np.float64)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    scores = (unit[0::2] * unit[1::2]).sum(axis=1)
+    impostors = np.sort(scores[~np.array(issame)])[::-1]
+    assert found["flip"] is False and found["accuracy_flip"] is None and found["impostors"] == 10
+    first, *others = found["operating_points"]
+    assert impostors[1] < first["cosine"] <= impostors[0]
+    assert first["tar"] == (scores[issame] >= first["cosine"] - 1e-9).mean()
+    assert not any(point["resolved"] for point in others) and len(others) == len(FARS) - 1
+    shown = capsys.readouterr().out
+    assert "all: 20 pairs, 10 of them impostors; images as they are" in shown
+    assert re.search(r"\n1e-2( +-){5}  needs 100 impostors\n", shown)
+
+
+def third_party(path, *, batch):
+    """An insightface-style network: float NCHW in, [N, 24] out, no word about itself."""
+    shape = [batch, 3, 112, 112]
+    weight = np.random.default_rng(2).standard_normal((3 * 14 * 14, 24)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["input.1", "kernel"], ["pooled"], group=3, strides=[8, 8]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["683"]),
+    ]
+    given = helper.make_tensor_value_info("input.1", TensorProto.FLOAT, shape)
+    result = helper.make_tensor_value_info("683", TensorProto.FLOAT, [batch, 24])
+    kernel = np.full((3, 1, 8, 8), 1 / 64, np.float32)
+    weights = [
+        numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(weight, "weight"),
+    ]  # fmt: skip
+    graph = helper.make_graph(nodes, "net", [given], [result], weights)
+    opset = helper.make_opsetid("", 17)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+
+
+def test_a_third_partys_model_of_fixed_batch(bins, tmp_path, capsys):
+    """40 images of `all.bin` in batches of 3: the last one is not full."""
+    third_party(tmp_path / "fixed.onnx", batch=3)
+    third_party(tmp_path / "any.onnx", batch="N")
+    sets = "--bin", bins / "all.bin", bins / "own.bin"
+    found = [
+        measured("--model", tmp_path / name, *sets, "--json", tmp_path / "out.json")
+        for name in ("fixed.onnx", "any.onnx")
+    ]
+    assert [item["set"] for item in found[0]["sets"]] == ["all", "own"]
+    assert figures(found[0]["sets"]) == close(found[1]["sets"])
+    assert any("fixed by the network" in note for note in found[0]["model"]["notes"])
+    said = capsys.readouterr()
+    assert "assumed" in said.err and "assumed" not in said.out
+    options = "--mean", 0, "--std", 255, "--colour_order", "BGR", "--json", tmp_path / "out.json"
+    other = measured("--model", tmp_path / "any.onnx", *sets, *options)
+    assert (other["model"]["std"], other["model"]["colour_order"]) == ([255.0] * 3, "BGR")
+    assert abs(other["sets"][0]["xnorm"] - found[0]["sets"][0]["xnorm"]) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["onnx", "checkpoint"])
+def test_thresholds_go_with_the_model(kind, models, bins, tmp_path, capsys):
+    model = tmp_path / models[kind].name
+    (shutil.copytree if kind == "checkpoint" else shutil.copy)(models[kind], model)
+    before = Embedder(model)
+    link = tmp_path / f"link{model.suffix}"
+    link.symlink_to(model)
+    sets = "--bin", bins / "all.bin", bins / "own.bin"
+    (all_pairs, _) = measured(
+        "--model", link, *sets, "--store_thresholds", "all", "--json", tmp_path / "out.json"
+    )["sets"]
+    assert link.is_symlink() and not list(tmp_path.rglob("*partial*"))
+    after = Embedder(model)
+    assert after.info.thresholds.set_name == "all" and after.info.thresholds.flip is True
+    cosine = all_pairs["operating_points"][0]["cosine"]
+    assert after.info.thresholds.cosines == {"1e-1": pytest.approx(cosine, abs=1e-12)}
+    assert before.info.thresholds is None and after.info.notes == before.info.notes
+    grey = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
+    assert (after.embed(grey) == before.embed(grey)).all()
+    # Once more, of the other set: the table is replaced.
+    arguments = "--model", model, "--bin", bins / "all.bin", "--no_flip"
+    measured(*arguments, "--store_thresholds", "--json", tmp_path / "out.json")
+    assert Embedder(model).info.thresholds.flip is False
+    assert "stored in" in capsys.readouterr().err
+
+
+MISTAKES = [
+    (["-c", "x.yaml", "--model", "{onnx}"], "got both"),
+    ([], "got neither"),
+    (["--model", "{onnx}"], "--model needs a verification set"),
+    (["--model", "{onnx}", "-o", "Global.seed=1", "--bin", "{bin}"], "-o changes a key"),
+    (["-c", "x.yaml", "--bin", "{bin}"], "--bin goes with --model"),
+    (["-c", "x.yaml", "--no_flip"], "--no_flip goes with --model"),
+    (["--model", "nowhere.onnx", "--bin", "{bin}"], "nowhere.onnx: no such file"),
+    (["--model", "{bin}", "--bin", "{bin}"], "is none of these"),
+    (["--model", "{onnx}", "--bin", "nowhere.bin"], "nowhere.bin: no such file"),
+    (["--model", "{onnx}", "--bin", "{onnx}"], "is no verification set"),
+    (["--model", "{onnx}", "--bin", "{bin}", "--image_root", "x"], "--image_root is for lists"),
+    (["--model", "{onnx}", "--bin", "{bin}", "--batch_size", "0"], "--batch_size must be at"),
+    (["--model", "{onnx}", "--bin", "{bin}", "--provider", "gpu"], "provider must be cpu"),
+    (["--model", "{onnx}", "--bin", "{bin}", "--mean", "1", "2"], "--mean takes one number"),
+    (["--model", "{onnx}", "--bin", "{bin}", "--json", "no/out.json"], "no is not a folder"),
+    (["--model", "{onnx}", "--bin", "{bin}", "--report", "{bin}"], "--report"),
+    (["--model", "{onnx}", "--bin", "{bin}", "--store_thresholds", "lfw"], "no set is called"),
+    (["--model", "{onnx}", "--bin", "{bin}", "{own}", "--store_thresholds"], "of which set?"),
+    (["--model", "{onnx}", "--bin", "{few}"], "few: nrof_folds 10 needs as many pairs"),
+    (["--model", "{onnx}", "--bin", "{small}"], "is 56x56"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def places(bins, tmp_path_factory):
+    import cv2
+
+    folder = tmp_path_factory.mktemp("places")
+    third_party(folder / "any.onnx", batch="N")
+    encoded, issame = pickle.loads((bins / "all.bin").read_bytes())
+    (folder / "few.bin").write_bytes(pickle.dumps((encoded[:8], issame[:4])))
+    pixels = [cv2.imdecode(np.frombuffer(image, np.uint8), 1)[::2, ::2] for image in encoded]
+    halves = [cv2.imencode(".png", image)[1].tobytes() for image in pixels]
+    (folder / "small.bin").write_bytes(pickle.dumps((halves, issame)))
+    shutil.copy(bins / "own.bin", folder)
+    return {
+        "onnx": folder / "any.onnx", "bin": bins / "all.bin", "own": bins / "own.bin",
+        "few": folder / "few.bin", "small": folder / "small.bin",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[m for _, m in MISTAKES])
+def test_mistakes(arguments, message, places, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.evaluate([argument.format(**places) for argument in arguments]) == 2
+    out, err = capsys.readouterr()
+    *notes, line = [part for part in err.splitlines() if "images/s" not in part]
+    assert line.startswith("plsc-eval: error: ") and message in line and not out
+    assert not any("error" in note for note in notes) and not list(tmp_path.iterdir())
+
+
+def test_resize(places, tmp_path):
+    arguments = "--model", places["onnx"], "--bin", places["small"], "--resize"
+    (found,) = measured(*arguments, "--json", tmp_path / "out.json")["sets"]
+    assert found["pairs"] == 20
+
+
+def test_embeddings_that_are_all_alike(places, tmp_path, capsys):
+    model = onnx.load(places["onnx"])
+    weight = np.zeros((588, 24), np.float32)
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(weight, "weight"))
+    onnx.save(model, tmp_path / "zero.onnx")
+    arguments = "--model", tmp_path / "zero.onnx", "--bin", places["bin"]
+    assert cli.evaluate([str(argument) for argument in arguments]) == 2
+    assert "all: embeddings have collapsed" in capsys.readouterr().err
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit):
+        cli.evaluate(["--help"])
+    shown = capsys.readouterr().out
+    for word in ("-c CONFIG.yaml", "--model M", "--bin F", "--report DIR", "DataLoader.Eval"):
+        assert word in shown
