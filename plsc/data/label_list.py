@@ -68,7 +68,7 @@ class LabelList:
         weakref.finalize(self, os.close, self._file)
         labels, offsets, widths = Column(np.int32), Column(np.uint32), Column(np.uint16)
         first_rows, rows = [], 0
-        with open(self._file, "rb", buffering=0, closefd=False) as file:
+        with open(self._file, "rb", closefd=False) as file:
             for lines in blocks_of_lines(file, self._layout.delimiter, path=path):
                 begins, ends, label = self._columns(lines)
                 self._blocks.append((lines.start, lines.number))
@@ -173,7 +173,7 @@ def read_pairs(
     """
     root = None if image_root is None else ImageRoot(image_root)
     pairs, issame = [], []
-    with open(open_regular(path, "pair list"), "rb", buffering=0) as file:
+    with open(open_regular(path, "pair list"), "rb") as file:
         for lines in blocks_of_lines(file, checked_delimiter(delimiter), path=path):
             for row in range(len(lines.begins)):
                 line = lines.line(row)

@@ -25,7 +25,7 @@ def number_pairs(path: str | Path, file: str, line: str) -> Iterator[tuple[np.nd
             at most 18 digits; names file and line.
 
     """
-    with open(open_regular(path, file), "rb", buffering=0) as text:
+    with open(open_regular(path, file), "rb") as text:
         for lines in blocks_of_lines(text, "\t", path=path):
             first, plain = lines.numbers(lines.begins, lines.splits)
             second, also = lines.numbers(lines.splits + 1, lines.ends)

@@ -68,7 +68,7 @@ class Lines:
 
 
 def blocks_of_lines(file: BinaryIO, delimiter: str, *, path: str | Path) -> Iterator[Lines]:
-    """All lines of `file` in order, split at the last `delimiter` (one ASCII character).
+    """All lines of `file` (buffered) in order, split at the last `delimiter` (one ASCII character).
 
     Raises:
         UserError: a block has no end of a line for long: this is no text; or the system cannot
@@ -81,22 +81,23 @@ def blocks_of_lines(file: BinaryIO, delimiter: str, *, path: str | Path) -> Iter
             block = file.read(BLOCK_BYTES)
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        text = rest + block
+        text, last = rest + block, len(block) < BLOCK_BYTES
         if start == 0 and text.startswith(BYTE_ORDER_MARK):
             start, text = len(BYTE_ORDER_MARK), text.removeprefix(BYTE_ORDER_MARK)
-        stop = text.rfind(b"\n") + 1 if block else len(text)
-        rest = text[stop:]
-        if len(rest) > BLOCK_BYTES + LONGEST_LINE:
+        stop = text.rfind(b"\n") + 1
+        if len(text) - stop > BLOCK_BYTES + LONGEST_LINE:
             raise UserError(
                 f"{path}: a line is longer than {LONGEST_LINE} bytes near byte {start}: is this a "
                 "text file?"
             )
+        stop = len(text) if last else stop
+        rest = text[stop:]
         if stop:
             newlines, lines = _lines(np.frombuffer(text, np.uint8, stop), start, number, delimiter)
             yield lines
             number += newlines
             start += stop
-        if not block:
+        if last:
             return
 
 

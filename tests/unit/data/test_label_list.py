@@ -179,6 +179,7 @@ def test_a_list_that_is_cut_short_while_in_use_ends_no_process(tmp_path):
         ("/anything/a.jpg", "/", False),
         ("/anything/../a.jpg", "/", True),
         ("/database/a.jpg", "/faces", True),
+        ("/faces2/a.jpg", "/faces", True),
         ("/etc/passwd", "/faces", True),
         ("/etc/passwd", "relative", True),
         ("..", "/faces", True),

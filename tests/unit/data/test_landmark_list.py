@@ -100,6 +100,7 @@ GOOD = " ".join(["a.jpg", *TEXT])
         (f"{GOOD}\nmy b.jpg {' '.join(TEXT)}", r"list:2: column 2 .* number, got 'b\.jpg' \(paths"),
         (f"{GOOD}\nb.jpg 1 2 3 4 5 6 7 8 9 ?", r"list:2: column 11 must be a number, got '\?'"),
         ("\x00\x01\x02", "list:1: must be"),
+        (f"{GOOD}\n7\n", "list:2: must have 11 columns or more, has 1"),
         ("path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5\na.jpg,1,2,3", r"list:2: must have 11 columns"),
     ],
 )

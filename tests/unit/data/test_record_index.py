@@ -241,6 +241,16 @@ def test_a_header_record_that_counts_no_identities(tmp_path, labels):
     assert list(image_records(file, *index)[0]) == [1, 2]
 
 
+def test_identities_that_the_index_leaves_out_are_counted(tmp_path):
+    file, index = in_insightfaces_layout(tmp_path / "a.rec", images=2, identities=5)
+    assert count_identities(file, index) == 5
+    assert count_identities(file, index.rows(0, 4)) == 5
+    file, index = in_insightfaces_layout(
+        tmp_path / "b.rec", images=2, identities=1, header=[3, 500]
+    )
+    assert count_identities(file, index) == 497
+
+
 def test_counts_that_float32_rounds_are_found_in_the_records(tmp_path):
     """42,474,558 becomes 42,474,560 in float32; the records say where the images end."""
     first, stop = 42_474_558, 42_474_601

@@ -192,15 +192,15 @@ def test_resizing_leaves_what_fits_alone(people, tmp_path, capsys):
 
 
 def test_resized_pixels_are_the_image(tmp_path, capsys):
-    ramp = np.linspace(20, 190, 224, dtype=np.float32)
-    ramp[1::2] += 40  # shows where pixels are left out instead of averaged
-    pixels = np.broadcast_to(ramp[:, None, None], (224, 224, 3)).astype(np.uint8)
+    ramp = np.linspace(20, 190, 336, dtype=np.float32)
+    ramp[1::3] += 45  # shows where pixels are left out instead of averaged
+    pixels = np.broadcast_to(ramp[:, None, None], (336, 336, 3)).astype(np.uint8)
     (tmp_path / "people" / "a").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "people" / "a" / "1.png"), pixels)
     pack(tmp_path / "people", tmp_path / "set", "--size", 112)
     image = RecordImages([tmp_path / "set" / "train.rec"]).read(0)[0]
     decoded = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-    expected = ramp.reshape(112, 2).mean(axis=1)
+    expected = ramp.reshape(112, 3).mean(axis=1)
     assert np.abs(decoded - expected[:, None, None]).max() < 4
 
 

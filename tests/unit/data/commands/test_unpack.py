@@ -85,6 +85,12 @@ def test_identities_keep_their_names_where_these_are_in_order(rec, tmp_path):
     }  # fmt: skip
 
 
+def test_names_that_are_not_those_of_the_classes_are_refused(rec, tmp_path, capsys):
+    rec.with_name("identities.txt").write_text("0\tanna\n2\tbert\n")
+    unpack(rec, tmp_path / "out", "--folders", status=2)
+    assert "identities.txt:2: must be 1, a tab" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["../up", "a/b", "..", ".", "", "nul\0"])
 def test_a_name_that_leaves_the_folder_is_refused(rec, tmp_path, capsys, name):
     rec.with_name("identities.txt").write_text(f"0\tanna\n1\t{name}\n")
