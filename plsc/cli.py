@@ -37,6 +37,10 @@ examples:
   plsc-export -c X.yaml -o Global.pretrained_model=… -o Export.export_type=paddle
 """,
 }
+USAGE = {
+    "eval": """plsc-eval -c CONFIG.yaml [-o Key.sub.0.key=value]... [--json OUT] [--report DIR]
+       plsc-eval --model M [--bin F]... [--pairs LIST]... [--json OUT] [--report DIR] [...]"""
+}
 SUMMARY = {
     "train": "Train the model of a config; one process, or one of several under the launcher.",
     "eval": "Measure a model on pairs of faces: accuracy, TAR at FAR, thresholds. Either the "
@@ -76,6 +80,7 @@ def export(argv: Sequence[str] | None = None) -> int:
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"plsc-{command}",
+        usage=USAGE.get(command),
         description=SUMMARY[command],
         epilog=EXAMPLES[command],
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -155,7 +155,7 @@ def _summary(report: VerificationReport) -> list[tuple[str, list[str]]]:
         accuracy.append(f"{_spread(plain.mean, plain.std)} without the mirrored images")
     rows = [
         ("Accuracy", accuracy),
-        ("Most decisions right", [f"at cosine {best.cosine:.4f}"]),
+        ("Best threshold", [f"cosine {best.cosine:.4f}: most decisions right on all pairs"]),
         ("EER", [f"{_percent(eer.rate)} %, at cosine {eer.threshold.cosine:.4f}"]),
         ("AUC", [f"{_percent(report.curve.auc)} %"]),
     ]
@@ -201,7 +201,7 @@ def _pairs(measured: Measured, *, same: bool) -> str:
     pairs = hardest_pairs(report, measured.images, same=same, most=MOST_PAIRS)
     title, words = (
         ("One person, lowest scores", "Pairs said to be of one person that look least alike to "
-         "the model. Wrong labels come first, too.")
+         "the model; wrong labels show here.")
         if same
         else ("Two people, highest scores", "Pairs said to be of two people that look most alike "
               "to the model.")
@@ -239,5 +239,5 @@ def _row(cells: Sequence[str], kind: str = "", num_columns: int = 0) -> str:
     named = f' class="{kind}"' if kind else ""
     rest = "".join(f"<td>{cell}</td>" for cell in cells[1:])
     if num_columns and len(cells) > num_columns:
-        rest = f'<td class="remark" colspan="{num_columns - 1}">{cells[-1]}</td>'
+        rest = f'<td class="remark" colspan="{num_columns - 1}">not resolved: {cells[-1]}</td>'
     return f'<tr{named}><th scope="row">{cells[0]}</th>{rest}</tr>'

@@ -108,7 +108,7 @@ def test_the_figures_are_those_of_the_report(written, report):
     for point in report.points:
         cells = thresholds.pop(far_name(point.far))
         if not point.resolved:
-            assert cells == [f"needs {point.needed} impostors"]
+            assert cells == [f"not resolved: needs {point.needed} impostors"]
             continue
         assert cells[:2] == [f"{100 * point.tar:.2f}", f"{point.accepted} of 200"]
         assert float(cells[2]) == pytest.approx(point.threshold.cosine, abs=5e-5)
