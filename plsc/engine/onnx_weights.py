@@ -141,7 +141,7 @@ def _without_layer(
 def _notes_on_pixels(graph: Graph) -> list[str]:
     """What the network takes, where that is not the usual."""
     metadata = graph.metadata
-    means, stds = -graph.shift / graph.scale, 1 / graph.scale
+    means, stds = 0.0 - graph.shift / graph.scale, 1 / graph.scale
     if _prepares(graph) and not np.allclose([*means, *stds], 127.5):
         return [
             f"its graph prepares pixels itself, as (pixel - {_text(means)}) / {_text(stds)}: "
@@ -203,7 +203,10 @@ def _session(path: str, num_features: int) -> Callable[[np.ndarray], np.ndarray]
         given = np.repeat(given, batch, axis=0).astype(kind)
         if image.shape[-1] == 3:
             given = given.transpose(0, 2, 3, 1)
-        outputs: list[Any] = session.run(None, {image.name: given})
+        try:
+            outputs: list[Any] = session.run(None, {image.name: given})
+        except Exception as error:  # as above
+            raise UserError(f"{path}: does not run: {str(error).splitlines()[0]}") from None
         for output in outputs:
             if np.shape(output) == (batch, num_features):
                 return np.asarray(output, np.float32)[:1]

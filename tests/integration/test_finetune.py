@@ -124,3 +124,36 @@ def test_embeddings_of_weights_that_plsc_saved():
         rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (found, expected)
     )
     assert (found * expected).sum(axis=1).min() > 0.99999
+
+
+def test_finetuning_from_folded_batch_norms(run):
+    """An ONNX file without statistics: measured on all ranks alike, embeddings as in the file."""
+    import onnxruntime
+    import paddle
+
+    from plsc.engine.pretrained import set_backbone
+    from plsc.export import export_onnx, probe_images
+    from plsc.models.small import QuickFace_nano
+
+    net, given, path = QuickFace_nano(32), run.folder / "net.onnx", run.folder / "folded.onnx"
+    export_onnx(net, given)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    onnxruntime.InferenceSession(str(given), options, providers=["CPUExecutionProvider"])
+    overrides = ["Global.finetune=True", "LRScheduler.learning_rate=0"]
+    overrides += [f"Global.pretrained_model={path}", "Global.max_train_step=1"]
+    done = run("train", *overrides, size=2)
+    log = (run.output / "train.log").read_text() + done.stdout
+    assert "8 BatchNorms come multiplied into the layers before them" in log
+    assert "statistics of 8 BatchNorms measured on 24 images" in log
+    trained, images = QuickFace_nano(32), paddle.to_tensor(probe_images(4))
+    weights = load_file(run.output / "latest" / "backbone.safetensors")
+    assert np.abs(weights["stem.1._variance"] - 1).max() > 0.1
+    # one step has moved the running statistics by a tenth towards those of four images
+    set_backbone(trained, weights, source="latest")
+    trained.eval(), net.eval()
+    found, expected = trained(images).numpy(), net(images).numpy()
+    cosines = (found * expected).sum(axis=1)
+    cosines /= np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    assert cosines.min() > 0.9

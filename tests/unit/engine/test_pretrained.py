@@ -7,8 +7,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from plsc.engine import checkpoint
-from plsc.engine import pretrained
+from plsc.engine import checkpoint, pretrained
 from plsc.engine.pretrained import find_weights, set_backbone
 from plsc.errors import UserError
 

@@ -1,0 +1,511 @@
+"""ONNX files in networks of ours: whatever an exporter did, the embeddings are the file's."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import paddle
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from paddle import nn
+
+from plsc import export
+from plsc.engine import pretrained
+from plsc.engine.onnx_steps import steps_of
+from plsc.engine.pretrained import find_weights, take_weights
+from plsc.errors import UserError
+from plsc.models.face_vit import FaceViT
+from plsc.models.iresnet import IResNet18
+from plsc.models.mobilefacenet import MobileFaceNet_base
+from plsc.models.small import QuickFace, QuickFace_nano
+
+NETS = {
+    "QuickFace": lambda **options: QuickFace_nano(16),
+    "IResNet18": lambda **options: IResNet18(16, **options),
+    "MobileFaceNet": lambda **options: MobileFaceNet_base(16, **options),
+    "FaceViT": lambda **options: FaceViT(
+        64, 2, num_features=16, mask_ratio=0.0, drop_path_rate=0.0
+    ),
+}
+IMAGES = export.probe_images(5)
+
+
+def filled(net, fill):
+    for name, tensor in net.state_dict().items():
+        tensor.set_value(fill(name, tensor.shape, 0))
+    return net
+
+
+def embeddings(net, images=IMAGES):
+    with export.evaluating(net), paddle.no_grad():
+        return net(paddle.to_tensor(images.astype(np.float32))).numpy().astype(np.float64)
+
+
+def outputs(path, images=IMAGES):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: images})[0].astype(np.float64)
+
+
+def same(found, expected, *, values=True):
+    """Equal but for rounding: direction, and length where it is not divided out."""
+    lengths = np.linalg.norm(found, axis=1), np.linalg.norm(expected, axis=1)
+    cosines = (found * expected).sum(axis=1) / lengths[0] / lengths[1]
+    assert cosines.min() > 0.99999, cosines
+    if values:
+        assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+class Exports:
+    """One file of each network and form, made when it is asked for."""
+
+    def __init__(self, folder, fill):
+        self.folder, self.fill, self.made = folder, fill, {}
+
+    def net(self, name):
+        return self._of(name, lambda: filled(NETS[name](), self.fill))
+
+    def path(self, name, opset=17):
+        path = self.folder / f"{name}-{opset}.onnx"
+        return self._of(path, lambda: export.export_onnx(self.net(name), path, opset=opset).path)
+
+    def folded(self, name):
+        """What ONNX Runtime makes of it: BatchNorms multiplied into the layers before them."""
+        path = self.folder / f"{name}-folded.onnx"
+
+        def fold():
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+            options.optimized_model_filepath = str(path)
+            given = str(self.path(name))
+            onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+            return path
+
+        return self._of(path, fold)
+
+    def _of(self, key, make):
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory, golden_fill):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "CHECKED_BATCHES", (1,))
+        patch.setattr(export, "TIMED_RUNS", 1)
+        yield Exports(tmp_path_factory.mktemp("onnx"), golden_fill)
+
+
+@pytest.fixture(scope="module")
+def golden_fill():
+    """Weights, scales and statistics that all matter."""
+
+    def fill(key, shape, seed):
+        random = np.random.default_rng([len(key), *key.encode(), seed])
+        if key.endswith("_variance"):
+            return random.uniform(0.5, 1.5, shape).astype(np.float32)
+        if len(shape) == 1:
+            scale = 0.6 + 0.4 * random.random(shape)
+            bias = 0.1 * random.standard_normal(shape)
+            return (scale if key.endswith("weight") else bias).astype(np.float32)
+        fan = np.prod(shape[1:]) if len(shape) == 4 else shape[0]
+        return (random.standard_normal(shape) * np.sqrt(1.4 / fan)).astype(np.float32)
+
+    return fill
+
+
+def loaded(path, net):
+    """Embeddings of `net` with the file's weights, and what was said of them."""
+    weights = take_weights(str(path), net)
+    return embeddings(net), weights
+
+
+@pytest.mark.parametrize(
+    ("name", "opset"),
+    [("QuickFace", 17), ("IResNet18", 17), ("FaceViT", 17), ("FaceViT", 11)],
+)
+def test_own_exports_come_back(exports, name, opset):
+    """Weight by weight; at opset 11 a LayerNorm is ten nodes."""
+    net, fresh = exports.net(name), NETS[name]()
+    found, weights = loaded(exports.path(name, opset), fresh)
+    same(found, embeddings(net))
+    assert not weights.folded and weights.head(0, 3) == (0, None)
+    unused = {key for key in net.state_dict() if key == "mask_token"}
+    assert [note for note in weights.notes if "left as they begin" in note] == [
+        f"not in the graph and left as they begin: {key}" for key in unused
+    ]
+    for key, tensor in fresh.state_dict().items():
+        if key not in unused:
+            np.testing.assert_array_equal(tensor.numpy(), net.state_dict()[key].numpy())
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_folded_batch_norms(exports, name):
+    path, fresh = exports.folded(name), NETS[name]()
+    found, weights = loaded(path, fresh)
+    same(found, embeddings(exports.net(name)))
+    steps = steps_of(fresh)
+    behind = [
+        step.name
+        for step in steps
+        if step.kind == "norm"
+        and step.input is not None
+        and steps[step.input].kind in ("conv", "linear")
+    ]
+    expected = [norm for norm in behind if (name, norm) != ("IResNet18", "features")]
+    assert list(weights.folded) == expected  # with a bias before it, ONNX Runtime leaves it
+    assert any(f"{len(expected)} BatchNorms come multiplied" in note for note in weights.notes)
+
+
+def test_order_of_nodes_does_not_matter(exports):
+    """ONNX Runtime writes a shortcut's convolution before the branch beside it."""
+    nodes = onnx.load(str(exports.folded("IResNet18"))).graph.node
+    kinds = [node.op_type for node in nodes[:5]]
+    assert kinds == ["Conv", "PRelu", "Conv", "BatchNormalization", "Conv"]
+
+
+def test_nhwc_networks_take_the_same(exports):
+    net = NETS["MobileFaceNet"](data_format="NHWC")
+    found, _ = loaded(exports.folded("MobileFaceNet"), net)
+    same(found, embeddings(exports.net("MobileFaceNet")))
+
+
+def constants_in_nodes(graph):
+    for tensor in list(graph.initializer):
+        graph.initializer.remove(tensor)
+        graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
+
+
+def replace(graph, tensor, array):
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), tensor.name))
+
+
+def named(graph, name):
+    return next(tensor for tensor in graph.initializer if tensor.name == name)
+
+
+def nodes_of(graph, op_type):
+    return [node for node in graph.node if node.op_type == op_type]
+
+
+def half_weights(graph):
+    """Initializers of half precision, widened by a Cast each."""
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            wide = tensor.name
+            half = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(half, wide + "_half"))
+            casts.append(helper.make_node("Cast", [wide + "_half"], [wide], to=TensorProto.FLOAT))
+    for cast in casts:
+        graph.node.insert(0, cast)
+
+
+def gemm(graph):
+    """The linear layer as torch writes it: the transposed matrix, a bias, factors."""
+    (node,) = nodes_of(graph, "MatMul")
+    weight = named(graph, node.input[1])
+    replace(graph, weight, numpy_helper.to_array(weight).T / 2)
+    bias = np.random.default_rng(0).normal(size=16).astype(np.float32)
+    graph.initializer.append(numpy_helper.from_array(bias, "extra_bias"))
+    node.op_type = "Gemm"
+    node.input.append("extra_bias")
+    node.attribute.extend([helper.make_attribute("transB", 1), helper.make_attribute("alpha", 2.0)])
+    node.attribute.append(helper.make_attribute("beta", 0.5))
+
+
+def transposed_matrix(graph):
+    (node,) = nodes_of(graph, "MatMul")
+    weight = named(graph, node.input[1])
+    replace(graph, weight, numpy_helper.to_array(weight).T)
+    turn = helper.make_node("Transpose", [weight.name], ["turned"], perm=[1, 0])
+    node.input[1] = "turned"
+    graph.node.insert(0, turn)
+
+
+def biases_before_batch_norms(graph):
+    random = np.random.default_rng(1)
+    for number, node in enumerate(nodes_of(graph, "Conv")):
+        channels = named(graph, node.input[1]).dims[0]
+        bias = random.normal(size=channels).astype(np.float32)
+        graph.initializer.append(numpy_helper.from_array(bias, f"bias_{number}"))
+        if number % 2:
+            node.input.append(f"bias_{number}")
+            continue
+        graph.initializer.append(
+            numpy_helper.from_array(bias.reshape(1, -1, 1, 1), f"bias4_{number}")
+        )
+        after = helper.make_node("Add", [f"loose_{number}", f"bias4_{number}"], [node.output[0]])
+        graph.node.insert(list(graph.node).index(node) + 1, after)
+        node.output[0] = f"loose_{number}"
+
+
+def other_epsilon(graph):
+    for node in nodes_of(graph, "BatchNormalization"):
+        kept = [item for item in node.attribute if item.name != "epsilon"]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("epsilon", 0.3)])
+
+
+def scales_for_batch_norms(graph):
+    """y = x · factor + shift, as some converters leave it of a BatchNorm."""
+    for number, node in enumerate(nodes_of(graph, "BatchNormalization")[:4]):
+        weight, bias, mean, variance = (
+            numpy_helper.to_array(named(graph, name)) for name in node.input[1:5]
+        )
+        factor = weight / np.sqrt(variance + 1e-5)
+        for name, values in (("factor", factor), ("shift", bias - mean * factor)):
+            array = values.reshape(1, -1, 1, 1).astype(np.float32)
+            graph.initializer.append(numpy_helper.from_array(array, f"{name}_{number}"))
+        place = list(graph.node).index(node)
+        parts = [
+            helper.make_node("Mul", [node.input[0], f"factor_{number}"], [f"scaled_{number}"]),
+            helper.make_node("Add", [f"shift_{number}", f"scaled_{number}"], [node.output[0]]),
+        ]
+        graph.node.remove(node)
+        for part in reversed(parts):
+            graph.node.insert(place, part)
+
+
+def identities(graph):
+    """Nodes that do nothing between the layers."""
+    for number, node in enumerate(nodes_of(graph, "BatchNormalization")):
+        place = list(graph.node).index(node)
+        graph.node.insert(place, helper.make_node("Identity", [node.input[0]], [f"again_{number}"]))
+        node.input[0] = f"again_{number}"
+
+
+GRAPHS = [constants_in_nodes, half_weights, gemm, transposed_matrix, biases_before_batch_norms]
+GRAPHS += [other_epsilon, scales_for_batch_norms, identities]
+
+
+def edited(source, target, change):
+    model = onnx.load(str(source))
+    change(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(target))
+    return target
+
+
+@pytest.mark.parametrize("change", GRAPHS, ids=lambda change: change.__name__)
+def test_ways_to_write_the_same(exports, tmp_path, change):
+    path = edited(exports.path("QuickFace"), tmp_path / "net.onnx", change)
+    found, weights = loaded(path, NETS["QuickFace"]())
+    same(found, outputs(path))
+    assert not weights.folded
+
+
+def normalised_output(graph):
+    node = graph.node[-1]
+    last, node.output[0] = node.output[0], "raw"
+    graph.node.append(helper.make_node("LpNormalization", ["raw"], [last], axis=1, p=2))
+
+
+def test_a_graph_that_normalises_its_embeddings(exports, tmp_path):
+    path = edited(exports.folded("QuickFace"), tmp_path / "net.onnx", normalised_output)
+    found, _ = loaded(path, NETS["QuickFace"]())
+    same(found, outputs(path), values=False)
+    same(found, embeddings(exports.net("QuickFace")))
+
+
+def prepares(mean, divisor):
+    def change(graph):
+        first = next(node for node in graph.node if "data" in node.input)
+        first.input[0] = "prepared"
+        for name, value in (("mean", mean), ("divisor", divisor)):
+            array = np.asarray(value, np.float32)
+            graph.initializer.append(numpy_helper.from_array(array, name))
+        nodes = [helper.make_node("Sub", ["data", "mean"], ["centred"])]
+        nodes.append(helper.make_node("Mul", ["divisor", "centred"], ["prepared"]))
+        for node in reversed(nodes):
+            graph.node.insert(0, node)
+
+    return change
+
+
+def takes_bytes(graph):
+    """uint8 [1, 112, 112, 3], one image at a time, as graphs for phones take it."""
+    prepares(127.5, 1 / 127.5)(graph)
+    graph.node[0].input[0] = "first"
+    graph.node.insert(0, helper.make_node("Transpose", ["wide"], ["first"], perm=[0, 3, 1, 2]))
+    graph.node.insert(0, helper.make_node("Cast", ["data"], ["wide"], to=TensorProto.FLOAT))
+    kind = helper.make_tensor_type_proto(TensorProto.UINT8, [1, 112, 112, 3])
+    graph.input[0].type.CopyFrom(kind)
+    graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+PIXELS = np.rint(IMAGES * 127.5 + 127.5).astype(np.float32)
+COLOURS = np.array([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1) * 255
+
+
+@pytest.mark.parametrize(
+    ("mean", "factor", "note"),
+    [
+        (127.5, 1 / 127.5, None),
+        (127.5, 0.0078125, "(pixel - 127.5) / 128"),
+        (0.0, 1 / 255, "(pixel - 0) / 255"),
+        (COLOURS, np.full((3, 1, 1), 1 / 58), "(pixel - 123.675 116.28 103.53) / 58 58 58"),
+    ],
+)
+def test_pixels_that_the_graph_prepares(exports, tmp_path, mean, factor, note):
+    """Weights stay: the layers see what they saw; the note says what transforms have to do."""
+    path = edited(exports.folded("QuickFace"), tmp_path / "net.onnx", prepares(mean, factor))
+    net = NETS["QuickFace"]()
+    _, weights = loaded(path, net)
+    same(embeddings(net, (PIXELS - mean) * factor), outputs(path, PIXELS))
+    found = [text for text in weights.notes if "prepares pixels" in text]
+    assert (note is None and not found) or note in found[0]
+
+
+def test_bytes_in_another_layout(exports, tmp_path):
+    path = edited(exports.path("QuickFace"), tmp_path / "net.onnx", takes_bytes)
+    net = NETS["QuickFace"]()
+    found, weights = loaded(path, net)
+    for number, image in enumerate(PIXELS.astype(np.uint8)):
+        given = image.transpose(1, 2, 0)[None]
+        same(found[number : number + 1], outputs(path, given))
+    assert not [text for text in weights.notes if "prepares" in text]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_fixed_batch(exports, tmp_path, batch):
+    def fix(graph):
+        for value in (graph.input[0], graph.output[0]):
+            value.type.tensor_type.shape.dim[0].dim_value = batch
+
+    path = edited(exports.folded("QuickFace"), tmp_path / "net.onnx", fix)
+    found, _ = loaded(path, NETS["QuickFace"]())
+    same(found[:batch], outputs(path, IMAGES[:batch]))
+
+
+def test_what_the_file_says_of_its_pixels(exports, tmp_path):
+    model = onnx.load(str(exports.path("QuickFace")))
+    helper.set_model_props(model, {"color_order": "BGR", "mean": "0", "std": "255"})
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    _, weights = loaded(tmp_path / "net.onnx", NETS["QuickFace"]())
+    assert any("color_order BGR, mean 0, std 255" in note for note in weights.notes)
+    _, weights = loaded(exports.path("QuickFace"), NETS["QuickFace"]())
+    assert not any("pixels" in note for note in weights.notes)
+
+
+def refused(path, net, *words):
+    """The one line; the network stays as it was."""
+    before = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    net.train()
+    with pytest.raises(UserError) as caught:
+        take_weights(str(path), net)
+    text = str(caught.value)
+    assert str(path) in text and "\n" not in text and len(text) < 600
+    assert all(word in text for word in words), text
+    assert net.training
+    if "fit this Model by kind" not in text:
+        for name, tensor in net.state_dict().items():
+            np.testing.assert_array_equal(tensor.numpy(), before[name])
+    return text
+
+
+def test_another_network(exports):
+    text = refused(exports.path("IResNet18"), NETS["QuickFace"](), "no conv [24, 3, 7, 7] for stem")
+    assert "but conv [64, 3, 3, 3] (Conv.0)" in text
+    refused(exports.folded("QuickFace"), QuickFace_nano(32), "no linear [4704, 32] for fc", "16]")
+    refused(exports.folded("QuickFace"), NETS["MobileFaceNet"](), "for layers.0.layers.0 there")
+
+
+def more_layers(graph):
+    node = graph.node[-1]
+    last, node.output[0] = node.output[0], "raw"
+    eye = numpy_helper.from_array(np.eye(16, dtype=np.float32), "eye")
+    graph.initializer.append(eye)
+    graph.node.append(helper.make_node("MatMul", ["raw", "eye"], [last], name="more"))
+
+
+def summand(graph):
+    node = graph.node[-1]
+    last, node.output[0] = node.output[0], "raw"
+    graph.initializer.append(numpy_helper.from_array(np.ones((1, 16), np.float32), "ones"))
+    graph.node.append(helper.make_node("Add", ["raw", "ones"], [last], name="more"))
+
+
+def table(graph):
+    """Weights in an operation that plsc knows no layer for."""
+    node = graph.node[-1]
+    last, node.output[0] = node.output[0], "raw"
+    graph.initializer.append(numpy_helper.from_array(np.full(16, 2, np.float32), "powers"))
+    graph.node.append(helper.make_node("Pow", ["raw", "powers"], [last], name="more"))
+
+
+@pytest.mark.parametrize("change", [more_layers, summand, table], ids=lambda item: item.__name__)
+def test_what_is_left_over_is_named(exports, tmp_path, change):
+    path = edited(exports.path("QuickFace"), tmp_path / "net.onnx", change)
+    text = refused(path, NETS["QuickFace"](), "1 operations of the graph are left over")
+    assert "(more)" in text
+
+
+def other_activation(graph):
+    for node in nodes_of(graph, "Relu"):
+        node.op_type = "LeakyRelu"
+
+
+def test_same_layers_but_another_function(exports, tmp_path):
+    """What order and shapes cannot see, the embeddings show."""
+    path = edited(exports.path("QuickFace"), tmp_path / "net.onnx", other_activation)
+    refused(path, NETS["QuickFace"](), "its embeddings do not: cosine")
+
+
+def test_a_bias_without_a_place(exports, tmp_path):
+    class Net(QuickFace):
+        def __init__(self):
+            super().__init__((24, 48, 96), num_features=16)
+            self.features = nn.Identity()
+
+    refused(exports.folded("QuickFace"), Net(), "linear [4704, 16]", "has a bias, fc none")
+
+
+def test_a_layer_that_no_operation_is_known_for(exports):
+    class Net(QuickFace):
+        def __init__(self):
+            super().__init__((24, 48, 96), num_features=16)
+            self.features = nn.GroupNorm(4, 16)
+
+    with pytest.raises(UserError, match="features is a GroupNorm, which plsc cannot read from ONN"):
+        take_weights(str(exports.path("QuickFace")), Net())
+
+
+def test_damaged_files(exports, tmp_path):
+    path, data = tmp_path / "net.onnx", exports.path("QuickFace").read_bytes()
+    for content in (b"", b"text", data[:-7], data[: len(data) // 2], bytes(1000), data[5000:]):
+        path.write_bytes(content)
+        refused(path, NETS["QuickFace"]())
+
+
+def test_every_damaged_byte_of_the_graph_is_one_line_or_none(exports, tmp_path):
+    """Bytes outside the weights, changed one at a time: names, shapes, types, attributes."""
+    model = onnx.load(str(exports.path("QuickFace")))
+    data = model.SerializeToString()
+    random, path = np.random.default_rng(0), tmp_path / "net.onnx"
+    net = NETS["QuickFace"]()
+    graph_starts = data.index(b"Conv.0") - 200
+    for place in random.integers(graph_starts, graph_starts + 3000, 40):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        try:
+            take_weights(str(path), net)
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_a_missing_package_is_named_with_the_command(exports, monkeypatch):
+    monkeypatch.setattr(pretrained, "ONNX_MODULES", ("onnx", "not_there"))
+    with pytest.raises(UserError, match=r"needs not_there: pip install not_there"):
+        find_weights(str(exports.path("QuickFace")))
+
+
+def test_names_of_steps():
+    steps = steps_of(NETS["QuickFace"]())
+    assert [(step.name, step.kind, step.input) for step in steps[:4]] == [
+        ("stem.0", "conv", None),
+        ("stem.1", "norm", 0),
+        ("stages.0.down.0", "conv", None),
+        ("stages.0.down.1", "norm", 2),
+    ]
+    assert [(step.name, step.input) for step in steps[-2:]] == [("fc", None), ("features", 14)]
