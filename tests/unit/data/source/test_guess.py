@@ -46,6 +46,13 @@ def test_magfaces_lists(root):
         open_source(root / "tab.txt")
 
 
+def test_a_path_that_looks_like_a_magface_line_makes_no_magface_list(root):
+    (root / "3 4.jpg").rename(root / "4")
+    (root / "x 0 1").write_bytes(b"x")
+    (root / "set.lst").write_text("x 0 1 7\n4 5\n")
+    assert read(open_source(root / "set.lst")) == [(b"x", 7), (b"image 2", 5)]
+
+
 def test_what_is_said_goes_before_what_is_guessed(root):
     (root / "x 0 1").write_bytes(b"another")
     (root / "a.txt").write_text("x 0 1 2\n")

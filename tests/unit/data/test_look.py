@@ -1,0 +1,19 @@
+import cv2
+import numpy as np
+
+from plsc.data.findings import Findings
+from plsc.data.image_sets import ImageSet, ImageSets
+from plsc.data.look import look
+
+
+def test_an_image_is_blank_if_all_of_it_is_of_one_colour():
+    even = np.full((112, 112, 3), 7, np.uint8)
+    below, edge = even.copy(), even.copy()
+    below[1:] += 9  # its first row is even: a face below a plain background
+    edge[0, -1, 2] = 8
+    files = [cv2.imencode(".png", image)[1].tobytes() for image in (even, below, edge)]
+    sets = ImageSets([ImageSet("set", 3, lambda index: (files[index], 5), str)])
+    looked = look(sets, Findings(), size=112, num_workers=1)
+    assert looked.comparable.tolist() == [False, True, True]
+    assert looked.labels.tolist() == [5, 5, 5]
+    assert looked.digests[1].tolist() != looked.digests[2].tolist()
