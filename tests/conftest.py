@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from plsc import runtime
 
@@ -16,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 REAL_FACES = ROOT.parent / "shared" / "data" / "orl"
 
+settings.register_profile("plsc", deadline=None)  # a busy machine is no failure
+settings.load_profile("plsc")
 runtime.prepare(local_size=1)  # before any test imports paddle
 
 

@@ -5,7 +5,9 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from plsc.component import Component
 from plsc.config import require
+from plsc.data.dataset.images import FacePairs
 from plsc.data.loader import TrainLoader
 from plsc.data.pair_sets import distinct
 from plsc.data.sampler import EpochSampler
@@ -138,8 +140,14 @@ def build_train_dataset(config: Config) -> Any:
     if num_classes < size:
         raise UserError(f"Model.class_num is {num_classes}: too few to split over {size} ranks")
     dataset = data.dataset.build(DATASETS)
+    if isinstance(dataset, FacePairs):
+        raise _wrong_use(data.dataset, "pairs to verify, which belong into DataLoader.Eval")
     dataset.require_classes(num_classes)
     return dataset
+
+
+def _wrong_use(dataset: Component, what: str) -> UserError:
+    return UserError(f"{dataset.key}.name: {dataset.name} holds {what}")
 
 
 def build_evaluators(config: Config) -> list[VerificationEvaluator]:
@@ -148,6 +156,9 @@ def build_evaluators(config: Config) -> list[VerificationEvaluator]:
     if not config.Metric.Eval:
         raise UserError("Metric.Eval is missing from the config: evaluation needs it")
     datasets = [dataset.build(DATASETS) for dataset in data.dataset]
+    for section, dataset in zip(data.dataset, datasets, strict=True):
+        if not isinstance(dataset, FacePairs):
+            raise _wrong_use(section, "images to train on, which belong into DataLoader.Train")
     metrics = [metric.build(METRICS) for metric in config.Metric.Eval]
     evaluators = []
     for dataset, name in zip(datasets, distinct([item.name for item in datasets]), strict=True):

@@ -67,10 +67,19 @@ def check_weights_given(config: Config, command: str) -> str:
     return path
 
 
+def _note_unused_classes(have: int | None, centres: int, log: RunLog) -> None:
+    if have is not None and have < centres:
+        log.line(
+            f"the training set has {have} classes, Model.class_num is {centres}: {centres - have} "
+            "class centres belong to nobody"
+        )
+
+
 def start(training: Training, config: Config, dataset: Any, folder: Path, log: RunLog) -> Saver:
     """Begin or go on as the config says; the saver for the run's checkpoints."""
     settings = config.Global
     newest = settings.max_num_latest_checkpoint
+    _note_unused_classes(dataset.num_classes, training.head.centres.shard.num_classes, log)
     if settings.checkpoint is not None:
         state = resume(training, settings.checkpoint, log)
         if settings.pretrained_model is not None:

@@ -137,3 +137,20 @@ def test_a_set_with_more_classes_than_the_head_is_refused_before_training(run, p
         (line,) = done.stderr.strip().splitlines()[-1:]
         assert "Model.class_num is 4" in line and "set Model.class_num to 5" in line
         assert not run.output.exists()
+
+
+def test_sets_in_the_wrong_place_and_classes_of_nobody(run):
+    loaders = run.config["DataLoader"]
+    train, pairs = loaders["Train"]["dataset"], loaders["Eval"]["dataset"]
+    loaders["Train"]["dataset"] = pairs
+    done = run("train", check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    expected = "FaceVerificationDataset holds pairs to verify, which belong into DataLoader.Eval"
+    assert f"DataLoader.Train.dataset.name: {expected}" in done.stderr
+    loaders["Train"]["dataset"], loaders["Eval"]["dataset"] = train, [pairs, train]
+    done = run("train", "Global.eval_during_train=True", check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    expected = "FaceIdentificationDataset holds images to train on, which belong into DataLoader"
+    assert f"DataLoader.Eval.dataset.1.name: {expected}" in done.stderr
+    done = run("train", "Model.class_num=9", "Global.max_train_step=1")
+    assert "the training set has 5 classes, Model.class_num is 9: 4 class centres" in done.stdout

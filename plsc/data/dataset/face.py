@@ -81,7 +81,7 @@ class FaceRandomDataset:
         num_images: Annotated[int, Range(1)] = 51200,
     ):
         self.labels = np.random.default_rng(0).integers(num_classes, size=num_images)
-        self._num_classes = num_classes
+        self.num_classes = num_classes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -93,10 +93,10 @@ class FaceRandomDataset:
             UserError: there are fewer.
 
         """
-        if num_classes < self._num_classes:
+        if num_classes < self.num_classes:
             raise UserError(
                 f"Model.class_num is {num_classes} but DataLoader.Train.dataset.num_classes is "
-                f"{self._num_classes}: set both to the same number"
+                f"{self.num_classes}: set both to the same number"
             )
 
     def get(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:

@@ -126,6 +126,11 @@ class LabelledImages(FaceImages):
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def num_classes(self) -> int | None:
+        """The largest class plus one; None if unknown before all records are read."""
+        return self.source.num_classes
+
     def where(self, index: int) -> str:
         """The image's place for messages."""
         return self.source.where(index)
