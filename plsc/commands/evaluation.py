@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from plsc.commands.model_options import embedder_of
 from plsc.commands.stored_thresholds import require_storable, store_thresholds
+from plsc.data.making.paired_images import PairedImages
 from plsc.data.output import available_cores
 from plsc.data.pair_sets import distinct, open_pair_set
-from plsc.data.paired_images import PairedImages
 from plsc.data.ranges import over_ranges
 from plsc.embedder import Embedder
 from plsc.errors import UserError

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from plsc.data.image_root import shown
-from plsc.data.paired_images import PairedImages, open_pairs
+from plsc.data.lists.image_root import shown
+from plsc.data.making.paired_images import PairedImages, open_pairs
 from plsc.errors import UserError
 
 # Lists are called this in every set's folder: the folder tells one set from another.

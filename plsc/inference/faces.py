@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.data.image_root import shown
+from plsc.data.lists.image_root import shown
 from plsc.data.source.base import BadImage
 from plsc.data.source.files import read_file
 from plsc.data.transforms import DecodeImage

@@ -46,8 +46,8 @@ def images_of(case: dict) -> tuple[np.ndarray, np.ndarray]:
     else:
         import cv2
 
-        from plsc.data.record_index import read_index
-        from plsc.data.recordio import RecordFile
+        from plsc.data.records.record_index import read_index
+        from plsc.data.records.recordio import RecordFile
 
         keys, starts = read_index(REAL_FACES / "train.idx")
         records = RecordFile(REAL_FACES / "train.rec")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from plsc.data.recordio import RecordWriter
+from plsc.data.records.recordio import RecordWriter
 
 NUM_IMAGES, BAD = 22, {4: "junk", 9: "empty", 10: "cut short"}
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from plsc.data.dataset.face import FaceIdentificationDataset, FaceVerificationDataset
-from plsc.data.recordio import RecordWriter
+from plsc.data.records.recordio import RecordWriter
 
 TOOLS = "plsc.data.dataset.tools"
 

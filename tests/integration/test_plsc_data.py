@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.recordio import RecordWriter
+from plsc.data.records.recordio import RecordWriter
 from plsc.data.source.records import RecordImages
 
 SCRIPT = str(Path(sys.executable).with_name("plsc-data"))

@@ -11,7 +11,7 @@ from plsc.data.dataset.images import LabelledImages
 from plsc.data.dataset.records import FaceRecordDataset
 from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.output import progress_bar
-from plsc.data.recordio import RecordWriter
+from plsc.data.records.recordio import RecordWriter
 from plsc.data.source.records import RecordImages, rec_files
 
 TRANSFORMS = ["DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.recordio import RecordWriter
+from plsc.data.records.recordio import RecordWriter
 from plsc.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

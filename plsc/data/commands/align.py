@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from plsc.data.commands.options import add_workers, new_parser, workers_of
-from plsc.data.crop import Cropped, Crops, write_crops
-from plsc.data.crop_sheet import write_sheet
 from plsc.data.finished_file import require_writable
-from plsc.data.landmark_list import LandmarkList, read_landmarks
+from plsc.data.lists.landmark_list import LandmarkList, read_landmarks
+from plsc.data.making.crop import Cropped, Crops, write_crops
+from plsc.data.making.crop_sheet import write_sheet
 from plsc.errors import UserError
 
 POOR_FIT = 12.0  # pixels of 112: more than a face in profile has

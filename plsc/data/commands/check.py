@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
-from plsc.data.dataset.images import SIDE
-from plsc.data.duplicates import equal_rows
-from plsc.data.findings import (
+from plsc.data.checks.duplicates import equal_rows
+from plsc.data.checks.findings import (
     DUPLICATE_ACROSS,
     DUPLICATE_INSIDE,
     LABEL_BEYOND,
@@ -20,11 +18,13 @@ from plsc.data.findings import (
     UNUSED_CLASSES,
     Findings,
 )
+from plsc.data.checks.image_sets import ImageSet, ImageSets
+from plsc.data.checks.look import Looked, look
+from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
+from plsc.data.dataset.images import SIDE
 from plsc.data.finished_file import finished_file, require_writable
-from plsc.data.image_root import shown
-from plsc.data.image_sets import ImageSet, ImageSets
-from plsc.data.look import Looked, look
-from plsc.data.paired_images import open_pairs
+from plsc.data.lists.image_root import shown
+from plsc.data.making.paired_images import open_pairs
 from plsc.data.source.base import ImageSource
 from plsc.data.source.guess import open_source
 from plsc.errors import UserError

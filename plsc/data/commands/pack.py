@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
-from plsc.data.identities import IDENTITIES, write_identities
+from plsc.data.making.identities import IDENTITIES, write_identities
+from plsc.data.making.preparation import SIDE, Preparation
 from plsc.data.output import finished_folder
-from plsc.data.preparation import SIDE, Preparation
-from plsc.data.record_set import Plan, plan, survey, write_records
+from plsc.data.records.record_set import Plan, plan, survey, write_records
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source.folder import FolderImages
 from plsc.data.transforms import DecodeImage

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.bin_writer import write_bin
 from plsc.data.commands.options import (
     add_source,
     add_workers,
@@ -19,11 +18,12 @@ from plsc.data.commands.options import (
 )
 from plsc.data.finished_file import require_writable
 from plsc.data.image_file import ending_of
-from plsc.data.image_root import shown
+from plsc.data.lists.image_root import shown
+from plsc.data.making.bin_writer import write_bin
+from plsc.data.making.paired_images import ChosenPairs, PairedImages, open_pairs
+from plsc.data.making.pairing import choose_pairs
+from plsc.data.making.preparation import Preparation
 from plsc.data.output import finished_folder, progress_bar
-from plsc.data.paired_images import ChosenPairs, PairedImages, open_pairs
-from plsc.data.pairing import choose_pairs
-from plsc.data.preparation import Preparation
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source_labels import UNKNOWN, labels_of
 from plsc.errors import UserError

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from plsc.data.commands.options import new_parser
-from plsc.data.record_index import read_index
-from plsc.data.record_scan import scan
-from plsc.data.recordio import Record, RecordFile
+from plsc.data.records.record_index import read_index
+from plsc.data.records.record_scan import scan
+from plsc.data.records.recordio import Record, RecordFile
 from plsc.data.source.records import rec_files
 from plsc.errors import UserError
 

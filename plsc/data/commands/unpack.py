@@ -7,9 +7,16 @@ from typing import Any
 
 from plsc.data.commands.options import add_workers, new_parser, workers_of
 from plsc.data.commands.records import the_rec_file
-from plsc.data.extract import Naming, flat_name, summary, summary_text, write_pairs, write_records
-from plsc.data.identities import IDENTITIES, read_identities
 from plsc.data.image_file import ending_of
+from plsc.data.making.extract import (
+    Naming,
+    flat_name,
+    summary,
+    summary_text,
+    write_pairs,
+    write_records,
+)
+from plsc.data.making.identities import IDENTITIES, read_identities
 from plsc.data.output import finished_folder
 from plsc.errors import UserError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from plsc.data.image_root import shown
+from plsc.data.lists.image_root import shown
 from plsc.data.source.base import ImageSource
 from plsc.data.source.files import read_file
 from plsc.errors import UserError

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from plsc.data.image_root import shown
-from plsc.data.label_list import LabelList
+from plsc.data.lists.image_root import shown
+from plsc.data.lists.label_list import LabelList
 from plsc.data.source.base import ImageSource
 from plsc.data.source.files import FILES_TO_TRY, read_file, try_files
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from plsc.data.image_root import shown
+from plsc.data.lists.image_root import shown
 from plsc.data.source.base import ImageSource
 from plsc.data.source.files import read_file
 from plsc.data.source.folder import IMAGE_ENDINGS, FolderImages

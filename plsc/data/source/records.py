@@ -8,11 +8,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
-from plsc.data.record_index import RecordIndex, count_identities, image_records, open_index
-from plsc.data.recordio import RecordFile
+from plsc.data.lists.text_lines import MOST_DIGITS
+from plsc.data.records.record_index import RecordIndex, count_identities, image_records, open_index
+from plsc.data.records.recordio import RecordFile
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source.files import is_folder
-from plsc.data.text_lines import MOST_DIGITS
 from plsc.errors import UserError
 
 

@@ -42,5 +42,7 @@ def test_neat_numbers():
 
 
 def test_a_wrong_list_is_named():
-    with pytest.raises(UserError, match=r"Train\.ops\.1\.NormaliseImage: no transform is called 'Normalise"):
+    with pytest.raises(
+        UserError, match=r"Train\.ops\.1\.NormaliseImage: no transform is called 'Normalise"
+    ):
         input_pixels(["DecodeImage", "NormaliseImage"], "Train.ops")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from plsc.data.extract import write_pairs
+from plsc.data.making.extract import write_pairs
 from plsc.data.output import available_cores, exit_status, finished_folder
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.data.extract import jpeg_name, summary_text, write_records
+from plsc.data.making.extract import jpeg_name, summary_text, write_records
 from plsc.data.output import available_cores, exit_status, finished_folder
 
 

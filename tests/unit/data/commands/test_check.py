@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from plsc.data.checks.findings import KINDS
+from plsc.data.checks.image_sets import ImageSet
 from plsc.data.commands.check import check
-from plsc.data.findings import KINDS
-from plsc.data.image_sets import ImageSet
 from plsc.data.source.base import BadImage, ImageSource
 
 IDENTITIES, EACH = 4, 3

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plsc.component import Component
+from plsc.data.checks.set_summary import Identities, histogram_text
 from plsc.data.commands import inspect_set
-from plsc.data.set_summary import Identities, histogram_text
 from plsc.errors import UserError
 from plsc.registry import DATASETS
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plsc.data.commands.main import main
-from plsc.data.preparation import Preparation
-from plsc.data.record_index import image_records, read_index
-from plsc.data.record_set import Plan, plan, write_records
-from plsc.data.recordio import EXACT_LABELS, RecordFile
+from plsc.data.making.preparation import Preparation
+from plsc.data.records.record_index import image_records, read_index
+from plsc.data.records.record_set import Plan, plan, write_records
+from plsc.data.records.recordio import EXACT_LABELS, RecordFile
 from plsc.data.source.base import ImageSource
 from plsc.data.source.records import RecordImages
 from plsc.errors import UserError

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.bin_writer import write_bin
 from plsc.data.commands import pairs
 from plsc.data.dataset.bin_file import read_bin
+from plsc.data.making.bin_writer import write_bin
 from plsc.data.output import exit_status
 from plsc.errors import UserError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from plsc.data.commands.main import main
-from plsc.data.recordio import RecordWriter
+from plsc.data.records.recordio import RecordWriter
 
 CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"
 EXPECTED = json.loads((CASES / "expected.json").read_text())

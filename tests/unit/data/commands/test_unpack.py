@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from plsc.data.commands.main import main
-from plsc.data.recordio import RecordWriter
+from plsc.data.records.recordio import RecordWriter
 from plsc.data.source.folder import FolderImages
 from plsc.data.source.guess import open_source
 

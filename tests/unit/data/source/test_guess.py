@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from plsc.data.recordio import RecordWriter
+from plsc.data.records.recordio import RecordWriter
 from plsc.data.source.folder import FolderImages
 from plsc.data.source.guess import open_source
 from plsc.data.source.listed import ListedImages

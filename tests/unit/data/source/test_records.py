@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plsc.data.recordio import RecordFile, RecordWriter
+from plsc.data.records.recordio import RecordFile, RecordWriter
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source.records import RecordImages, rec_files
 from plsc.errors import UserError

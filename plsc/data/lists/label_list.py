@@ -10,15 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-from plsc.data.image_root import ImageRoot
-from plsc.data.list_layout import (
+from plsc.data.lists.image_root import ImageRoot
+from plsc.data.lists.list_layout import (
     Layout,
     MagFaceLayout,
     PlscLayout,
     checked_delimiter,
     delimiter_hint,
 )
-from plsc.data.text_lines import LONGEST_LINE, Column, Lines, blocks_of_lines
+from plsc.data.lists.text_lines import LONGEST_LINE, Column, Lines, blocks_of_lines
 from plsc.errors import UserError
 from plsc.mapped_file import open_regular
 

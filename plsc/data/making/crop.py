@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from plsc.data.align import align, misfit
-from plsc.data.image_root import ImageRoot
-from plsc.data.landmark_list import LandmarkList
+from plsc.data.lists.image_root import ImageRoot
+from plsc.data.lists.landmark_list import LandmarkList
 from plsc.data.output import finished_folder, progress_bar
 from plsc.data.source.files import read_file
 from plsc.data.transforms import DecodeImage

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.data.dataset.tools.render_synthetic_faces import main as render
-from plsc.data.landmark_list import read_landmarks
+from plsc.data.lists.landmark_list import read_landmarks
 from plsc.errors import UserError
 
 NUMBERS = [10.5, 20, 30.25, 20, 20, 30, 12, 40, 28, 41]

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plsc.data.record_index import read_index
-from plsc.data.recordio import MAGIC, RecordFile, RecordWriter
+from plsc.data.records.record_index import read_index
+from plsc.data.records.recordio import MAGIC, RecordFile, RecordWriter
 from plsc.data.source.base import BadImage
 from plsc.data.source.records import RecordImages, rec_files
 from plsc.errors import UserError
 
-CASES = Path(__file__).parents[2] / "golden" / "recordio_cases"
+CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"
 EXPECTED = json.loads((CASES / "expected.json").read_text())
 # The worked example of the format: scalar label 7.0, id 1, payload b"abc".
 SCALAR = bytes.fromhex("0a23d7ce1b000000000000000000e04001000000000000000000000000000000 61626300")
@@ -311,7 +311,7 @@ def test_forked_processes_share_a_file(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from plsc.data.recordio import RecordWriter
+from plsc.data.records.recordio import RecordWriter
 
 steps, real = int(sys.argv[2]), {}
 

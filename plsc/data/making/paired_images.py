@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from plsc.data.dataset.bin_file import read_bin
-from plsc.data.image_root import check_below, shown
-from plsc.data.label_list import read_pairs
-from plsc.data.lfw_pairs import LfwPair, read_lfw_pairs
+from plsc.data.lists.image_root import check_below, shown
+from plsc.data.lists.label_list import read_pairs
+from plsc.data.lists.lfw_pairs import LfwPair, read_lfw_pairs
 from plsc.data.source.base import ImageSource
 from plsc.data.source.files import read_file
 from plsc.errors import UserError

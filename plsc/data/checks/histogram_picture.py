@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from plsc.data.checks.set_summary import Histogram, range_name
 from plsc.data.finished_file import finished_file
-from plsc.data.set_summary import Histogram, range_name
 from plsc.errors import UserError
 
 COLOUR = "#4878a8"

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plsc.data import record_scan
-from plsc.data.record_index import read_index
-from plsc.data.record_scan import find_index, scan, write_index
-from plsc.data.recordio import MAGIC, RecordFile, RecordWriter
+from plsc.data.records import record_scan
+from plsc.data.records.record_index import read_index
+from plsc.data.records.record_scan import find_index, scan, write_index
+from plsc.data.records.recordio import MAGIC, RecordFile, RecordWriter
 from plsc.data.source.base import BadImage
 from plsc.errors import UserError
 
-CASES = Path(__file__).parents[2] / "golden" / "recordio_cases"
+CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"
 EXPECTED = json.loads((CASES / "expected.json").read_text())
 in_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -278,8 +278,8 @@ def test_one_of_many_processes_scans(tmp_path):
 
 STOPPED = textwrap.dedent("""
     import os, sys, time
-    from plsc.data import record_scan
-    from plsc.data.recordio import RecordFile
+    from plsc.data.records import record_scan
+    from plsc.data.records.recordio import RecordFile
 
     def half(file, path):
         with open(path, "w") as out:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from plsc.data import text_lines
-from plsc.data.label_list import LabelList, read_pairs
+from plsc.data.lists import text_lines
+from plsc.data.lists.label_list import LabelList, read_pairs
 from plsc.errors import UserError
 
 NO_RESET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -324,7 +324,7 @@ def test_any_bytes_are_a_list_or_a_mistake(tmp_path, monkeypatch, data, layout, 
 
 OPEN = """
 import sys
-from plsc.data.label_list import LabelList
+from plsc.data.lists.label_list import LabelList
 def peak():  # not ru_maxrss, which begins with what the parent had
     status = open("/proc/self/status").read()
     return int(status.partition("VmHWM:")[2].split()[0])

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.data import text_lines
-from plsc.data.text_lines import Column, blocks_of_lines
+from plsc.data.lists import text_lines
+from plsc.data.lists.text_lines import Column, blocks_of_lines
 from plsc.errors import UserError
 
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from plsc.data.record_index import (
+from plsc.data.records.record_index import (
     RecordIndex,
     count_identities,
     image_records,
     open_index,
     read_index,
 )
-from plsc.data.recordio import RecordFile, RecordWriter
+from plsc.data.records.recordio import RecordFile, RecordWriter
 from plsc.errors import UserError
 
-CASES = Path(__file__).parents[2] / "golden" / "recordio_cases"
+CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"
 in_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -301,7 +301,7 @@ def test_an_index_of_some_of_the_records_is_enough(tmp_path, caplog):
 
 MEASURE = textwrap.dedent("""
     import pathlib, re, sys, time
-    from plsc.data.record_index import read_index
+    from plsc.data.records.record_index import read_index
 
     def peak():  # not getrusage, which begins at the parent's
         return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plsc.data.duplicates import DIGEST_BYTES, digest
-from plsc.data.findings import BLANK, UNREADABLE, WRONG_SIZE, Findings, Kind
-from plsc.data.image_sets import ImageSets
+from plsc.data.checks.duplicates import DIGEST_BYTES, digest
+from plsc.data.checks.findings import BLANK, UNREADABLE, WRONG_SIZE, Findings, Kind
+from plsc.data.checks.image_sets import ImageSets
 from plsc.data.ranges import over_ranges
 from plsc.data.source.base import BadImage
 from plsc.data.source_labels import AT_ONCE, UNKNOWN

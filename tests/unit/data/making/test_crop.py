@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from plsc.data.align import align, template
-from plsc.data.crop import Crops, crop_names, write_crops
 from plsc.data.dataset.synthetic import Identity, View, render_face
-from plsc.data.landmark_list import LandmarkList
+from plsc.data.lists.landmark_list import LandmarkList
+from plsc.data.making.crop import Crops, crop_names, write_crops
 from plsc.errors import UserError
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from plsc.data.text_lines import MOST_DIGITS, NEWLINE, RETURN, SPACE, TAB, Lines
+from plsc.data.lists.text_lines import MOST_DIGITS, NEWLINE, RETURN, SPACE, TAB, Lines
 from plsc.errors import UserError
 
 USUAL_DELIMITERS = ("\t", " ", ",", ";", "|", ":")

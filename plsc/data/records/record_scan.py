@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from plsc.data.lists.text_lines import MOST_DIGITS
 from plsc.data.output import progress_bar
-from plsc.data.recordio import HEADER, MAGIC, RecordFile
-from plsc.data.text_lines import MOST_DIGITS
+from plsc.data.records.recordio import HEADER, MAGIC, RecordFile
 from plsc.errors import UserError
 
 MEGABYTE = 10**6

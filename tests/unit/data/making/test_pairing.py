@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.data.pairing import choose_pairs, tournament
+from plsc.data.making.pairing import choose_pairs, tournament
 from plsc.errors import UserError
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.data.preparation import Preparation, prepared
+from plsc.data.making.preparation import Preparation, prepared
 from plsc.data.ranges import over_ranges
-from plsc.data.recordio import EXACT_LABELS, RecordWriter
+from plsc.data.records.recordio import EXACT_LABELS, RecordWriter
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source_labels import UNKNOWN, labels_of
 from plsc.errors import UserError

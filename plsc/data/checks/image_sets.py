@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from plsc.data.paired_images import PairedImages
+from plsc.data.making.paired_images import PairedImages
 from plsc.data.source.base import ImageSource
 from plsc.data.source_labels import UNKNOWN
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plsc.data.number_columns import number_pairs
-from plsc.data.record_scan import find_index
-from plsc.data.recordio import EXACT_LABELS, Record, RecordFile
+from plsc.data.lists.number_columns import number_pairs
+from plsc.data.records.record_scan import find_index
+from plsc.data.records.recordio import EXACT_LABELS, Record, RecordFile
 from plsc.data.source.base import BadImage
 from plsc.errors import UserError
 

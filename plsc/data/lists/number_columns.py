@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.data.text_lines import MOST_DIGITS, Lines, blocks_of_lines
+from plsc.data.lists.text_lines import MOST_DIGITS, Lines, blocks_of_lines
 from plsc.errors import UserError
 from plsc.mapped_file import open_regular
 

@@ -1,0 +1,1 @@
+"""What a set of faces holds, and what is wrong with it."""

@@ -1,0 +1,1 @@
+"""New sets out of images that there are."""

@@ -1,0 +1,1 @@
+"""MXNet's RecordIO files: records, their index, whole sets."""
