@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,10 @@ NODES = "--nnodes=2 --master=10.0.0.1:12538 --devices=0,1,2,3,4,5,6,7 plsc-train
 TOOLS = "python -m plsc.data.dataset.tools"
 WEIGHTS = "-o Global.pretrained_model=output/IResNet18/best_model"
 PUBLIC = "ms1m-retinaface-t1"
+THIRD_PARTY = "w600k_r50.onnx"
+RELEASE = "IJB_release/IJBC"
+FINETUNE = "plsc-train -c mine.yaml -o Global.pretrained_model"
+BRIEFLY = "-o Global.max_train_step=1 -o Global.eval_during_train=False -o Global.output_dir"
 # Command -> what is appended to keep it short.
 RUN = {
     f"{TOOLS}.mx_recordio_2_images --root_dir ms1m-retinaface-t1 --output_dir dataset/MS1M_v3": "",
@@ -68,11 +73,22 @@ RUN = {
     f"{LAUNCH} --nproc_per_node=2 plsc-train -c mine.yaml": "",
     "plsc-train -c mine.yaml -o Global.checkpoint=output/IResNet18/latest": " -o Global.epochs=2",
     f"plsc-train -c mine.yaml {WEIGHTS} -o Global.finetune=True": " -o Global.output_dir=finetuned",
+    f"{FINETUNE}={THIRD_PARTY} -o Global.finetune=True": f" {BRIEFLY}=from_onnx",
+    f"{FINETUNE}=backbone.pth -o Global.finetune=True": f" {BRIEFLY}=from_pth",
     f"plsc-eval -c mine.yaml {WEIGHTS}": "",
     f"plsc-eval -c mine.yaml {WEIGHTS} "
     f"-o DataLoader.Eval.dataset.bin_path={PUBLIC}/agedb_30.bin": "",
+    f"plsc-eval --model {THIRD_PARTY} --bin {PUBLIC}/lfw.bin {PUBLIC}/agedb_30.bin "
+    "--report report --json figures.json": "",
+    "plsc-eval --model output/IResNet18/best_model --bin dataset/mine/val.bin "
+    "--store_thresholds": "",
     f"plsc-export -c mine.yaml {WEIGHTS}": "",
     f"plsc-export -c mine.yaml {WEIGHTS} -o Export.export_type=paddle": "",
+    "plsc-compare output/IResNet18.onnx a.jpg b.jpg": "",
+    "plsc-embed output/IResNet18.onnx faces/test --out embeddings.npy": "",
+    f"plsc-ijb --model-root output/IResNet18.onnx --image-path {RELEASE} --target IJBC": "",
+    "python tasks/recognition/face/onnx_ijbc.py --model-root output/IResNet18.onnx "
+    f"--image-path {RELEASE} --result-dir script --target IJBC": "",
 }
 # Command -> why it is not run.
 NOT_RUN = {
@@ -137,6 +153,76 @@ def write_photos(folder: Path) -> None:
     (folder / "landmarks.csv").write_text("\n".join(lines) + "\n")
 
 
+def write_release(folder: Path, photos: Path) -> None:
+    """IJB-C's lists for these photos: two templates for each person, of two media each."""
+    (folder / "meta").mkdir(parents=True)
+    (folder / "loose_crop").symlink_to(photos)
+    rows = [line.split(",") for line in (photos / "landmarks.csv").read_text().splitlines()]
+    people = sorted({Path(name).parent for name, *_ in rows})
+    members, landmarks, owners = [], [], {}
+    for number, (name, *points) in enumerate(rows):
+        person = people.index(Path(name).parent)
+        template = 10 * person + number % 2
+        owners[template] = person
+        members.append(f"{name} {template} {number // 2}")
+        landmarks.append(" ".join([name, *points, "0.9"]))
+    pairs = [f"{a} {b} {int(owners[a] == owners[b])}" for a in owners for b in owners if a < b]
+    listed = {"face_tid_mid": members, "name_5pts_score": landmarks, "template_pair_label": pairs}
+    for name, lines in listed.items():
+        (folder / "meta" / f"ijbc_{name}.txt").write_text("\n".join(lines) + "\n")
+    for name, odd in (("gallery_G1", 0), ("probe_mixed", 1)):
+        lines = [f"{t},{owners[t]}" for t in owners if t % 2 == odd]
+        text = "\n".join(["TEMPLATE_ID,SUBJECT_ID", *lines])
+        (folder / "meta" / f"ijbc_1N_{name}.csv").write_text(text + "\n")
+
+
+def write_pth(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """A state dict as torch.save writes it."""
+
+    def integers(values: list[int]) -> str:
+        return "(" + "".join(f"I{value}\n" for value in values) + "t"
+
+    entries = "".join(
+        f"V{name}\nctorch._utils\n_rebuild_tensor_v2\n"
+        f"((Vstorage\nctorch\nFloatStorage\nV{key}\nVcpu\nI{array.size}\ntQI0\n"
+        f"{integers(list(array.shape))}{integers([step // 4 for step in array.strides])}"
+        "I00\nccollections\nOrderedDict\n(tRtRs"
+        for key, (name, array) in enumerate(arrays.items())
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", f"(d{entries}.")
+        archive.writestr("archive/byteorder", "little")
+        for key, array in enumerate(arrays.values()):
+            archive.writestr(f"archive/data/{key}", array.tobytes())
+        archive.writestr("archive/version", "3\n")
+
+
+def write_others_weights(folder: Path) -> None:
+    """A network as InsightFace's ONNX file is, without metadata, and as arcface_torch's .pth."""
+    import onnx
+    import paddle
+
+    from plsc.engine.torch_weights import torch_names
+    from plsc.export import export_onnx
+    from plsc.registry import BACKBONES
+
+    paddle.seed(1)
+    backbone = BACKBONES.get(SMALL, "Model.name")(num_features=32)
+    export_onnx(backbone, folder / THIRD_PARTY)
+    model = onnx.load(str(folder / THIRD_PARTY))
+    del model.metadata_props[:]
+    onnx.save(model, str(folder / THIRD_PARTY))
+    arrays = {
+        theirs: np.ascontiguousarray(tensor.T if transposed else tensor)
+        for (theirs, transposed), tensor in zip(
+            torch_names(backbone).values(),
+            (tensor.numpy() for tensor in backbone.state_dict().values()),
+            strict=True,
+        )
+    }
+    write_pth(folder / "backbone.pth", arrays)
+
+
 class Walk:
     """A folder with the documents' data, in which their blocks are run in order."""
 
@@ -145,17 +231,20 @@ class Walk:
         self.done: dict[str, str] = {}
         scripts = Path(sys.executable).parent
         self.environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
-        (folder / "configs").symlink_to(ROOT / "configs")
+        for name in ("configs", "tasks"):
+            (folder / name).symlink_to(ROOT / name)
         self._make_data(faces)
 
     def _make_data(self, faces: Path) -> None:
         import cv2
 
-        from plsc.data.recordio import RecordWriter
+        from plsc.data.records.recordio import RecordWriter
 
         rows = [line.split("\t") for line in (faces / "label.txt").read_text().splitlines()]
         pairs = [line.split("\t") for line in (faces / "pairs.txt").read_text().splitlines()]
         write_photos(self.folder / "photos")
+        write_release(self.folder / RELEASE, self.folder / "photos")
+        write_others_weights(self.folder)
         records = self.folder / PUBLIC
         records.mkdir()
         encoded, others = (
@@ -263,15 +352,104 @@ def test_the_documents_run(walk):
         assert (walk.folder / "output" / f"{SMALL}{suffix}").is_file()
 
 
+def said(walk, begins: str) -> str:
+    """What the one command that begins so has printed."""
+    (text,) = (text for command, text in walk.done.items() if command.startswith(begins))
+    return text
+
+
+def test_others_weights_are_trained_on_and_measured(walk):
+    """From either file the same network, whose figures are those of the file itself."""
+    from safetensors.numpy import load_file
+
+    started = said(walk, f"{FINETUNE}={THIRD_PARTY}")
+    assert "gives the embeddings that the ONNX file gives" in started
+    assert "new head for 5 classes" in said(walk, f"{FINETUNE}=backbone.pth")
+    first, second = (
+        load_file(walk.folder / start / SMALL / "latest" / "backbone.safetensors")
+        for start in ("from_onnx", "from_pth")
+    )
+    for name, array in first.items():
+        np.testing.assert_allclose(array, second[name], atol=1e-5, err_msg=name)
+    figures = json.loads((walk.folder / "figures.json").read_text())
+    assert [item["set"] for item in figures["sets"]] == ["lfw", "agedb_30"]
+    assert any("assumed" in note for note in figures["model"]["notes"])
+    assert (walk.folder / "report" / "index.html").stat().st_size > 10000
+
+
+def test_models_are_used_as_documented(walk):
+    compared = said(walk, "plsc-compare")
+    table = said(walk, "plsc-eval --model output")
+    assert "thresholds measured on val" in compared and "1e-1" in compared
+    (row,) = (line for line in compared.splitlines() if line.startswith("1e-1"))
+    assert row.split()[1] in table  # the export has the threshold that the checkpoint was given
+    assert np.load(walk.folder / "embeddings.npy").shape == (20, 32)
+    ijb, script = (walk.folder / name / "IJBC_result" / "IJBC.npy" for name in ("output", "script"))
+    np.testing.assert_array_equal(np.load(ijb), np.load(script))
+    assert said(walk, "plsc-ijb").splitlines()[:5] == said(walk, "python tasks").splitlines()[:5]
+    figures = json.loads(ijb.with_suffix(".json").read_text())
+    assert figures["num_faces_embedded"] == 40 and list(figures["identification"]) == ["G1"]
+    assert (ijb.parent / "IJBC_roc.pdf").is_file() and (ijb.parent / "embeddings").is_dir()
+    values = said(walk, "import numpy as np\n\nimport plsc\n\nmodels").split("[")[1].strip("]\n")
+    assert [float(value) for value in values.split()] == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_metadata_keys_are_those_of_the_file(walk):
+    import onnx
+
+    model = onnx.load(str(walk.folder / "output" / f"{SMALL}.onnx"))
+    section = RECIPE.read_text("utf-8").partition("### What the file says of itself")[2]
+    rows = [
+        line.split("|")[1] for line in section.partition("\n### ")[0].splitlines() if "|" in line
+    ]
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert documented == {item.key for item in model.metadata_props}
+
+
+def test_paddles_format_beside_the_checkpoints(walk, monkeypatch):
+    """`paddle.jit.load` refuses it there, as documented; Embedder and a copy are fine."""
+    import shutil
+
+    import paddle
+
+    import plsc
+
+    monkeypatch.chdir(walk.folder)
+    with pytest.raises(ValueError, match="don't know which one"):
+        paddle.jit.load(f"output/{SMALL}")
+    Path("elsewhere").mkdir()
+    for suffix in (".json", ".pdiparams"):
+        shutil.copy(f"output/{SMALL}{suffix}", f"elsewhere/{SMALL}{suffix}")
+    paddle.jit.load(f"elsewhere/{SMALL}")
+    files = ["a.jpg", "b.jpg"]
+    first, second = (
+        plsc.Embedder(f"output/{name}").embed_files(files) for name in (SMALL, f"{SMALL}.onnx")
+    )
+    np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+def test_table_of_figures_has_the_columns_of_plsc_eval(walk):
+    printed = said(walk, f"plsc-eval --model {THIRD_PARTY}")
+    heads = [line for line in printed.splitlines() if line.startswith(("set  ", "FAR  "))]
+    shown = {cell for head in heads for cell in re.split(r"  +", head)} - {"set", "pairs"}
+    section = RECIPE.read_text("utf-8").partition("### What the figures mean")[2]
+    rows = [
+        line.split("|")[1] for line in section.partition("\n### ")[0].splitlines() if "|" in line
+    ]
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == shown
+
+
 def test_python_block_gives_plscs_embeddings(walk):
-    """The cosine that the recipe's few lines print is that of plsc's own pipeline."""
+    """The cosine that the recipe's two blocks print is that of plsc's own pipeline."""
     import paddle
     from safetensors.numpy import load_file
 
     from plsc.data.dataset.face import FaceIdentificationDataset
     from plsc.registry import BACKBONES
 
-    (printed,) = (text for text in walk.done.values() if text.startswith("cosine "))
+    found = [text for block, text in walk.done.items() if block.startswith("import ")]
+    printed = re.findall(r"^cosine (\S+)$", "".join(found), re.M)
+    assert len(printed) == 2
     listed = walk.folder / "two.txt"
     listed.write_text("a.jpg\t0\nb.jpg\t1\n")
     faces = FaceIdentificationDataset(str(walk.folder), str(listed))
@@ -284,7 +462,7 @@ def test_python_block_gives_plscs_embeddings(walk):
     backbone.eval()
     first, second = backbone(paddle.to_tensor(images)).numpy().astype(np.float64)
     expected = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
-    assert float(printed.split()[1]) == pytest.approx(expected, abs=1e-4)
+    assert [float(cosine) for cosine in printed] == pytest.approx([expected] * 2, abs=1e-4)
 
 
 def test_log_line_and_metrics_have_the_documented_fields(walk):
@@ -364,6 +542,12 @@ def test_the_table_of_plsc_data_has_all_commands():
     (table,) = re.findall(r"^\| `plsc-data` .*?\n\n", RECIPE.read_text("utf-8"), re.S | re.M)
     rows = set(re.findall(r"^\| `(\w+)` \|", table, re.M))
     assert rows == set(commands_shown)
+
+
+def test_the_table_of_commands_has_all():
+    scripts = re.findall(r'"(plsc-\w+) = ', (ROOT / "setup.py").read_text())
+    rows = re.findall(r"^\| `(plsc-\w+)` \|", README.read_text("utf-8"), re.M)
+    assert sorted(rows) == sorted(scripts)
 
 
 def quoted(words: str, begins: str = "") -> str:
@@ -464,7 +648,7 @@ def test_quoted_messages_about_records(tmp_path, monkeypatch):
     import cv2
 
     from plsc.data.dataset.records import FaceRecordDataset
-    from plsc.data.recordio import RecordWriter
+    from plsc.data.records.recordio import RecordWriter
     from plsc.engine.progress import Progress
     from plsc.engine.skipped import SkipReport
 
@@ -526,6 +710,15 @@ def test_links_lead_somewhere(path):
     links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
     local = [link for link in links if not link.startswith("http")]
     assert local and [link for link in local if not (path.parent / link).exists()] == []
+    places = set(re.findall(r"\]\(#([^)\s]+)\)", path.read_text(encoding="utf-8")))
+    assert places <= {anchor(line) for line in path.read_text("utf-8").splitlines()}
+
+
+def anchor(line: str) -> str:
+    """What GitHub calls a heading's place; "" for other lines."""
+    if not line.startswith("#"):
+        return ""
+    return re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
 
 
 def test_files_and_configs_that_are_named_exist():
