@@ -1,7 +1,8 @@
 """Backbone -> ONNX or Paddle inference model, then proof that the file gives the same embeddings.
 
 Both formats take one float32 input `data` [N, 3, 112, 112] (RGB, (pixel - 127.5) / 127.5) and give
-one output [N, d] for any N; ONNX calls it `embedding`, Paddle's format names it itself.
+one output [N, d] for any N; ONNX calls it `embedding`, Paddle's format names it itself. An ONNX
+file may also take uint8 images and give embeddings of length 1, and store weights as float16.
 """
 
 import os
@@ -10,84 +11,38 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import nn
 
-from plsc import __version__, onnx_file, yaml_tree
+from plsc import __version__, onnx_file, onnx_forms, yaml_tree
 from plsc.errors import UserError
-from plsc.onnx_file import INPUT, Floats
+from plsc.export_report import (
+    MAX_HALF_DIFFERENCE,
+    MAX_RELATIVE_DIFFERENCE,
+    BatchCheck,
+    ExportReport,
+)
+from plsc.onnx_file import INPUT, Floats, Images
+from plsc.onnx_forms import SHORTEST, PixelInput, Preprocessing
 
 IMAGE_SHAPE = (3, 112, 112)
 CHECKED_BATCHES = (1, 5, 64)
 NUM_PROBES = 5  # different images; larger batches repeat them
 TIMED_RUNS, MOST_SECONDS = 20, 2.0
-# Figures of float32 on another engine: relative differences below 1e-5 were seen. A scale or a bias
-# that got lost costs orders of magnitude more.
-MIN_COSINE = 0.9999
-MAX_RELATIVE_DIFFERENCE = 1e-3
-
-
-@dataclass(frozen=True)
-class BatchCheck:
-    """How far a file's embeddings are from the backbone's on one batch."""
-
-    batch: int
-    min_cosine: float
-    max_difference: float
-    largest_value: float
-
-    @property
-    def equal(self) -> bool:
-        """Whether the difference is one of rounding."""
-        close = self.max_difference <= MAX_RELATIVE_DIFFERENCE * self.largest_value
-        return close and self.min_cosine >= MIN_COSINE
-
-    def __str__(self) -> str:
-        """The check in a few words."""
-        return (
-            f"batch {self.batch}: cosine {self.min_cosine:.7f}, largest difference "
-            f"{self.max_difference:.2g} of {self.largest_value:.2g}"
-        )
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """What was written and how it was found equal to the backbone.
-
-    Attributes:
-        path: the file; of Paddle's format, the program.
-        num_bytes: its size, the weights included.
-        opset: ONNX operator set; None for Paddle's format.
-        num_features: the embedding's size.
-        checks: one per batch size.
-        latency: seconds that one image takes on this machine's CPU.
-
-    """
-
-    path: Path
-    num_bytes: int
-    opset: int | None
-    num_features: int
-    checks: tuple[BatchCheck, ...]
-    latency: float
-
-    def __str__(self) -> str:
-        """Sizes, speed and checks on one line."""
-        shape = ", ".join(map(str, IMAGE_SHAPE))
-        opset = f"opset {self.opset}, " if self.opset else ""
-        return (
-            f"{opset}input [N, {shape}], output [N, {self.num_features}], "
-            f"{self.num_bytes / 1e6:.1f} MB, {self.latency * 1e3:.1f} ms at batch 1 on this CPU; "
-            f"{'; '.join(map(str, self.checks))}"
-        )
 
 
 def export_onnx(
-    backbone: nn.Layer, path: Path, *, opset: int = 17, metadata: Mapping[str, str] | None = None
+    backbone: nn.Layer,
+    path: Path,
+    *,
+    opset: int = 17,
+    metadata: Mapping[str, str] | None = None,
+    preprocessing: Preprocessing = "none",
+    fp16: bool = False,
 ) -> ExportReport:
     """Write `backbone` in evaluation mode to the ONNX file at `path`.
 
@@ -96,23 +51,38 @@ def export_onnx(
         path: the file; replaced only by one that was found equal.
         opset: ONNX operator set.
         metadata: entries for the file beside the standing ones (colour order, mean, std, sizes).
+        preprocessing: nhwc or nchw for a file that takes uint8 RGB images, brings them to the
+            colour order, mean and std of the metadata, and gives embeddings of length 1.
+        fp16: store weights as float16; input, output and arithmetic stay float32.
 
     Raises:
         UserError: onnx, onnxruntime or paddle2onnx is not installed; the backbone cannot be
-            converted; the file's embeddings differ; the file cannot be written.
+            converted; a weight is beyond float16; the file's embeddings differ; the file cannot
+            be written.
 
     """
     onnx_file.require_installed()
+    described, form = _described(backbone, metadata), None
+    if preprocessing != "none":
+        form = PixelInput.of(preprocessing, described)
+        described |= form.metadata()
     with _beside(path) as folder, evaluating(backbone):
         _save_program(backbone, folder / "model")
         written = folder / "model.onnx"
         onnx_file.convert(folder / "model", written, opset=opset)
-        onnx_file.finish(written, _described(backbone, metadata))
+        onnx_file.finish(written, described)
+        if form is not None:
+            onnx_forms.take_pixels(written, form)
+        if fp16:
+            onnx_forms.halve_weights(written)
         run = onnx_file.run(written)
-        checks = compare(backbone, run, f"{path} at opset {opset}")
-        num_bytes, latency = written.stat().st_size, _latency(run)
+        what = f"{path} at opset {opset}{' with float16 weights' if fp16 else ''}"
+        checks = compare(backbone, run, what, form=form, fp16=fp16)
+        num_bytes, latency = written.stat().st_size, _latency(run, form)
         _publish(written, path)
-    return ExportReport(path, num_bytes, opset, backbone.num_features, checks, latency)
+    return ExportReport(
+        path, num_bytes, opset, backbone.num_features, checks, latency, preprocessing, fp16
+    )
 
 
 def export_paddle(
@@ -131,7 +101,7 @@ def export_paddle(
         described = yaml_tree.dump(_described(backbone, metadata))
         (folder / "metadata").write_text(described, encoding="utf-8")
         run = run_paddle(folder / "model")
-        checks, latency = compare(backbone, run, str(program)), _latency(run)
+        checks, latency = compare(backbone, run, str(program)), _latency(run, None)
         num_bytes = sum((folder / f"model{end}").stat().st_size for end in (".json", ".pdiparams"))
         # The program goes away first and comes back last: killed in between, nothing is left
         # that loads, rather than a program with another model's parameters.
@@ -143,9 +113,16 @@ def export_paddle(
 
 
 def compare(
-    backbone: nn.Layer, run: Callable[[Floats], Floats], what: str
+    backbone: nn.Layer,
+    run: Callable[[Images], Floats],
+    what: str,
+    *,
+    form: PixelInput | None = None,
+    fp16: bool = False,
 ) -> tuple[BatchCheck, ...]:
     """Hold `run` (images -> embeddings) against `backbone` on batches of 1, 5 and 64.
+
+    With `form`, `run` takes uint8 images in that form and gives embeddings of length 1.
 
     The backbone itself runs on five images at most: in evaluation mode no row depends on others.
 
@@ -154,12 +131,15 @@ def compare(
 
     """
     checks = []
+    max_relative = MAX_HALF_DIFFERENCE if fp16 else MAX_RELATIVE_DIFFERENCE
     for batch in CHECKED_BATCHES:
-        probes = probe_images(min(batch, NUM_PROBES))
+        probes, prepared = _probes(min(batch, NUM_PROBES), form)
         with paddle.no_grad():
-            expected = backbone(paddle.to_tensor(probes)).numpy().astype(np.float64)
+            expected = backbone(paddle.to_tensor(prepared)).numpy().astype(np.float64)
         if not np.isfinite(expected).all():
             raise UserError(f"{what}: the weights give embeddings with NaN or infinity")
+        if form is not None:
+            expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), SHORTEST)
         rows = np.arange(batch) % NUM_PROBES
         expected, found = expected[rows], run(probes[rows]).astype(np.float64)
         if found.shape != expected.shape:
@@ -167,7 +147,8 @@ def compare(
         lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
         cosines = (found * expected).sum(axis=1) / np.maximum(lengths, np.finfo(np.float64).tiny)
         difference, largest = np.abs(found - expected).max(), np.abs(expected).max()
-        check = BatchCheck(batch, float(cosines.min()), float(difference), float(largest))
+        apart = float(cosines.min()), float(difference), float(largest)
+        check = BatchCheck(batch, *apart, max_relative)
         if not check.equal:  # also where the file gives NaN
             raise UserError(f"{what} differs from the backbone, nothing was written; {check}")
         checks.append(check)
@@ -176,19 +157,33 @@ def compare(
 
 def probe_images(batch: int) -> Floats:
     """Deterministic normalised images [batch, 3, 112, 112], from coarse patches to fine noise."""
+    return np.asarray((probe_pixels(batch) - 127.5) / 127.5, np.float32)
+
+
+def probe_pixels(batch: int) -> NDArray[np.uint8]:
+    """The same images, uint8."""
     random, side = np.random.default_rng(0), IMAGE_SHAPE[1]
     images = []
     for index in range(batch):
         cells = (112, 4, 14, 2, 28)[index % 5]
         patches = random.integers(0, 256, (3, cells, cells))
         images.append(np.kron(patches, np.ones((1, side // cells, side // cells))))
-    return ((np.stack(images) - 127.5) / 127.5).astype(np.float32)
+    return np.stack(images).astype(np.uint8)
 
 
-def _latency(run: Callable[[Floats], Floats]) -> float:
+def _probes(batch: int, form: PixelInput | None) -> tuple[Images, Floats]:
+    """The same images for a file of that form and for the backbone."""
+    if form is None:
+        images = probe_images(batch)
+        return images, images
+    pixels = probe_pixels(batch)
+    return form.arranged(pixels), form.prepared(pixels)
+
+
+def _latency(run: Callable[[Images], Floats], form: PixelInput | None) -> float:
     """Seconds for one image: the median of some runs."""
     seconds: list[float] = []
-    image, began = probe_images(1), time.perf_counter()
+    (image, _), began = _probes(1, form), time.perf_counter()
     while len(seconds) < TIMED_RUNS and time.perf_counter() - began < MOST_SECONDS:
         start = time.perf_counter()
         run(image)
@@ -196,12 +191,12 @@ def _latency(run: Callable[[Floats], Floats]) -> float:
     return statistics.median(seconds)
 
 
-def run_paddle(stem: Path) -> Callable[[Floats], Floats]:
+def run_paddle(stem: Path) -> Callable[[Images], Floats]:
     """The Paddle inference model at `<stem>.json` as a function of images."""
     layer = paddle.jit.load(str(stem))
     layer.eval()
 
-    def run(images: Floats) -> Floats:
+    def run(images: Images) -> Floats:
         with paddle.no_grad():
             embeddings: Floats = layer(paddle.to_tensor(images)).numpy()
         return embeddings

@@ -14,6 +14,7 @@ from plsc import __version__
 from plsc.errors import UserError
 
 Floats = NDArray[np.float32]
+Images = NDArray[np.float32] | NDArray[np.uint8]
 
 INPUT, OUTPUT, BATCH = "data", "embedding", "N"
 MODULES = ("onnx", "onnxruntime", "paddle2onnx")
@@ -87,7 +88,7 @@ def _constants_to_initializers(graph: Any) -> None:
     graph.node.extend(kept)
 
 
-def run(path: Path) -> Callable[[Floats], Floats]:
+def run(path: Path) -> Callable[[Images], Floats]:
     """The ONNX file at `path` as a function of images, on the CPU."""
     import onnxruntime
 
@@ -96,7 +97,7 @@ def run(path: Path) -> Callable[[Floats], Floats]:
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
 
-    def embed(images: Floats) -> Floats:
+    def embed(images: Images) -> Floats:
         try:
             embeddings: Floats = session.run([OUTPUT], {INPUT: images})[0]
         except Exception as error:  # onnxruntime's own classes are private and have no common base

@@ -210,14 +210,23 @@ class MetricConfig:
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """`Export`: the file that `plsc-export` writes; null in `input_shape` is the batch."""
+    """`Export`: the file that `plsc-export` writes; null in `input_shape` is the batch.
+
+    With `preprocessing` nhwc or nchw an ONNX file takes uint8 RGB images in that layout and gives
+    embeddings of length 1; `fp16` stores its weights as float16.
+    """
 
     export_type: Literal["onnx", "paddle"] = "onnx"
     input_shape: tuple[int | None, Count, Count, Count] = (None, 3, 112, 112)
     opset: Annotated[int, Range(11, 17)] = 17
+    preprocessing: Literal["none", "nhwc", "nchw"] = "none"
+    fp16: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a fixed batch size."""
+        """Refuse a fixed batch size, and what only ONNX files can be."""
+        if self.export_type != "onnx" and (self.fp16 or self.preprocessing != "none"):
+            setting = f"preprocessing={self.preprocessing}" if not self.fp16 else "fp16=True"
+            raise UserError(f"Export.{setting} is for ONNX files only: set Export.export_type=onnx")
         if self.input_shape[0] is not None:
             batch = self.input_shape[0]
             raise UserError(f"Export.input_shape.0 must be null (any batch size), got {batch}")

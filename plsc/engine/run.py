@@ -161,7 +161,14 @@ def export(config: Config, folder: Path) -> Path:
     target = folder
     if config.Export.export_type == "onnx":
         target = folder.with_name(folder.name + ".onnx")
-        report = export_onnx(backbone, target, opset=config.Export.opset, metadata=said)
+        report = export_onnx(
+            backbone,
+            target,
+            opset=config.Export.opset,
+            metadata=said,
+            preprocessing=config.Export.preprocessing,
+            fp16=config.Export.fp16,
+        )
     else:
         report = export_paddle(backbone, target, metadata=said)
     log.line(f"exported {path} to {target}: {report}")

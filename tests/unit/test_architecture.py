@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "torch_tensors": {"pickled_arrays"},
     "torch_file": {"errors", "mapped_file", "pickled_arrays", "unpickle", "torch_tensors"},
     "onnx_file": {"__init__", "errors"},
+    "onnx_forms": {"errors", "onnx_file", "data"},
     "onnx_operations": set(),
     "onnx_graph": {"errors", "onnx_operations"},
     "supervise": {"errors"},
@@ -43,7 +44,9 @@ MAY_IMPORT = {
     "loss": REGISTERED | {"distributed"},
     "heads": REGISTERED | {"distributed", "loss"},
     "data": REGISTERED | {"component", "mapped_file", "unpickle"},
-    "export": {"__init__", "errors", "onnx_file", "yaml_tree"},
+    "export_report": set(),
+    "export": {"__init__", "errors", "onnx_file", "onnx_forms", "export_report", "yaml_tree"}
+    | {"data"},
     "report": {"__init__", "errors", "metric", "data"},
     "inference": {"errors", "registry", "runtime", "yaml_tree", "data", "engine"},
     "embedder": {"errors", "inference"},
@@ -61,8 +64,8 @@ MAY_IMPORT = {
 }
 # Parts that run where paddle is not installed, or before it may be imported.
 WITHOUT_PADDLE = DESCRIPTION | {
-    "__init__", "__main__", "mapped_file", "pickled_arrays", "unpickle", "onnx_file", "supervise",
-    "torch_tensors", "torch_file", "onnx_operations", "onnx_graph",
+    "__init__", "__main__", "mapped_file", "pickled_arrays", "unpickle", "onnx_file", "onnx_forms",
+    "supervise", "torch_tensors", "torch_file", "onnx_operations", "onnx_graph",
     "metric", "scheduler", "data", "report", "embedder", "commands", "ijb",
 }  # fmt: skip
 HEAVY = {"paddle", "numpy", "cv2", "scipy", "yaml", "safetensors", "tqdm", "onnx", "onnxruntime"}

@@ -73,6 +73,7 @@ def test_a_plsc_file_as_it_is(load):
     assert config.DataLoader.Eval.loader.num_workers == 0
     assert config.Metric.Eval[0].params == {"flip_test": True}
     assert config.Export.input_shape == (None, 3, 112, 112) and config.Export.opset == 17
+    assert config.Export.preprocessing == "none" and not config.Export.fp16
 
 
 def test_keys_without_effect_are_said_once_each(load):

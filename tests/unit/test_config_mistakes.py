@@ -94,6 +94,11 @@ MISTAKES = {
     "Export.input_shape=[1, 3, 112, 112]": "Export.input_shape.0 must be null (any batch size), g",
     "Export.input_shape=[None, 3, 112]": "Export.input_shape must hold 4 values, got [None, 3, 11",
     "Export.opset=3": "Export.opset must be a whole number at least 11",
+    "Export.preprocessing=NHWC": "Export.preprocessing must be one of 'none', 'nhwc', 'nchw', got",
+    "Export.preprocessing=True": "Export.preprocessing must be one of 'none', 'nhwc', 'nchw', got",
+    "Export.fp16=1": "Export.fp16 must be True or False, got 1",
+    "Export={'export_type': 'paddle', 'fp16': True}": "Export.fp16=True is for ONNX files only: s",
+    "Export={'export_type': 'paddle', 'preprocessing': 'nchw'}": "preprocessing=nchw is for ONNX f",
 }
 
 
