@@ -84,6 +84,8 @@ RUN = {
     "--store_thresholds": "",
     f"plsc-export -c mine.yaml {WEIGHTS}": "",
     f"plsc-export -c mine.yaml {WEIGHTS} -o Export.export_type=paddle": "",
+    f"plsc-export -c mine.yaml {WEIGHTS} -o Export.preprocessing=nhwc -o Export.fp16=True "
+    "-o Global.output_dir=pixels": "",
     "plsc-compare output/IResNet18.onnx a.jpg b.jpg": "",
     "plsc-embed output/IResNet18.onnx faces/test --out embeddings.npy": "",
     f"plsc-ijb --model-root output/IResNet18.onnx --image-path {RELEASE} --target IJBC": "",
@@ -397,13 +399,17 @@ def test_models_are_used_as_documented(walk):
 def test_metadata_keys_are_those_of_the_file(walk):
     import onnx
 
-    model = onnx.load(str(walk.folder / "output" / f"{SMALL}.onnx"))
+    plain, pixels = (
+        {item.key for item in onnx.load(str(walk.folder / place / f"{SMALL}.onnx")).metadata_props}
+        for place in ("output", "pixels")
+    )
+    assert pixels - plain == {"input_type", "embedding_length"}
     section = RECIPE.read_text("utf-8").partition("### What the file says of itself")[2]
     rows = [
         line.split("|")[1] for line in section.partition("\n### ")[0].splitlines() if "|" in line
     ]
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert documented == {item.key for item in model.metadata_props}
+    assert documented == pixels | plain
 
 
 def test_paddles_format_beside_the_checkpoints(walk, monkeypatch):
