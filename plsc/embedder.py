@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
-from plsc.inference.faces import Faces, Pixels, checked_pixels
+from plsc.inference.faces import Faces, Pixels, checked_pixels, name_of
 from plsc.inference.model_info import ColourOrder, Options, model_info
 from plsc.inference.network import Floats, Network
 from plsc.inference.onnx_network import open_onnx
@@ -20,22 +20,6 @@ from plsc.inference.paddle_network import open_checkpoint, open_paddle
 
 Image = str | os.PathLike[str] | NDArray[np.uint8]
 CHECKPOINT_STATE = "state.json"
-
-
-class NotFinite(UserError):
-    """An embedding that holds NaN or infinity.
-
-    Attributes:
-        first: the number of the first such image.
-
-    """
-
-    def __init__(self, model: str, first: int):
-        super().__init__(
-            f"{model}: gives NaN or infinity for image {first}: its weights are damaged, or mean "
-            "and std are not its own"
-        )
-        self.first = first
 
 
 class Embedder:
@@ -95,6 +79,7 @@ class Embedder:
         *,
         colour_order: ColourOrder = "RGB",
         flip: bool = False,
+        where: Callable[[int], str] = "image {}".format,
     ) -> Floats:
         """Embeddings float32 [n, d], as the model gives them: not normalised.
 
@@ -102,10 +87,10 @@ class Embedder:
             images: uint8 [n, height, width, 3], of the model's size.
             colour_order: of `images`.
             flip: of the mirrored images.
+            where: names image i in messages.
 
         Raises:
-            UserError: images of another kind.
-            NotFinite: an embedding holds NaN or infinity.
+            UserError: images of another kind, or an embedding holds NaN or infinity.
 
         """
         width, height = self.info.size
@@ -121,7 +106,10 @@ class Embedder:
             rows = self._run(chunk[:, :, ::-1] if flip else chunk, colour_order)
             bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
             if len(bad):
-                raise NotFinite(self.info.path, start + int(bad[0]))
+                raise UserError(
+                    f"{self.info.path}: gives NaN or infinity for {where(start + int(bad[0]))}: "
+                    "its weights are damaged, or mean and std are not its own"
+                )
             embeddings[start : start + len(chunk)] = rows
         return embeddings
 
@@ -151,10 +139,12 @@ class Embedder:
         faces, stream = Faces(self.info.size, resize), enumerate(images)
         parts = [np.empty((0, self.info.dim), np.float32)]
         while chunk := list(itertools.islice(stream, self.batch_size)):
+            names = [name_of(image, number) for number, image in chunk]
             pixels = [
-                _rgb(image, f"image {number}", faces, colour_order) for number, image in chunk
+                _rgb(image, name, faces, colour_order)
+                for name, (_, image) in zip(names, chunk, strict=True)
             ]
-            parts.append(self.embed(np.stack(pixels), flip=flip))
+            parts.append(self.embed(np.stack(pixels), flip=flip, where=names.__getitem__))
         return np.concatenate(parts)
 
     def _run(self, images: Pixels, colour_order: str) -> Floats:

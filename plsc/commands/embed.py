@@ -18,7 +18,7 @@ from plsc.data.output import available_cores, exit_status
 from plsc.data.ranges import over_ranges
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source.loose import NO_CLASS
-from plsc.embedder import Embedder, NotFinite
+from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.inference.faces import Faces
 
@@ -124,12 +124,12 @@ def _embeddings(
     source: ImageSource,
     first: int,
 ) -> NDArray[np.float32]:
-    try:
-        rows = embedder.embed(pixels)
-        if flip:
-            rows += embedder.embed(pixels, flip=True)
-    except NotFinite as error:
-        raise UserError(f"{source.where(first + error.first)}: {error}") from error
+    def where(row: int) -> str:
+        return source.where(first + row)
+
+    rows = embedder.embed(pixels, where=where)
+    if flip:
+        rows += embedder.embed(pixels, flip=True, where=where)
     rows[[problem != "" for _, _, problem in entries]] = np.nan
     return rows
 

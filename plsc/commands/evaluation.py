@@ -129,11 +129,15 @@ def embed_pairs(
         slot_bytes=at_once * width * height * 3,
     )
     start = 0
+
+    def where(row: int) -> str:
+        return pairs.where(start + row)
+
     with closing(batches):
         for (pixels,), _ in batches:
             stop = start + len(pixels)
             for view in range(len(found)):
-                found[view, start:stop] = embedder.embed(pixels, flip=bool(view))
+                found[view, start:stop] = embedder.embed(pixels, flip=bool(view), where=where)
             start = stop
     return found[0], found[1] if flip else None
 

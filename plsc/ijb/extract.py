@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,8 @@ def embed_faces(
         try:
             results = pool.map(rows for _, rows in tasks)
             for (chunk, rows), ((batch,), _) in zip(tasks, results, strict=True):
-                done.append(_views(embedder, batch, flip=flip))
+                paths = [str(images / faces.names[row]) for row in rows]
+                done.append(_views(embedder, batch, paths, flip=flip))
                 if rows.stop == file.rows(chunk).stop:
                     file.write(chunk, np.concatenate(done), stamps)
                     done = []
@@ -137,7 +138,9 @@ def _batches(rows: range, size: int) -> Iterator[range]:
         yield range(start, min(start + size, rows.stop))
 
 
-def _views(embedder: Embedder, batch: NDArray[np.uint8], *, flip: bool) -> NDArray[np.float32]:
-    mirrored = (False, True) if flip else (False,)
-    views = [embedder.embed(batch, colour_order="RGB", flip=view) for view in mirrored]
+def _views(
+    embedder: Embedder, batch: NDArray[np.uint8], paths: Sequence[str], *, flip: bool
+) -> NDArray[np.float32]:
+    where, mirrored = paths.__getitem__, (False, True) if flip else (False,)
+    views = [embedder.embed(batch, colour_order="RGB", flip=view, where=where) for view in mirrored]
     return np.stack(views, axis=1)

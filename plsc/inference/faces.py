@@ -76,6 +76,12 @@ class Faces:
         return np.asarray(cv2.resize(pixels, self.size, interpolation=method), np.uint8)
 
 
+def name_of(image: Any, number: int) -> str:
+    """What messages call `image`: its path, or which of those given it is."""
+    is_path = isinstance(image, str | os.PathLike)
+    return shown(os.fspath(image)) if is_path else f"image {number}"
+
+
 def checked_pixels(image: Any, where: str) -> Pixels:
     """`image` if it is uint8 [h, w, 3].
 

@@ -309,6 +309,22 @@ def test_embeddings_that_are_all_alike(places, tmp_path, capsys):
     assert "all: embeddings have collapsed" in capsys.readouterr().err
 
 
+def test_the_image_of_a_nan_is_named(places, monkeypatch, capsys):
+    run, seen = Embedder._run, []
+
+    def nan_for_one(self, images, order):
+        rows = run(self, images, order)
+        seen.extend(rows)
+        if len(seen) > 1 + 2 * 32:  # one grey image, 32 images and their mirror images
+            rows[5] = np.nan
+        return rows
+
+    monkeypatch.setattr(Embedder, "_run", nan_for_one)
+    arguments = "--model", places["onnx"], "--bin", places["bin"], "--batch_size", "32"
+    assert cli.evaluate([str(argument) for argument in arguments]) == 2
+    assert f"infinity for {places['bin']}: image 37: " in capsys.readouterr().err
+
+
 def test_help(capsys):
     with pytest.raises(SystemExit):
         cli.evaluate(["--help"])

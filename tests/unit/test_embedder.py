@@ -397,6 +397,26 @@ def test_nan_is_an_error(models, pictures, tmp_path):
         Embedder(tmp_path / "nan.onnx").embed(pictures)
 
 
+def test_the_image_of_a_nan_is_named(models, pictures, tmp_path, monkeypatch):
+    pictures = [*pictures[:3], np.full((112, 112, 3), 7, np.uint8), pictures[3]]
+    cv2.imwrite(str(tmp_path / "seven.png"), pictures[3])
+    run = Embedder._run
+
+    def nan_for_sevens(self, images, order):
+        rows = run(self, images, order)
+        rows[(images == 7).all(axis=(1, 2, 3))] = np.nan
+        return rows
+
+    monkeypatch.setattr(Embedder, "_run", nan_for_sevens)
+    embedder = Embedder(models["onnx"], batch_size=2)
+    with pytest.raises(UserError, match="infinity for image 3: "):
+        embedder.embed(np.stack(pictures))
+    with pytest.raises(UserError, match="infinity for image 3: "):
+        embedder.embed_files(pictures)
+    with pytest.raises(UserError, match="infinity for [^ ]*/seven.png: "):
+        embedder.embed_files([*pictures[:3], tmp_path / "seven.png"])
+
+
 def test_damaged_metadata(models, tmp_path):
     for key, value in (
         ("mean", "a lot"),

@@ -233,6 +233,22 @@ def test_an_unreadable_image_is_named_and_what_was_done_is_kept(
     np.testing.assert_allclose(scores_of(tmp_path), plain_scores(release), atol=1e-5)
 
 
+def test_the_face_of_a_nan_is_named(arguments, monkeypatch, capsys):
+    run, seen = Embedder._run, []
+
+    def nan_for_one(self, images, order):
+        rows = run(self, images, order)
+        seen.extend(rows)
+        if len(seen) == 1 + 3 * 2 * 8:  # one grey image, then three batches and their mirrors
+            rows[5] = np.nan
+        return rows
+
+    monkeypatch.setattr(Embedder, "_run", nan_for_one)
+    assert main([*arguments, "--batch-size", "8"]) == 2
+    assert "infinity for" in (line := capsys.readouterr().err.splitlines()[-1])
+    assert "/loose_crop/22.png: " in line
+
+
 def test_landmarks_of_no_face_are_named(arguments, release, capsys):
     release.points[10][:] = 7
     release.write()
