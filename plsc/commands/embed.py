@@ -30,7 +30,8 @@ OUT.index.tsv, which says of each row its image and, where it is known, its clas
 
 A run that was killed goes on where it stopped, when it is called again. An output that is there
 already, of the same model, source and options, is left as it is; any other is not replaced without
---overwrite. Images must be aligned faces of the model's size (`plsc-data align` makes them)."""
+--overwrite. A folder is the same while its images have the same names: give --overwrite where one
+was exchanged. Images must be aligned faces of the model's size (`plsc-data align` makes them)."""
 EXAMPLES = """examples:
   plsc-embed output/IResNet50.onnx faces/ --out faces.npy
   plsc-embed output/IResNet50/best_model people/label.txt --flip sum --normalise

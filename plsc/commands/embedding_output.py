@@ -80,16 +80,31 @@ class EmbeddingOutput:
         self._key = hashlib.sha256(json.dumps(keyed, sort_keys=True).encode()).hexdigest()
         self._about = {**remarks, **keyed, "key": self._key}
         self._files = ExitStack()
-        finished = self.path.exists() and _read(self._about_path).get("key") == self._key
-        self.whole = finished and not overwrite
+        same = _read(self._about_path).get("key") == self._key
+        if not overwrite:
+            self._refuse_changed() if same else self._refuse_others()
+        present = self.path.exists() and self.index.exists()
+        self.whole = same and present and not overwrite
         self._kept = (shape[0] if self.whole else 0, len(HEADER))  # rows, bytes of the index
-        if not self.whole and not overwrite:
-            self._refuse_others()
 
     @property
     def done(self) -> int:
         """How many rows are there."""
         return self._kept[0]
+
+    def _refuse_changed(self) -> None:
+        """Refuse rows that somebody has changed since: they may be of worth to him."""
+        try:
+            shape = np.load(self.path, mmap_mode="r").shape
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, EOFError):
+            shape = ()
+        if shape != self._shape:
+            raise UserError(
+                f"{self.path}: is no longer the array {list(self._shape)} that was written: name "
+                "another --out, or give --overwrite"
+            )
 
     def _refuse_others(self) -> None:
         remedy = "name another --out, or give --overwrite"

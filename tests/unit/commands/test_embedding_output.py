@@ -56,6 +56,32 @@ def test_whole(tmp_path):
     assert (again.whole, again.done) == (True, 10)
 
 
+@pytest.mark.parametrize("missing", ["out.npy", "out.index.tsv"])
+def test_what_has_lost_a_file_is_made_anew(missing, tmp_path):
+    fill(opened(tmp_path))
+    (tmp_path / missing).unlink()
+    again = opened(tmp_path)
+    assert (again.whole, again.done) == (False, 0)
+    fill(again)
+    check_whole(tmp_path)
+
+
+@pytest.mark.parametrize("harm", ["cut short", "other rows", "no array"])
+def test_what_was_changed_since_does_not_pass_for_whole(harm, tmp_path):
+    fill(opened(tmp_path))
+    rows = tmp_path / "out.npy"
+    if harm == "cut short":
+        os.truncate(rows, rows.stat().st_size - 4)
+    elif harm == "other rows":
+        np.save(rows, ROWS[:5])
+    else:
+        rows.write_text("none\n")
+    with pytest.raises(UserError, match=r"is no longer the array \[10, 3\]"):
+        opened(tmp_path)
+    fill(opened(tmp_path, overwrite=True))
+    check_whole(tmp_path)
+
+
 @pytest.mark.parametrize("until", [0, 3, 8])
 def test_a_run_goes_on_where_another_ended(until, tmp_path):
     fill(opened(tmp_path), until=until)
