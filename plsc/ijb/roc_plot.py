@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plsc.data.finished_file import finished_file
 from plsc.metric.ijb import NearestPoint
@@ -13,29 +12,12 @@ from plsc.metric.roc import RocCurve
 
 COLOUR, FAINT = "#4878a8", "#dddddd"
 LOWEST_FPR, HIGHEST_FPR = 1e-6, 1e-1
-POINTS_PER_DECADE = 100
 OVERHANG = 1.1  # the points nearest to the first and the last rate may be that much beyond
 
 
 def can_draw() -> bool:
     """Whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
-
-
-def curve_between(
-    curve: RocCurve, low: float, high: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """FPR and the TPR that is reached without exceeding it, evenly on a logarithmic axis.
-
-    It begins no lower than one impostor pair: below that the curve says nothing.
-    """
-    low = max(low, 1 / curve.num_impostors)
-    count = max(2, round(np.log10(high / low) * POINTS_PER_DECADE)) if high > low else 2
-    fpr = np.geomspace(low, max(high, low), count)
-    # Rounding must not lose the impostor pair that a rate just allows.
-    allowed = np.floor(fpr * curve.num_impostors * (1 + 1e-9))
-    places = np.searchsorted(curve.accepted_impostors, allowed, side="right") - 1
-    return fpr, curve.tar[places]
 
 
 def draw_roc(
@@ -52,7 +34,7 @@ def draw_roc(
 
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    fpr, tpr = curve_between(curve, LOWEST_FPR, HIGHEST_FPR)
+    fpr, tpr = curve.between(LOWEST_FPR, HIGHEST_FPR)
     axes.plot(fpr, tpr, color=COLOUR, linewidth=1.6, drawstyle="steps-post")
     shown = [
         point for point in points if LOWEST_FPR / OVERHANG <= point.fpr <= HIGHEST_FPR * OVERHANG

@@ -22,6 +22,7 @@ Counts = NDArray[np.int64]
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # far · impostors is to be the whole number it is on paper, where it is one.
 ROUNDING = 1e-9
+POINTS_PER_DECADE = 200  # of a curve that is drawn
 
 
 def far_name(far: float) -> str:
@@ -190,21 +191,16 @@ class RocCurve:
             threshold=Threshold(float(self.scores[place])),
         )
 
-    def corners(self) -> "RocCurve":
-        """The same curve without the points on a straight line between others, for drawing."""
-        steps = np.stack([np.diff(self.accepted_same), np.diff(self.accepted_impostors)])
-        turns = steps[0, :-1] * steps[1, 1:] != steps[0, 1:] * steps[1, :-1]
-        kept = np.concatenate([[True], turns, [True]])
-        return RocCurve(self.scores[kept], self.accepted_same[kept], self.accepted_impostors[kept])
+    def between(self, low: float, high: float) -> tuple[Floats, Floats]:
+        """FARs evenly on a logarithmic axis, and the TAR that is reached without exceeding each.
 
-    def to_dict(self) -> dict[str, list[float]]:
-        """The corners, as JSON has them."""
-        corners = self.corners()
-        return {
-            "far": corners.far.tolist(),
-            "tar": corners.tar.tolist(),
-            "score": corners.scores.tolist(),
-        }
+        For drawing. It begins no lower than one impostor pair: below that the curve says nothing.
+        """
+        low = min(max(low, 1 / self.num_impostors), high)
+        count = 1 + max(1, round(math.log10(high / low) * POINTS_PER_DECADE))
+        far = np.geomspace(low, high, count)
+        allowed = np.floor(far * self.num_impostors * (1 + ROUNDING))
+        return far, self.tar[np.searchsorted(self.accepted_impostors, allowed, side="right") - 1]
 
 
 def roc_curve(scores: ArrayLike, issame: ArrayLike) -> RocCurve:

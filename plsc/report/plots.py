@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plsc.errors import UserError
 from plsc.metric.roc import FARS, OperatingPoint, RocCurve, far_name
@@ -16,7 +15,6 @@ SAME, DIFFERENT = "#2f6fa8", "#d9772b"  # told apart also by those who confuse r
 DARK, FAINT, SHADE = "#333333", "#e2e2e2", "#f1f1f1"
 SIZE = (4.8, 3.4)  # inches: letters stay readable where a phone shrinks it to its width
 FONT = 9
-POINTS_PER_DECADE = 200
 FEWEST_BINS, MOST_BINS = 20, 60
 LABEL_GAP = 0.045  # of the axis, between the middles of two upright labels
 
@@ -44,25 +42,10 @@ def score_plot(report: VerificationReport) -> str:
     return _drawn(lambda axes: draw_scores(axes, report))
 
 
-def rates_between(
-    curve: RocCurve, low: float, high: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """FARs evenly on a logarithmic axis, and the TAR that is reached without exceeding each.
-
-    It begins no lower than one impostor pair: below that the curve says nothing.
-    """
-    low = min(max(low, 1 / curve.num_impostors), high)
-    count = 1 + max(1, round(np.log10(high / low) * POINTS_PER_DECADE))
-    far = np.geomspace(low, high, count)
-    # Rounding must not lose the impostor pair that a rate just allows.
-    allowed = np.floor(far * curve.num_impostors * (1 + 1e-9))
-    return far, curve.tar[np.searchsorted(curve.accepted_impostors, allowed, side="right") - 1]
-
-
 def draw_roc(axes: Any, curve: RocCurve, points: Sequence[OperatingPoint]) -> None:
     """Draw TAR over a logarithmic FAR on matplotlib's `axes`."""
     lowest, unresolved = min(FARS), 1 / curve.num_impostors
-    far, tar = rates_between(curve, lowest, 1)
+    far, tar = curve.between(lowest, 1)
     axes.plot(far, tar, color=SAME, linewidth=1.7, drawstyle="steps-post", zorder=3)
     if unresolved > lowest:
         axes.axvspan(lowest, unresolved, color=SHADE, linewidth=0)

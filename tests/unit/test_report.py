@@ -12,7 +12,7 @@ import pytest
 
 from plsc.data.pair_sets import distinct, set_name
 from plsc.errors import UserError
-from plsc.metric.roc import far_name, roc_curve
+from plsc.metric.roc import far_name
 from plsc.metric.verification import verify
 from plsc.report import plots
 from plsc.report.evaluation import Measured, ModelCard, to_dict
@@ -184,17 +184,6 @@ def test_hardest_pairs(report, same):
             assert pixels.shape == (56, 112, 3)  # made smaller, in its proportions
             assert np.abs(pixels.astype(int) - (40 + image % 200)).max() <= 1
     assert len(hardest_pairs(measure(20), Images(), same=same, most=99)) == 10
-
-
-def test_rates_between():
-    rng = np.random.default_rng(3)
-    scores, same = rng.standard_normal(3000), np.arange(3000) < 1000
-    curve = roc_curve(scores + same, same)
-    far, tar = plots.rates_between(curve, 1e-6, 1)
-    assert far[0] == 1 / 2000 and far[-1] == 1 and (np.diff(np.log(far)) > 0).all()
-    assert tar.tolist() == [curve.at(rate).tar for rate in far]
-    alone = roc_curve([0.5, 0.4], [True, False])  # one impostor: nothing below 1
-    assert plots.rates_between(alone, 1e-6, 1)[1][-1] == 1
 
 
 def test_spread():

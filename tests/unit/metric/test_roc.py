@@ -137,19 +137,26 @@ def test_order_and_units_of_the_scores_do_not_matter(pairs):
     assert swapped.eer.rate == pytest.approx(curve.eer.rate, abs=1e-9)
 
 
-@given(scored_pairs())
-def test_corners_are_the_same_curve(pairs):
-    curve = roc_curve(*pairs)
-    corners = curve.corners()
-    assert corners.auc == curve.auc
-    assert corners.eer.rate == pytest.approx(curve.eer.rate, abs=1e-12)
-    along, of_corners = curve.far + curve.tar, corners.far + corners.tar
-    np.testing.assert_allclose(np.interp(along, of_corners, corners.tar), curve.tar, atol=1e-12)
-    turns = np.diff(corners.accepted_same) * 1j + np.diff(corners.accepted_impostors)
-    assert np.all(np.abs(np.diff(np.angle(turns))) > 0)  # none can be left out
-    drawn = json.loads(json.dumps(curve.to_dict(), allow_nan=False))
-    assert (drawn["far"][0], drawn["tar"][0]) == (0, 0)
-    assert (drawn["far"][-1], drawn["tar"][-1]) == (1, 1)
+@pytest.mark.parametrize("high", [0.1, 1])
+def test_the_drawn_curve_keeps_its_rates(high):
+    random = np.random.default_rng(0)
+    same = random.random(5000) < 0.1
+    scores = (random.normal(size=5000) + 2 * same).round(3)
+    far, tar = (curve := roc_curve(scores, same)).between(1e-6, high)
+    assert far[0] == 1 / (~same).sum()  # below one impostor pair there is nothing to draw
+    assert far[-1] == pytest.approx(high)
+    assert (np.diff(np.log(far)) > 0).all() and (np.diff(tar) >= 0).all()
+    assert tar.tolist() == [curve.at(rate).tar for rate in far]
+    impostors = scores[~same]
+    for rate, share in list(zip(far, tar, strict=True))[::37]:
+        allowed = [t for t in np.unique(scores) if (impostors >= t).mean() <= rate * (1 + 1e-9)]
+        assert share == (scores[same] >= min(allowed)).mean()
+
+
+def test_a_curve_of_one_impostor_can_be_drawn():
+    alone = roc_curve([0.5, 0.4], [True, False])
+    assert alone.between(1e-6, 1)[1][-1] == 1
+    assert alone.between(1e-6, 0.1)[1].tolist() == [1, 1]  # the same pair lies above it
 
 
 def evenly(num_same, num_impostors):
