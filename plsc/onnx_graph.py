@@ -28,6 +28,7 @@ class Graph:
         operations: each after those that it needs.
         scale: what the graph multiplies its input with before the first operation, [1] or [3].
         shift: what it adds then.
+        swaps: whether it turns the order of the colours round before that.
         metadata: the file's.
 
     """
@@ -35,7 +36,13 @@ class Graph:
     operations: list[Operation] = field(default_factory=list)
     scale: NDArray[np.float64] = field(default_factory=lambda: np.ones(1))
     shift: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    swaps: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it does anything to pixels before the first operation."""
+        return self.swaps or bool(np.any(self.scale != 1) or np.any(self.shift != 0))
 
 
 def read_graph(path: str) -> Graph:
@@ -60,7 +67,7 @@ def read_graph(path: str) -> Graph:
     for node in model.graph.node:
         try:
             reader.read(node)
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise UserError(f"{path}: its node {name_of(node)} is damaged: {error}") from error
     graph = reader.graph
     graph.metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -177,14 +184,20 @@ class _Reader:
         """Whether the node does no more than arithmetic with pixels; if so, takes it in."""
         if node.op_type in UNCHANGED | {"Transpose"}:
             return True
+        graph = self.graph
         numbers = [name for name in node.input if name in self._constants]
-        if node.op_type not in ARITHMETIC or len(numbers) != 1:
+        if len(numbers) != 1:
             return False
         value = self._constants[numbers[0]]().astype(np.float64).ravel()
+        if node.op_type == "Gather" and value.tolist() == [2, 1, 0]:
+            graph.swaps = not graph.swaps
+            graph.scale, graph.shift = graph.scale[::-1], graph.shift[::-1]
+            return True
+        if node.op_type not in ARITHMETIC:
+            return False
         commutes = node.op_type in ("Add", "Mul")
         if len(value) not in (1, 3) or (numbers[0] == node.input[0] and not commutes):
             return False
-        graph = self.graph
         if node.op_type in ("Mul", "Div"):
             factor = value if node.op_type == "Mul" else 1 / value
             graph.scale, graph.shift = graph.scale * factor, graph.shift * factor

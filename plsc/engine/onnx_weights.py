@@ -140,25 +140,24 @@ def _without_layer(
 
 def _notes_on_pixels(graph: Graph) -> list[str]:
     """What the network takes, where that is not the usual."""
-    metadata = graph.metadata
-    means, stds = 0.0 - graph.shift / graph.scale, 1 / graph.scale
-    if _prepares(graph) and not np.allclose([*means, *stds], 127.5):
+    if graph.prepares:
+        means, stds = 0.0 - graph.shift / graph.scale, 1 / graph.scale
+        if np.allclose([*means, *stds], 127.5) and not graph.swaps:
+            return []
+        order = "in BGR order " if graph.swaps else ""
         return [
-            f"its graph prepares pixels itself, as (pixel - {_text(means)}) / {_text(stds)}: "
-            "transform_ops must do the same"
+            f"its graph prepares pixels itself, {order}as (pixel - {_text(means)}) / "
+            f"{_text(stds)}: transform_ops must do the same"
         ]
-    if any(metadata.get(key, usual) != usual for key, usual in USUAL.items()):
-        said = ", ".join(f"{key} {metadata[key]}" for key in USUAL if key in metadata)
-        return [f"it was trained on pixels with {said}: transform_ops must say the same"]
-    return []
+    said = {key: graph.metadata.get(key, usual) for key, usual in USUAL.items()}
+    if said == USUAL:
+        return []
+    shown = ", ".join(f"{key} {value}" for key, value in said.items())
+    return [f"it was trained on pixels with {shown}: transform_ops must say the same"]
 
 
 def _text(values: np.ndarray) -> str:
     return " ".join(f"{value:.6g}" for value in values)
-
-
-def _prepares(graph: Graph) -> bool:
-    return not (np.all(graph.scale == 1) and np.all(graph.shift == 0))
 
 
 def _prove(path: str, graph: Graph, backbone: nn.Layer) -> str:
@@ -166,10 +165,11 @@ def _prove(path: str, graph: Graph, backbone: nn.Layer) -> str:
     run = _session(path, backbone.num_features)
     images = probe_images(NUM_PROBES)
     given = images
-    if _prepares(graph):
+    if graph.prepares:
         given = np.rint(images * 127.5 + 127.5).astype(np.float32)
+        pixels = given[:, ::-1] if graph.swaps else given
         scale, shift = (values.reshape(1, -1, 1, 1) for values in (graph.scale, graph.shift))
-        images = (given * scale + shift).astype(np.float32)
+        images = (pixels * scale + shift).astype(np.float32)
     with evaluating(backbone), paddle.no_grad():
         ours = backbone(paddle.to_tensor(images)).numpy().astype(np.float64)
     theirs = np.concatenate([run(image[None]) for image in given]).astype(np.float64)

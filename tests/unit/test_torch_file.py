@@ -212,6 +212,15 @@ def test_a_zip_bomb_is_refused_before_it_is_opened(tmp_path, write_torch):
     refused(path, "refused", "compressed or encrypted")
 
 
+def test_an_encrypted_entry_is_refused(tmp_path, write_torch):
+    path = write_torch(tmp_path / "a.pth", {"a": BASE})
+    data = bytearray(path.read_bytes())
+    flags = data.index(b"PK\x01\x02") + 8  # of the first entry in the directory
+    data[flags] |= 1
+    path.write_bytes(data)
+    refused(path, "'archive/data.pkl' is compressed or encrypted")
+
+
 def test_entries_that_share_bytes_are_refused(tmp_path, write_torch):
     """Two names in the directory for the same bytes: memory would grow with the names."""
     path = write_torch(tmp_path / "a.pth", {"a": np.arange(4096, dtype=np.float32)})

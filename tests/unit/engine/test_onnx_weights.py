@@ -10,13 +10,15 @@ from paddle import nn
 
 from plsc import export
 from plsc.engine import pretrained
-from plsc.engine.onnx_steps import steps_of
+from plsc.engine.onnx_steps import Step, match_steps, steps_of
 from plsc.engine.pretrained import find_weights, take_weights
 from plsc.errors import UserError
 from plsc.models.face_vit import FaceViT
 from plsc.models.iresnet import IResNet18
 from plsc.models.mobilefacenet import MobileFaceNet_base
 from plsc.models.small import QuickFace, QuickFace_nano
+from plsc.onnx_graph import read_graph
+from plsc.onnx_operations import Operation
 
 NETS = {
     "QuickFace": lambda **options: QuickFace_nano(16),
@@ -154,6 +156,19 @@ def test_folded_batch_norms(exports, name):
     expected = [norm for norm in behind if (name, norm) != ("IResNet18", "features")]
     assert list(weights.folded) == expected  # with a bias before it, ONNX Runtime leaves it
     assert any(f"{len(expected)} BatchNorms come multiplied" in note for note in weights.notes)
+
+
+def test_a_bias_of_ours_before_a_folded_batch_norm(exports):
+    """As IResNet's last two: the file has one bias where we have two."""
+
+    class Net(QuickFace):
+        def __init__(self):
+            super().__init__((24, 48, 96), num_features=16)
+            self.fc = nn.Linear(4704, 16)
+
+    found, weights = loaded(exports.folded("QuickFace"), Net())
+    same(found, embeddings(exports.net("QuickFace")))
+    assert "features" in weights.folded
 
 
 def test_order_of_nodes_does_not_matter(exports):
@@ -356,6 +371,39 @@ def test_pixels_that_the_graph_prepares(exports, tmp_path, mean, factor, note):
     assert (note is None and not found) or note in found[0]
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_colours_that_the_graph_swaps(exports, tmp_path, last):
+    """As plsc's own exports with preprocessing do for networks that were trained on BGR."""
+    means = np.array([1, 2, 3]).reshape(1, 3, 1, 1)
+
+    def change(graph):
+        prepares(means, np.full((3, 1, 1), 1 / 127.5))(graph)
+        place = 2 if last else 0
+        node = graph.node[place]
+        given, node.input[0] = node.input[0], "swapped"
+        graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "bgr"))
+        graph.node.insert(place, helper.make_node("Gather", [given, "bgr"], ["swapped"], axis=1))
+
+    path = edited(exports.path("QuickFace"), tmp_path / "net.onnx", change)
+    net = NETS["QuickFace"]()
+    _, weights = loaded(path, net)
+    seen = (PIXELS - means)[:, ::-1] if last else PIXELS[:, ::-1] - means
+    same(embeddings(net, seen / 127.5), outputs(path, PIXELS))
+    shown = "3 2 1" if last else "1 2 3"
+    assert any(f"in BGR order as (pixel - {shown}) / 127.5" in note for note in weights.notes)
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_own_exports_with_preprocessing(exports, tmp_path, layout):
+    net, path = exports.net("QuickFace"), tmp_path / "net.onnx"
+    export.export_onnx(net, path, preprocessing=layout, fp16=True)
+    fresh = NETS["QuickFace"]()
+    weights = take_weights(str(path), fresh)
+    assert len(weights.notes) == 1 and "the backbone gives the embeddings" in weights.notes[0]
+    for key, tensor in fresh.state_dict().items():
+        np.testing.assert_allclose(tensor.numpy(), net.state_dict()[key].numpy(), atol=1e-3)
+
+
 def test_bytes_in_another_layout(exports, tmp_path):
     path = edited(exports.path("QuickFace"), tmp_path / "net.onnx", takes_bytes)
     net = NETS["QuickFace"]()
@@ -408,6 +456,59 @@ def test_another_network(exports):
     assert "but conv [64, 3, 3, 3] (Conv.0)" in text
     refused(exports.folded("QuickFace"), QuickFace_nano(32), "no linear [4704, 32] for fc", "16]")
     refused(exports.folded("QuickFace"), NETS["MobileFaceNet"](), "for layers.0.layers.0 there")
+
+
+def test_a_layer_between_others_is_named_where_it_is(exports, tmp_path):
+    def change(graph):
+        node = nodes_of(graph, "Conv")[4]  # the first of the second stage
+        weight = np.zeros((48, 48, 1, 1), np.float32)
+        graph.initializer.append(numpy_helper.from_array(weight, "extra"))
+        extra = helper.make_node("Conv", [node.input[0], "extra"], ["between"], name="more")
+        graph.node.insert(list(graph.node).index(node), extra)
+        node.input[0] = "between"
+
+    path = edited(exports.path("QuickFace"), tmp_path / "net.onnx", change)
+    text = refused(path, NETS["QuickFace"](), "no conv [96, 48, 3, 3] for stages.1.down.0 there")
+    assert text.endswith("but conv [48, 48, 1, 1] (more)")
+
+
+def norm(name, before, after):
+    return Operation("norm", name, {"weight": np.ones(4)}, 1e-5, before, frozenset(after))
+
+
+def test_a_batch_norm_takes_the_one_behind_its_convolution():
+    """Another one beside it, of the same shape, comes first in the graph."""
+    conv = Operation("conv", "conv", {"weight": np.ones((4, 3, 1, 1))}, 0.0, None, frozenset())
+    steps = [Step("conv", "conv", nn.Conv2D(3, 4, 1), None)]
+    steps += [Step("behind", "norm", nn.BatchNorm2D(4), 0)]
+    steps += [Step("beside", "norm", nn.BatchNorm2D(4), None)]
+    operations = [norm("beside", None, ()), conv, norm("behind", 1, (1,))]
+    match = match_steps(steps, operations, "file")
+    assert {steps[n].name: match.taken[n].name for n in match.taken} == {
+        "conv": "conv", "behind": "behind", "beside": "beside",
+    }  # fmt: skip
+
+
+def test_a_summand_is_a_bias_only_where_nothing_else_uses_the_layer(tmp_path):
+    """x · W goes on without the summand, too."""
+    values = [("W", np.eye(4, dtype=np.float32)), ("b", np.ones(4, np.float32))]
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["y"]),
+        helper.make_node("Add", ["y", "b"], ["z"]),
+    ]
+    nodes.append(helper.make_node("Mul", ["y", "z"], ["out"]))
+    shapes = {"x": [1, 4], "out": [1, 4]}
+    given, made = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    )
+    for kept, kinds in ((nodes, ["linear", "add"]), (nodes[:2], ["linear"])):
+        made.name = kept[-1].output[0]
+        tensors = [numpy_helper.from_array(array, name) for name, array in values]
+        graph = helper.make_graph(kept, "g", [given], [made], tensors)
+        onnx.save(helper.make_model(graph), str(tmp_path / "net.onnx"))
+        found = read_graph(str(tmp_path / "net.onnx")).operations
+        assert [operation.kind for operation in found] == kinds
 
 
 def more_layers(graph):
