@@ -28,6 +28,7 @@ Target = Literal["IJBB", "IJBC"]
 TARGETS: tuple[Target, ...] = ("IJBC", "IJBB")
 IMAGES, META = "loose_crop", "meta"
 NUM_COORDINATES = 10
+PAIR = "two templates and 1 (one person) or 0"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ def read_release(image_path: str | Path, target: Target) -> Release:
     faces = _read_faces(members, landmarks)
     known = np.unique(faces.templates)
     pairs = read_pairs(pair_list)
+    if pairs.same.all() or not pairs.same.any():
+        raise UserError(
+            f"{pair_list}: must have pairs of both kinds, got {pairs.same.sum()} of one person "
+            f"and {(~pairs.same).sum()} of two"
+        )
     for ids in (pairs.first, pairs.second):
         rows_of_templates(known, ids, str(pair_list))
     searches = read_searches([root / META, root], stem)
@@ -195,8 +201,6 @@ def read_pairs(path: Path) -> Pairs:
 
     """
     try:
-        if not path.stat().st_size:
-            raise UserError(f"{path}: is empty, must hold lines of two templates and a label")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of no lines, which is said below
             numbers = np.loadtxt(path, dtype=np.int32, comments=None, ndmin=2)
@@ -205,7 +209,7 @@ def read_pairs(path: Path) -> Pairs:
     except ValueError as error:
         raise UserError(_first_bad_pair(path) or f"{path}: {error}") from error
     if not len(numbers) or numbers.shape[1] != 3 or (numbers[:, 2] & ~1).any():
-        raise UserError(_first_bad_pair(path) or f"{path}: has no pairs")
+        raise UserError(_first_bad_pair(path) or f"{path}: is empty, must hold lines of {PAIR}")
     first, second = (np.ascontiguousarray(numbers[:, column]) for column in (0, 1))
     return Pairs(first, second, numbers[:, 2] == 1)
 
@@ -217,10 +221,7 @@ def _first_bad_pair(path: Path) -> str:
             fields = line.split()
             sound = len(fields) == 3 and fields[2] in ("0", "1")
             if fields and not (sound and all(_fits(field) for field in fields[:2])):
-                return (
-                    f"{path}:{number}: must be two templates and 1 (one person) or 0, got "
-                    f"{line.strip()[:80]!r}"
-                )
+                return f"{path}:{number}: must be {PAIR}, got {line.strip()[:80]!r}"
     return ""
 
 

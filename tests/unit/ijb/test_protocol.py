@@ -131,7 +131,15 @@ def test_a_list_that_ends_early_is_found(release):
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_an_empty_list_is_named(release, name, content):
     (release.root / "meta" / f"ijbc_{name}.txt").write_text(content)
-    with pytest.raises(UserError, match=f"{name}.txt: (is empty|has no pairs)"):
+    with pytest.raises(UserError, match=f"^[^ ]*{name}.txt: is empty, must hold lines of"):
+        read_release(release.root, "IJBC")
+
+
+@pytest.mark.parametrize(("old", "new"), [("1\n", "0\n"), ("0\n", "1\n")])
+def test_pairs_of_one_kind_are_refused_before_the_work(release, old, new):
+    path = release.root / "meta" / "ijbc_template_pair_label.txt"
+    path.write_text(path.read_text().replace(" " + old, " " + new))
+    with pytest.raises(UserError, match=r"label.txt: must have pairs of both kinds, got"):
         read_release(release.root, "IJBC")
 
 
