@@ -34,6 +34,8 @@ examples:
     "export": """\
 examples:
   plsc-export -c X.yaml -o Global.pretrained_model=output/IResNet50/best_model
+  plsc-export -c X.yaml -o Global.pretrained_model=… -o Export.preprocessing=nhwc       (uint8 in)
+  plsc-export -c X.yaml -o Global.pretrained_model=… -o Export.fp16=True -o Export.opset=11
   plsc-export -c X.yaml -o Global.pretrained_model=… -o Export.export_type=paddle
 """,
 }

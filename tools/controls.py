@@ -27,11 +27,11 @@ def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
     import paddle
 
     from plsc.data.loader import collect_images
-    from plsc.engine import build
+    from plsc.engine import build, build_data
     from plsc.engine.evaluator import backbone_embedder
 
     build.set_device("cpu")
-    (evaluator, *_) = build.build_evaluators(config)
+    (evaluator, *_) = build_data.build_evaluators(config)
     backbone = build.build_backbone(config, "the control")
     # Running statistics of real images: with the initial ones a deep untrained network overflows,
     # which would make it too easy a control.

@@ -1,22 +1,15 @@
-"""Config -> everything the trainer needs. The only file that touches every registry."""
-
-from typing import Any
+"""Config -> the model and what trains it; see build_data for what it is trained on."""
 
 import paddle
 from paddle import nn
 
-from plsc.component import Component
 from plsc.config import require
-from plsc.data.dataset.images import FacePairs
 from plsc.data.loader import TrainLoader
-from plsc.data.pair_sets import distinct
-from plsc.data.sampler import EpochSampler
 from plsc.data.transforms import build_transforms
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.recompute import apply_recompute
 from plsc.distributed.sharding import ClassShard
-from plsc.engine.evaluator import VerificationEvaluator
 from plsc.engine.log import require_visualdl
 from plsc.engine.precision import LossScaler, Precision
 from plsc.engine.progress import Progress
@@ -28,8 +21,7 @@ from plsc.heads.partial_fc import PartialFC
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.registry import BACKBONES, DATASETS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
-from plsc.schema import nearest
-from plsc.sections import MEAN, Config, GradClipConfig
+from plsc.sections import Config, GradClipConfig
 
 SCHEDULE_SUPPLIED = ("epochs", "steps_per_epoch")
 
@@ -131,64 +123,6 @@ def build_backbone(config: Config, command: str) -> nn.Layer:
     return model.backbone.build(BACKBONES)
 
 
-def build_train_dataset(config: Config) -> Any:
-    """The training set; reads its list and checks its labels, touches no device."""
-    data = require(config.DataLoader.Train, "DataLoader.Train", "training")
-    model = require(config.Model, "Model", "training")
-    num_classes = require(model.class_num, "Model.class_num", "training")
-    size = world.current().size
-    if num_classes < size:
-        raise UserError(f"Model.class_num is {num_classes}: too few to split over {size} ranks")
-    dataset = data.dataset.build(DATASETS)
-    if isinstance(dataset, FacePairs):
-        raise _wrong_use(data.dataset, "pairs to verify, which belong into DataLoader.Eval")
-    dataset.require_classes(num_classes)
-    return dataset
-
-
-def _wrong_use(dataset: Component, what: str) -> UserError:
-    return UserError(f"{dataset.key}.name: {dataset.name} holds {what}")
-
-
-def build_evaluators(config: Config) -> list[VerificationEvaluator]:
-    """Each verification set of DataLoader.Eval under each metric of Metric.Eval; no device."""
-    data = require(config.DataLoader.Eval, "DataLoader.Eval", "evaluation")
-    if not config.Metric.Eval:
-        raise UserError("Metric.Eval is missing from the config: evaluation needs it")
-    datasets = [dataset.build(DATASETS) for dataset in data.dataset]
-    for section, dataset in zip(data.dataset, datasets, strict=True):
-        if not isinstance(dataset, FacePairs):
-            raise _wrong_use(section, "images to train on, which belong into DataLoader.Train")
-    metrics = [metric.build(METRICS) for metric in config.Metric.Eval]
-    evaluators = []
-    for dataset, name in zip(datasets, distinct([item.name for item in datasets]), strict=True):
-        for metric in metrics:
-            metric.check(dataset.issame)
-            evaluators.append(
-                VerificationEvaluator(
-                    dataset,
-                    metric,
-                    name=name,
-                    batch_size=data.sampler.batch_size,
-                    num_workers=data.loader.num_workers,
-                )
-            )
-    return evaluators
-
-
-def check_best_set(config: Config, evaluators: list[VerificationEvaluator]) -> None:
-    """Check that Metric.best_set is `mean` or names a set that is measured.
-
-    Raises:
-        UserError: it does not.
-
-    """
-    chosen, names = config.Metric.best_set, {evaluator.name for evaluator in evaluators}
-    if evaluators and chosen not in {MEAN, *names}:
-        hint = nearest(chosen, {MEAN, *names})
-        raise UserError(f"Metric.best_set: no verification set is called {chosen!r}{hint}")
-
-
 def _clip(config: GradClipConfig | None) -> ClipGradByGlobalNorm | None:
     if config is None:
         return None
@@ -215,28 +149,6 @@ def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> Partia
         sparse_update=model.pfc_config.sparse_update,
         seed=config.Global.seed,
     )
-
-
-def build_loader(config: Config, dataset: Any) -> TrainLoader:
-    """This rank's share of `dataset` in batches; touches no device."""
-    data, place = require(config.DataLoader.Train, "DataLoader.Train", "training"), world.current()
-    parts = config.Global.accum_steps
-    if data.sampler.batch_size % parts:
-        raise UserError(
-            f"DataLoader.Train.sampler.batch_size {data.sampler.batch_size} cannot be split into "
-            f"Global.accum_steps {parts} equal parts"
-        )
-    sampler = EpochSampler(
-        len(dataset),
-        batch_size=data.sampler.batch_size,
-        rank=place.rank,
-        world_size=place.size,
-        shuffle=data.sampler.shuffle,
-        drop_last=data.sampler.drop_last,
-        seed=config.Global.seed,
-    )
-    workers = data.loader.num_workers
-    return TrainLoader(dataset, sampler, num_workers=workers, seed=config.Global.seed)
 
 
 def build_training(config: Config, loader: TrainLoader) -> Training:

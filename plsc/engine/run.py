@@ -12,7 +12,7 @@ from paddle import nn
 from plsc import __version__, runtime
 from plsc.config import dump_config
 from plsc.distributed import world
-from plsc.engine import build, start
+from plsc.engine import build, build_data, start
 from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.description import describe_model, metadata, model_card
 from plsc.engine.keeper import Keeper, Phase
@@ -30,10 +30,10 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     build.check_components(config)
     build.check_training(config)
     start.check_sources(config)
-    dataset = build.build_train_dataset(config)
-    loader = build.build_loader(config, dataset)
-    evaluators = build.build_evaluators(config) if config.Global.eval_during_train else []
-    build.check_best_set(config, evaluators)
+    dataset = build_data.build_train_dataset(config)
+    loader = build_data.build_loader(config, dataset)
+    evaluators = build_data.build_evaluators(config) if config.Global.eval_during_train else []
+    build_data.check_best_set(config, evaluators)
     loader.start()  # worker processes are forked while this one is still small and without a GPU
     build.set_device(config.Global.device)
     place = world.init(device=config.Global.device)
@@ -110,7 +110,7 @@ def evaluate(
     outputs = outputs or Outputs()
     build.check_components(config)
     start.check_weights_given(config, "eval")
-    evaluators = build.build_evaluators(config)
+    evaluators = build_data.build_evaluators(config)
     outputs.check()
     build.set_device(config.Global.device)
     place = world.init(device=config.Global.device)
@@ -158,6 +158,10 @@ def export(config: Config, folder: Path) -> Path:
     state = found.state if isinstance(found, Checkpoint) else {}
     said = metadata(state, config, num_features=backbone.num_features, source=path)
     said |= {"source": path, "backbone": folder.name}
+    if config.Export.preprocessing != "none" and (state.get("thresholds") or {}).get("flip"):
+        # They are of sums with mirrored images; sums of embeddings of length 1 are others.
+        del said["thresholds"]
+        log.line("thresholds left out: this file gives embeddings of length 1; measure it anew")
     target = folder
     if config.Export.export_type == "onnx":
         target = folder.with_name(folder.name + ".onnx")

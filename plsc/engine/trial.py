@@ -8,7 +8,8 @@ import numpy as np
 from plsc.config import parse_config
 from plsc.data.normalisation import as_given
 from plsc.distributed.collectives import agree
-from plsc.engine.build import build_loader, build_training
+from plsc.engine.build import build_training
+from plsc.engine.build_data import build_loader
 from plsc.engine.trainer import train_step
 
 

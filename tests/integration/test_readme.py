@@ -570,7 +570,7 @@ def test_quoted_messages(tmp_path, monkeypatch):
 
     from plsc.data.dataset.face import FaceIdentificationDataset
     from plsc.distributed import world
-    from plsc.engine import build
+    from plsc.engine import build_data
     from plsc.engine.diagnose import non_finite_error
     from plsc.metric.verification import LFWAcc
 
@@ -591,7 +591,7 @@ def test_quoted_messages(tmp_path, monkeypatch):
     overrides = ["Model.class_num=20", "DataLoader.Train.dataset.image_root=dataset/mine"]
     overrides += ["DataLoader.Train.dataset.cls_label_path=dataset/mine/label.txt"]
     with pytest.raises(UserError) as error:
-        build.build_train_dataset(load_config(CONFIGS[0], overrides))
+        build_data.build_train_dataset(load_config(CONFIGS[0], overrides))
     assert str(error.value) == quoted("class_num is 20")
 
     monkeypatch.setattr(world, "current", lambda: world.World(host="node1"))

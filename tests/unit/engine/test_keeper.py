@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from plsc.engine.build import check_best_set
+from plsc.engine.build_data import check_best_set
 from plsc.engine.keeper import Keeper
 from plsc.engine.progress import Progress
 from plsc.errors import UserError
