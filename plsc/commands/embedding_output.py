@@ -81,8 +81,10 @@ class EmbeddingOutput:
         self._about = {**remarks, **keyed, "key": self._key}
         self._files = ExitStack()
         same = _read(self._about_path).get("key") == self._key
-        if not overwrite:
-            self._refuse_changed() if same else self._refuse_others()
+        if same and not overwrite:
+            self._refuse_changed()
+        elif not overwrite:
+            self._refuse_others()
         present = self.path.exists() and self.index.exists()
         self.whole = same and present and not overwrite
         self._kept = (shape[0] if self.whole else 0, len(HEADER))  # rows, bytes of the index

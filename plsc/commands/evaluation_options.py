@@ -2,6 +2,7 @@
 
 import argparse
 
+from plsc.commands.input_options import add_input_options
 from plsc.errors import UserError
 
 MODEL_ONLY = (
@@ -45,14 +46,7 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
         help="write the thresholds of this set (of the only one) into the model's file: "
         "plsc-compare then judges by them",
     )
-    group = parser.add_argument_group(
-        "the model's input, with --model", "needed where the model does not say"
-    )
-    add = group.add_argument
-    add("--mean", type=float, nargs="+", metavar="M", help="one, or one per colour, of 0 to 255")
-    add("--std", type=float, nargs="+", metavar="S", help="likewise: (pixel - mean) / std goes in")
-    add("--colour_order", "--colour-order", choices=["RGB", "BGR"], help="that goes in")
-    add("--size", type=int, help="side in pixels")
+    add_input_options(parser, "the model's input, with --model")
     add = parser.add_argument_group("speed, with --model").add_argument
     add("--provider", help="cpu, cuda, or a provider of ONNX Runtime (cpu)")
     add("--batch_size", "--batch-size", type=int, metavar="N", help="images at once (64)")

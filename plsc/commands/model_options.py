@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from plsc.commands.input_options import add_input_options
 from plsc.embedder import Embedder
 from plsc.errors import UserError
 
@@ -24,12 +25,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help=".onnx file, checkpoint folder, or stem of a Paddle inference model",
     )
-    group = parser.add_argument_group("the model's input", "needed where the model does not say")
-    add = group.add_argument
-    add("--mean", type=float, nargs="+", metavar="M", help="one, or one per colour, of 0 to 255")
-    add("--std", type=float, nargs="+", metavar="S", help="likewise: (pixel - mean) / std goes in")
-    add("--colour-order", "--colour_order", choices=["RGB", "BGR"], help="that goes in")
-    add("--size", type=int, help="side in pixels")
+    add_input_options(parser)
     parser.add_argument(
         "--provider", default="cpu", help="cpu, cuda, or a provider of ONNX Runtime (%(default)s)"
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from plsc.commands.input_options import add_input_options
 from plsc.commands.model_options import embedder_of
 from plsc.data.finished_file import finished_file
 from plsc.data.output import available_cores, exit_status
@@ -73,12 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--no-detector-score", action="store_true", help="do not weigh faces by detector scores")
     add("--provider", default="cpu", help="cpu, cuda, or ONNX Runtime's name (%(default)s)")
     add("--json", action="store_true", help="print the figures as one JSON object")
-    group = parser.add_argument_group("the model's input", "needed where the model does not say")
-    add = group.add_argument
-    add("--mean", type=float, nargs="+", metavar="M", help="one, or one per colour, of 0 to 255")
-    add("--std", type=float, nargs="+", metavar="S", help="likewise: (pixel - mean) / std goes in")
-    add("--colour-order", choices=["RGB", "BGR"], help="that goes in")
-    add("--size", type=int, help="side in pixels")
+    add_input_options(parser)
     return parser
 
 
