@@ -111,7 +111,8 @@ class WorkerPool:
         Only the latest map goes on.
 
         Raises:
-            RuntimeError: a process has died; says how.
+            UserError: a process was killed, as where memory is short.
+            RuntimeError: a process has died otherwise; says how.
 
         """
         if not self._num_workers:
@@ -191,15 +192,15 @@ def _receive(worker: _Worker) -> Any:
     return answer
 
 
-def _death(worker: _Worker) -> RuntimeError:
+def _death(worker: _Worker) -> UserError | RuntimeError:
     process = worker.process
     process.join(timeout=5)
-    how = f"exit code {process.exitcode}"
+    died, how = f"{process.name} (process {process.pid}) has died", f"exit code {process.exitcode}"
     if process.exitcode == -signal.SIGKILL:
-        how = "killed; often memory was short: lower num_workers or batch_size"
-    elif process.exitcode is not None and process.exitcode < 0:
+        return UserError(f"{died}: killed; often memory was short: lower num_workers or batch_size")
+    if process.exitcode is not None and process.exitcode < 0:
         how = f"signal {signal.Signals(-process.exitcode).name}"
-    return RuntimeError(f"{process.name} (process {process.pid}) has died: {how}")
+    return RuntimeError(f"{died}: {how}")
 
 
 def _copied(function: Function, task: Any, new: New) -> Any:

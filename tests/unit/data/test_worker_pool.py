@@ -142,12 +142,13 @@ def test_arrays_larger_than_the_slot_are_an_error(pool_of):
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(signal.SIGKILL, "memory"), (signal.SIGUSR1, "SIGUSR1")]
+    ("number", "error", "text"),
+    [(signal.SIGKILL, UserError, "memory"), (signal.SIGUSR1, RuntimeError, "SIGUSR1")],
 )
-def test_a_worker_that_dies_is_named_at_once(pool_of, number, text):
+def test_a_worker_that_dies_is_named_at_once(pool_of, number, error, text):
     pool = pool_of(lambda task: os.kill(os.getpid(), number), 2)
     start = time.monotonic()
-    with pytest.raises(RuntimeError, match=rf"data-worker-0 .*has died.*{text}"):
+    with pytest.raises(error, match=rf"data-worker-0 .*has died.*{text}"):
         list(pool.map(range(4)))
     assert time.monotonic() - start < 3
 
