@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from plsc.errors import UserError
 from plsc.inference.faces import Faces
 from plsc.inference.model_info import ModelInfo
 from plsc.metric.folds import check_pairs
+from plsc.metric.roc import FARS, OperatingPoint, far_name
 from plsc.metric.verification import VerificationReport, thresholds_of, verify
 from plsc.report.evaluation import Measured, ModelCard
 from plsc.report.outputs import Outputs
@@ -84,10 +86,10 @@ def open_sets(options: argparse.Namespace) -> dict[str, PairedImages]:
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     names = distinct(name for name, _ in opened)
-    wanted = options.store_thresholds
-    if wanted is not None:
-        _check_wanted(wanted, names)
-    return dict(zip(names, (pairs for _, pairs in opened), strict=True))
+    sets = dict(zip(names, (pairs for _, pairs in opened), strict=True))
+    if options.store_thresholds is not None:
+        _check_wanted(options.store_thresholds, sets)
+    return sets
 
 
 def embed_pairs(
@@ -171,11 +173,18 @@ def _num_workers(options: argparse.Namespace) -> int:
     return available_cores() if options.num_workers is None else int(options.num_workers)
 
 
-def _check_wanted(wanted: str, names: list[str]) -> None:
-    if wanted and wanted not in names:
-        raise UserError(f"--store_thresholds: no set is called {wanted!r}: {', '.join(names)}")
-    if not wanted and len(names) > 1:
-        raise UserError(f"--store_thresholds: of which set? One of {', '.join(names)}")
+def _check_wanted(wanted: str, sets: Mapping[str, PairedImages]) -> None:
+    if wanted and wanted not in sets:
+        raise UserError(f"--store_thresholds: no set is called {wanted!r}: {', '.join(sets)}")
+    if not wanted and len(sets) > 1:
+        raise UserError(f"--store_thresholds: of which set? One of {', '.join(sets)}")
+    issame = sets[wanted or next(iter(sets))].issame
+    most = OperatingPoint(max(FARS), impostors=int((~issame).sum()))
+    if most.impostors < most.needed:
+        raise UserError(
+            f"--store_thresholds: {most.impostors} impostor pairs resolve no false accept rate: "
+            f"{far_name(most.far)} needs {most.needed}"
+        )
 
 
 def _store(info: ModelInfo, reports: list[VerificationReport], wanted: str) -> None:

@@ -105,6 +105,8 @@ def execution_provider(provider: str) -> str:
 
 def _session(path: str, provider: str) -> Any:
     name = execution_provider(provider)
+    if (text := path.encode(errors="backslashreplace").decode()) != path:
+        raise UserError(f"{text}: onnxruntime opens no file whose name is not UTF-8: rename it")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

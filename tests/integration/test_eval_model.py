@@ -260,6 +260,7 @@ MISTAKES = [
     (["--model", "{onnx}", "--bin", "{bin}", "--report", "{bin}"], "--report"),
     (["--model", "{onnx}", "--bin", "{bin}", "--store_thresholds", "lfw"], "no set is called"),
     (["--model", "{onnx}", "--bin", "{bin}", "{own}", "--store_thresholds"], "of which set?"),
+    (["--model", "{onnx}", "--bin", "{nine}", "--store_thresholds"], "9 impostor pairs resolve no"),
     (["--model", "{onnx}", "--bin", "{few}"], "few: nrof_folds 10 needs as many pairs"),
     (["--model", "{onnx}", "--bin", "{small}"], "is 56x56"),
 ]  # fmt: skip
@@ -273,13 +274,17 @@ def places(bins, tmp_path_factory):
     third_party(folder / "any.onnx", batch="N")
     encoded, issame = pickle.loads((bins / "all.bin").read_bytes())
     (folder / "few.bin").write_bytes(pickle.dumps((encoded[:8], issame[:4])))
+    order = np.argsort(issame, kind="stable")  # impostors first
+    nine = [*order[:9], order[-1]]
+    files = [encoded[2 * pair + side] for pair in nine for side in (0, 1)]
+    (folder / "nine.bin").write_bytes(pickle.dumps((files, [issame[pair] for pair in nine])))
     pixels = [cv2.imdecode(np.frombuffer(image, np.uint8), 1)[::2, ::2] for image in encoded]
     halves = [cv2.imencode(".png", image)[1].tobytes() for image in pixels]
     (folder / "small.bin").write_bytes(pickle.dumps((halves, issame)))
     shutil.copy(bins / "own.bin", folder)
     return {
         "onnx": folder / "any.onnx", "bin": bins / "all.bin", "own": bins / "own.bin",
-        "few": folder / "few.bin", "small": folder / "small.bin",
+        "few": folder / "few.bin", "nine": folder / "nine.bin", "small": folder / "small.bin",
     }  # fmt: skip
 
 

@@ -449,6 +449,7 @@ def write_graph(path, given):
 
 def test_models_that_are_none(models, pictures, tmp_path, monkeypatch):
     (tmp_path / "text.onnx").write_text("not a model")
+    (tmp_path / "\udcff.onnx").write_text("")
     (tmp_path / "net.pdparams").write_bytes(b"")
     (tmp_path / "run" / "best_model").mkdir(parents=True)
     (tmp_path / "notes.txt").write_text("")
@@ -461,6 +462,7 @@ def test_models_that_are_none(models, pictures, tmp_path, monkeypatch):
         "missing.onnx": "missing.onnx: no such file",
         "missing": "there is no such model: a model is an .onnx file, a checkpoint folder or",
         "text.onnx": "text.onnx: cannot be loaded: ",
+        "\udcff.onnx": r"/\\udcff.onnx: onnxruntime opens no file whose name is not UTF-8",
         "net.pdparams": "weights without their network: make a model of them with plsc-export",
         "net": "weights without their network",
         "run": "this folder is no checkpoint: did you mean .*best_model",
