@@ -94,6 +94,14 @@ def run(options: argparse.Namespace) -> int:
             f"--flip {flip}: the model's thresholds were measured with --flip {measured}: leave it "
             "out"
         )
+    for name, value in table.prepared.items() if table else ():
+        if getattr(embedder.info, name, None) != value:
+            values = value if isinstance(value, tuple) else (value,)
+            given = " ".join(map(str, values[:1] if len(set(values)) == 1 else values))
+            raise UserError(
+                f"the model's thresholds were measured with --{name.replace('_', '-')} {given}: "
+                "give it here, too"
+            )
     cosine = compare(
         embedder, options.first, options.second, flip=flip == "sum", resize=options.resize
     )

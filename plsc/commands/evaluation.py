@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plsc.commands.input_options import PREPARATION
 from plsc.commands.model_options import embedder_of
 from plsc.commands.stored_thresholds import require_storable, store_thresholds
 from plsc.data.making.paired_images import PairedImages
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
         measured.append(Measured(report, pairs))
     outputs.write(model_card(embedder), measured)
     if options.store_thresholds is not None:
-        _store(embedder.info, [item.report for item in measured], options.store_thresholds)
+        _store(embedder.info, [item.report for item in measured], options)
 
 
 def open_sets(options: argparse.Namespace) -> dict[str, PairedImages]:
@@ -187,7 +188,10 @@ def _check_wanted(wanted: str, sets: Mapping[str, PairedImages]) -> None:
         )
 
 
-def _store(info: ModelInfo, reports: list[VerificationReport], wanted: str) -> None:
+def _store(info: ModelInfo, reports: list[VerificationReport], options: argparse.Namespace) -> None:
+    wanted = options.store_thresholds
     (report,) = [report for report in reports if wanted in ("", report.name)]
-    path = store_thresholds(info.kind, Path(info.path), thresholds_of(report))
+    given = [name for name in PREPARATION if getattr(options, name) is not None]
+    table = thresholds_of(report) | {"prepared": {name: getattr(info, name) for name in given}}
+    path = store_thresholds(info.kind, Path(info.path), table)
     print(f"thresholds of {report.name} stored in {path}", file=sys.stderr)

@@ -2,6 +2,8 @@
 
 import argparse
 
+PREPARATION = ("mean", "std", "colour_order", "size")
+
 
 def add_input_options(parser: argparse.ArgumentParser, title: str = "the model's input") -> None:
     """`--mean`, `--std`, `--colour-order` and `--size`, in a group of their own."""

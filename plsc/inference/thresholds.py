@@ -2,7 +2,9 @@
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from plsc.errors import UserError
 
@@ -16,12 +18,15 @@ class ThresholdTable:
         flip: whether embeddings were summed with those of the mirrored images.
         cosines: false accept rate, as text -> cosine at or above which two images are of one
             person; from the highest rate to the lowest.
+        prepared: what options said of the images' preparation when they were measured: mean, std,
+            colour_order, size. Other images than those have other cosines.
 
     """
 
     set_name: str
     flip: bool
     cosines: dict[str, float]
+    prepared: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_thresholds(text: str, source: str) -> ThresholdTable | None:
@@ -39,7 +44,13 @@ def read_thresholds(text: str, source: str) -> ThresholdTable | None:
         if not all(float(far) > 0 and math.isfinite(value) for far, value in cosines.items()):
             raise ValueError
         falling = dict(sorted(cosines.items(), key=lambda item: -float(item[0])))
-        return ThresholdTable(str(table.get("set", "")), bool(table.get("flip", False)), falling)
+        prepared = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in table.get("prepared", {}).items()
+        }
+        return ThresholdTable(
+            str(table.get("set", "")), bool(table.get("flip", False)), falling, prepared
+        )
     except (ValueError, TypeError, KeyError, AttributeError):
         shown = text[:60]
         raise UserError(f"{source}: the threshold table it carries is damaged: {shown!r}") from None

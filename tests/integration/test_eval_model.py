@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from plsc import cli
+from plsc.commands.compare import main as compare_main
 from plsc.config import parse_config
 from plsc.embedder import Embedder
 from plsc.engine import checkpoint
@@ -239,6 +240,23 @@ def test_thresholds_go_with_the_model(kind, models, bins, tmp_path, capsys):
     measured(*arguments, "--store_thresholds", "--json", tmp_path / "out.json")
     assert Embedder(model).info.thresholds.flip is False
     assert "stored in" in capsys.readouterr().err
+
+
+def test_thresholds_are_of_images_prepared_alike(bins, tmp_path, capsys):
+    model = tmp_path / "any.onnx"
+    third_party(model, batch="N")
+    sets = "--bin", bins / "all.bin", "--json", tmp_path / "out.json"
+    measured("--model", model, *sets, "--colour-order", "BGR", "--mean", "0", "--store_thresholds")
+    faces = []
+    for number in range(2):
+        faces.append(str(tmp_path / f"{number}.png"))
+        Path(faces[-1]).write_bytes(pickle.loads((bins / "all.bin").read_bytes())[0][number])
+    assert compare_main([str(model), *faces, "--mean", "0"]) == 2
+    assert "thresholds were measured with --colour-order BGR: give" in capsys.readouterr().err
+    assert compare_main([str(model), *faces, "--colour-order", "BGR"]) == 2
+    assert "measured with --mean 0.0: give it here, too" in capsys.readouterr().err
+    assert compare_main([str(model), *faces, "--colour-order", "BGR", "--mean", "0"]) == 0
+    assert "1e-1" in capsys.readouterr().out
 
 
 MISTAKES = [
