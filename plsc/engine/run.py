@@ -158,10 +158,12 @@ def export(config: Config, folder: Path) -> Path:
     state = found.state if isinstance(found, Checkpoint) else {}
     said = metadata(state, config, num_features=backbone.num_features, source=path)
     said |= {"source": path, "backbone": folder.name}
-    if config.Export.preprocessing != "none" and (state.get("thresholds") or {}).get("flip"):
-        # They are of sums with mirrored images; sums of embeddings of length 1 are others.
+    kept = state.get("thresholds") or {}
+    if config.Export.preprocessing != "none" and (kept.get("flip") or kept.get("prepared")):
+        # Of sums with mirrored images, where sums of embeddings of length 1 are others; or of
+        # pixels that options prepared, where this file prepares them itself.
         del said["thresholds"]
-        log.line("thresholds left out: this file gives embeddings of length 1; measure it anew")
+        log.line("thresholds left out: measure this file anew")
     target = folder
     if config.Export.export_type == "onnx":
         target = folder.with_name(folder.name + ".onnx")
