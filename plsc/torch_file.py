@@ -11,6 +11,7 @@ order on any machine.
 import mmap
 import struct
 import zipfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def load_torch(path: str | Path) -> Any:
     raise UserError(f"{path}: not a file of torch.save")
 
 
-class _TorchFile:
+class _TorchFile(ABC):
     """What both formats share: a pickle that refers to storages."""
 
     def __init__(self, path: str):
@@ -77,9 +78,9 @@ class _TorchFile:
                 raise UserError(f"{error}; plsc reads state dicts (module.state_dict())") from error
             raise
 
+    @abstractmethod
     def read(self, key: str, num_bytes: int) -> bytes:
         """The first `num_bytes` of a storage, or more."""
-        raise NotImplementedError
 
     def _resolve(self, reference: Any) -> Storage:
         kind, type_, key, _, numel, *view = reference

@@ -122,6 +122,27 @@ SMALL_BACKBONE = "QuickFace_nano"
 
 
 @pytest.fixture(scope="session")
+def small_backbone():
+    """num_features -> the small backbone, whose statistics, scales and biases all matter."""
+    import paddle
+
+    from plsc.registry import BACKBONES
+
+    def make(num_features: int):
+        paddle.seed(0)
+        net = BACKBONES.get(SMALL_BACKBONE, "Model.name")(num_features=num_features)
+        rng = np.random.default_rng(0)
+        for name, tensor in net.state_dict().items():
+            if len(tensor.shape) == 1:
+                low, high = (0.5, 1.5) if name.endswith(("_variance", "weight")) else (-0.3, 0.3)
+                tensor.set_value(rng.uniform(low, high, tensor.shape).astype(np.float32))
+        net.eval()
+        return net
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def tiny_faces(tmp_path_factory):
     """A folder with 22 noisy pictures of 5 colours (`label.txt`) and 20 pairs (`pairs.txt`)."""
     import cv2

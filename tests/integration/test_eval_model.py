@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import paddle
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -22,7 +21,6 @@ from plsc.engine import checkpoint
 from plsc.engine.description import describe_model
 from plsc.export import export_onnx
 from plsc.metric.roc import FARS
-from plsc.registry import BACKBONES
 
 STATE = {
     "run": "a", "step": 3, "epoch": 1, "consumed": 4, "num_images": 8, "best_metric": None,
@@ -56,16 +54,8 @@ def bins(tiny_faces, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def backbone():
-    paddle.seed(0)
-    net = BACKBONES.get("QuickFace_nano", "Model.name")(num_features=DIM)
-    rng = np.random.default_rng(0)
-    for name, tensor in net.state_dict().items():
-        if len(tensor.shape) == 1:
-            low, high = (0.5, 1.5) if name.endswith(("_variance", "weight")) else (-0.3, 0.3)
-            tensor.set_value(rng.uniform(low, high, tensor.shape).astype(np.float32))
-    net.eval()
-    return net
+def backbone(small_backbone):
+    return small_backbone(DIM)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from plsc.engine.description import describe_model
 from plsc.errors import UserError
 from plsc.export import export_onnx, export_paddle
 from plsc.inference import onnx_network
-from plsc.registry import BACKBONES
 
 DIM = 16
 STATE = {
@@ -41,17 +40,8 @@ def config(to_rgb=True, mean=0.5, std=0.5):
 
 
 @pytest.fixture(scope="module")
-def backbone():
-    """With running statistics, scales and biases that all matter."""
-    paddle.seed(0)
-    net = BACKBONES.get("QuickFace_nano", "Model.name")(num_features=DIM)
-    rng = np.random.default_rng(0)
-    for name, tensor in net.state_dict().items():
-        if len(tensor.shape) == 1:
-            low, high = (0.5, 1.5) if name.endswith(("_variance", "weight")) else (-0.3, 0.3)
-            tensor.set_value(rng.uniform(low, high, tensor.shape).astype(np.float32))
-    net.eval()
-    return net
+def backbone(small_backbone):
+    return small_backbone(DIM)
 
 
 @pytest.fixture(scope="module")

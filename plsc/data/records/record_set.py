@@ -151,13 +151,18 @@ def write_records(
 
     """
     num_images = len(places.rows)
-    order = None
+    order: np.ndarray | None = None
     if shuffle_seed is not None:
         order = np.random.default_rng(shuffle_seed).permutation(num_images)
 
+    def places_of(numbers: range) -> np.ndarray:
+        """Of these images of the file, in its order: their places in the plan."""
+        if order is None:
+            return np.arange(numbers.start, numbers.stop)
+        return order[numbers.start : numbers.stop]
+
     def read(numbers: range) -> tuple[list[np.ndarray], tuple[list[int], int, int, bytes]]:
-        some = slice(numbers.start, numbers.stop)
-        rows = places.rows[some] if order is None else places.rows[order[some]]
+        rows = places.rows[places_of(numbers)]
         files = [prepared(source, row, preparation)[0] for row in rows.tolist()]
         images = [image for image, _, _ in files]
         content, sizes = b"".join(images), [len(image) for image in images]
@@ -177,12 +182,10 @@ def write_records(
     first_key, number, total_resized, total_stretched = int(header), 0, 0, 0
     with RecordWriter(path) as writer, closing(results):
         if header:
-            stop = first_key + num_images
-            writer.write(0, b"", labels=_float32(stop, stop + len(places.starts) - 1))
+            _write_header(writer, places)
         for arrays, (sizes, resized, stretched, content) in results:
             content = arrays[0].tobytes() if arrays else content
-            some = np.arange(number, number + len(sizes))
-            rows = some if order is None else order[some]
+            rows = places_of(range(number, number + len(sizes)))
             classes = np.searchsorted(places.starts, rows, side="right") - 1
             begin = 0
             for row, label, size in zip(rows.tolist(), classes.tolist(), sizes, strict=True):
@@ -191,10 +194,23 @@ def write_records(
             number += len(sizes)
             total_resized, total_stretched = total_resized + resized, total_stretched + stretched
         if header:
-            bounds = (places.starts + first_key).tolist()
-            for label, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-                writer.write(stop + label, b"", labels=_float32(first, last))
+            _write_identities(writer, places)
     return Written(total_resized, total_stretched)
+
+
+def _write_header(writer: RecordWriter, places: Plan) -> None:
+    """Record 0: where the identity records begin and end; images have keys from 1 on."""
+    begin = 1 + len(places.rows)
+    writer.write(0, b"", labels=_float32(begin, begin + len(places.starts) - 1))
+
+
+def _write_identities(writer: RecordWriter, places: Plan) -> None:
+    """A record for each class: the keys of its images."""
+    bounds = (places.starts + 1).tolist()
+    for key, (first, last) in enumerate(
+        zip(bounds[:-1], bounds[1:], strict=True), start=1 + len(places.rows)
+    ):
+        writer.write(key, b"", labels=_float32(first, last))
 
 
 def _float32(*numbers: int) -> list[float]:
