@@ -102,7 +102,7 @@ def text_of(summary: dict) -> str:
             "next, with your own aligned 112x112 faces, one folder per person:",
             "  .venv/bin/plsc-data pack faces/train dataset/mine",
             "  .venv/bin/plsc-data pairs faces/test dataset/mine/val.bin",
-            "  cp configs/IResNet18_ORL_ArcFace_cpu.yaml mine.yaml  # set root, bin_path, class_num",
+            "  cp configs/IResNet18_ORL_ArcFace_cpu.yaml mine.yaml  # root, bin_path, class_num",
             "  .venv/bin/plsc-train -c mine.yaml",
             "  .venv/bin/plsc-eval -c mine.yaml "
             "-o Global.pretrained_model=output/IResNet18/best_model",
