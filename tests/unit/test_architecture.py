@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "loss": REGISTERED | {"distributed"},
     "heads": REGISTERED | {"distributed", "loss"},
     "data": REGISTERED | {"component", "mapped_file", "unpickle"},
+    "plan": DESCRIPTION | {"models"},
     "export_report": set(),
     "export": {"__init__", "errors", "onnx_file", "onnx_forms", "export_report", "yaml_tree"}
     | {"data"},
@@ -54,7 +55,7 @@ MAY_IMPORT = {
     "ijb": {"errors", "metric", "data", "embedder", "commands"},
     "engine": DESCRIPTION
     | {"__init__", "runtime", "unpickle", "distributed", "metric", "models", "scheduler"}
-    | {"optimizer", "loss", "heads", "data", "report", "export"}
+    | {"optimizer", "loss", "heads", "plan", "data", "report", "export"}
     | {"torch_file", "torch_tensors", "onnx_graph", "onnx_operations"},
     "doctor": {"__init__", "errors", "runtime", "distributed", "engine"},
     "cli": DESCRIPTION

@@ -1,0 +1,89 @@
+"""The machine that a plan is for, and how much memory this one has."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+KIBIBYTE = 1024
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is stated about the hardware; speeds are peaks per device.
+
+    Attributes:
+        devices: ranks, one on each.
+        memory: bytes of a device; None if not stated.
+        bandwidth: bytes/s between devices, one direction.
+        flops: FLOP/s of the backbone in its precision.
+        head_flops: FLOP/s in float32, in which the head computes; flops / 8 if not stated.
+        memory_bandwidth: bytes/s of a device's own memory.
+        efficiency: the share of `flops` and `head_flops` that real layers reach.
+        framework: bytes that libraries and context take before a tensor exists.
+        slack: bytes that the allocator holds beyond its tensors, as a share of a step's tensors.
+
+    """
+
+    devices: int = 1
+    memory: float | None = None
+    bandwidth: float = 12e9
+    flops: float = 100e12
+    head_flops: float | None = None
+    memory_bandwidth: float = 900e9
+    efficiency: float = 0.35
+    framework: float = 1.5e9
+    slack: float = 0.0
+
+    @property
+    def float32_flops(self) -> float:
+        """FLOP/s of the head."""
+        return self.flops / 8 if self.head_flops is None else self.head_flops
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that this process may still take of the host's memory; None where nobody says.
+
+    The least of MemAvailable and what its control groups have left, their caches of files not
+    counted. `root` is where /proc and /sys are.
+    """
+    found = [_group_left(*files) for files in _groups(root)]
+    memory = _fields(root / "proc/meminfo")
+    if "MemAvailable:" in memory:
+        found.append(memory["MemAvailable:"] * KIBIBYTE)
+    known = [left for left in found if left is not None]
+    return min(known) if known else None
+
+
+def _groups(root: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """Files with limit, use and statistics of this process's groups, both versions of them."""
+    listed = root / "proc/self/cgroup"
+    for line in listed.read_text().splitlines() if listed.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        names: tuple[str, str, str] | None = None
+        if not controllers:
+            base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "memory.stat")
+        elif "memory" in controllers.split(","):
+            base = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
+        for folder in (base, base / path.strip("/")) if names else ():
+            limit, used, statistics = (folder / name for name in names)
+            yield limit, used, statistics
+
+
+def _group_left(limit: Path, used: Path, statistics: Path) -> int | None:
+    if not (limit.exists() and used.exists() and limit.read_text().strip().isdigit()):
+        return None
+    figures = _fields(statistics)
+    cache = figures.get("total_inactive_file", figures.get("inactive_file", 0))
+    return int(limit.read_text()) - int(used.read_text()) + cache
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """First word -> second, of the lines whose second is a whole number."""
+    lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    return {line[0]: int(line[1]) for line in lines if len(line) > 1 and line[1].isdigit()}
+
+
+def resident_memory() -> int:
+    """Bytes of memory that this process holds; 0 where nobody says."""
+    return _fields(Path("/proc/self/status")).get("VmRSS:", 0) * KIBIBYTE

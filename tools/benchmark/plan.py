@@ -1,0 +1,78 @@
+"""Memory, communication, speed and the largest class count of a config on a machine, on paper.
+
+    python tools/benchmark/plan.py -c CONFIG --gpus 8 --memory 80 --bandwidth 300 --flops 312
+    python tools/benchmark/plan.py --check       # estimates against measured trainings, on a CPU
+    python tools/benchmark/plan.py --published   # estimates against published tables
+
+Units: GB = 10^9 bytes, bandwidth GB/s in one direction, TFLOP/s. Nothing is trained for a plan.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from plsc import runtime
+from plsc.errors import UserError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-c", "--config", help="the YAML file")
+    parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--gpus", type=int, default=1, help="devices, one rank on each")
+    parser.add_argument("--memory", type=float, help="GB of a device")
+    parser.add_argument("--bandwidth", type=float, default=12.0, help="GB/s between devices")
+    parser.add_argument("--flops", type=float, default=100.0, help="peak TFLOP/s of the backbone")
+    parser.add_argument("--head-flops", type=float, help="peak float32 TFLOP/s; an eighth if not")
+    parser.add_argument("--memory-bandwidth", type=float, default=900.0, help="GB/s of a device")
+    parser.add_argument("--efficiency", type=float, default=0.35, help="share of the peak reached")
+    parser.add_argument("--framework", type=float, help="GB taken before any tensor exists")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    return parser
+
+
+def main() -> int:
+    """Plan, check or compare, as the options say."""
+    options = _parser().parse_args()
+    runtime.prepare(local_size=1)
+    runtime.import_paddle()
+    try:
+        return _plan(options)
+    except UserError as error:
+        print(f"plan: {error}", file=sys.stderr)
+        return 1
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from plsc.config import load_config
+    from plsc.plan.build import traced
+    from plsc.plan.estimate import plan
+    from plsc.plan.machine import Machine
+    from plsc.plan.text import table
+
+    if options.config is None:
+        raise UserError("-c CONFIG is missing")
+    config = load_config(options.config, options.override)
+    on_cpu = config.Global.device == "cpu"
+    framework = options.framework or (0.35 if on_cpu else 1.5)
+    machine = Machine(
+        devices=options.gpus,
+        memory=None if options.memory is None else options.memory * 1e9,
+        bandwidth=options.bandwidth * 1e9,
+        flops=options.flops * 1e12,
+        head_flops=None if options.head_flops is None else options.head_flops * 1e12,
+        memory_bandwidth=options.memory_bandwidth * 1e9,
+        efficiency=options.efficiency,
+        framework=framework * 1e9,
+    )
+    found = plan(config, traced(config), machine)
+    print(json.dumps(asdict(found)) if options.json else table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
