@@ -16,7 +16,7 @@ from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training
 from plsc.engine.update import Updater
 from plsc.errors import UserError
-from plsc.heads.centres import ClassCentres, initial_centres
+from plsc.heads.centres import WEIGHT, ClassCentres, initial_centres
 from plsc.heads.partial_fc import PartialFC
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
@@ -140,10 +140,12 @@ def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> Partia
     place = world.current()
     num_classes = require(model.class_num, "Model.class_num", "training")
     shard = ClassShard(num_classes, place.rank, place.size)
-    rows = initial_centres(shard, dim, seed=config.Global.seed)
+    centres = ClassCentres.zeros(shard, dim, state_names=state_names)
+    for start, values in initial_centres(shard, dim, seed=config.Global.seed):
+        centres.write(WEIGHT, values, start)
     terms = require(config.Loss, "Loss", "training").Train
     return PartialFC(
-        ClassCentres(shard, rows, state_names=state_names),
+        centres,
         [(term.weight, term.loss.build(LOSSES)) for term in terms],
         sample_ratio=model.pfc_config.sample_ratio,
         sparse_update=model.pfc_config.sparse_update,

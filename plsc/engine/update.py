@@ -8,7 +8,6 @@ from typing import Protocol
 import paddle
 from paddle import Tensor
 
-from plsc.distributed.collectives import agree
 from plsc.engine.precision import LossScaler
 from plsc.heads.partial_fc import PartialFC
 from plsc.optimizer.clip import HEAD, ClipGradByGlobalNorm, named, squared_norms
@@ -84,18 +83,22 @@ class Updater:
         rows = self.head.rows
         assert rows is not None
         gradients = self.dense.gradients()
-        head_gradient = rows.weight.grad
-        assert head_gradient is not None, "backward comes first"
-
-        squares = squared_norms(gradients, head_gradient)
-        overflow = agree(not math.isfinite(sum(squares.values())))
+        # The backbone's gradients and the head's norm are sums over ranks, equal on all of them,
+        # and infinity and NaN survive a sum: one rank's overflow is every rank's.
+        squares = squared_norms(gradients, rows.gradient.squared_norm())
+        overflow = not math.isfinite(sum(squares.values()))
         if not overflow:
             clipped = [name for name in squares if self.clip and self.clip.clips(name)]
             norm = math.sqrt(sum(squares[name] for name in clipped)) / self.scaler.scale
             clip_factor = self.clip.factor(norm) if self.clip else 1.0
-            for name, gradient in {**gradients, HEAD: head_gradient}.items():
-                factor = (clip_factor if name in clipped else 1.0) / self.scaler.scale
+            factors = {
+                name: (clip_factor if name in clipped else 1.0) / self.scaler.scale
+                for name in squares
+            }
+            for name, gradient in gradients.items():
+                factor = factors[name]
                 self._update(name, gradient if factor == 1.0 else gradient * factor, lr, step)
+            self._update_head(factors[HEAD], lr, step)
         backbone_norm = math.sqrt(sum(squares[name] for name in gradients)) / self.scaler.scale
         self.scaler.update(overflow)
         self.dense.clear_gradients()
@@ -104,12 +107,16 @@ class Updater:
         return UpdateReport(backbone_norm, overflow, ", ".join(wrong[:3]))
 
     def _update(self, name: str, gradient: Tensor, lr: float, step: int) -> None:
+        weight, state = self.dense.weights[name], self.dense.state[name]
         decay = not named(name, self.no_weight_decay)
-        if name == HEAD:
-            rows = self.head.rows
-            assert rows is not None
-            head_lr = lr * self.head_lr_multiplier
-            self.rule.update(rows.weight, gradient, rows.state, lr=head_lr, step=step, decay=decay)
-        else:
-            weight, state = self.dense.weights[name], self.dense.state[name]
-            self.rule.update(weight, gradient, state, lr=lr, step=step, decay=decay)
+        self.rule.update(weight, gradient, state, lr=lr, step=step, decay=decay)
+
+    def _update_head(self, factor: float, lr: float, step: int) -> None:
+        decay = not named(HEAD, self.no_weight_decay)
+        head_lr = lr * self.head_lr_multiplier
+
+        def update(weight: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
+            gradient.scale_(factor)
+            self.rule.update(weight, gradient, state, lr=head_lr, step=step, decay=decay)
+
+        self.head.update(update)

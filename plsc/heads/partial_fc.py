@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import paddle
 from paddle import Tensor
+from paddle.autograd import PyLayer
 
 from plsc.distributed.collectives import gather, gather_with_grad, reduce_sum_with_grad
-from plsc.heads.centres import ClassCentres, Rows
-from plsc.heads.sampling import columns_of, sample_classes
+from plsc.heads.centres import ClassCentres, Rows, RowUpdate, vector_norms
+from plsc.heads.sampling import columns_of, sample_rows
 from plsc.loss.margin import MarginOutput
 from plsc.loss.softmax import cross_entropy
-
-NORM_EPSILON = 1e-12  # keeps the derivative of the norm finite at the zero vector
 
 Margin = Callable[[Tensor, Tensor, Tensor], MarginOutput]
 
@@ -26,13 +25,35 @@ class HeadOutput:
     statistics: dict[str, Tensor] = field(default_factory=dict)
 
 
-def vector_norms(vectors: Tensor) -> Tensor:
-    """L2 norms [n, 1] of [n, d], differentiable at zero."""
-    return paddle.sqrt((vectors * vectors).sum(axis=1, keepdim=True) + NORM_EPSILON)
+class _Cosines(PyLayer):
+    """Unit vectors [n, d] -> cosines [n, k] with the rows in use.
+
+    Backward leaves the rows' gradient in `rows.gradient`: with c = f·W/‖W‖,
+    dc/dW = f/‖W‖ − c·W/‖W‖². The norms divide the [n, k] cosines, not the [k, d] rows.
+    """
+
+    @staticmethod
+    def forward(ctx, units, rows):
+        inverse = 1.0 / rows.norms
+        cosines = paddle.matmul(units, rows.weight, transpose_y=True).multiply_(inverse)
+        ctx.rows, ctx.inverse = rows, inverse
+        ctx.save_for_backward(units, cosines)
+        return cosines
+
+    @staticmethod
+    def backward(ctx, gradient):
+        units, cosines = ctx.saved_tensor()
+        rows, inverse = ctx.rows, ctx.inverse
+        pull = (gradient * cosines).sum(axis=0) * paddle.square(inverse)
+        left = gradient * inverse
+        rows.gradient.add(left, units, pull)
+        return paddle.matmul(left, rows.weight)
 
 
 class PartialFC:
     """(features [b, d], labels [b]) -> loss of the global batch (arXiv:2010.05222).
+
+    A step is begin_step, the head itself for each micro-batch, update (or not), end_step.
 
     Args:
         centres: this rank's class centres.
@@ -60,7 +81,6 @@ class PartialFC:
         self.sparse_update = sparse_update
         self.seed = seed
         self.rows: Rows | None = None
-        self._row_numbers: np.ndarray | None = None
 
     @property
     def num_sample(self) -> int:
@@ -69,31 +89,35 @@ class PartialFC:
 
     def begin_step(self, labels: Tensor, *, step: int) -> None:
         """Sample once per optimizer step, for all its micro-batches; labels [n] of this rank."""
-        if self.sample_ratio >= 1.0:
-            self.use_rows(None)
-            return
-        shard = self.centres.shard
-        generator = np.random.default_rng([self.seed, step, shard.rank])
-        every_label = gather(labels).numpy()
-        self.use_rows(sample_classes(every_label, shard, self.num_sample, generator))
+        self.use_rows(self.sample(gather(labels).numpy(), step=step))
 
-    def use_rows(self, rows: np.ndarray | None) -> None:
-        """Use these local rows (ascending, distinct) in the step; None: all of them."""
-        self._row_numbers = rows
-        self.rows = self.centres.take(rows if self.sparse_update else None)
+    def sample(self, labels: np.ndarray, *, step: int) -> np.ndarray | None:
+        """Row numbers for a step on these labels [n] of all ranks; None: all rows."""
+        if self.sample_ratio >= 1.0:
+            return None
+        shard = self.centres.shard
+        numbers = self._numbers_of(labels)
+        return sample_rows(
+            np.unique(numbers[numbers >= 0]),
+            num_rows=shard.num_local,
+            num_sample=self.num_sample,
+            generator=np.random.default_rng([self.seed, step, shard.rank]),
+            block=self.centres.block,
+        )
+
+    def use_rows(self, numbers: np.ndarray | None) -> None:
+        """Use these rows (ascending, distinct) in the step; None: all of them."""
+        self.rows = self.centres.take(numbers)
 
     def __call__(self, features: Tensor, labels: Tensor) -> HeadOutput:
         """Features [b, d] and labels [b] of this rank; computes in the dtype of the centres."""
-        assert self.rows is not None, "begin_step comes first"
-        every_feature = gather_with_grad(features.astype(self.rows.weight.dtype))  # [W·b, d]
-        columns = columns_of(gather(labels).numpy(), self.centres.shard, self._row_numbers)
-        target = paddle.to_tensor(columns)  # [W·b], -1: another rank's class
-        weight = self.rows.weight  # [k, d]
-        if self._row_numbers is not None and not self.sparse_update:
-            weight = paddle.index_select(weight, paddle.to_tensor(self._row_numbers))
+        rows = self.rows
+        assert rows is not None, "begin_step comes first"
+        every_feature = gather_with_grad(features.astype(rows.weight.dtype))  # [W·b, d]
+        numbers = self._numbers_of(gather(labels).numpy())
+        target = paddle.to_tensor(columns_of(numbers, rows.numbers))  # [W·b], -1: another rank's
         feature_norms = vector_norms(every_feature)
-        centres = weight / vector_norms(weight)
-        cosines = paddle.matmul(every_feature / feature_norms, centres, transpose_y=True)
+        cosines = _Cosines.apply(every_feature / feature_norms, rows)  # [W·b, k]
 
         loss, statistics = paddle.zeros([], cosines.dtype), {}
         for factor, margin in self.losses:
@@ -105,9 +129,19 @@ class PartialFC:
             statistics.update(output.statistics)
         return HeadOutput(loss, statistics)
 
-    def end_step(self) -> None:
-        """Put the rows back, updated or not."""
+    def _numbers_of(self, labels: np.ndarray) -> np.ndarray:
+        """Row number of each label [n] (global classes); -1 where another rank owns it."""
+        shard = self.centres.shard
+        owned = shard.owns(labels)
+        numbers = np.full(len(labels), -1, np.int64)
+        numbers[owned] = self.centres.numbers_of(labels[owned] - shard.start)
+        return numbers
+
+    def update(self, update: RowUpdate) -> None:
+        """Apply an optimizer's step to the rows in use."""
         assert self.rows is not None
-        self.rows.weight.clear_gradient()
-        self.centres.put(self.rows)
+        self.centres.update(self.rows, update, idle=not self.sparse_update)
+
+    def end_step(self) -> None:
+        """Let the rows go."""
         self.rows = None

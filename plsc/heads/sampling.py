@@ -1,47 +1,82 @@
 """Which class centres take part in a step."""
 
+import math
+
 import numpy as np
 
-from plsc.distributed.sharding import ClassShard
+Integers = np.ndarray
 
 
-def sample_classes(
-    labels: np.ndarray, shard: ClassShard, num_sample: int, generator: np.random.Generator
-) -> np.ndarray:
-    """All classes of the batch and, up to `num_sample`, others drawn uniformly without replacement.
+def draw_distinct(generator: np.random.Generator, population: int, count: int) -> Integers:
+    """A uniformly random `count`-subset of range(population): [count] int64, ascending.
 
-    The cost follows `num_sample`, not the number of classes: negatives are drawn as numbers below
-    (classes − positives) and shifted past the positives, so no class is visited that is not drawn.
-    (numpy draws k of N by Floyd's method, or by shuffling a tail where N is below 20 k: O(k).)
+    The cost follows `count`, never the population: numbers are drawn with repetition and the
+    repeated dropped, or, for more than half of the population, the rest is drawn and left out.
+    (`Generator.choice` without replacement walks the whole population once count is above 2 %.)
+    """
+    if 2 * count > population:
+        chosen = np.ones(population, bool)
+        chosen[draw_distinct(generator, population, population - count)] = False
+        return np.flatnonzero(chosen)
+    drawn = np.empty(0, np.int64)
+    # So many draws have `count` different ones on average: nearly always one round is enough.
+    draws = int(-population * math.log1p(-count / population) + 4 * math.sqrt(count)) + 1
+    while len(drawn) < count:
+        more = generator.integers(population, size=draws if not len(drawn) else count)
+        drawn = np.unique(np.concatenate([drawn, more]))
+    # All numbers were equally likely to be among the drawn, so dropping at random keeps it uniform.
+    surplus = len(drawn) - count
+    return np.delete(drawn, draw_distinct(generator, len(drawn), surplus)) if surplus else drawn
+
+
+def sample_rows(
+    positives: Integers,
+    *,
+    num_rows: int,
+    num_sample: int,
+    generator: np.random.Generator,
+    block: int = 1,
+) -> Integers:
+    """All `positives` and others drawn uniformly without replacement, about `num_sample` in all.
+
+    No row is visited that is not drawn: negatives are drawn as numbers below (rows - positives)
+    and shifted past the positives. Every row that is not positive is equally likely in every step,
+    and draws are independent from step to step, so over time all are used equally often.
 
     Args:
-        labels: [n] global class of each sample of the global batch.
-        shard: the classes this rank owns.
-        num_sample: how many centres to use; exceeded where the batch holds more classes than that.
+        positives: [p] rows that must take part, ascending and distinct.
+        num_rows: how many rows there are.
+        num_sample: how many to use; exceeded where there are more positives than that.
         generator: the source of randomness.
+        block: draw runs of this many neighbours (row b·block and those after it), for storage that
+            is slow at single rows; then the number of rows is within a block of `num_sample`, less
+            what the blocks share with the positives.
 
     Returns:
-        [k] int64, local class numbers, ascending and distinct, all positives among them.
+        [k] int64 row numbers, ascending and distinct.
 
     """
-    positives = np.unique(labels[shard.owns(labels)] - shard.start)
-    num_negatives = min(num_sample, shard.num_local) - len(positives)
+    num_negatives = min(num_sample, num_rows) - len(positives)
     if num_negatives <= 0:
         return positives.astype(np.int64)
-    drawn = generator.choice(
-        shard.num_local - len(positives), num_negatives, replace=False, shuffle=False
-    )
-    # The i-th class that is not positive is i + (positives not above it).
+    if block > 1:
+        num_blocks = -(-num_rows // block)
+        wanted = min(num_blocks, -(-num_negatives // block))
+        starts = draw_distinct(generator, num_blocks, wanted) * block
+        rows = (starts[:, None] + np.arange(block)).ravel()
+        return np.union1d(rows[rows < num_rows], positives).astype(np.int64)
+    drawn = draw_distinct(generator, num_rows - len(positives), num_negatives)
+    # The i-th row that is not positive is i + (positives not above it).
     gaps = positives - np.arange(len(positives))
     negatives = drawn + np.searchsorted(gaps, drawn, side="right")
     return np.sort(np.concatenate([positives, negatives])).astype(np.int64)
 
 
-def columns_of(labels: np.ndarray, shard: ClassShard, rows: np.ndarray | None) -> np.ndarray:
-    """Position of each label [n] among the sampled `rows` (None: all); −1 where not owned here."""
-    local, owned = labels - shard.start, shard.owns(labels)
+def columns_of(numbers: Integers, rows: Integers | None) -> Integers:
+    """Position of each row number [n] among the sampled `rows` (None: all); -1 stays -1."""
     if rows is None:
-        return np.where(owned, local, -1)
-    column = np.searchsorted(rows, local).clip(max=len(rows) - 1)
-    assert (rows[column] == local)[owned].all(), "a class of the batch is not among the rows"
+        return numbers
+    column = np.searchsorted(rows, numbers).clip(max=len(rows) - 1)
+    owned = numbers >= 0
+    assert (rows[column] == numbers)[owned].all(), "a class of the batch is not among the rows"
     return np.where(owned, column, -1)

@@ -2,9 +2,37 @@
 
 import paddle
 from paddle import Tensor
+from paddle.autograd import PyLayer
 
-from plsc.distributed.collectives import reduce_max, reduce_sum_with_grad
+from plsc.distributed.collectives import reduce_max, reduce_sum
 from plsc.loss.margin import target_cosines
+
+
+class _CrossEntropy(PyLayer):
+    """Forward: the loss of all ranks' classes. Backward: (softmax − one-hot) / n of this rank's.
+
+    One tensor of the logits' size holds, one after the other, the shifted logits, their
+    exponentials and the gradient: at 100,000 classes each more would cost as much time as a tenth
+    of the matrix products, and its memory.
+    """
+
+    @staticmethod
+    def forward(ctx, logits, target):
+        largest = reduce_max(logits.max(axis=1, keepdim=True))
+        shifted = logits - largest
+        own, column, owned = target_cosines(shifted, target)
+        exponentials = shifted.exp_()
+        total = reduce_sum(exponentials.sum(axis=1, keepdim=True))
+        ctx.save_for_backward(exponentials, total, column, owned)
+        return (paddle.log(total) - reduce_sum(own * owned)).mean()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        exponentials, total, column, owned = ctx.saved_tensor()
+        each = gradient / total.shape[0]
+        probabilities = exponentials.multiply_(each / total)
+        probabilities.put_along_axis_(column, -each * owned, axis=1, reduce="add")
+        return probabilities, None
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -18,8 +46,4 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         target: [n] int64, column of the row's class, −1 where another rank owns it.
 
     """
-    largest = reduce_max(logits.detach().max(axis=1, keepdim=True))
-    shifted = logits - largest
-    total = reduce_sum_with_grad(paddle.exp(shifted).sum(axis=1, keepdim=True))
-    own, _, owned = target_cosines(shifted, target)
-    return (paddle.log(total) - reduce_sum_with_grad(own * owned)).mean()
+    return _CrossEntropy.apply(logits, target)

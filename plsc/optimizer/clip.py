@@ -19,14 +19,14 @@ def named(name: str, parts: Sequence[str]) -> bool:
 
 
 def squared_norms(replicated: Mapping[str, Tensor], sharded: Tensor) -> dict[str, float]:
-    """‖g‖² by name, that of the head (`sharded`: each rank holds other rows) over all ranks.
+    """‖g‖² by name, that of the head over all ranks: `sharded` is ‖g‖² of this rank's rows.
 
     Scalars travel together, so the device is waited for once.
     """
     # paddle.dot and paddle.linalg.norm add up in sequence on CPU and lose 2 % over ten million
     # float32 values; sum() does not.
     squares = [paddle.square(gradient).sum() for gradient in replicated.values()]
-    head = reduce_sum(paddle.square(sharded).sum())
+    head = reduce_sum(sharded)
     values = paddle.stack([*squares, head.astype(squares[0].dtype) if squares else head])
     return dict(zip([*replicated, HEAD], values.numpy().astype("float64").tolist(), strict=True))
 

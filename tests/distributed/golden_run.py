@@ -74,7 +74,7 @@ def build(case: dict) -> Training:
     shard = ClassShard(case["classes"], place.rank, place.size)
     rule = Momentum(momentum=0.9, weight_decay=case["weight_decay"])
     head = PartialFC(
-        ClassCentres(shard, weight[shard.start : shard.stop], state_names=rule.state_names),
+        ClassCentres.of(shard, weight[shard.start : shard.stop], state_names=rule.state_names),
         [(1.0, MarginLoss(m1=1.0, m2=case["m2"], m3=case["m3"], s=case["s"]))],
     )
     precision = Precision()

@@ -81,11 +81,21 @@ class Recorder:
 
     def step(self, *, lr, step):
         self.found = {name: g.numpy() for name, g in self.dense.gradients().items()}
-        self.found["rows"] = self.head.rows.weight.grad.numpy()
+        self.found["rows"] = self.row_gradients()
         self.found["features"] = np.concatenate([f.grad.numpy() for f in self.head.seen])
         self.dense.clear_gradients()
         self.head.end_step()
         return UpdateReport(0.0, False)
+
+    def row_gradients(self):
+        """As an optimizer gets to see them, row by row in the order of the classes."""
+        seen = []
+
+        def update(weight, gradient, state):
+            seen.append(gradient.numpy())
+
+        self.head.update(update)
+        return np.concatenate(seen)
 
 
 def run(arrays: dict[str, np.ndarray], settings: dict) -> dict[str, np.ndarray]:
@@ -97,7 +107,7 @@ def run(arrays: dict[str, np.ndarray], settings: dict) -> dict[str, np.ndarray]:
         for term in settings["losses"]
     ]
     head = ChosenRows(
-        ClassCentres(shard, arrays["centres"][shard.start : shard.stop], state_names=()),
+        ClassCentres.of(shard, arrays["centres"][shard.start : shard.stop], state_names=()),
         losses,
         sparse_update=settings["sparse_update"],
     )

@@ -53,7 +53,7 @@ def head_of(rule, **options):
     shard = ClassShard(CLASSES, place.rank, place.size)
     weight = np.random.default_rng(1).normal(0, 0.1, (CLASSES, DIM)).astype("float32")
     own = weight[shard.start : shard.stop]
-    centres = ClassCentres(shard, own, state_names=rule.state_names)
+    centres = ClassCentres.of(shard, own, state_names=rule.state_names)
     return PartialFC(centres, [(1.0, MarginLoss(m2=0.3, s=8.0))], **options)
 
 
@@ -94,7 +94,8 @@ def prescribe(training, factor, head_factor):
     values = np.random.default_rng([3, rank]).normal(0, 1, weight.shape)
     given = (factor * values).astype("float32")
     given[0, 0] *= head_factor
-    (total + (weight * paddle.to_tensor(given)).sum()).backward()
+    total.backward()
+    training.head.rows.gradient.assign(paddle.to_tensor(given))
 
 
 def clips():
@@ -166,8 +167,8 @@ def lone_overflow():
 
     def spoil(**when):
         if world.current().rank == 1:
-            gradient = training.head.rows.weight.grad
-            gradient.set_value(np.full(gradient.shape, np.inf, "float32"))
+            rows = training.head.rows
+            rows.gradient.assign(paddle.full_like(rows.weight, np.inf))
         return backward(**when)
 
     training.updater.step = spoil

@@ -38,7 +38,7 @@ class Net(nn.Layer):
 def made(*, net=None, scaler=None, clip=None, losses=None, rule=None, head=None, **options):
     net, rule = net or Net(), rule or Momentum(0.9, 0.01)
     weight = np.random.default_rng(1).normal(0, 0.1, (CLASSES, DIM)).astype("float32")
-    centres = ClassCentres(ClassShard(CLASSES), weight, state_names=rule.state_names)
+    centres = ClassCentres.of(ClassShard(CLASSES), weight, state_names=rule.state_names)
     head = PartialFC(centres, losses or [(1.0, MarginLoss(m2=0.3, s=8.0))], **(head or {}))
     precision = Precision()
     precision.scaler = scaler or precision.scaler

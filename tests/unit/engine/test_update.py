@@ -28,7 +28,7 @@ def made(rule=None, rows=None, frozen=(), **options):
     net.weight.set_value(random.normal(0, 1, (3, 2)).astype("float32"))
     net.bias.set_value(random.normal(0, 1, 2).astype("float32"))
     weight = random.normal(0, 1, (CLASSES, 2)).astype("float32")
-    centres = ClassCentres(ClassShard(CLASSES), weight, state_names=rule.state_names)
+    centres = ClassCentres.of(ClassShard(CLASSES), weight, state_names=rule.state_names)
     head = PartialFC(centres, [])
     dense = DenseParameters(net, state_names=rule.state_names, frozen=frozen)
     options = {"clip": None, "scaler": LossScaler(enabled=False), **options}
@@ -56,12 +56,13 @@ def gradients_of(updater, seed=1):
 
 def backward(updater, gradients, scale=1.0):
     """Leave `gradients` times the loss scale where backward would."""
-    leaves = {**updater.dense.weights, HEAD: updater.head.rows.weight}
     parts = [
         (leaf * paddle.to_tensor(gradients[name] * np.float32(scale))).sum()
-        for name, leaf in leaves.items()
+        for name, leaf in updater.dense.weights.items()
     ]
     sum(parts[1:], parts[0]).backward()
+    head_gradient = paddle.to_tensor(gradients[HEAD] * np.float32(scale))
+    updater.head.rows.gradient.assign(head_gradient)
 
 
 def norm_of(gradients, names):
@@ -243,7 +244,7 @@ def test_the_scale_of_iresnets_features_stays_one():
     backbone, rule = IResNet18(num_features=16), Momentum(0.9, 5e-4)
     dense = DenseParameters(backbone, state_names=rule.state_names, frozen=backbone.frozen_names)
     weight = np.random.default_rng(0).normal(0, 0.1, (4, 16)).astype("float32")
-    head = PartialFC(ClassCentres(ClassShard(4), weight, state_names=rule.state_names), [])
+    head = PartialFC(ClassCentres.of(ClassShard(4), weight, state_names=rule.state_names), [])
     updater = Updater(dense, head, rule=rule, clip=None, scaler=LossScaler(enabled=False))
     head.use_rows(None)
     features = backbone(paddle.randn([2, 3, 112, 112]))

@@ -5,9 +5,20 @@ import paddle
 import pytest
 
 from plsc.distributed.sharding import ClassShard
-from plsc.heads.centres import INIT_BLOCK, ClassCentres, initial_centres
+from plsc.heads.centres import INIT_BLOCK, ClassCentres
+from plsc.heads.centres import initial_centres as initial_pieces
 
 NUM_CLASSES = 2 * INIT_BLOCK + 1000
+
+
+def initial_centres(shard, dim, *, seed):
+    """The pieces in one array; each must follow the one before it."""
+    parts, stop = [], 0
+    for start, values in initial_pieces(shard, dim, seed=seed):
+        assert start == stop
+        stop = start + len(values)
+        parts.append(values)
+    return np.concatenate(parts)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +56,7 @@ def test_blocks_and_seeds_differ(whole):
 
 def centres(dtype="float32"):
     """9 classes of which rank 1 of 2 owns 4; the velocity tells the rows apart too."""
-    made = ClassCentres(
+    made = ClassCentres.of(
         ClassShard(9, 1, 2), np.arange(12, dtype=dtype).reshape(4, 3), state_names=("velocity",)
     )
     assert not made.read("velocity").any()
@@ -53,44 +64,82 @@ def centres(dtype="float32"):
     return made
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_take_and_put(dtype):
-    kept = centres(dtype)
-    before = {name: kept.read(name).copy() for name in kept.names}
-    rows = kept.take(np.array([1, 3]))
-    assert rows.index.numpy().tolist() == [1, 3]
-    np.testing.assert_array_equal(rows.weight.numpy(), before["weight"][[1, 3]])
-    np.testing.assert_array_equal(rows.state["velocity"].numpy(), before["velocity"][[1, 3]])
-    assert rows.weight.numpy().dtype == dtype
-    assert rows.weight.is_leaf
-    assert not rows.weight.stop_gradient
+def double_weight_and_lower_velocity(weight, gradient, state):
+    weight.scale_(2.0)
+    state["velocity"].subtract_(paddle.ones_like(weight))
 
-    with paddle.no_grad():
-        rows.weight.scale_(2.0)
-        rows.state["velocity"].subtract_(paddle.ones_like(rows.weight))
-    for name in kept.names:  # copies: nothing has changed yet
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_take_and_update(dtype):
+    kept = centres(dtype)
+    before = {name: kept.read(name) for name in kept.names}
+    rows = kept.take(np.array([1, 3]))
+    assert rows.numbers.tolist() == [1, 3]
+    np.testing.assert_array_equal(rows.weight.numpy(), before["weight"][[1, 3]])
+    assert rows.weight.numpy().dtype == dtype
+    norms = np.linalg.norm(before["weight"][[1, 3]], axis=1)
+    np.testing.assert_allclose(rows.norms.numpy(), norms, rtol=1e-6)
+    for name in kept.names:  # nothing has changed yet
         np.testing.assert_array_equal(kept.read(name), before[name])
-    kept.put(rows)
+    kept.update(rows, double_weight_and_lower_velocity)
     np.testing.assert_array_equal(kept.read("weight")[[1, 3]], 2 * before["weight"][[1, 3]])
     np.testing.assert_array_equal(kept.read("velocity")[[1, 3]], before["velocity"][[1, 3]] - 1)
     for name in kept.names:
         np.testing.assert_array_equal(kept.read(name)[[0, 2]], before[name][[0, 2]])
 
 
-def test_all_rows_share_the_memory():
+def test_all_rows():
     kept = centres()
+    before = {name: kept.read(name) for name in kept.names}
     rows = kept.take(None)
-    assert rows.index is None
-    assert rows.weight.is_leaf
-    with paddle.no_grad():
-        rows.weight.scale_(2.0)
-    kept.put(rows)
-    np.testing.assert_array_equal(kept.read("weight"), 2 * np.arange(12).reshape(4, 3))
+    assert rows.numbers is None
+    kept.update(rows, double_weight_and_lower_velocity)
+    np.testing.assert_array_equal(kept.read("weight"), 2 * before["weight"])
+    np.testing.assert_array_equal(kept.read("velocity"), before["velocity"] - 1)
 
 
-def test_gradients_reach_the_rows_only():
+def test_idle_rows_are_updated_with_a_gradient_of_zero():
     kept = centres()
-    rows = kept.take(np.array([0]))
-    (rows.weight * 3).sum().backward()
-    assert rows.weight.grad.numpy().tolist() == [[3, 3, 3]]
-    assert kept.take(None).weight.grad is None
+    before = {name: kept.read(name) for name in kept.names}
+    rows = kept.take(np.array([0, 2]))
+    rows.gradient.assign(paddle.ones_like(rows.weight))
+
+    def update(weight, gradient, state):
+        state["velocity"].scale_(0.5)
+        weight.subtract_(gradient)
+
+    kept.update(rows, update, idle=True)
+    moved = before["weight"].copy()
+    moved[[0, 2]] -= 1
+    np.testing.assert_array_equal(kept.read("weight"), moved)
+    np.testing.assert_array_equal(kept.read("velocity"), 0.5 * before["velocity"])
+
+
+@pytest.mark.parametrize("numbers", [None, [0, 3, 4, 5, 9]])
+def test_work_in_pieces_changes_nothing(numbers, monkeypatch):
+    """More rows than one piece has: every row once, with its own gradient."""
+    whole = np.random.default_rng(1).normal(0, 1, (10, 3)).astype("float32")
+    taken = np.arange(10) if numbers is None else np.array(numbers)
+    for idle in (False, True):
+        monkeypatch.setattr("plsc.heads.gradient.CPU_CHUNK", 3)
+        kept = ClassCentres.of(ClassShard(10), whole, state_names=())
+        rows = kept.take(None if numbers is None else taken)
+        gradient = np.arange(3 * len(taken), dtype="float32").reshape(-1, 3)
+        rows.gradient.assign(paddle.to_tensor(gradient))
+        np.testing.assert_allclose(
+            rows.norms.numpy(), np.linalg.norm(whole[taken], axis=1), rtol=1e-6
+        )
+        assert rows.gradient.squared_norm().item() == pytest.approx((gradient**2).sum())
+        kept.update(rows, lambda weight, gradient, state: weight.add_(gradient), idle=idle)
+        expected = whole.copy()
+        expected[taken] += gradient
+        np.testing.assert_array_equal(kept.read("weight"), expected)
+
+
+def test_parts_are_read_and_written():
+    kept = centres()
+    np.testing.assert_array_equal(kept.read("weight", 1, 3), kept.read("weight")[1:3])
+    kept.write("velocity", np.full((2, 3), 7.0, "float32"), 2)
+    assert (kept.read("velocity") == 7).all(axis=1).tolist() == [False, False, True, True]
+    with pytest.raises(AssertionError):
+        kept.write("velocity", np.zeros((2, 3), "float32"), 3)

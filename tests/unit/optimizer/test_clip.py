@@ -66,17 +66,17 @@ def test_squared_norms(dtype):
     arrays = {"a": random.normal(size=(3, 4)), "b": random.normal(size=5)}
     head = random.normal(size=(6, 2))
     tensors = {name: paddle.to_tensor(a.astype(dtype)) for name, a in arrays.items()}
-    found = squared_norms(tensors, paddle.to_tensor(head.astype(dtype)))
+    found = squared_norms(tensors, paddle.to_tensor((head**2).sum().astype(dtype)))
     assert list(found) == ["a", "b", HEAD]
     for name, array in {**arrays, HEAD: head}.items():
         assert found[name] == pytest.approx((array**2).sum(), rel=1e-6)
-    alone = squared_norms({}, paddle.to_tensor(head))
+    alone = squared_norms({}, paddle.to_tensor((head**2).sum()))
     assert alone == {HEAD: pytest.approx((head**2).sum())}
 
 
 def test_squared_norms_of_large_tensors():
     """Ten million values added up one after the other in float32 would lose two percent."""
     values = np.random.default_rng(0).standard_normal(10_000_000, dtype=np.float32)
-    found = squared_norms({"a": paddle.to_tensor(values)}, paddle.to_tensor(values))
+    found = squared_norms({"a": paddle.to_tensor(values)}, paddle.zeros([]))
     exact = np.square(values, dtype=np.float64).sum()
-    assert found == {"a": pytest.approx(exact, rel=1e-5), HEAD: pytest.approx(exact, rel=1e-5)}
+    assert found == {"a": pytest.approx(exact, rel=1e-5), HEAD: 0}

@@ -1,5 +1,7 @@
 """Momentum on whole tensors and on sampled rows against the formula in numpy float64."""
 
+from functools import partial
+
 import numpy as np
 import paddle
 import pytest
@@ -74,16 +76,15 @@ def test_sampled_rows_move_and_others_do_not():
     """Rows sampled at some steps: the others keep weight and momentum to the last bit."""
     random = np.random.default_rng(1)
     start = random.normal(0, 1, (6, 3))
-    centres = ClassCentres(ClassShard(6), start, state_names=Momentum.state_names)
+    centres = ClassCentres.of(ClassShard(6), start, state_names=Momentum.state_names)
     rule, weight, velocity = Momentum(0.9, 0.05), start.copy(), np.zeros_like(start)
     samples = [[0, 2, 5], [1, 2], [0, 1, 2, 3], [5], [0, 5]]
     for step, (lr, sample) in enumerate(zip(RATES, samples, strict=True), 1):
         before = {name: centres.read(name).copy() for name in centres.names}
         gradient = random.normal(0, 1, (len(sample), 3))
         rows = centres.take(np.array(sample))
-        with paddle.no_grad():
-            rule.update(rows.weight, paddle.to_tensor(gradient), rows.state, lr=lr, step=step)
-        centres.put(rows)
+        rows.gradient.assign(paddle.to_tensor(gradient))
+        centres.update(rows, partial(rule.update, lr=lr, step=step))
         velocity[sample] = 0.9 * velocity[sample] + gradient + 0.05 * weight[sample]
         weight[sample] -= lr * velocity[sample]
         np.testing.assert_allclose(centres.read("weight"), weight, rtol=1e-12)
