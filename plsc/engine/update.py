@@ -28,8 +28,9 @@ class UpdateRule(Protocol):
         lr: float,
         step: int,
         decay: bool = True,
+        factor: float = 1.0,
     ) -> None:
-        """Change weight and state in place."""
+        """Change weight and state in place; the gradient counts `factor` times."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,7 @@ class Updater:
                 for name in squares
             }
             for name, gradient in gradients.items():
-                factor = factors[name]
-                self._update(name, gradient if factor == 1.0 else gradient * factor, lr, step)
+                self._update(name, gradient, factors[name], lr, step)
             self._update_head(factors[HEAD], lr, step)
         backbone_norm = math.sqrt(sum(squares[name] for name in gradients)) / self.scaler.scale
         self.scaler.update(overflow)
@@ -106,17 +106,18 @@ class Updater:
         wrong = [name for name, square in squares.items() if not math.isfinite(square)]
         return UpdateReport(backbone_norm, overflow, ", ".join(wrong[:3]))
 
-    def _update(self, name: str, gradient: Tensor, lr: float, step: int) -> None:
+    def _update(self, name: str, gradient: Tensor, factor: float, lr: float, step: int) -> None:
         weight, state = self.dense.weights[name], self.dense.state[name]
         decay = not named(name, self.no_weight_decay)
-        self.rule.update(weight, gradient, state, lr=lr, step=step, decay=decay)
+        self.rule.update(weight, gradient, state, lr=lr, step=step, decay=decay, factor=factor)
 
     def _update_head(self, factor: float, lr: float, step: int) -> None:
         decay = not named(HEAD, self.no_weight_decay)
         head_lr = lr * self.head_lr_multiplier
 
         def update(weight: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
-            gradient.scale_(factor)
-            self.rule.update(weight, gradient, state, lr=head_lr, step=step, decay=decay)
+            self.rule.update(
+                weight, gradient, state, lr=head_lr, step=step, decay=decay, factor=factor
+            )
 
         self.head.update(update)

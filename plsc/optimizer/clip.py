@@ -6,6 +6,7 @@ import paddle
 from paddle import Tensor
 
 from plsc.distributed.collectives import reduce_sum
+from plsc.kernels import update as kernels
 
 HEAD = "head.weight"  # the head's state-dict key
 # Lists of parameter names in PLSC's configs may also mean the head by its parameter name there.
@@ -25,10 +26,17 @@ def squared_norms(replicated: Mapping[str, Tensor], sharded: Tensor) -> dict[str
     """
     # paddle.dot and paddle.linalg.norm add up in sequence on CPU and lose 2 % over ten million
     # float32 values; sum() does not.
-    squares = [paddle.square(gradient).sum() for gradient in replicated.values()]
-    head = reduce_sum(sharded)
-    values = paddle.stack([*squares, head.astype(squares[0].dtype) if squares else head])
-    return dict(zip([*replicated, HEAD], values.numpy().astype("float64").tolist(), strict=True))
+    found: dict[str, float] = {}
+    others: dict[str, Tensor] = {}
+    for name, gradient in replicated.items():
+        square = kernels.squared_norm(gradient)
+        if square is None:
+            others[name] = paddle.square(gradient).sum().astype("float64")
+        else:
+            found[name] = square
+    values = paddle.stack([*others.values(), reduce_sum(sharded).astype("float64")])
+    found |= zip([*others, HEAD], values.numpy().tolist(), strict=True)
+    return {name: found[name] for name in (*replicated, HEAD)}
 
 
 class ClipGradByGlobalNorm:

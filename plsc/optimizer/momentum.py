@@ -4,6 +4,7 @@ from typing import Annotated
 
 from paddle import Tensor
 
+from plsc.kernels import update as kernels
 from plsc.registry import OPTIMIZERS
 from plsc.schema import Range
 
@@ -34,11 +35,27 @@ class Momentum:
         lr: float,
         step: int,
         decay: bool = True,
+        factor: float = 1.0,
     ) -> None:
-        """Change `weight` and `state` in place; `step` counts from 1; `decay` False: none."""
-        velocity = state["velocity"]
+        """Change `weight` and `state` in place.
+
+        Args:
+            weight: p.
+            gradient: g / `factor`; left as it is.
+            state: v by its name.
+            lr: learning rate.
+            step: from 1.
+            decay: False for none.
+            factor: of the gradient: clipping, loss scale.
+
+        """
+        velocity, wd = state["velocity"], self.weight_decay if decay else 0.0
+        if kernels.momentum(
+            weight, gradient, velocity, factor=factor, mu=self.momentum, decay=wd, lr=lr
+        ):
+            return
         velocity.scale_(self.momentum)
-        velocity.add_(gradient)
-        if decay and self.weight_decay:
-            velocity.add_(weight * self.weight_decay)
+        velocity.add_(gradient if factor == 1.0 else gradient * factor)
+        if wd:
+            velocity.add_(weight * wd)
         weight.subtract_(velocity * lr)

@@ -1,0 +1,1 @@
+"""Compiled loops over tensors in memory, for CPUs; optional."""
