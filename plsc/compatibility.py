@@ -13,7 +13,6 @@ REFUSED: dict[str, dict[Any, str]] = {
     "Global.device": {"xpu": "use gpu or cpu", "npu": "use gpu or cpu"},
     "FP16.level": {"O2": "use O1"},
     "DistributedStrategy.data_sharding": {True: "remove it"},
-    "Model.pfc_config.storage": {"host": "use device", "file": "use device"},
 }
 # What PLSC's files hold and a run does not depend on: key -> type, reason.
 WITHOUT_EFFECT: dict[str, tuple[Any, str]] = {

@@ -27,6 +27,7 @@ from plsc.sections import (
     ModelConfig,
     OptimizerConfig,
     PfcConfig,
+    RatioSchedule,
     RecomputeConfig,
     SamplerConfig,
     TrainDataConfig,
@@ -133,7 +134,8 @@ def _distributed(value: Any, key: str) -> DistributedConfig:
 def _pfc(value: Any, key: str) -> PfcConfig:
     section = _mapping(value, key)
     if isinstance(section.get("sample_ratio"), list):
-        raise UserError(f"{key}.sample_ratio: a list of ratios is not available yet; give one")
+        # Here, since a message about either form could not say what is wrong with the list.
+        check(section["sample_ratio"], RatioSchedule, f"{key}.sample_ratio")
     return _section(PfcConfig, section, key)
 
 

@@ -15,6 +15,8 @@ from plsc.schema import Range
 
 Count = Annotated[int, Range(1)]
 Positive = Annotated[float, Range(0, low_open=True)]
+Ratio = Annotated[float, Range(0, 1, low_open=True)]
+RatioSchedule = tuple[tuple[Annotated[float, Range(0, 1, high_open=True)], Ratio], ...]
 Unit = Literal["epoch", "step"]
 MEAN = "mean"  # of all verification sets, where one of them could be named
 
@@ -90,13 +92,39 @@ class DistributedConfig:
 
 @dataclass(frozen=True)
 class PfcConfig:
-    """`Model.pfc_config`: the class centres and how many of them a step uses."""
+    """`Model.pfc_config`: the class centres, where they are kept, how many of them a step uses.
 
-    sample_ratio: Annotated[float, Range(0, 1, low_open=True)] = 1.0
+    `sample_ratio` is one ratio, or (fraction of training, the ratio from there on) pairs.
+    `storage_dir` is the folder of the files of storage file, in the run's output folder if not
+    given. Cosines of other classes above `interclass_filtering_threshold` do not count; 0 is off.
+    """
+
+    sample_ratio: Ratio | RatioSchedule = 1.0
     model_parallel: bool = True
     sparse_update: bool = True
-    storage: Literal["device"] = "device"
-    dtype: Literal["float32"] = "float32"
+    storage: Literal["device", "host", "file"] = "device"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    storage_dir: str | None = None
+    interclass_filtering_threshold: Annotated[float, Range(0, 1, high_open=True)] = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a schedule out of order, and keys that contradict each other."""
+        key = "Model.pfc_config"
+        if isinstance(self.sample_ratio, tuple):
+            starts = [start for start, _ in self.sample_ratio]
+            if not starts or starts[0] != 0:
+                given = f"it starts at {starts[0]}" if starts else "it is empty"
+                raise UserError(f"{key}.sample_ratio must start with [0, ratio]: {given}")
+            for before, after in zip(starts, starts[1:], strict=False):
+                if after <= before:
+                    message = f"{key}.sample_ratio: fractions must ascend, got {after} after"
+                    raise UserError(f"{message} {before}")
+        if self.storage_dir is not None and self.storage != "file":
+            message = f"{key}.storage_dir is for storage=file, got storage={self.storage}: remove"
+            raise UserError(f"{message} it, or set {key}.storage=file")
+        if not self.sparse_update and self.storage != "device":
+            message = f"{key}.sparse_update=False changes every class centre in every step: with"
+            raise UserError(f"{message} storage={self.storage} set it to True")
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,30 @@ def test_defaults_of_a_small_file(load):
     assert load("FP16.level=O0", text="Model: {name: X}").FP16.level == "O0"
 
 
+def test_class_centres_in_all_forms(load):
+    pfc = load().Model.pfc_config
+    assert (pfc.storage, pfc.dtype, pfc.storage_dir) == ("device", "float32", None)
+    assert pfc.interclass_filtering_threshold == 0
+    text = """
+    Model:
+      name: X
+      pfc_config:
+        sample_ratio: [[0, 0.1], [0.8, 1.0]]
+        storage: file
+        dtype: bfloat16
+        storage_dir: /disk
+        interclass_filtering_threshold: 0.4
+    """
+    config = load(text=text)
+    pfc = config.Model.pfc_config
+    assert pfc.sample_ratio == ((0.0, 0.1), (0.8, 1.0))
+    assert (pfc.storage, pfc.dtype, pfc.storage_dir) == ("file", "bfloat16", "/disk")
+    assert pfc.interclass_filtering_threshold == 0.4
+    assert load(text=dump_config(config)) == config
+    overridden = load("Model.pfc_config.sample_ratio=[[0, 1/4]]").Model.pfc_config
+    assert overridden.sample_ratio == ((0.0, 0.25),)
+
+
 def test_sections_are_frozen(load):
     with pytest.raises(dataclasses.FrozenInstanceError):
         load().Global.epochs = 3
