@@ -11,7 +11,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "plsc" / "__init__.py").rea
 # paddlepaddle stays out of install_requires: a GPU user already has paddlepaddle-gpu, and the two
 # wheels overwrite each other's files. There is no extra for the GPU build: its wheels for Paddle 3
 # are not on PyPI but on Paddle's own index, one per CUDA version.
-CPU = ["paddlepaddle>=3.3,<4"]
+CPU = ["paddlepaddle>=3.3,<4", "numba>=0.60"]  # numba: kernels that Paddle has no fast ones of
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "paddle2onnx>=2.1"]
 PLOT = ["matplotlib>=3.7"]
 VISUALDL = ["visualdl>=2.5"]

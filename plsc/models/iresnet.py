@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
+from plsc.models.cpu_layers import PReLU
 from plsc.models.layers import (
     IMAGE_SIZE,
     Backbone,
@@ -43,7 +44,7 @@ class IResNetBlock(nn.Layer):
         self.bn1 = nn.BatchNorm2D(in_channels, data_format=data_format)
         self.conv1 = _conv(in_channels, channels, 3, 1, data_format)
         self.bn2 = nn.BatchNorm2D(channels, data_format=data_format)
-        self.prelu = nn.PReLU(channels, data_format=data_format)
+        self.prelu = PReLU(channels, data_format=data_format)
         self.conv2 = _conv(channels, channels, 3, stride, data_format)
         self.bn3 = nn.BatchNorm2D(channels, data_format=data_format)
         self.downsample = None
@@ -81,7 +82,7 @@ class IResNet(Backbone):
         self.data_format = data_format
         self.conv1 = _conv(3, CHANNELS[0], 3, 1, data_format)
         self.bn1 = nn.BatchNorm2D(CHANNELS[0], data_format=data_format)
-        self.prelu = nn.PReLU(CHANNELS[0], data_format=data_format)
+        self.prelu = PReLU(CHANNELS[0], data_format=data_format)
         widths = zip((CHANNELS[0], *CHANNELS), CHANNELS, depths, strict=False)
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             nn.LayerList(

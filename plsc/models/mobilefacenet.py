@@ -3,6 +3,7 @@
 import paddle
 from paddle import nn
 
+from plsc.models.cpu_layers import DepthwiseConv2D, PReLU
 from plsc.models.layers import (
     IMAGE_SIZE,
     Backbone,
@@ -47,23 +48,36 @@ def _conv_block(
     data_format: DataFormat,
 ) -> Chain:
     """Convolution, BatchNorm and, but for the linear blocks, PReLU."""
-    layers = [
-        nn.Conv2D(
+    # as published: the fan is not divided by the groups
+    weight_attr = _kaiming(channels * kernel**2)
+    convolution: nn.Layer
+    if groups == in_channels == channels:
+        convolution = DepthwiseConv2D(
+            channels,
+            kernel,
+            stride=stride,
+            padding=padding,
+            weight_attr=weight_attr,
+            data_format=data_format,
+        )
+    else:
+        convolution = nn.Conv2D(
             in_channels,
             channels,
             kernel,
             stride=stride,
             padding=padding,
             groups=groups,
-            # as published: the fan is not divided by the groups
-            weight_attr=_kaiming(channels * kernel**2),
+            weight_attr=weight_attr,
             bias_attr=False,
             data_format=data_format,
-        ),
+        )
+    layers = [
+        convolution,
         nn.BatchNorm2D(channels, data_format=data_format),
     ]
     if activation:
-        layers.append(nn.PReLU(channels, data_format=data_format))
+        layers.append(PReLU(channels, data_format=data_format))
     return Chain(*layers)
 
 

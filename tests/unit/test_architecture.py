@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "distributed": {"errors", "schema"},
     "metric": REGISTERED,
     "kernels": set(),
-    "models": REGISTERED,
+    "models": REGISTERED | {"kernels"},
     "scheduler": REGISTERED,
     "optimizer": REGISTERED | {"distributed", "kernels"},
     "loss": REGISTERED | {"distributed"},

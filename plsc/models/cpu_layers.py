@@ -1,0 +1,155 @@
+"""PReLU and depthwise convolution with kernels of their own where Paddle's are slow: on CPUs.
+
+The layers are Paddle's in parameters, state dict and values (to rounding). On GPUs, in static
+programs (export), in other types than float32, without numba and with PLSC_STOCK_CPU=1 they are
+Paddle's in everything.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle import nn
+from paddle.autograd import PyLayer
+
+from plsc.kernels import depthwise, prelu
+from plsc.kernels.compiled import wanted
+
+
+class PReLU(nn.PReLU):
+    """x where it is positive, else x times its channel's slope."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[b, c, ...] -> the same shape, or channels last."""
+        last = self._data_format[-1] == "C"
+        channels = x.shape[-1 if last else 1] if x.ndim > 1 else None
+        if channels != self._weight.shape[0] or not _runs_here(x, self._weight):
+            return super().forward(x)
+        if not paddle.is_grad_enabled():
+            return _prelu(x, self._weight, last)
+        return _PReLU.apply(x, self._weight, last)
+
+
+class DepthwiseConv2D(nn.Conv2D):
+    """A square convolution of each channel by itself, without bias."""
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        weight_attr: nn.initializer.Initializer | None = None,
+        data_format: str = "NCHW",
+    ):
+        super().__init__(
+            channels,
+            channels,
+            kernel,
+            stride=stride,
+            padding=padding,
+            groups=channels,
+            weight_attr=weight_attr,
+            bias_attr=False,
+            data_format=data_format,
+        )
+        self.stride, self.padding = stride, padding
+        self.has_kernel = data_format == "NCHW" and padding < kernel
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[b, c, h, w] -> [b, c, h', w'], or channels last."""
+        if not (self.has_kernel and _runs_here(x, self.weight)):
+            return super().forward(x)
+        if not paddle.is_grad_enabled():
+            return _depthwise(x, self.weight, self.stride, self.padding)
+        return _Depthwise.apply(x, self.weight, self.stride, self.padding)
+
+
+def _runs_here(*tensors: paddle.Tensor) -> bool:
+    return (
+        paddle.in_dynamic_mode()
+        and wanted()
+        and all(
+            tensor.dtype == paddle.float32 and tensor.place.is_cpu_place() and tensor.size > 0
+            for tensor in tensors
+        )
+    )
+
+
+def _view(tensor: paddle.Tensor) -> NDArray[np.float32]:
+    """The tensor's memory, or that of a copy in which elements follow one another."""
+    array: NDArray[Any] = np.from_dlpack(tensor.detach().contiguous())
+    # the kernels check neither type nor bounds
+    assert array.dtype == np.float32 and array.flags.c_contiguous
+    return array
+
+
+def _empty(shape: Sequence[int]) -> tuple[paddle.Tensor, NDArray[np.float32]]:
+    """A new tensor and its memory."""
+    tensor = paddle.empty(shape, dtype="float32")
+    return tensor, _view(tensor)
+
+
+def _planes(array: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
+    """[b, c, n], or [n, c] where channels are last."""
+    return array.reshape((-1, array.shape[-1]) if last else (*array.shape[:2], -1))
+
+
+def _prelu(x: paddle.Tensor, slopes: paddle.Tensor, last: bool) -> paddle.Tensor:
+    out, written = _empty(x.shape)
+    run = prelu.forward_rows if last else prelu.forward
+    run(_planes(_view(x), last), _view(slopes), _planes(written, last))
+    return out
+
+
+def _depthwise(x: paddle.Tensor, weight: paddle.Tensor, stride: int, padding: int) -> paddle.Tensor:
+    kernel = weight.shape[-1]
+    sides = [
+        depthwise.output_size(side, kernel, stride=stride, padding=padding) for side in x.shape[2:]
+    ]
+    out, written = _empty([*x.shape[:2], *sides])
+    depthwise.forward(_view(x), _view(weight)[:, 0], written, stride=stride, padding=padding)
+    return out
+
+
+class _PReLU(PyLayer):
+    @staticmethod
+    def forward(ctx, x, slopes, last):
+        ctx.save_for_backward(x, slopes)
+        ctx.last = last
+        return _prelu(x, slopes, last)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, slopes = ctx.saved_tensor()
+        grad_x, written_x = _empty(x.shape)
+        grad_slopes, written_slopes = _empty(slopes.shape)
+        run = prelu.backward_rows if ctx.last else prelu.backward
+        given, gradient, written = (
+            _planes(a, ctx.last) for a in (_view(x), _view(grad), written_x)
+        )
+        run(given, _view(slopes), gradient, written, written_slopes)
+        return None if x.stop_gradient else grad_x, None if slopes.stop_gradient else grad_slopes
+
+
+class _Depthwise(PyLayer):
+    @staticmethod
+    def forward(ctx, x, weight, stride, padding):
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = {"stride": stride, "padding": padding}
+        return _depthwise(x, weight, stride, padding)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensor()
+        gradient, grad_x, grad_weight = _view(grad), None, None
+        if not x.stop_gradient:
+            grad_x, written = _empty(x.shape)
+            depthwise.backward_input(gradient, _view(weight)[:, 0], written, **ctx.geometry)
+        if not weight.stop_gradient:
+            grad_weight, written = _empty(weight.shape)
+            depthwise.backward_weights(_view(x), gradient, written[:, 0], **ctx.geometry)
+        return grad_x, grad_weight
