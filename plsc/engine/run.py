@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from plsc.engine.log import RunLog
 from plsc.engine.pretrained import find_weights, take_weights
 from plsc.engine.trainer import Training, fit
 from plsc.export import export_onnx, export_paddle
+from plsc.plan import forecast
 from plsc.report.evaluation import Measured
 from plsc.report.outputs import Outputs
 from plsc.sections import Config
@@ -41,8 +43,13 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     log = RunLog(folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl)
     start.check_shared(folder)
     phase("building the model")
+    ranks = {"ranks": place.size, "local_ranks": place.local_size}
+    if place.is_main:
+        _estimate(log, lambda: forecast.before_building(config, **ranks))
     training = build.build_training(config, loader)
     _describe(training, config, folder.name, log)
+    if place.is_main:
+        _estimate(log, lambda: forecast.lines(config, training.backbone.backbone, **ranks))
     saver = start.start(training, config, dataset, folder, log)
     if place.is_main:
         beside = folder / ".config.partial"
@@ -89,6 +96,16 @@ def _describe(training: Training, config: Config, name: str, log: RunLog) -> Non
         f"{progress.num_images} images, global batch {progress.global_batch}, "
         f"{progress.steps_per_epoch} steps per epoch, {progress.epochs} epochs"
     )
+
+
+def _estimate(log: RunLog, lines: Callable[[], list[str]]) -> None:
+    """Log an estimate; a backbone that none can be made for is trained all the same."""
+    try:
+        found = lines()
+    except Exception as error:
+        found = [f"no estimate of memory: {error!r}"]
+    for line in found:
+        log.line(line)
 
 
 def _backbone_with_weights(config: Config, command: str, log: RunLog) -> tuple[nn.Layer, str]:

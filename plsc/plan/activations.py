@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from plsc.plan.machine import SMALL_BLOCK
 from plsc.plan.trace import FLOAT, HALF, LayerTrace, Trace
 from plsc.sections import RecomputeConfig
 
@@ -15,12 +16,14 @@ class Passes:
         kept: activations that are held when the forward pass ends.
         backward: the highest sum of activations, gradients of weights, and maps and their
             gradients that are being computed, in the backward pass.
+        small: of `kept`, what lies in small blocks, which allocators handle with loss.
         repeated: multiply-adds of an image that the backward pass does again.
 
     """
 
     kept: int
     backward: int
+    small: int
     repeated: int
 
 
@@ -53,7 +56,12 @@ def passes(
         gradients += piece.parameters
         live -= piece.held
     again = [sum(x.multiply_adds for x in inner) for group, inner in _runs(trace, chosen) if group]
-    return Passes(held * batch, peak, sum(again))
+    width = HALF if half else FLOAT
+    alone = [x for group, inner in _runs(trace, chosen) if not group for x in inner]
+    small = sum(
+        x.kept_half if half else x.kept for x in alone if x.largest * width * batch < SMALL_BLOCK
+    )
+    return Passes(held * batch, peak, small * batch, sum(again))
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,10 @@ def _runs(trace: Trace, chosen: tuple[str, ...]) -> Iterator[tuple[str, list[Lay
 
 def _piece(trace: Trace, group: str, inner: list[LayerTrace], *, half: bool) -> _Piece:
     kept = sum(layer.kept_half if half else layer.kept for layer in inner)
-    # The gradients of a layer's output and of its input are there at once.
+    # The gradients of a layer's output and of its input are there at once; within attention, those
+    # of the weights before and after softmax.
     width = HALF if half else FLOAT
-    moving = max(width * (layer.numbers_in + layer.numbers_out) for layer in inner)
+    moving = width * max(max(x.numbers_in + x.numbers_out, 2 * x.largest) for x in inner)
     parameters = FLOAT * sum(layer.parameters for layer in inner)
     if group:
         return _Piece(trace.groups[group][1 if half else 0], kept, moving, parameters)

@@ -135,7 +135,7 @@ class _Estimate:
             return found
         width = HALF if self.half else FLOAT
         moving = max(x.numbers_in + x.numbers_out for x in self.trace.layers)
-        return Passes(0, moving * width * (self.batch // self.parts), 0)
+        return Passes(0, moving * width * (self.batch // self.parts), 0, 0)
 
     def plan(self) -> Plan:
         """All of it."""
@@ -188,16 +188,16 @@ class _Estimate:
         weights = FLOAT * (trace.parameters + trace.statistics)
         gradients = FLOAT * trained
         half_weights = HALF * trace.parameters if self.half else 0
-        images = self.batch * IMAGE_NUMBERS * FLOAT
+        images = self.batch * IMAGE_NUMBERS  # uint8; the backbone's first layer keeps floats
         parted = gradients if self.parts > 1 else 0  # of the micro-batches before
         reduced = gradients if self.machine.devices > 1 else 0  # packed for the all-reduce
-        during_head = self.passes.kept + head.step + parted
+        during_head = self.passes.kept + head.taken + head.logits + parted
         backward = self.passes.backward + head.taken + head.gradient + parted
         update = gradients + head.taken + head.gradient
         step = half_weights + images + reduced + max(during_head, backward, update)
         resident = weights + FLOAT * trained * self.states
         resident += (head.stored + head.state) if on_device else 0
-        slack = self.machine.slack * step
+        slack = self.machine.slack * self.passes.small
         return Memory(
             framework=int(self.machine.framework),
             weights=weights,

@@ -27,7 +27,7 @@ class HeadCosts:
 
     """
 
-    logits: int = 4 * FLOAT
+    logits: int = 6 * FLOAT
     rows: int = 0
     factors: bool = True
     sampled: int = FLOAT
@@ -64,7 +64,7 @@ class HeadMemory:
         state: their optimizer state.
         taken: copies of the rows in use.
         gradient: of the rows in use.
-        logits: cosines, logits, probabilities and their gradients.
+        logits: cosines, logits, probabilities and their gradients, a kept factor among them.
 
     """
 
@@ -74,18 +74,11 @@ class HeadMemory:
     gradient: int
     logits: int
 
-    @property
-    def step(self) -> int:
-        """What only exists during a step."""
-        return self.taken + self.gradient + self.logits
-
 
 def largest_ratio(pfc: PfcConfig) -> float:
     """`sample_ratio`, of a schedule the largest."""
     ratio = pfc.sample_ratio
-    if isinstance(ratio, int | float):
-        return float(ratio)
-    return max(float(step[1]) for step in ratio)
+    return max(share for _, share in ratio) if isinstance(ratio, tuple) else ratio
 
 
 def shape(pfc: PfcConfig, *, classes: int, dim: int, ranks: int, samples: int) -> HeadShape:

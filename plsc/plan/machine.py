@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KIBIBYTE = 1024
+SMALL_BLOCK = 32 * 2**20  # bytes up to which glibc may keep a freed block
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Machine:
         memory_bandwidth: bytes/s of a device's own memory.
         efficiency: the share of `flops` and `head_flops` that real layers reach.
         framework: bytes that libraries and context take before a tensor exists.
-        slack: bytes that the allocator holds beyond its tensors, as a share of a step's tensors.
+        slack: what the allocator holds beyond the tensors, as a share of the activations that lie
+            in blocks under SMALL_BLOCK bytes.
 
     """
 
@@ -33,6 +35,25 @@ class Machine:
     efficiency: float = 0.35
     framework: float = 1.5e9
     slack: float = 0.0
+
+    @classmethod
+    def cpu(cls, ranks: int) -> "Machine":
+        """Ranks on CPUs: what is measured there.
+
+        A process with paddle, numba's kernels and MKL's workspaces holds 0.49 GB. glibc maps blocks
+        of 32 MiB and more and gives them back at once; smaller ones leave gaps that later steps
+        find too small: 23 to 77 % of such activations (tools/benchmark/README.md).
+        """
+        return cls(
+            devices=ranks,
+            bandwidth=2e9,
+            flops=150e9,
+            head_flops=150e9,
+            memory_bandwidth=20e9,
+            efficiency=0.6,
+            framework=0.49e9,
+            slack=0.5,
+        )
 
     @property
     def float32_flops(self) -> float:
@@ -59,15 +80,15 @@ def _groups(root: Path) -> Iterator[tuple[Path, Path, Path]]:
     listed = root / "proc/self/cgroup"
     for line in listed.read_text().splitlines() if listed.exists() else ():
         _, controllers, path = line.split(":", 2)
-        names: tuple[str, str, str] | None = None
         if not controllers:
-            base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "memory.stat")
+            base, limit, used = root / "sys/fs/cgroup", "memory.max", "memory.current"
         elif "memory" in controllers.split(","):
             base = root / "sys/fs/cgroup/memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
-        for folder in (base, base / path.strip("/")) if names else ():
-            limit, used, statistics = (folder / name for name in names)
-            yield limit, used, statistics
+            limit, used = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        for folder in (base, base / path.strip("/")):
+            yield folder / limit, folder / used, folder / "memory.stat"
 
 
 def _group_left(limit: Path, used: Path, statistics: Path) -> int | None:

@@ -32,6 +32,7 @@ class LayerTrace:
         multiply_adds: of its forward pass; twice as many floating-point operations.
         numbers_in: how many numbers it reads.
         numbers_out: how many it gives.
+        largest: numbers of the largest tensor that it keeps.
         parameters: its own that are trained, biases and scales too.
         kept: bytes that its backward pass keeps in float32, and that no layer before keeps.
         kept_half: the same under O1.
@@ -43,6 +44,7 @@ class LayerTrace:
     multiply_adds: int = 0
     numbers_in: int = 0
     numbers_out: int = 0
+    largest: int = 0
     parameters: int = 0
     kept: int = 0
     kept_half: int = 0
@@ -110,7 +112,6 @@ class _Recorder:
         self._own = {tensor.data_ptr() for tensor in own}
         self._running: list[tuple[str, nn.Layer]] = []
         self._seen: dict[tuple[int, int], Tensor] = {}  # held, so that no address comes twice
-        self._calls: dict[tuple[str, int], int] = {}
         self.layers: dict[str, LayerTrace] = {}
         self.groups: dict[str, tuple[int, int]] = {}
 
@@ -127,6 +128,7 @@ class _Recorder:
         finally:
             for hook in hooks:
                 hook.remove()
+            self._seen.clear()  # else tensors, graph and this hold each other for ever
 
     def _enter(self, path: str) -> Callable[[nn.Layer, Any], None]:
         def enter(layer: nn.Layer, inputs: tuple[Tensor, ...]) -> None:
@@ -158,21 +160,23 @@ class _Recorder:
         path, layer = self._running[-1]
         record = self._record(path, layer)
         width = tensor.element_size()
+        record.largest = max(record.largest, tensor.size)
         if (address, 0) not in self._seen:
             self._seen[address, 0] = tensor
             record.kept += tensor.size * width
-        for half in self._half_widths(path, layer, tensor):
+        for half in _half_widths(layer, tensor):
             half = min(half, width)
             if (address, half) not in self._seen:
                 self._seen[address, half] = tensor
                 record.kept_half += tensor.size * half
         return tensor
 
-    def _half_widths(self, path: str, layer: nn.Layer, tensor: Tensor) -> tuple[int, ...]:
-        if isinstance(layer, Attention) and tensor.ndim >= 2 and _square(tensor):
-            # softmax keeps its output in float32, the product after it a half precision copy
-            return (O1_BYTES["Softmax"], HALF)
-        return (O1_BYTES.get(type(layer).__name__, HALF),)
+
+def _half_widths(layer: nn.Layer, tensor: Tensor) -> tuple[int, ...]:
+    if isinstance(layer, Attention) and tensor.ndim >= 2 and _square(tensor):
+        # softmax keeps its output in float32, the product after it a half precision copy
+        return (O1_BYTES["Softmax"], HALF)
+    return (O1_BYTES.get(type(layer).__name__, HALF),)
 
 
 def _square(tensor: Tensor) -> bool:

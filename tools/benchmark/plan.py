@@ -57,8 +57,8 @@ def _plan(options: argparse.Namespace) -> int:
     if options.config is None:
         raise UserError("-c CONFIG is missing")
     config = load_config(options.config, options.override)
-    on_cpu = config.Global.device == "cpu"
-    framework = options.framework or (0.35 if on_cpu else 1.5)
+    usual = Machine.cpu(options.gpus) if config.Global.device == "cpu" else Machine()
+    framework = usual.framework if options.framework is None else options.framework * 1e9
     machine = Machine(
         devices=options.gpus,
         memory=None if options.memory is None else options.memory * 1e9,
@@ -67,7 +67,8 @@ def _plan(options: argparse.Namespace) -> int:
         head_flops=None if options.head_flops is None else options.head_flops * 1e12,
         memory_bandwidth=options.memory_bandwidth * 1e9,
         efficiency=options.efficiency,
-        framework=framework * 1e9,
+        framework=framework,
+        slack=usual.slack,
     )
     found = plan(config, traced(config), machine)
     print(json.dumps(asdict(found)) if options.json else table(found))
