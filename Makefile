@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A process of tests per core, whole files each, those that start many processes first.
+WORKERS ?= logical
+SIDE_BY_SIDE := -n $(WORKERS) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: install install-test quickstart test test-slow lint clean help
 
@@ -36,7 +39,7 @@ lint: install-test
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
 test-slow: install-test
 	$(BIN)/python -m pytest -q -m "slow and not gpu"

@@ -15,7 +15,8 @@ CPU = ["paddlepaddle>=3.3,<4", "numba>=0.60"]  # numba: kernels that Paddle has 
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "paddle2onnx>=2.1"]
 PLOT = ["matplotlib>=3.7"]
 VISUALDL = ["visualdl>=2.5"]
-TEST = ["pytest>=8", "hypothesis>=6.100", "scipy", "ruff>=0.6", "mypy>=1.11", "types-PyYAML"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy"]
+TEST += ["ruff>=0.6", "mypy>=1.11", "types-PyYAML"]
 BUILD = ["build", "setuptools>=68", "wheel"]  # a test builds the wheel without network
 
 setup(

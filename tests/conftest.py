@@ -19,6 +19,9 @@ REAL_FACES = ROOT.parent / "shared" / "data" / "orl"
 
 settings.register_profile("plsc", deadline=None)  # a busy machine is no failure
 settings.load_profile("plsc")
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:  # they share the cores, and so do the commands that they start
+    os.environ.setdefault("PLSC_NUM_THREADS", str(max(1, runtime.cores() // WORKERS)))
 runtime.prepare(local_size=1)  # before any test imports paddle
 
 
