@@ -9,7 +9,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def export_onnx(
         form = PixelInput.of(preprocessing, described)
         described |= form.metadata()
     with _beside(path) as folder, evaluating(backbone):
-        _save_program(backbone, folder / "model")
+        save_program(backbone, folder / "model")
         written = folder / "model.onnx"
         onnx_file.convert(folder / "model", written, opset=opset)
         onnx_file.finish(written, described)
@@ -96,7 +96,7 @@ def export_paddle(
         stem.with_name(stem.name + suffix) for suffix in (".json", ".pdiparams", ".yml")
     )
     with _beside(program) as folder, evaluating(backbone):
-        _save_program(backbone, folder / "model")
+        save_program(backbone, folder / "model")
         # No second .json: Paddle takes the first whose name begins like the program's.
         described = yaml_tree.dump(_described(backbone, metadata))
         (folder / "metadata").write_text(described, encoding="utf-8")
@@ -119,8 +119,9 @@ def compare(
     *,
     form: PixelInput | None = None,
     fp16: bool = False,
+    batches: Sequence[int] = CHECKED_BATCHES,
 ) -> tuple[BatchCheck, ...]:
-    """Hold `run` (images -> embeddings) against `backbone` on batches of 1, 5 and 64.
+    """Hold `run` (images -> embeddings) against `backbone` on batches of 1, 5 and 64 images.
 
     With `form`, `run` takes uint8 images in that form and gives embeddings of length 1.
 
@@ -132,7 +133,7 @@ def compare(
     """
     checks = []
     max_relative = MAX_HALF_DIFFERENCE if fp16 else MAX_RELATIVE_DIFFERENCE
-    for batch in CHECKED_BATCHES:
+    for batch in batches:
         probes, prepared = _probes(min(batch, NUM_PROBES), form)
         with paddle.no_grad():
             expected = backbone(paddle.to_tensor(prepared)).numpy().astype(np.float64)
@@ -227,7 +228,8 @@ def evaluating(backbone: nn.Layer) -> Iterator[None]:
             layer.training = training
 
 
-def _save_program(backbone: nn.Layer, stem: Path) -> None:
+def save_program(backbone: nn.Layer, stem: Path) -> None:
+    """Write `backbone` in its present mode to `<stem>.json` and `<stem>.pdiparams`."""
     images = paddle.static.InputSpec([None, *IMAGE_SHAPE], "float32", INPUT)
     paddle.jit.save(backbone, str(stem), input_spec=[images])
 

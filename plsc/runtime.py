@@ -25,6 +25,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def threads(*, local_size: int, environment: MutableMapping[str, str] = os.environ) -> int:
+    """Threads for one of `local_size` processes on this machine; PLSC_NUM_THREADS overrides."""
+    text = environment.get("PLSC_NUM_THREADS", "")
+    return int(text) if text.isdecimal() and int(text) else max(1, cores() // local_size)
+
+
 def is_amd() -> bool:
     """Whether this is an AMD processor."""
     try:
@@ -48,9 +54,8 @@ def prepare(
 
     """
     if environment.get("PLSC_STOCK_CPU") != "1":
-        threads = environment.get("PLSC_NUM_THREADS") or str(max(1, cores() // local_size))
         for name in THREAD_VARIABLES:
-            environment[name] = threads
+            environment[name] = str(threads(local_size=local_size, environment=environment))
         if is_amd():
             environment["MKL_DEBUG_CPU_TYPE"] = "5"
     environment.setdefault("GLOG_minloglevel", "2")

@@ -1,6 +1,6 @@
 """Verification during training and by plsc-eval: all ranks together, each pair once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,9 @@ from plsc.data.loader import collect_images
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.distributed.data_parallel import average_buffers
+from plsc.engine.onnx_backbone import Embed, onnx_embedder
 from plsc.engine.precision import Precision
 from plsc.metric.verification import VerificationReport
-
-Embed = Callable[[np.ndarray], np.ndarray]
 
 
 def backbone_embedder(backbone: nn.Layer, precision: Precision) -> Embed:
@@ -59,10 +58,16 @@ class VerificationEvaluator:
         was_training = backbone.training
         backbone.eval()
         try:
-            return self.report_embedder(backbone_embedder(backbone, precision))
+            embed = onnx_embedder(backbone, num_images=self._num_passes())
+            return self.report_embedder(embed or backbone_embedder(backbone, precision))
         finally:
             if was_training:
                 backbone.train()
+
+    def _num_passes(self) -> int:
+        """Images that each rank embeds, mirrored ones among them."""
+        each = -(-len(self.dataset) // world.current().size)
+        return each * (2 if self.metric.flip_test else 1)
 
     def scalars(self, report: VerificationReport) -> dict[str, float]:
         """The figures of `report` that a run records."""

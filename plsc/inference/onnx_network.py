@@ -111,7 +111,7 @@ def _session(path: str, provider: str) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what is fatal is raised, too
-    options.intra_op_num_threads = runtime.cores()
+    options.intra_op_num_threads = runtime.threads(local_size=1)
     try:
         session = onnxruntime.InferenceSession(
             path, options, providers=list(dict.fromkeys([name, PROVIDERS["cpu"]]))
