@@ -16,6 +16,7 @@ PACKAGES = (
     "paddlepaddle",
     "paddlepaddle-gpu",
     "numpy",
+    "numba",
     "opencv-python-headless",
     "safetensors",
     "onnx",
@@ -23,6 +24,10 @@ PACKAGES = (
     "onnxruntime",
     "visualdl",
 )
+KERNELS = {
+    "numba": "numba's, for PReLU and depthwise convolutions",
+    "paddle": "Paddle's: training on CPUs is slow, pip install numba unless PLSC_STOCK_CPU=1",
+}
 DESCRIPTION = """\
 Say whether this machine is ready to train: versions, devices, threads and memory, one all-reduce
 over all ranks, and ten seconds of training on random images. Run it under
@@ -72,8 +77,10 @@ def examine(*, backbone: str, seconds: float) -> dict:
         "processor": processor(),
         "cores": runtime.cores(),
         "memory_gib": memory(),
-        "environment": runtime.prepare(local_size=place.local_size),
     }
+    environment = runtime.prepare(local_size=place.local_size)
+    report["kernels"] = environment.pop("kernels")
+    report["environment"] = environment
     runtime.import_paddle()
     import paddle
 
@@ -128,6 +135,7 @@ def _text(report: dict) -> str:
             f"processor   {report['processor']}, {report['cores']} cores, pid {os.getpid()}",
             f"memory      {ram['available']} of {ram['total']} GiB free",
             f"environment {environment}",
+            f"CPU kernels {KERNELS[report['kernels']]}",
             f"preflight   {report['preflight']}",
             f"training    {trial['steps']} steps, loss {trial['first_loss']:.3f} -> "
             f"{trial['last_loss']:.3f}, {trial['images_per_second']:.1f} images/s, "

@@ -3,7 +3,7 @@
 import functools
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,9 +20,9 @@ def available() -> bool:
     return True
 
 
-def wanted() -> bool:
+def wanted(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether kernels are to take the place of Paddle's: not where PLSC_STOCK_CPU is 1."""
-    return os.environ.get("PLSC_STOCK_CPU") != "1" and available()
+    return environment.get("PLSC_STOCK_CPU") != "1" and available()
 
 
 def compiled(function: Callable[..., None]) -> Callable[..., None]:

@@ -25,7 +25,7 @@ REGISTERED = {"errors", "schema", "registry"}  # what a file needs to enter a bu
 MAY_IMPORT = {
     "__init__": set(),
     **dict.fromkeys(DESCRIPTION, DESCRIPTION),
-    "runtime": {"errors"},
+    "runtime": {"errors", "kernels"},
     "mapped_file": {"errors"},
     "pickled_arrays": {"errors"},
     "unpickle": {"errors", "mapped_file", "pickled_arrays"},
