@@ -42,14 +42,27 @@ class RandomFaces:
 
 
 def run_trial(
-    backbone: str, *, batch_size: int, seconds: float, warm_steps: int = 2, device: str = "cpu"
+    backbone: str,
+    *,
+    batch_size: int,
+    seconds: float,
+    num_classes: int | None = None,
+    warm_steps: int = 2,
+    device: str = "cpu",
 ) -> Trial:
-    """Train `backbone` on random images for `seconds` after `warm_steps`; called by all ranks."""
+    """Train `backbone` on random images for `seconds` after `warm_steps`; called by all ranks.
+
+    A batch has an image of each class; classes beyond `batch_size`, if any, have none.
+    """
     config = parse_config(
         {
             "Global": {"epochs": 10**6, "device": device, "seed": 1},
             "FP16": {"level": "O1"},
-            "Model": {"name": backbone, "num_features": 128, "class_num": batch_size},
+            "Model": {
+                "name": backbone,
+                "num_features": 128,
+                "class_num": num_classes or batch_size,
+            },
             "Loss": {"Train": [{"MarginLoss": {"m3": 0.2, "s": 16.0, "weight": 1.0}}]},
             "LRScheduler": {"name": "Poly", "learning_rate": 0.02},
             "Optimizer": {"name": "Momentum", "grad_clip": {"clip_norm": 5.0}},

@@ -863,19 +863,3 @@ def test_make_targets_and_extras_exist():
     assert [name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)] == []
     extras = {name for found in re.findall(r"\.\[([\w,]+)\]", text) for name in found.split(",")}
     assert [name for name in extras if f'"{name}":' not in (ROOT / "setup.py").read_text()] == []
-
-
-def test_cpu_speed():
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "benchmark" / "cpu_speed.py"]
-        + ["--backbone", SMALL, "--batch", "8", "--seconds", "1"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["stock_images_per_second"] > 0 and result["images_per_second"] > 0
-    assert result["ratio"] == pytest.approx(
-        result["images_per_second"] / result["stock_images_per_second"], rel=0.05
-    )

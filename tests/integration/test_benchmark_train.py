@@ -1,0 +1,38 @@
+"""The training benchmark runs and says what it measured; no speed is expected of it."""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "benchmark" / "train.py"
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=240
+    )
+
+
+def test_prints_medians_and_their_ratio():
+    done = run(
+        *("--backbone", "QuickFace_nano", "--batch", "4", "--classes", "9"),
+        *("--rounds", "2", "--seconds", "0.2"),
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["batch"], result["classes"]) == (4, 9)
+    speeds = result["images_per_second"]
+    assert speeds.keys() == {"stock", "plsc"} == result["rounds"].keys()
+    for name, found in result["rounds"].items():
+        assert len(found) == 2 and statistics.median(found) == pytest.approx(speeds[name])
+    assert result["plsc_over_stock"] == pytest.approx(speeds["plsc"] / speeds["stock"], abs=0.006)
+
+
+def test_a_failure_is_not_taken_for_a_speed():
+    done = run("--backbone", "IResNet19", "--rounds", "1")
+    assert done.returncode and not done.stdout and "IResNet18" in done.stderr
+    assert done.stderr.splitlines()[-1] == "train.py: error: stock failed, see above"
