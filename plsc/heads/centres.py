@@ -1,8 +1,8 @@
 """The one owner of class centres and of their optimizer state."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import paddle
@@ -10,7 +10,10 @@ from paddle import Tensor
 
 from plsc.distributed.sharding import ClassShard
 from plsc.heads.gradient import RowGradient, chunks
-from plsc.heads.stores import HostRows, RowStore
+from plsc.heads.prefetch import Prefetcher
+from plsc.heads.rounding import NUMPY_DTYPES, Stored, decode, round_nearest
+from plsc.heads.row_order import ZONE, RowOrder
+from plsc.heads.stores import ArrayRows, HostRows, RowNumbers, RowStore, to_device
 
 WEIGHT = "weight"
 INIT_STD = 0.01
@@ -34,6 +37,7 @@ class Rows:
         weight: [k, d], as the step found them.
         norms: [k].
         gradient: what backward finds.
+        state: [k, d] by name as stored, where it was read together with the weight.
 
     """
 
@@ -41,6 +45,16 @@ class Rows:
     weight: Tensor
     norms: Tensor
     gradient: RowGradient
+    state: dict[str, Stored] = field(default_factory=dict)
+
+
+class _Piece(NamedTuple):
+    """Some rows for an optimizer."""
+
+    numbers: RowNumbers
+    weight: Tensor
+    gradient: Tensor
+    state: dict[str, Tensor]
 
 
 def vector_norms(vectors: Tensor) -> Tensor:
@@ -70,16 +84,43 @@ class ClassCentres:
     Classes are local numbers here, 0 <= class < shard.num_local. `take` and `update` are what a
     step needs, `read` and `write` what a checkpoint needs.
 
-    Args:
-        shard: the classes that this rank owns.
-        stores: the tensors by name, `weight` first.
+    Attributes:
+        block: rows that are best drawn together; see sampling.
+        prefetches: whether `prefetch` does anything.
+        changed: [zones] bool, zones of `zone` neighbouring classes that have been written to since
+            `mark_saved`; all at first.
 
     """
 
-    block = 1  # rows that are best drawn together; see sampling
+    def __init__(
+        self,
+        shard: ClassShard,
+        dim: int,
+        stores: Mapping[str, RowStore],
+        *,
+        order: RowOrder | None = None,
+        block: int = 1,
+        prefetch: bool = False,
+        zone: int = ZONE,
+    ):
+        """Own `stores`.
 
-    def __init__(self, shard: ClassShard, dim: int, stores: Mapping[str, RowStore]):
-        self.shard, self.dim, self._stores = shard, dim, dict(stores)
+        Args:
+            shard: the classes that this rank owns.
+            dim: of a class centre.
+            stores: the tensors by name, `weight` first.
+            order: which row is which class's; None: row and class numbers are the same.
+            block: see above.
+            prefetch: read the next step's rows in a thread; for stores that have to be waited for.
+            zone: see above; that of `order`, if there is one.
+
+        """
+        self.shard, self.dim, self.block = shard, dim, block
+        self._stores, self._order = dict(stores), order
+        self.zone = order.zone if order else zone
+        self.changed = np.ones(-(-shard.num_local // self.zone), bool)
+        arrays = {name: rows for name, rows in stores.items() if isinstance(rows, ArrayRows)}
+        self._ahead = Prefetcher(arrays) if prefetch else None
 
     @classmethod
     def of(
@@ -95,44 +136,81 @@ class ClassCentres:
         cls, shard: ClassShard, dim: int, *, state_names: Collection[str], dtype: str = "float32"
     ) -> "ClassCentres":
         """Centres in memory, all zero."""
-        shape = (shard.num_local, dim)
-        return cls(
-            shard, dim, {name: HostRows(np.zeros(shape, dtype)) for name in (WEIGHT, *state_names)}
-        )
+        shape, stored = (shard.num_local, dim), NUMPY_DTYPES[dtype]
+        names = (WEIGHT, *state_names)
+        return cls(shard, dim, {name: HostRows(np.zeros(shape, stored)) for name in names})
 
     @property
     def names(self) -> list[str]:
         """`weight` and the names of the optimizer state."""
         return list(self._stores)
 
+    @property
+    def dtype(self) -> str:
+        """What is stored: float32, float16 or bfloat16."""
+        return self._stores[WEIGHT].dtype
+
+    @property
+    def prefetches(self) -> bool:
+        """See the class."""
+        return self._ahead is not None
+
     def numbers_of(self, classes: np.ndarray) -> np.ndarray:
         """Row number of each class [n]."""
-        return classes
+        return self._order.rows(classes) if self._order else classes
+
+    def prefetch(self, numbers: np.ndarray) -> None:
+        """Begin to read rows that the next `take` will probably ask for."""
+        if self._ahead is not None:
+            self._ahead.start(numbers)
 
     @paddle.no_grad()
     def take(self, numbers: np.ndarray | None) -> Rows:
         """The rows `numbers` (ascending, distinct), or all if it is None, for a step."""
-        weight = self._stores[WEIGHT].take(slice(None) if numbers is None else numbers)
+        state = self._ahead.take(numbers) if self._ahead is not None else None
+        if state is not None:
+            weight = to_device(state.pop(WEIGHT))
+        else:
+            weight = self._stores[WEIGHT].take(slice(None) if numbers is None else numbers)
         parts = [vector_norms(weight[start:stop])[:, 0] for start, stop in chunks(len(weight))]
         norms = paddle.concat(parts) if parts else paddle.zeros([0], weight.dtype)
-        return Rows(numbers, weight, norms, RowGradient(weight, norms))
+        return Rows(numbers, weight, norms, RowGradient(weight, norms), state or {})
 
     @paddle.no_grad()
-    def update(self, rows: Rows, update: RowUpdate, *, idle: bool = False) -> None:
-        """Apply `update` to rows that `take` gave; with `idle`, to all others too (gradient 0)."""
-        for numbers, weight, gradient in self._idle(rows) if idle else self._taken(rows):
-            names = [name for name in self._stores if name != WEIGHT]
-            state = {name: self._stores[name].take(numbers) for name in names}
-            update(weight, gradient, state)
-            for name, values in {WEIGHT: weight, **state}.items():
-                self._stores[name].put(numbers, values)
+    def update(
+        self, rows: Rows, update: RowUpdate, *, idle: bool = False, key: Sequence[int] = (0,)
+    ) -> None:
+        """Apply `update` to rows that `take` gave; with `idle`, to all others too (gradient 0).
 
-    def _taken(self, rows: Rows) -> Iterator[tuple[np.ndarray | slice, Tensor, Tensor]]:
+        `key` makes the randomness with which half precision is rounded; another one for each step.
+        """
+        if idle or rows.numbers is None:
+            self.changed[:] = True
+            if self._ahead is not None:
+                self._ahead.discard()
+        else:
+            self.changed[rows.numbers // self.zone] = True
+            if self._ahead is not None:
+                self._ahead.note(rows.numbers)
+        for number, piece in enumerate(self._idle(rows) if idle else self._taken(rows)):
+            update(piece.weight, piece.gradient, piece.state)
+            for tensor, (name, values) in enumerate({WEIGHT: piece.weight, **piece.state}.items()):
+                bits = (*key, self.shard.rank, tensor, number)
+                self._stores[name].put(piece.numbers, values, key=bits)
+
+    def _state(self, numbers: RowNumbers) -> dict[str, Tensor]:
+        return {name: self._stores[name].take(numbers) for name in self.names if name != WEIGHT}
+
+    def _taken(self, rows: Rows) -> Iterator[_Piece]:
         for start, stop in chunks(len(rows.weight)):
             numbers = slice(start, stop) if rows.numbers is None else rows.numbers[start:stop]
-            yield numbers, rows.weight[start:stop], rows.gradient.rows(start, stop)
+            if rows.state:
+                state = {name: to_device(part[start:stop]) for name, part in rows.state.items()}
+            else:
+                state = self._state(numbers)
+            yield _Piece(numbers, rows.weight[start:stop], rows.gradient.rows(start, stop), state)
 
-    def _idle(self, rows: Rows) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    def _idle(self, rows: Rows) -> Iterator[_Piece]:
         taken = np.arange(self.shard.num_local) if rows.numbers is None else rows.numbers
         for start, stop in chunks(self.shard.num_local):
             low, high = np.searchsorted(taken, [start, stop])
@@ -141,13 +219,40 @@ class ClassCentres:
             if low < high:
                 where = paddle.to_tensor(taken[low:high] - start)
                 paddle.scatter_(gradient, where, rows.gradient.rows(low, high), overwrite=True)
-            yield slice(start, stop), weight, gradient
+            yield _Piece(slice(start, stop), weight, gradient, self._state(slice(start, stop)))
 
-    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Classes start..stop of tensor `name`: [n, d], a copy."""
-        return self._stores[name].read(start, self.shard.num_local if stop is None else stop)
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Stored:
+        """Classes start..stop of tensor `name` as stored: [n, d], a copy; see rounding.decode."""
+        classes = slice(start, self.shard.num_local if stop is None else stop)
+        if self._order is None:
+            return self._stores[name].read(classes)
+        numbers = self._order.rows(classes)
+        order = np.argsort(numbers)
+        values = self._stores[name].read(numbers[order])
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return values[back]
 
     def write(self, name: str, values: np.ndarray, start: int = 0) -> None:
-        """Replace the classes from `start` on of tensor `name` by `values` [n, d]."""
-        assert values.shape[1] == self.dim and start + len(values) <= self.shard.num_local
-        self._stores[name].write(start, values)
+        """Replace the classes from `start` on of tensor `name` by `values` [n, d].
+
+        Values of another type than the stored one are rounded to the nearest.
+        """
+        stop = start + len(values)
+        assert values.shape[1] == self.dim and stop <= self.shard.num_local
+        if self._ahead is not None:
+            self._ahead.discard()
+        self.changed[start // self.zone : -(-stop // self.zone)] = True
+        store = self._stores[name]
+        if values.dtype != NUMPY_DTYPES[store.dtype]:
+            values = round_nearest(decode(values), store.dtype)
+        if self._order is None:
+            store.write(slice(start, stop), values)
+            return
+        numbers = self._order.rows(slice(start, stop))
+        order = np.argsort(numbers)
+        store.write(numbers[order], values[order])
+
+    def mark_saved(self) -> None:
+        """Forget which classes have changed."""
+        self.changed[:] = False

@@ -1,0 +1,48 @@
+"""`rounding.round_unbiased` in Paddle's operations, for rows that never leave the device."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from plsc.heads.rounding import EXPONENT, LIMITS, SMALLEST_NORMAL
+
+WORD = 0xFFFF_FFFF
+MULTIPLIERS = (0x7FEB_352D, 0x46CA_68BB)  # odd, and below 2^31: products stay below 2^63
+
+
+def random_bits_on_device(key: Sequence[int], count: int) -> Tensor:
+    """[count] random integers below 2^16, int32; a function of `key` alone.
+
+    Hashes of 0, 1, 2...: shifts, exclusive ors and multiplications. (A generator of Paddle would
+    have to be the global one, which dropout draws from.)
+    """
+    first, second = (int(word) for word in np.random.SeedSequence(list(key)).generate_state(2))
+    words = paddle.arange(count, dtype="int64") + first
+    words = _mixed(_mixed(words, MULTIPLIERS[0]) + second, MULTIPLIERS[1])
+    return (words // 65536).astype("int32")
+
+
+def _mixed(words: Tensor, multiplier: int) -> Tensor:
+    words = paddle.bitwise_and(words, paddle.full([1], WORD, "int64"))
+    words = paddle.bitwise_xor(words, words // 65536) * multiplier
+    words = paddle.bitwise_and(words, paddle.full([1], WORD, "int64"))
+    return paddle.bitwise_xor(words, words // 32768)
+
+
+def round_unbiased_on_device(values: Tensor, dtype: str, key: Sequence[int]) -> Tensor:
+    """Values [n, d] float32 as `dtype`; see rounding.round_unbiased."""
+    limit = LIMITS[dtype]
+    bounded = values.clip(-limit, limit)
+    bits = random_bits_on_device(key, values.size).reshape(values.shape)
+    words = bounded.view("int32")
+    if dtype == "bfloat16":
+        high = paddle.full([1], -65536, "int32")
+        rounded = paddle.bitwise_and(words + bits, high).view("float32")
+    else:
+        exponent = paddle.bitwise_and(words, paddle.full([1], EXPONENT, "int32"))
+        scale = exponent.clip(min=SMALLEST_NORMAL).view("float32")
+        draws = (bits // 8).astype("float32") * 2.0**-13
+        rounded = paddle.floor(bounded / scale * 1024.0 + draws) * scale / 1024.0
+    return paddle.where(paddle.isfinite(values), rounded, values).astype(dtype)
