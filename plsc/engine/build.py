@@ -150,6 +150,7 @@ def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> Partia
         sample_ratio=model.pfc_config.sample_ratio,
         sparse_update=model.pfc_config.sparse_update,
         seed=config.Global.seed,
+        interclass_filtering_threshold=model.pfc_config.interclass_filtering_threshold,
     )
 
 

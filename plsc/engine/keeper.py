@@ -111,7 +111,10 @@ class Keeper:
         progress, settings = self.training.progress, self.config.Global
         self.timer.step()
         self._losses.append(report.loss)
-        self._last = report
+        before, self._last = self._last, report
+        if before is not None and report.sample_ratio != before.sample_ratio:
+            switch = f"sample_ratio {before.sample_ratio:g} -> {report.sample_ratio:g}"
+            self.log.line(f"{switch} at step {progress.step}")
         self.log.advance(loss=f"{report.loss:.4f}", lr=f"{report.lr:.2e}")
         if progress.step % settings.print_batch_step == 0:
             self._log_step(report)
@@ -184,6 +187,7 @@ class Keeper:
             "lr": report.lr,
             "grad_norm": report.grad_norm,
             "loss_scale": report.loss_scale,
+            "sample_ratio": report.sample_ratio,
             "images_per_second": speed,
             "batch_cost": batch_cost,
             "reader_cost": reader_cost,

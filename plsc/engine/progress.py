@@ -48,6 +48,11 @@ class Progress:
         return self.epoch * self.steps_per_epoch + self.consumed / self.global_batch
 
     @property
+    def fraction(self) -> float:
+        """Share of training that is done."""
+        return self.time / (self.epochs * self.steps_per_epoch)
+
+    @property
     def steps_left(self) -> float:
         """Steps until all epochs are done."""
         return max(0.0, self.epochs * self.steps_per_epoch - self.time)

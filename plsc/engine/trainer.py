@@ -56,7 +56,10 @@ class Training:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did; `loss` is the mean over the global batch."""
+    """What one step did; `loss` is the mean over the global batch.
+
+    `sample_ratio` is the share of the class centres that took part.
+    """
 
     loss: float
     lr: float
@@ -64,6 +67,7 @@ class StepReport:
     loss_scale: float
     skipped: bool
     statistics: dict[str, float]
+    sample_ratio: float = 1.0
 
 
 def fit(training: Training, keeper: Keeper) -> None:
@@ -86,10 +90,10 @@ def train_step(
     training: Training, images: np.ndarray, labels: np.ndarray, *, lr: float
 ) -> StepReport:
     """One optimizer step of all ranks on their images [b,...] and labels [b]."""
-    head, step = training.head, training.progress.step
+    head, step, fraction = training.head, training.progress.step, training.progress.fraction
     scale, parts = training.precision.scaler.scale, training.accum_steps
     paddle.seed(_step_seed(training.seed, step))
-    head.begin_step(paddle.to_tensor(labels), step=step)
+    head.begin_step(labels, step=step, fraction=fraction)
     loss, statistics = 0.0, {}
     for part, (pixels, y) in enumerate(_micro_batches(images, labels, parts)):
         x = training.normalise(pixels)
@@ -108,7 +112,8 @@ def train_step(
     if update.overflow and scale <= 1.0:  # no smaller scale is left to try
         what = f"the gradient of {update.non_finite} is not finite"
         raise non_finite_error(step + 1, what, _suspects(training, x, features))
-    return StepReport(loss, lr, update.grad_norm, scale, update.overflow, statistics)
+    ratio = head.ratio(fraction)
+    return StepReport(loss, lr, update.grad_norm, scale, update.overflow, statistics, ratio)
 
 
 def _step_seed(seed: int, step: int) -> int:
@@ -119,9 +124,9 @@ def _step_seed(seed: int, step: int) -> int:
 
 def _micro_batches(
     images: np.ndarray, labels: np.ndarray, parts: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, np.ndarray]]:
     for x, y in zip(np.split(images, parts), np.split(labels, parts), strict=True):
-        yield paddle.to_tensor(x), paddle.to_tensor(y)
+        yield paddle.to_tensor(x), y
 
 
 def _suspects(training: Training, images: Tensor, features: Tensor) -> dict[str, Tensor]:

@@ -10,7 +10,8 @@ from paddle.autograd import PyLayer
 
 from plsc.distributed.collectives import gather, gather_with_grad, reduce_sum_with_grad
 from plsc.heads.centres import ClassCentres, Rows, RowUpdate, vector_norms
-from plsc.heads.sampling import columns_of, sample_rows
+from plsc.heads.sampling import RatioSchedule, columns_of, ratio_at, sample_rows
+from plsc.loss.interclass import filter_similar
 from plsc.loss.margin import MarginOutput
 from plsc.loss.softmax import cross_entropy
 
@@ -58,11 +59,13 @@ class PartialFC:
     Args:
         centres: this rank's class centres.
         losses: (weight, margin) pairs; their weighted losses are added.
-        sample_ratio: share of the rank's classes used in a step, in (0, 1].
+        sample_ratio: share of the rank's classes used in a step, in (0, 1]; or how it changes, see
+            `ratio_at`.
         sparse_update: whether rows that are not sampled stay as they are; otherwise momentum and
             weight decay go on for them with a zero gradient, at the cost of a dense step.
         seed: of the sampling; rows are a function of (seed, step, rank) alone, so a resumed run
             draws what the first would have drawn.
+        interclass_filtering_threshold: see `filter_similar`; 0 for none.
 
     """
 
@@ -71,36 +74,52 @@ class PartialFC:
         centres: ClassCentres,
         losses: Sequence[tuple[float, Margin]],
         *,
-        sample_ratio: float = 1.0,
+        sample_ratio: float | RatioSchedule = 1.0,
         sparse_update: bool = True,
         seed: int = 0,
+        interclass_filtering_threshold: float = 0.0,
     ):
         self.centres = centres
         self.losses = losses
         self.sample_ratio = sample_ratio
         self.sparse_update = sparse_update
         self.seed = seed
+        self.interclass_filtering_threshold = interclass_filtering_threshold
         self.rows: Rows | None = None
+        self._labels = np.empty((1, 0), np.int64)  # [W, n] of the step that begin_step began
+        self._used = 0  # of these n, by micro-batches
 
-    @property
-    def num_sample(self) -> int:
-        """Centres used in a step, unless the batch holds more classes."""
-        return max(1, int(self.sample_ratio * self.centres.shard.num_local))
+    def ratio(self, fraction: float = 0.0) -> float:
+        """The sample ratio when this fraction of training is done."""
+        return ratio_at(self.sample_ratio, fraction)
 
-    def begin_step(self, labels: Tensor, *, step: int) -> None:
-        """Sample once per optimizer step, for all its micro-batches; labels [n] of this rank."""
-        self.use_rows(self.sample(gather(labels).numpy(), step=step))
+    def num_sample(self, fraction: float = 0.0) -> int:
+        """Centres used in a step at that moment, unless the batch holds more classes."""
+        return max(1, int(self.ratio(fraction) * self.centres.shard.num_local))
 
-    def sample(self, labels: np.ndarray, *, step: int) -> np.ndarray | None:
+    def begin_step(self, labels: np.ndarray, *, step: int, fraction: float = 0.0) -> None:
+        """Share the labels of a step and sample for them, once for all its micro-batches.
+
+        Args:
+            labels: [n] of this rank, as many as of every other.
+            step: optimizer steps taken before.
+            fraction: of training that is done.
+
+        """
+        self._labels = gather(paddle.to_tensor(labels)).numpy().reshape(-1, len(labels))
+        self._used = 0
+        self.use_rows(self.sample(self._labels.ravel(), step=step, fraction=fraction))
+
+    def sample(self, labels: np.ndarray, *, step: int, fraction: float = 0.0) -> np.ndarray | None:
         """Row numbers for a step on these labels [n] of all ranks; None: all rows."""
-        if self.sample_ratio >= 1.0:
+        if self.ratio(fraction) >= 1.0:
             return None
         shard = self.centres.shard
         numbers = self._numbers_of(labels)
         return sample_rows(
             np.unique(numbers[numbers >= 0]),
             num_rows=shard.num_local,
-            num_sample=self.num_sample,
+            num_sample=self.num_sample(fraction),
             generator=np.random.default_rng([self.seed, step, shard.rank]),
             block=self.centres.block,
         )
@@ -109,15 +128,20 @@ class PartialFC:
         """Use these rows (ascending, distinct) in the step; None: all of them."""
         self.rows = self.centres.take(numbers)
 
-    def __call__(self, features: Tensor, labels: Tensor) -> HeadOutput:
-        """Features [b, d] and labels [b] of this rank; computes in the dtype of the centres."""
+    def __call__(self, features: Tensor, labels: np.ndarray) -> HeadOutput:
+        """Features [b, d] and labels [b] of this rank; computes in the dtype of the centres.
+
+        The labels are the next of those that begin_step was given.
+        """
         rows = self.rows
         assert rows is not None, "begin_step comes first"
         every_feature = gather_with_grad(features.astype(rows.weight.dtype))  # [W·b, d]
-        numbers = self._numbers_of(gather(labels).numpy())
+        numbers = self._numbers_of(self._labels_of_all_ranks(labels))
         target = paddle.to_tensor(columns_of(numbers, rows.numbers))  # [W·b], -1: another rank's
         feature_norms = vector_norms(every_feature)
         cosines = _Cosines.apply(every_feature / feature_norms, rows)  # [W·b, k]
+        if self.interclass_filtering_threshold > 0:
+            cosines = filter_similar(cosines, target, self.interclass_filtering_threshold)
 
         loss, statistics = paddle.zeros([], cosines.dtype), {}
         for factor, margin in self.losses:
@@ -128,6 +152,13 @@ class PartialFC:
             loss = loss + factor * term
             statistics.update(output.statistics)
         return HeadOutput(loss, statistics)
+
+    def _labels_of_all_ranks(self, labels: np.ndarray) -> np.ndarray:
+        """Labels [W·b] that go with this rank's next [b]; gathered before, so nothing waits."""
+        part = self._labels[:, self._used : self._used + len(labels)]
+        self._used += len(labels)
+        assert np.array_equal(part[self.centres.shard.rank], labels), "not begin_step's labels"
+        return part.ravel()
 
     def _numbers_of(self, labels: np.ndarray) -> np.ndarray:
         """Row number of each label [n] (global classes); -1 where another rank owns it."""

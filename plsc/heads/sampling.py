@@ -1,10 +1,26 @@
 """Which class centres take part in a step."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 Integers = np.ndarray
+RatioSchedule = Sequence[tuple[float, float]]
+
+
+def ratio_at(sample_ratio: float | RatioSchedule, fraction: float) -> float:
+    """The sample ratio when `fraction` of training is done.
+
+    Args:
+        sample_ratio: one for all of training, or (fraction, ratio from there on) pairs whose
+            fractions ascend from 0.
+        fraction: in [0, 1].
+
+    """
+    if isinstance(sample_ratio, int | float):
+        return sample_ratio
+    return [ratio for start, ratio in sample_ratio if start <= fraction][-1]
 
 
 def draw_distinct(generator: np.random.Generator, population: int, count: int) -> Integers:

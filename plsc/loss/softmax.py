@@ -22,9 +22,10 @@ class _CrossEntropy(PyLayer):
         shifted = logits - largest
         own, column, owned = target_cosines(shifted, target)
         exponentials = shifted.exp_()
-        total = reduce_sum(exponentials.sum(axis=1, keepdim=True))
+        parts = paddle.concat([exponentials.sum(axis=1, keepdim=True), own * owned], axis=1)
+        total, own = reduce_sum(parts).split(2, axis=1)  # both sums in one collective
         ctx.save_for_backward(exponentials, total, column, owned)
-        return (paddle.log(total) - reduce_sum(own * owned)).mean()
+        return (paddle.log(total) - own).mean()
 
     @staticmethod
     def backward(ctx, gradient):
@@ -38,8 +39,8 @@ class _CrossEntropy(PyLayer):
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Mean over rows of −log softmax(all ranks' logits)[target]; the same scalar on every rank.
 
-    Three reductions of one number per row, whatever the number of classes. Equals
-    `F.cross_entropy(logits, target)` in a world of one.
+    Three reductions of one number per row, whatever the number of classes, two of them as one.
+    Equals `F.cross_entropy(logits, target)` in a world of one.
 
     Args:
         logits: [n, k] of this rank's classes; k may differ from rank to rank.

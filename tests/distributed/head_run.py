@@ -63,9 +63,12 @@ class ChosenRows(PartialFC):
 
     chosen: np.ndarray | None = None
 
-    def begin_step(self, labels, *, step):
+    def begin_step(self, labels, *, step, fraction=0.0):
         self.seen: list = []
-        self.use_rows(self.chosen)
+        super().begin_step(labels, step=step, fraction=fraction)
+
+    def sample(self, labels, *, step, fraction=0.0):
+        return self.chosen
 
     def __call__(self, features, labels):
         features.retain_grads()
@@ -124,7 +127,7 @@ def run(arrays: dict[str, np.ndarray], settings: dict) -> dict[str, np.ndarray]:
         precision=Precision(),
         schedule=lambda t: 0.0,
         loader=None,
-        progress=Progress(epochs=1, num_images=0, steps_per_epoch=1, global_batch=0),
+        progress=Progress(epochs=1, num_images=0, steps_per_epoch=1, global_batch=24),
         accum_steps=settings["accum_steps"],
     )
     images = arrays["images"].reshape(-1, 3, 2, 2)

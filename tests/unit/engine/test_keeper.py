@@ -7,6 +7,7 @@ import pytest
 from plsc.engine.build_data import check_best_set
 from plsc.engine.keeper import Keeper
 from plsc.engine.progress import Progress
+from plsc.engine.trainer import StepReport
 from plsc.errors import UserError
 from plsc.metric.verification import CollapsedEmbeddings
 from plsc.sections import Config, GlobalConfig, MetricConfig
@@ -51,25 +52,33 @@ class Saver:
         return f"step_{progress.step}"
 
 
-def evaluated(sets, best_set):
-    """(step, best metric) of each best model, and the log; a step for each metric of a set."""
-    settings = GlobalConfig(
-        device="cpu", eval_unit="step", eval_interval=1, print_batch_step=1000, save_interval=1000
-    )
+def keeper_of(evaluators=(), best_set="mean", **settings):
+    given = {"device": "cpu", "eval_unit": "step", "eval_interval": 1, "save_interval": 1000}
+    settings = GlobalConfig(**{**given, "print_batch_step": 1000, **settings})
     progress = Progress(epochs=1, num_images=100, steps_per_epoch=100, global_batch=1)
-    keeper = Keeper(
+    return Keeper(
         SimpleNamespace(progress=progress, precision=None, backbone=SimpleNamespace(backbone=None)),
         Config(Global=settings, Metric=MetricConfig(best_set=best_set)),
         folder=None,
         log=Log(),
         saver=Saver(),
-        evaluators=[Evaluator(name, metrics) for name, metrics in sets.items()],
+        evaluators=list(evaluators),
         meta={},
     )
+
+
+def evaluated(sets, best_set):
+    """(step, best metric) of each best model, and the log; a step for each metric of a set."""
+    keeper = keeper_of([Evaluator(name, metrics) for name, metrics in sets.items()], best_set)
     for _ in range(len(next(iter(sets.values())))):
-        progress.advance()
-        keeper.after_step(SimpleNamespace(loss=1.0, lr=0.1))
+        keeper.training.progress.advance()
+        keeper.after_step(report())
     return keeper.saver.best, keeper.log
+
+
+def report(**changes):
+    given = {"loss": 1.0, "lr": 0.1, "grad_norm": 1.0, "loss_scale": 1.0, "skipped": False}
+    return StepReport(**{**given, "statistics": {}, **changes})
 
 
 SETS = {"lfw": [0.75, 0.5, 0.875, 0.875], "cfp_fp": [0.25, 1.0, None, 0.625]}
@@ -96,6 +105,16 @@ def test_a_line_shows_what_the_metric_shows_and_all_is_recorded():
     assert shown.endswith("lfw: accuracy: 0.75000")
     assert "lfw: WARNING: embeddings have collapsed" in warning
     assert (log.entries[0]["set"], log.entries[0]["eer"]) == ("lfw", 0.25)
+
+
+def test_a_switch_of_the_sample_ratio_is_said_once():
+    keeper = keeper_of(print_batch_step=2)
+    for ratio in (0.25, 0.25, 1.0, 1.0):
+        keeper.training.progress.advance()
+        keeper.after_step(report(sample_ratio=ratio))
+    said = [line for line in keeper.log.lines if "sample_ratio" in line]
+    assert said == ["sample_ratio 0.25 -> 1 at step 3"]
+    assert [entry["sample_ratio"] for entry in keeper.log.entries] == [0.25, 1.0]
 
 
 def test_a_set_that_is_not_there():

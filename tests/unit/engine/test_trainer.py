@@ -310,3 +310,28 @@ def test_fit_stopped_at_the_last_step_of_an_epoch():
     assert fitted(training, stop_at=4).said == ["epoch", 1, 2, 3, 4, "end"]
     assert training.progress.position == (0, 4 * BATCH)
     assert fitted(training, stop_at=5).said == ["epoch", "after", "epoch", 5, "end"]
+
+
+def test_a_scheduled_ratio_follows_the_fraction_of_training():
+    """Of 12 steps the last 6 use all classes; a run that goes on in the middle does the same."""
+    schedule = {"sample_ratio": [(0.0, 0.3), (0.5, 1.0)], "seed": 5}
+
+    def drawn(training, steps):
+        found, use_rows = [], training.head.use_rows
+        training.head.use_rows = lambda rows: (
+            found.append(None if rows is None else rows.tolist()),
+            use_rows(rows),
+        )
+        for _ in range(steps):
+            report = train_step(training, batch()[0], np.zeros(BATCH, np.int64), lr=0.0)
+            assert report.sample_ratio == (0.3 if training.progress.step < 6 else 1.0)
+            training.progress.advance()
+            if training.progress.step % 4 == 0:
+                training.progress.next_epoch()
+        return found
+
+    whole = drawn(made(head=schedule), 8)
+    assert [rows and len(rows) for rows in whole] == [2] * 6 + [None] * 2
+    resumed = made(head=schedule)
+    resumed.progress.restore({"step": 5, "epoch": 1, "consumed": BATCH, "best_metric": None})
+    assert drawn(resumed, 3) == whole[5:]

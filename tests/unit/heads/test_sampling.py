@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.distributed.sharding import ClassShard
-from plsc.heads.sampling import columns_of, draw_distinct, sample_rows
+from plsc.heads.sampling import columns_of, draw_distinct, ratio_at, sample_rows
 
 
 @st.composite
@@ -191,3 +191,10 @@ def test_blocks_cover_all_rows_alike():
     negatives = np.delete(counts, 40)
     share = 3 / 13  # 24 negatives, three blocks of 13
     assert abs(negatives - 4000 * share).max() < 5 * np.sqrt(4000 * share * (1 - share))
+
+
+def test_ratio_by_the_fraction_of_training():
+    assert [ratio_at(0.3, fraction) for fraction in (0, 0.5, 1)] == [0.3] * 3
+    schedule = ((0.0, 0.1), (0.3, 0.5), (0.8, 1.0))
+    moments = {0: 0.1, 0.2999: 0.1, 3 / 10: 0.5, 0.79: 0.5, 24 / 30: 1.0, 1: 1.0}
+    assert {moment: ratio_at(schedule, moment) for moment in moments} == moments
