@@ -113,6 +113,7 @@ def run(arrays: dict[str, np.ndarray], settings: dict) -> dict[str, np.ndarray]:
         ClassCentres.of(shard, arrays["centres"][shard.start : shard.stop], state_names=()),
         losses,
         sparse_update=settings["sparse_update"],
+        interclass_filtering_threshold=settings["threshold"],
     )
     if "sampled" in arrays:
         mine = arrays["sampled"][shard.owns(arrays["sampled"])]

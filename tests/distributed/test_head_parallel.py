@@ -43,6 +43,14 @@ CASES = {
     "two_parts_f32": {"losses": [COSFACE], "accum_steps": 2, "dtype": "float32"},
     "several_losses": {"losses": [{**ARCFACE, "weight": 0.7}, {**COSFACE, "weight": 0.2}]},
     "norms": {"losses": [NORMS, ARCFACE], "accum_steps": 2},
+    "filtered": {"losses": [ARCFACE], "threshold": 0.3},
+    "filtered_sampled": {
+        "losses": [{**ARCFACE, "weight": 0.7}, COSFACE],
+        "threshold": 0.1,
+        "sampled": "most",
+        "accum_steps": 2,
+        "dtype": "float32",
+    },
 }
 
 
@@ -102,7 +110,7 @@ def one_loss(cosines, labels, norms, term):
     return loss, gradient, d_norms
 
 
-def reference(name, *, sampling=True):
+def reference(name, *, sampling=True, filtering=True):
     """Loss and gradients of the whole batch in one process, by hand."""
     arrays = {
         key: values.astype("float64") if values.dtype.kind == "f" else values
@@ -116,12 +124,17 @@ def reference(name, *, sampling=True):
     unit, norms, back = normalised(features)
     centre, _, centre_back = normalised(arrays["centres"][used])
     cosines = unit @ centre.T
+    others = np.arange(len(used)) != labels[:, None]
+    threshold = CASES[name].get("threshold", 1.0) if filtering else 1.0
+    similar = others & (cosines > threshold)
+    cosines[similar] = 0
     loss, d_cosines, d_norms = 0.0, 0.0, 0.0
     for term in CASES[name]["losses"]:
         parts = one_loss(cosines, labels, norms, term)
         loss += term["weight"] * parts[0]
         d_cosines = d_cosines + term["weight"] * parts[1]
         d_norms = d_norms + term["weight"] * parts[2]
+    d_cosines[similar] = 0
     d_features = back(d_cosines @ centre) + d_norms * features / norms
     d_hidden = (d_features @ arrays["w2"].T) * (1 - hidden**2)
     d_centres = np.zeros_like(arrays["centres"])
@@ -146,6 +159,7 @@ def found(module_worlds):
             "losses": case["losses"],
             "accum_steps": case.get("accum_steps", 1),
             "sparse_update": case.get("sparse_update", True),
+            "threshold": case.get("threshold", 0.0),
         }
         for name, case in CASES.items()
     }
@@ -201,3 +215,8 @@ def test_ranks_agree_to_the_last_bit(found, size):
 def test_a_sample_changes_the_loss(name):
     """Else the cases with samples would prove nothing."""
     assert abs(reference(name)["loss"] - reference(name, sampling=False)["loss"]) > 1e-2
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "threshold" in CASES[name]])
+def test_a_filter_changes_the_loss(name):
+    assert abs(reference(name)["loss"] - reference(name, filtering=False)["loss"]) > 1e-2
