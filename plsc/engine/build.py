@@ -1,5 +1,7 @@
 """Config -> the model and what trains it; see build_data for what it is trained on."""
 
+from pathlib import Path
+
 import paddle
 from paddle import nn
 
@@ -16,8 +18,8 @@ from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training
 from plsc.engine.update import Updater
 from plsc.errors import UserError
-from plsc.heads.centres import WEIGHT, ClassCentres, initial_centres
 from plsc.heads.partial_fc import PartialFC
+from plsc.heads.storage import build_centres
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.registry import BACKBONES, DATASETS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
@@ -135,22 +137,34 @@ def _clip(config: GradClipConfig | None) -> ClipGradByGlobalNorm | None:
 
 
 def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> PartialFC:
-    """The head over this rank's classes."""
+    """The head over this rank's classes; all ranks together.
+
+    Raises:
+        UserError: there is no room for its files.
+
+    """
     model = require(config.Model, "Model", "training")
     place = world.current()
     num_classes = require(model.class_num, "Model.class_num", "training")
     shard = ClassShard(num_classes, place.rank, place.size)
-    centres = ClassCentres.zeros(shard, dim, state_names=state_names)
-    for start, values in initial_centres(shard, dim, seed=config.Global.seed):
-        centres.write(WEIGHT, values, start)
+    settings = model.pfc_config
+    centres = build_centres(
+        shard,
+        dim,
+        state_names=state_names,
+        storage=settings.storage,
+        dtype=settings.dtype,
+        folder=Path(settings.storage_dir or Path(config.Global.output_dir) / model.name),
+        seed=config.Global.seed,
+    )
     terms = require(config.Loss, "Loss", "training").Train
     return PartialFC(
         centres,
         [(term.weight, term.loss.build(LOSSES)) for term in terms],
-        sample_ratio=model.pfc_config.sample_ratio,
-        sparse_update=model.pfc_config.sparse_update,
+        sample_ratio=settings.sample_ratio,
+        sparse_update=settings.sparse_update,
         seed=config.Global.seed,
-        interclass_filtering_threshold=model.pfc_config.interclass_filtering_threshold,
+        interclass_filtering_threshold=settings.interclass_filtering_threshold,
     )
 
 

@@ -74,8 +74,11 @@ def fit(training: Training, keeper: Keeper) -> None:
     """Train to the last epoch, or until the keeper says stop."""
     progress, stop = training.progress, keeper.stopping()
     while not (stop or progress.finished):
-        for images, labels in keeper.epoch(training.loader.batches(*progress.position)):
-            report = train_step(training, images, labels, lr=training.schedule(progress.time))
+        batches = training.loader.batches(*progress.position)
+        ahead = _with_next_labels(batches, wanted=training.head.centres.prefetches)
+        for images, labels, upcoming in keeper.epoch(ahead):
+            lr = training.schedule(progress.time)
+            report = train_step(training, images, labels, lr=lr, upcoming=upcoming)
             progress.advance()
             stop = keeper.after_step(report)
             if stop:
@@ -87,13 +90,23 @@ def fit(training: Training, keeper: Keeper) -> None:
 
 
 def train_step(
-    training: Training, images: np.ndarray, labels: np.ndarray, *, lr: float
+    training: Training,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    lr: float,
+    upcoming: np.ndarray | None = None,
 ) -> StepReport:
-    """One optimizer step of all ranks on their images [b,...] and labels [b]."""
+    """One optimizer step of all ranks on their images [b,...] and labels [b].
+
+    `upcoming` are the labels of the next step, if they are known.
+    """
     head, step, fraction = training.head, training.progress.step, training.progress.fraction
     scale, parts = training.precision.scaler.scale, training.accum_steps
     paddle.seed(_step_seed(training.seed, step))
     head.begin_step(labels, step=step, fraction=fraction)
+    if upcoming is not None:
+        head.prefetch(upcoming, step=step + 1, fraction=fraction)
     loss, statistics = 0.0, {}
     for part, (pixels, y) in enumerate(_micro_batches(images, labels, parts)):
         x = training.normalise(pixels)
@@ -114,6 +127,19 @@ def train_step(
         raise non_finite_error(step + 1, what, _suspects(training, x, features))
     ratio = head.ratio(fraction)
     return StepReport(loss, lr, update.grad_norm, scale, update.overflow, statistics, ratio)
+
+
+def _with_next_labels(
+    batches: Iterator[Batch], *, wanted: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Images and labels of each batch; if `wanted`, also the labels of the one after it."""
+    if not wanted:  # then no batch is read before it is needed
+        yield from ((images, labels, None) for images, labels in batches)
+        return
+    following = next(batches, None)
+    while following is not None:
+        (images, labels), following = following, next(batches, None)
+        yield images, labels, None if following is None else following[1]
 
 
 def _step_seed(seed: int, step: int) -> int:

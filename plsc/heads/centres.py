@@ -1,6 +1,8 @@
 """The one owner of class centres and of their optimizer state."""
 
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -18,6 +20,7 @@ from plsc.heads.stores import ArrayRows, HostRows, RowNumbers, RowStore, to_devi
 WEIGHT = "weight"
 INIT_STD = 0.01
 INIT_BLOCK = 4096  # classes whose initial values come from one generator
+INIT_THREADS = 2
 NORM_EPSILON = 1e-12  # keeps the derivative of the norm finite at the zero vector
 
 
@@ -68,14 +71,21 @@ def initial_centres(shard: ClassShard, dim: int, *, seed: int) -> Iterator[tuple
     A class's row does not depend on the split over ranks.
     """
     first, last = shard.start // INIT_BLOCK, max(shard.stop - 1, 0) // INIT_BLOCK
-    for block in range(first, last + 1):
-        start, stop = block * INIT_BLOCK, (block + 1) * INIT_BLOCK
-        values = np.random.default_rng([seed, block]).standard_normal(
-            (INIT_BLOCK, dim), dtype=np.float32
-        )
-        values *= INIT_STD
-        low, high = max(start, shard.start), min(stop, shard.stop)
-        yield low - shard.start, values[low - start : high - start]
+    begun: deque[Future[np.ndarray]] = deque()
+    with ThreadPoolExecutor(INIT_THREADS) as threads:
+        for block in range(first, last + 1):
+            # A few ahead of the one that is asked for, not all.
+            for ahead in range(block + len(begun), min(block + 2 * INIT_THREADS, last + 1)):
+                begun.append(threads.submit(_initial_block, dim, (seed, ahead)))
+            start, stop = block * INIT_BLOCK, (block + 1) * INIT_BLOCK
+            low, high = max(start, shard.start), min(stop, shard.stop)
+            yield low - shard.start, begun.popleft().result()[low - start : high - start]
+
+
+def _initial_block(dim: int, seed: tuple[int, int]) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((INIT_BLOCK, dim), dtype=np.float32)
+    values *= INIT_STD
+    return values
 
 
 class ClassCentres:

@@ -108,7 +108,7 @@ def _bytes_of(array: Stored) -> memoryview:
 
 
 def make_files(
-    folder: Path, num_rows: int, dim: int, *, names: tuple[str, ...], dtype: str
+    folder: Path, shape: tuple[int, int], *, names: tuple[str, ...], dtype: str
 ) -> dict[str, FileRows]:
     """A file per tensor; called by all ranks, which all go on or all raise.
 
@@ -116,11 +116,11 @@ def make_files(
         UserError: a rank's folder has no place for its files and those of the ranks beside it.
 
     """
-    size = len(names) * num_rows * dim * NUMPY_DTYPES[dtype].itemsize
+    size = len(names) * shape[0] * shape[1] * NUMPY_DTYPES[dtype].itemsize
     _check_space(folder, size)
     made, failure = {}, ""
     try:
-        made = {name: FileRows(folder, (num_rows, dim), dtype) for name in names}
+        made = {name: FileRows(folder, shape, dtype) for name in names}
     except UserError as error:
         failure = str(error)
     for said in gather_objects(failure):
