@@ -38,14 +38,17 @@ class _Cosines(PyLayer):
         inverse = 1.0 / rows.norms
         cosines = paddle.matmul(units, rows.weight, transpose_y=True).multiply_(inverse)
         ctx.rows, ctx.inverse = rows, inverse
-        ctx.save_for_backward(units, cosines)
+        ctx.saved = units, cosines.detach()
         return cosines
 
     @staticmethod
     def backward(ctx, gradient):
-        units, cosines = ctx.saved_tensor()
+        units, cosines = ctx.saved
+        ctx.saved = None  # the loss keeps this ctx until the step is over
         rows, inverse = ctx.rows, ctx.inverse
-        pull = (gradient * cosines).sum(axis=0) * paddle.square(inverse)
+        # In place: new memory of this size costs more than what is computed in it.
+        pull = cosines.multiply_(gradient).sum(axis=0) * paddle.square(inverse)
+        del cosines
         left = gradient * inverse
         rows.gradient.add(left, units, pull)
         return paddle.matmul(left, rows.weight)

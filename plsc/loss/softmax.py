@@ -5,7 +5,7 @@ from paddle import Tensor
 from paddle.autograd import PyLayer
 
 from plsc.distributed.collectives import reduce_max, reduce_sum
-from plsc.loss.margin import target_cosines
+from plsc.loss.margin import add_at, target_cosines
 
 
 class _CrossEntropy(PyLayer):
@@ -32,8 +32,7 @@ class _CrossEntropy(PyLayer):
         exponentials, total, column, owned = ctx.saved_tensor()
         each = gradient / total.shape[0]
         probabilities = exponentials.multiply_(each / total)
-        probabilities.put_along_axis_(column, -each * owned, axis=1, reduce="add")
-        return probabilities, None
+        return add_at(probabilities, column, -each * owned), None
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
