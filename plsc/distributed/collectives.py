@@ -4,6 +4,11 @@ Only all_reduce, all_gather and broadcast appear: gloo has no reduce_scatter and
 the same lines must run on gloo and NCCL.
 """
 
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
 import paddle
 from paddle import Tensor, distributed
 from paddle.autograd import PyLayer
@@ -11,10 +16,50 @@ from paddle.autograd import PyLayer
 from plsc.distributed import world
 
 
+@dataclass
+class Traffic:
+    """What the collectives of a rank carried, by kind: all_gather, all_reduce, broadcast.
+
+    Attributes:
+        calls: how many there were.
+        bytes: the sizes of their results. Of N bytes a ring of W ranks sends (W − 1)/W · N from
+            each rank to gather them, and twice that to reduce them.
+
+    """
+
+    calls: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+
+
+_counting: list[Traffic] = []
+
+
+@contextlib.contextmanager
+def traffic() -> Iterator[Traffic]:
+    """Count what the collectives of this module carry in the block.
+
+    Objects (see `gather_objects`) do not count, nor do the gradients that paddle.DataParallel
+    reduces by itself: as many bytes as the parameters that it trains.
+    """
+    counted = Traffic()
+    _counting.append(counted)
+    try:
+        yield counted
+    finally:
+        _counting.pop()
+
+
+def _count(kind: str, *results: Tensor) -> None:
+    for counted in _counting:
+        counted.calls[kind] += 1
+        counted.bytes[kind] += sum(each.size * each.element_size() for each in results)
+
+
 def _reduced(tensor: Tensor, op: int) -> Tensor:
     reduced = tensor.detach().clone()
     if world.current().size > 1:
         distributed.all_reduce(reduced, op=op)
+        _count("all_reduce", reduced)
     return reduced
 
 
@@ -35,6 +80,7 @@ def gather(tensor: Tensor) -> Tensor:
         return tensor.detach()
     parts: list[Tensor] = []
     distributed.all_gather(parts, tensor.detach().contiguous())
+    _count("all_gather", *parts)
     return paddle.concat(parts, axis=0)
 
 
@@ -43,6 +89,7 @@ def broadcast(tensor: Tensor, *, source: int = 0) -> Tensor:
     sent = tensor.detach().clone()
     if world.current().size > 1:
         distributed.broadcast(sent, src=source)
+        _count("broadcast", sent)
     return sent
 
 

@@ -12,6 +12,9 @@ from plsc.registry import OPTIMIZERS
 from plsc.sections import Config
 
 IMAGE_NUMBERS = 3 * 112 * 112
+# How often a kept byte goes to or from memory: written, read by the next layer and again by
+# backward, with its gradient written and read, and BatchNorm's extra passes.
+ACTIVATION_PASSES = 8
 CLASSES_LIMIT = 2**34  # above all that the search for the largest class count looks at
 
 
@@ -118,6 +121,7 @@ class _Estimate:
         self.pfc, self.trace, self.machine, self.costs = model.pfc_config, trace, machine, costs
         self.batch, self.parts = train.sampler.batch_size, config.Global.accum_steps
         self.states = len(optimizer.rule.build(OPTIMIZERS).state_names)
+        self.losses = len(config.Loss.Train) if config.Loss is not None else 1
         self.frozen = config.Global.freeze_backbone
         fp16 = config.FP16
         self.half = fp16 is not None and fp16.level == "O1" and config.Global.device == "gpu"
@@ -223,27 +227,28 @@ class _Estimate:
             parts=self.parts,
             dim=self.trace.num_features,
             parameters=0 if self.frozen else self.trace.parameters,
-            sampled=heads.largest_ratio(self.pfc) < 1,
             ranks=self.machine.devices,
+            losses=self.losses,
         )
 
     def _speed(self, flops: int, traffic: Traffic) -> Speed:
         """Of a ring of devices, whose backward pass hides the all-reduce of the gradients."""
         machine, shape, costs = self.machine, self._shape(self.classes), self.costs
-        backbone = flops * self.batch / (machine.flops * machine.efficiency)
-        products = heads.flops(shape) / (machine.float32_flops * machine.efficiency)
+        moved = ACTIVATION_PASSES * self.trace.kept(half=self.half) * self.batch
+        backbone = self.batch * flops / machine.flops + moved / machine.memory_bandwidth
         elements = shape.samples * shape.sampled * FLOAT * costs.passes
-        updates = shape.sampled * shape.dim * FLOAT * 2 * (2 + self.states)
-        head = (products + (elements + updates) / machine.memory_bandwidth) * self.parts
+        updates = shape.sampled * shape.dim * FLOAT * 2 * (1 + self.states)
+        head = heads.flops(shape) / machine.float32_flops
+        head += (elements + updates) / machine.memory_bandwidth
+        backbone, head = backbone / machine.efficiency, head * self.parts / machine.efficiency
         others = (machine.devices - 1) / machine.devices
         gathered = traffic.features + traffic.labels
         summed = 2 * (traffic.feature_gradients + traffic.reductions)
         exchange = others * (gathered + summed) / machine.bandwidth
         reduce = others * 2 * traffic.backbone_gradients / machine.bandwidth
         exchange += max(0.0, reduce - backbone * 2 / 3)
-        total = backbone + head + exchange
-        speed = self.batch * machine.devices / total
-        return Speed(backbone, head, exchange, speed)
+        total = backbone + head + exchange + machine.overhead
+        return Speed(backbone, head, exchange, self.batch * machine.devices / total)
 
     def _largest(self) -> int | None:
         limit = self.machine.memory

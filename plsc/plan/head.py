@@ -95,6 +95,7 @@ def memory(head: HeadShape, *, dtype: str, states: int, costs: HeadCosts = PLSC)
     if costs.factors and head.samples <= head.dim:
         gradient = (cosines + head.samples * head.dim) * FLOAT
     taken = 0 if head.sampled == head.local and dtype == "float32" else rows * costs.sampled
+    taken += rows * costs.rows
     return HeadMemory(whole, whole * states, taken, gradient, cosines * costs.logits)
 
 
@@ -128,16 +129,19 @@ class Traffic:
 
 
 def traffic(
-    *, samples: int, parts: int, dim: int, parameters: int, sampled: bool, ranks: int
+    *, samples: int, parts: int, dim: int, parameters: int, ranks: int, losses: int = 1
 ) -> Traffic:
-    """What a rank exchanges with others in a step of `parts` micro-batches of `samples` each."""
+    """What a rank exchanges with others in a step of `parts` micro-batches of `samples` each.
+
+    plsc/heads/__init__.py derives it.
+    """
     if ranks == 1:
         return Traffic(0, 0, 0, 0, 0)
     numbers = samples * parts
     return Traffic(
         features=numbers * dim * FLOAT,
-        labels=numbers * LABEL * (2 if sampled else 1),  # once more to draw the rows
-        reductions=3 * numbers * FLOAT,
+        labels=numbers * LABEL,
+        reductions=(3 * losses * numbers + 1) * FLOAT,  # one: the norm of the rows' gradient
         feature_gradients=numbers * dim * FLOAT,
         backbone_gradients=parameters * FLOAT,
     )
