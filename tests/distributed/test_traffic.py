@@ -1,0 +1,55 @@
+"""What a training step exchanges: counted on 2 and 3 ranks, it is what the formula says."""
+
+import json
+from pathlib import Path
+
+import paddle
+import pytest
+
+from plsc.distributed import collectives
+from plsc.plan.head import traffic
+
+SCRIPT = Path(__file__).with_name("traffic_run.py")
+STEP = {"classes": 100, "batch": 12, "dim": 16, "parts": 1, "ratio": 1.0, "losses": 1}
+CASES = [
+    STEP,
+    {**STEP, "classes": 100_000},
+    {**STEP, "ratio": 0.1},
+    {**STEP, "classes": 100_000, "ratio": 0.1},
+    {**STEP, "parts": 3, "ratio": 0.5},
+    {**STEP, "losses": 2, "batch": 4, "dim": 32},
+]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_bytes_are_those_of_the_formula(worlds, size):
+    worlds.run(size, SCRIPT, json.dumps(CASES), worlds.folder / "out")
+    ranks = [json.loads((worlds.folder / f"out.{rank}.json").read_text()) for rank in range(size)]
+    assert all(rank == ranks[0] for rank in ranks)
+    for case, (calls, num_bytes) in zip(CASES, ranks[0], strict=True):
+        parts, losses = case["parts"], case["losses"]
+        expected = traffic(
+            samples=size * case["batch"] // parts,
+            parts=parts,
+            dim=case["dim"],
+            parameters=0,
+            ranks=size,
+            losses=losses,
+        )
+        assert num_bytes == {
+            "all_gather": expected.features + expected.labels,
+            "all_reduce": expected.reductions + expected.feature_gradients,
+        }
+        assert sum(num_bytes.values()) == expected.total
+        # labels; features; largest logits and sums; gradients of features; the norm
+        assert calls == {"all_gather": 1 + parts, "all_reduce": parts * (2 * losses + 1) + 1}
+    found = [rank[1] for rank in ranks[0]]
+    assert found[0] == found[1] == found[2] == found[3]  # whatever the classes and the rows
+
+
+def test_one_rank_exchanges_nothing():
+    tensor = paddle.ones([3, 2])
+    with collectives.traffic() as counted:
+        collectives.gather(collectives.reduce_sum(tensor))
+    assert not counted.calls and not counted.bytes
+    assert traffic(samples=12, parts=1, dim=16, parameters=10, ranks=1).total == 0

@@ -1,0 +1,68 @@
+"""What the collectives of a training step carry; the cases are those of test_traffic.py.
+
+traffic_run.py CASES OUT: rank r writes the calls and bytes of each case to OUT.r.json.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from plsc.distributed import world
+from plsc.distributed.collectives import traffic
+from plsc.distributed.data_parallel import DataParallel
+from plsc.distributed.sharding import ClassShard
+from plsc.engine.precision import Precision
+from plsc.engine.progress import Progress
+from plsc.engine.trainer import Training, train_step
+from plsc.engine.update import Updater
+from plsc.heads.centres import ClassCentres
+from plsc.heads.partial_fc import PartialFC
+from plsc.loss.margin import MarginLoss
+from plsc.optimizer.clip import ClipGradByGlobalNorm
+from plsc.optimizer.dense import DenseParameters
+from plsc.optimizer.momentum import Momentum
+
+
+def carried(*, classes, batch, dim, parts, ratio, losses):
+    """(calls, bytes) by kind of one step."""
+    place, rule, net = world.current(), Momentum(0.9, 0.01), nn.Linear(3, dim)
+    shard = ClassShard(classes, place.rank, place.size)
+    weight = np.random.default_rng(1).normal(0, 0.1, (shard.num_local, dim)).astype("float32")
+    head = PartialFC(
+        ClassCentres.of(shard, weight, state_names=rule.state_names),
+        [(1.0, MarginLoss(m2=0.3, s=8.0))] * losses,
+        sample_ratio=ratio,
+    )
+    dense, precision = DenseParameters(net, state_names=rule.state_names, frozen=()), Precision()
+    clip = ClipGradByGlobalNorm(1.0)
+    training = Training(
+        backbone=DataParallel(net),
+        head=head,
+        updater=Updater(dense, head, rule=rule, clip=clip, scaler=precision.scaler),
+        precision=precision,
+        schedule=lambda t: 0.1,
+        loader=None,
+        progress=Progress(epochs=1, num_images=0, steps_per_epoch=9, global_batch=batch),
+        accum_steps=parts,
+    )
+    random = np.random.default_rng(place.rank)
+    images = random.normal(0, 1, (batch, 3)).astype("float32")
+    with traffic() as counted:
+        train_step(training, images, random.integers(0, classes, batch), lr=0.1)
+    return counted.calls, counted.bytes
+
+
+def main(cases: str, out: str) -> None:
+    """All cases."""
+    place = world.init()
+    found = [carried(**case) for case in json.loads(cases)]
+    Path(f"{out}.{place.rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    paddle.set_device("cpu")
+    main(*sys.argv[1:])
