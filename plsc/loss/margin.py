@@ -1,6 +1,5 @@
 """Margins on the angle between an embedding and its class centre: pure maths on any device."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
