@@ -3,7 +3,8 @@
     <root>/epoch_3/                        one checkpoint
         backbone.safetensors               state dict of the backbone (PLSC's keys)
         backbone-optimizer.safetensors     `<state name>/<key>`
-        head-00000-of-00002.safetensors    rows of one rank: `weight` and the optimizer state
+        head-00000-of-00002.safetensors    rows of one rank: `weight` and the optimizer state;
+                                           several files where they are many (see head_files)
         state.json                         where training stands, and the resolved config
     <root>/latest -> epoch_3               replaced atomically, after the directory is there
     <root>/best_model -> epoch_2
@@ -11,11 +12,8 @@
 A checkpoint is written as `.<name>.partial`, synced and renamed.
 """
 
-import contextlib
 import json
-import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,12 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
 
 from plsc.distributed import world
-from plsc.distributed.collectives import agree, gather_objects
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.collectives import gather_objects
+from plsc.engine.head_files import (
+    PART_CLASSES,
+    SavedHead,
+    Unchanged,
+    head_tensors,
+    parts_of,
+)
+from plsc.engine.tensor_file import Rows, file_bytes, read_tensors, sync, write_tensors
+from plsc.engine.together import Together
 from plsc.errors import UserError
 
 BACKBONE = "backbone.safetensors"
@@ -38,36 +42,8 @@ REQUIRED = (
     *("run", "step", "epoch", "consumed", "best_metric", "num_images", "global_batch"),
     *("num_classes", "head_shards", "scaler"),
 )
-POLL_SECONDS = 0.05
-BLOCK_BYTES = 64 * 2**20  # safetensors holds the interpreter's lock while it reads
-
-
-def head_file(rank: int, size: int) -> str:
-    """Name of the file with rank `rank`'s rows."""
-    return f"head-{rank:05d}-of-{size:05d}.safetensors"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial)
-    # safetensors creates files that only their owner can read, whatever the umask says.
-    partial.chmod(0o666 & ~_umask())
-    _sync(partial)
-    os.replace(partial, path)
+FIRST_REPORT, NEXT_REPORTS = 10.0, 30.0  # seconds
+SPARE_BYTES = 2**20  # for state.json, folders and the file system's own
 
 
 def save(
@@ -76,8 +52,11 @@ def save(
     *,
     backbone: Mapping[str, np.ndarray],
     backbone_optimizer: Mapping[str, np.ndarray],
-    head: Mapping[str, np.ndarray],
+    head: Mapping[str, Rows],
     state: Mapping[str, Any],
+    unchanged: Unchanged | None = None,
+    report: Callable[[str], None] = lambda text: None,
+    part_classes: int = PART_CLASSES,
 ) -> Path:
     """Write `<root>/<name>`; called by all ranks, each with its own rows of the head.
 
@@ -90,48 +69,73 @@ def save(
         name: name of the checkpoint; nothing of that name may be there.
         backbone: state dict.
         backbone_optimizer: optimizer state of the backbone.
-        head: `weight` and optimizer state, [num_local, d] each.
+        head: `weight` and optimizer state, [num_local, d] each; read piece by piece.
         state: anything JSON can hold, the REQUIRED keys among it.
+        unchanged: what of the head need not be written again; None: all is written.
+        report: hears how far it is, if it takes long.
+        part_classes: classes in a file at most.
 
     Raises:
-        UserError: a rank could not write.
+        UserError: a rank could not write, or there is no room; nothing of it is left, and what
+            was there before is as it was.
 
     """
     place = world.current()
     final, partial = root / name, root / f".{name}.partial"
-    files = {head_file(place.rank, place.size): head}
-    if place.is_main:
-        files |= {BACKBONE: backbone, BACKBONE_OPTIMIZER: backbone_optimizer}
-    text = json.dumps({**state, "head_shards": place.size}, indent=1, sort_keys=True)
-    failures: list[str] = []
-    if place.is_main:
-        _attempt(failures, _make_empty, partial)
-    _raise_any(failures, final)
-    writer = threading.Thread(target=_attempt, args=(failures, _write_files, partial, files))
-    writer.start()
-    while agree(writer.is_alive()):
-        time.sleep(POLL_SECONDS)
-    _raise_any(failures, final)
-    if place.is_main:
-        _attempt(failures, _finish, partial, final, text + "\n")
-    _raise_any(failures, final)
+    meta = {**state, "head_shards": place.size, "head_part_classes": part_classes}
+    text = json.dumps(meta, indent=1, sort_keys=True) + "\n"
+    together = Together(f"checkpoint {final} could not be written")
+    try:
+        if place.is_main:
+            together.attempt(_make_empty, partial)
+        together.meet()
+        files = _head_to_write(partial, head, unchanged, part_classes)
+        if place.is_main:
+            files |= {BACKBONE: backbone, BACKBONE_OPTIMIZER: backbone_optimizer}
+        meter = _Meter(final, sum(map(file_bytes, files.values())), report)
+        needed = sum(gather_objects(meter.total)) + SPARE_BYTES
+        if place.is_main:
+            together.attempt(_check_room, root, needed)
+        together.meet()
+        together.in_thread(lambda: _write_files(partial, files, meter), meter.look)
+        meter.look(ended=True)
+        together.meet()
+        if place.is_main:
+            together.attempt(_finish, partial, final, text)
+        together.meet()
+    except UserError:
+        if place.is_main:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     return final
 
 
-def _attempt(failures: list[str], action: Callable[..., None], *arguments: Any) -> None:
-    """Do it; what prevents it goes to `failures`, for all ranks to hear of."""
-    try:
-        action(*arguments)
-    except (OSError, SafetensorError) as error:
-        place = world.current()
-        failures.append(f"rank {place.rank} on {place.host}: {error}")
+@dataclass
+class _Meter:
+    """How far this rank's writing is; reports now and then, and at the end if it took long."""
 
+    final: Path
+    total: int
+    report: Callable[[str], None]
+    done: int = 0
 
-def _raise_any(failures: list[str], final: Path) -> None:
-    """Raise on every rank what failed on any; a barrier too."""
-    found = [text for texts in gather_objects(failures) for text in texts]
-    if found:
-        raise UserError(f"checkpoint {final} could not be written: {'; '.join(found)}")
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+        self._due = self._began + FIRST_REPORT
+
+    def add(self, count: int) -> None:
+        self.done += count
+
+    def look(self, *, ended: bool = False) -> None:
+        now = time.monotonic()
+        spent = now - self._began
+        if now >= self._due or (ended and spent >= FIRST_REPORT):
+            self._due = now + NEXT_REPORTS
+            self.report(
+                f"{'wrote' if ended else 'writing'} {self.final}: {self.done / 1e9:.2f} of "
+                f"{self.total / 1e9:.2f} GB of this rank in {spent:.0f} s "
+                f"({self.done / 1e6 / spent:.0f} MB/s)"
+            )
 
 
 def _make_empty(partial: Path) -> None:
@@ -140,53 +144,41 @@ def _make_empty(partial: Path) -> None:
     partial.mkdir()
 
 
-def _write_files(folder: Path, files: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    for name, arrays in files.items():
-        _write_arrays(folder / name, arrays)
+def _head_to_write(
+    partial: Path, head: Mapping[str, Rows], unchanged: Unchanged | None, part_classes: int
+) -> dict[str, Mapping[str, Rows]]:
+    """This rank's files of the head, but for those that could be linked from before."""
+    place = world.current()
+    (num_local,) = {rows.shape[0] for rows in head.values()}
+    files: dict[str, Mapping[str, Rows]] = {}
+    for part in parts_of(num_local, place.rank, place.size, part_classes=part_classes):
+        tensors = head_tensors(head, part)
+        if unchanged is None or not unchanged.link(partial, part, tensors):
+            files[part.file] = tensors
+    return files
+
+
+def _check_room(root: Path, needed: int) -> None:
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise UserError(
+            f"{root} has {free / 1e9:.2f} GB free and {needed / 1e9:.2f} GB are needed: free some, "
+            "keep fewer by Global.max_num_latest_checkpoint, or resume the last one with another "
+            "Global.output_dir"
+        )
+
+
+def _write_files(partial: Path, files: Mapping[str, Mapping[str, Rows]], meter: _Meter) -> None:
+    for name, tensors in files.items():
+        write_tensors(partial / name, tensors, written=meter.add)
 
 
 def _finish(partial: Path, final: Path, state: str) -> None:
     (partial / STATE).write_text(state, encoding="utf-8")
-    _sync(partial / STATE)
-    _sync(partial)
+    sync(partial / STATE)
+    sync(partial)
     partial.rename(final)
-    _sync(final.parent)
-
-
-def target(pointer: Path) -> str | None:
-    """Name of the checkpoint that a pointer names; None where there is no pointer."""
-    return os.readlink(pointer) if pointer.is_symlink() else None
-
-
-def point(root: Path, pointer: str, name: str) -> None:
-    """Let `<root>/<pointer>` mean `<root>/<name>` from one instant to the next."""
-    beside = root / f".{pointer}.partial"
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(name)
-    os.replace(beside, root / pointer)
-    _sync(root)
-
-
-def sweep(root: Path) -> None:
-    """Remove what killed processes left half written or half removed; not while one is written."""
-    for left in [*root.glob(".*.partial"), *root.glob(".*.removed")]:
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left)
-
-
-def remove(path: Path) -> None:
-    """Remove a checkpoint; cut short, it leaves nothing that looks whole."""
-    shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed")))
-
-
-def checkpoints_in(root: Path) -> "list[Checkpoint]":
-    """All whole checkpoints directly in `root`, pointers aside."""
-    found = []
-    for path in root.iterdir():
-        if not path.is_symlink() and not path.name.startswith(".") and (path / STATE).is_file():
-            with contextlib.suppress(UserError):  # damaged: it must not end a run that is sound
-                found.append(Checkpoint(path))
-    return found
+    sync(final.parent)
 
 
 @dataclass(frozen=True)
@@ -195,7 +187,7 @@ class Checkpoint:
 
     Attributes:
         path: its folder.
-        state: what `save` was given as `state`, and `head_shards`.
+        state: what `save` was given as `state`, `head_shards` and `head_part_classes`.
 
     Raises:
         UserError: the folder is not there or not a checkpoint.
@@ -227,41 +219,21 @@ class Checkpoint:
 
     def backbone(self) -> dict[str, np.ndarray]:
         """State dict of the backbone."""
-        return self._load(BACKBONE)
+        return read_tensors(self.path / BACKBONE)
 
     def backbone_optimizer(self) -> dict[str, np.ndarray]:
         """Optimizer state of the backbone."""
-        return self._load(BACKBONE_OPTIMIZER)
+        return read_tensors(self.path / BACKBONE_OPTIMIZER)
 
-    def head(self, name: str, start: int, stop: int) -> np.ndarray | None:
-        """Rows start..stop (global classes) of tensor `name`, whatever shards they lie in."""
-        shards, rows = int(self.state["head_shards"]), None
-        for rank in range(shards):
-            shard = ClassShard(int(self.state["num_classes"]), rank, shards)
-            low, high = max(start, shard.start), min(stop, shard.stop)
-            if low >= high:
-                continue
-            with self._open(head_file(rank, shards)) as file:
-                if name not in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
-                    return None
-                stored = file.get_slice(name)
-                if rows is None:
-                    rows = np.empty((stop - start, stored.get_shape()[1]), np.float32)
-                step = max(1, BLOCK_BYTES // (4 * rows.shape[1]))
-                for first in range(low, high, step):
-                    last = min(first + step, high)
-                    block = stored[first - shard.start : last - shard.start]
-                    rows[first - start : last - start] = block
-        return rows
-
-    def _load(self, name: str) -> dict[str, np.ndarray]:
-        try:
-            return load_file(self.path / name)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{self.path / name} cannot be read: {error}") from error
-
-    def _open(self, name: str) -> Any:
-        try:
-            return safe_open(self.path / name, framework="numpy")
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{self.path / name} cannot be read: {error}") from error
+    @property
+    def head(self) -> SavedHead:
+        """The class centres and their optimizer state."""
+        numbers = {
+            "num_classes": self.state["num_classes"],
+            "ranks": self.state["head_shards"],
+            # Until there were parts, each rank wrote one file.
+            "part_classes": self.state.get("head_part_classes", self.state["num_classes"]),
+        }
+        if any(type(number) is not int or number < 1 for number in numbers.values()):
+            raise UserError(f"{self.path / STATE} is damaged: {numbers}")
+        return SavedHead(self.path, **numbers)

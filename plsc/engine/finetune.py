@@ -1,5 +1,10 @@
 """Beginning from weights: the backbone, and a head loaded, random or made of class means."""
 
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,14 +12,20 @@ import paddle
 
 from plsc.distributed.collectives import gather
 from plsc.engine.folded import measure_norms
+from plsc.engine.head_files import Piece
+from plsc.engine.head_rows import fill
 from plsc.engine.log import RunLog
 from plsc.engine.one_pass import one_pass
 from plsc.engine.pretrained import take_weights
+from plsc.engine.tensor_file import spans
+from plsc.engine.tensor_types import as_type
 from plsc.engine.trainer import Training
 from plsc.errors import UserError
-from plsc.heads.centres import INIT_STD
+from plsc.heads.centres import INIT_STD, WEIGHT, ClassCentres
 from plsc.heads.partial_fc import vector_norms
 from plsc.sections import Config
+
+SUMS_IN_MEMORY = 2**30  # bytes
 
 
 def load_pretrained(training: Training, config: Config, dataset: Any, log: RunLog) -> None:
@@ -41,30 +52,42 @@ def load_pretrained(training: Training, config: Config, dataset: Any, log: RunLo
             f"({settings.head_init})"
         )
         return
-    num_classes, rows = weights.head(shard.start, shard.stop)
-    if num_classes != shard.num_classes or rows is None:
+    num_classes, pieces = weights.head(shard.start, shard.stop)
+    if num_classes != shard.num_classes or pieces is None:
         raise UserError(
             f"{path} has {num_classes or 'no'} classes, Model.class_num is {shard.num_classes}: "
             "set Global.finetune=True to start a new head"
         )
-    if rows.shape[1] != centres.dim:
-        raise UserError(
-            f"{path}: its class centres have {rows.shape[1]} dimensions, this Model {centres.dim}"
-        )
-    centres.write("weight", rows.astype(np.float32))
+    stored = _as_stored(pieces, centres, path)
+    fill(centres, {WEIGHT: stored}, purpose=f"the class centres of {path}")
     log.line(f"loaded {path}: backbone and {shard.num_classes} class centres")
 
 
+def _as_stored(pieces: Iterator[Piece], centres: ClassCentres, path: str) -> Iterator[Piece]:
+    for first, rows in pieces:
+        if rows.shape[1] != centres.dim:
+            raise UserError(
+                f"{path}: its class centres have {rows.shape[1]} dimensions, this Model "
+                f"{centres.dim}"
+            )
+        yield first, as_type(rows.astype(np.float32, copy=False), "float32", centres.dtype)
+
+
 @paddle.no_grad()
-def set_class_means(training: Training, dataset: Any, config: Config, log: RunLog) -> None:
+def set_class_means(
+    training: Training, dataset: Any, config: Config, folder: Path, log: RunLog
+) -> None:
     """Begin the head with each class's mean normalised embedding instead of noise.
 
     One pass of the backbone in evaluation mode over the training set, all ranks together. Rows get
     the length that random ones have; a class without images keeps its random row.
+
+    The sums take 4 bytes per class and dimension: in memory up to SUMS_IN_MEMORY of them, else in
+    a file in `folder` that ends with them.
     """
     backbone, centres = training.backbone.backbone, training.head.centres
     shard = centres.shard
-    sums = np.zeros((shard.num_local, centres.dim), np.float64)
+    sums = _zeros((shard.num_local, centres.dim), folder)
     backbone.eval()
     left = len(dataset)  # the last batch is filled up with images that have been seen
     for images, labels in one_pass(dataset, config, shuffle=False):
@@ -76,9 +99,31 @@ def set_class_means(training: Training, dataset: Any, config: Config, log: RunLo
         np.add.at(sums, every_label[owned] - shard.start, gather(features).numpy()[owned])
     if not training.freeze_backbone:
         backbone.train()
+    seen = 0
+    for start, stop in spans(0, shard.num_local, sums.nbytes):
+        seen += _set_means(centres, start, sums[start:stop])
+    log.line(f"head begins with class means ({seen} of {shard.num_local} on this rank)")
+
+
+def _set_means(centres: ClassCentres, start: int, sums: np.ndarray) -> int:
+    """Set the classes from `start` on whose sums [n, d] are not zero; how many these are."""
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
-    rows = centres.read("weight").copy()
-    seen = norms[:, 0] > 0
-    rows[seen] = (sums / np.maximum(norms, 1e-12) * INIT_STD * np.sqrt(centres.dim))[seen]
-    centres.write("weight", rows)
-    log.line(f"head begins with class means ({int(seen.sum())} of {shard.num_local} on this rank)")
+    means = sums / np.maximum(norms, 1e-12) * INIT_STD * np.sqrt(centres.dim)
+    rows, seen = centres.read(WEIGHT, start, start + len(sums)), norms[:, 0] > 0
+    rows[seen] = as_type(means[seen].astype(np.float32), "float32", centres.dtype)
+    centres.write(WEIGHT, rows, start)
+    return int(seen.sum())
+
+
+def _zeros(shape: tuple[int, int], folder: Path) -> np.ndarray:
+    """Zeros [n, d] float32, in memory or in a file that nobody else sees."""
+    needed, free = 4 * math.prod(shape), shutil.disk_usage(folder).free
+    if needed <= SUMS_IN_MEMORY:
+        return np.zeros(shape, np.float32)
+    if needed > free:
+        raise UserError(
+            f"Global.head_init class_means needs {needed / 1e9:.2f} GB in {folder} for a while, "
+            f"which has {free / 1e9:.2f} GB free: free some or set another Global.output_dir"
+        )
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)

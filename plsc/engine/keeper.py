@@ -16,6 +16,8 @@ from plsc.distributed import world
 from plsc.distributed.collectives import agree
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine import checkpoint
+from plsc.engine.head_files import Unchanged
+from plsc.engine.head_rows import rows_of
 from plsc.engine.hint import DataHint
 from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
 from plsc.engine.saver import BEST, LATEST, Saver
@@ -254,14 +256,19 @@ class Keeper:
             "num_classes": centres.shard.num_classes,
         }
         replicated = world.current().is_main  # the others' copies would go nowhere
-        return checkpoint.save(
+        earlier = self.saver.last
+        path = checkpoint.save(
             self.folder,
             name,
             backbone=state_arrays(backbone) if replicated else {},
             backbone_optimizer=training.updater.dense.state_arrays() if replicated else {},
-            head={name: centres.read(name) for name in centres.names},
+            head=rows_of(centres),
             state=state,
+            unchanged=Unchanged(earlier, centres.changed, centres.zone) if earlier else None,
+            report=self.log.line,
         )
+        centres.mark_saved()
+        return path
 
 
 def _mean(metrics: list[float | None]) -> float | None:

@@ -2,18 +2,21 @@
 
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from paddle import nn
 
 from plsc.engine.checkpoint import STATE, Checkpoint
+from plsc.engine.head_files import Piece
 from plsc.engine.onnx_weights import onnx_weights
 from plsc.engine.torch_weights import torch_weights
-from plsc.engine.weights import Weights, no_head, sharded_head, shards_of_ranks
+from plsc.engine.weights import Weights, no_head, sharded_head, shards_of_ranks, whole_head
 from plsc.errors import UserError
+from plsc.heads.centres import WEIGHT
 from plsc.torch_file import is_torch_file
 from plsc.unpickle import load_arrays
 
@@ -69,12 +72,15 @@ def load_weights(path: str, backbone: nn.Layer) -> Weights:
         if found.endswith(PDPARAMS):
             return _load_pdparams(found.removesuffix(PDPARAMS))
         return (onnx_weights if found.endswith(ONNX) else torch_weights)(found, backbone)
-    num_classes = int(found.state["num_classes"])
+    return Weights(path, found.backbone(), partial(_saved_head, found))
 
-    def head(start: int, stop: int) -> tuple[int, np.ndarray | None]:
-        return num_classes, found.head("weight", start, min(stop, num_classes))
 
-    return Weights(path, found.backbone(), head)
+def _saved_head(saved: Checkpoint, start: int, stop: int) -> tuple[int, Iterator[Piece]]:
+    head = saved.head
+    if head.kind(WEIGHT) is None:
+        raise UserError(f"{saved.path}: its head has no class centres")
+    stop = min(stop, head.num_classes)
+    return head.num_classes, head.pieces(WEIGHT, start, stop, dtype="float32")
 
 
 def take_weights(path: str, backbone: nn.Layer) -> Weights:
@@ -105,7 +111,7 @@ def _load_pdparams(prefix: str) -> Weights:
     if HEAD_KEY in arrays:
         single = _centres_in(arrays, file)
         del arrays[HEAD_KEY]
-        return Weights(prefix, arrays, lambda start, stop: (len(single), single[start:stop]))
+        return Weights(prefix, arrays, whole_head(single))
     return Weights(prefix, arrays, sharded_head(shards, _centres) if shards else no_head)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from plsc.distributed import world
 from plsc.distributed.collectives import broadcast_text
-from plsc.engine import checkpoint
+from plsc.engine import checkpoint_folder
 from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.progress import Progress
 
@@ -32,6 +32,11 @@ class Saver:
         self.run_id = run_id or broadcast_text(uuid.uuid4().hex)
         self._saved: tuple[dict[str, Any], Path] | None = None
 
+    @property
+    def last(self) -> Path | None:
+        """The checkpoint in the folder that this process has written, or resumed from, last."""
+        return None if self._saved is None else self._saved[1]
+
     def already_saved(self, progress: Progress, path: Path) -> None:
         """Say that the state of this moment lies at `path`, where it was resumed from."""
         if path.resolve().parent == self.folder.resolve():
@@ -46,6 +51,8 @@ class Saver:
             best: whether `best_model` means it too.
 
         """
+        if world.current().is_main:  # before: what killed processes left takes room
+            checkpoint_folder.sweep(self.folder)
         if self._saved is None or self._saved[0] != progress.state():
             path = write(broadcast_text(self._unused_name(progress.name)))
             self._saved = progress.state(), path
@@ -53,8 +60,8 @@ class Saver:
         if world.current().is_main:
             # The best first: whoever resumes `latest` takes its best metric for granted.
             if best:
-                checkpoint.point(self.folder, BEST, path.name)
-            checkpoint.point(self.folder, LATEST, path.name)
+                checkpoint_folder.point(self.folder, BEST, path.name)
+            checkpoint_folder.point(self.folder, LATEST, path.name)
             self._retain()
         return path
 
@@ -63,7 +70,7 @@ class Saver:
         return sorted(item.path.name for item in self._all() if item.state["run"] != self.run_id)
 
     def _all(self) -> list[Checkpoint]:
-        return checkpoint.checkpoints_in(self.folder)
+        return checkpoint_folder.checkpoints_in(self.folder)
 
     def _unused_name(self, name: str) -> str:
         unused, number = name, 1
@@ -73,12 +80,11 @@ class Saver:
         return unused
 
     def _retain(self) -> None:
-        checkpoint.sweep(self.folder)
         if self._newest < 0:
             return
-        named = {checkpoint.target(self.folder / pointer) for pointer in (BEST, LATEST)}
+        named = {checkpoint_folder.target(self.folder / pointer) for pointer in (BEST, LATEST)}
         own = [item for item in self._all() if item.state["run"] == self.run_id]
         own.sort(key=lambda item: item.written, reverse=True)
         for item in own[self._newest :]:
             if item.path.name not in named:
-                checkpoint.remove(item.path)
+                checkpoint_folder.remove(item.path)

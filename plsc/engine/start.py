@@ -11,11 +11,13 @@ from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
 from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.finetune import load_pretrained, set_class_means
+from plsc.engine.head_rows import fill
 from plsc.engine.log import RunLog
 from plsc.engine.pretrained import find_weights, set_backbone
 from plsc.engine.saver import BEST, Saver
 from plsc.engine.trainer import Training
 from plsc.errors import UserError
+from plsc.heads.centres import ClassCentres
 from plsc.sections import MEAN, Config
 
 SHARED_SECONDS = 20.0  # a network file system may show a new file a few seconds late
@@ -96,7 +98,7 @@ def start(training: Training, config: Config, dataset: Any, folder: Path, log: R
     if settings.pretrained_model is not None:
         load_pretrained(training, config, dataset, log)
     if settings.head_init == "class_means":
-        set_class_means(training, dataset, config, log)
+        set_class_means(training, dataset, config, folder, log)
     log.begin_metrics(resumed_at=None)
     saver = Saver(folder, newest=newest)
     earlier = saver.earlier_runs()
@@ -172,28 +174,38 @@ def resume(training: Training, path: str, log: RunLog) -> dict[str, Any]:
         )
     set_backbone(training.backbone.backbone, saved.backbone(), source=path)
     missing = training.updater.dense.load_state_arrays(saved.backbone_optimizer())
-    for name in centres.names:
-        rows = saved.head(name, shard.start, shard.stop)
-        if rows is None:
-            missing.append(f"{name} of the head")
-        elif list(rows.shape) != [shard.num_local, centres.dim]:
-            raise UserError(
-                f"{path}: class centres are {list(rows.shape)}, not those of this Model"
-            )
-        else:
-            centres.write(name, rows)
+    kinds = {name: saved.head.kind(name) for name in centres.names}
+    missing += [f"{name} of the head" for name, kind in kinds.items() if kind is None]
     if missing:
         raise UserError(
             f"{path} has no optimizer state {missing[0]} ({len(missing)} are missing): was it "
             "saved with another Optimizer or freeze_backbone? Then start from its weights with "
             "Global.pretrained_model"
         )
+    _resume_head(saved, centres, log)
     progress = training.progress
     before = state["global_batch"]
     progress.restore(state)
     training.precision.scaler.restore(state["scaler"])
     _report(training, state, path, before, log)
     return state
+
+
+def _resume_head(saved: Checkpoint, centres: ClassCentres, log: RunLog) -> None:
+    shard, tensors = centres.shard, {}
+    for name in centres.names:
+        kind = saved.head.kind(name)
+        assert kind is not None, name
+        dtype, dim = kind
+        if dim != centres.dim:
+            raise UserError(
+                f"{saved.path}: {name} of the head has {dim} dimensions, this Model {centres.dim}"
+            )
+        if dtype != centres.dtype:
+            log.line(f"{name} of the head: stored as {dtype}, rounded to {centres.dtype}")
+        tensors[name] = saved.head.pieces(name, shard.start, shard.stop, dtype=centres.dtype)
+    fill(centres, tensors, purpose=f"{saved.path} cannot be resumed")
+    centres.mark_saved()  # there is nothing yet that the checkpoint does not have
 
 
 def _report(training: Training, state: dict, path: str, before: int, log: RunLog) -> None:

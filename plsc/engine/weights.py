@@ -1,16 +1,17 @@
 """Weights as a file gives them, in the names and shapes of one of our backbones."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from paddle import nn
 
+from plsc.engine.head_files import Piece
 from plsc.errors import UserError
 
-Head = Callable[[int, int], tuple[int, np.ndarray | None]]
+Head = Callable[[int, int], tuple[int, Iterator[Piece] | None]]
 EPSILON = re.compile(r"\bepsilon=([^,\s]+)")
 
 
@@ -27,8 +28,9 @@ class Weights:
         source: the path, for messages.
         backbone: state dict.
         head: (start, stop) -> how many classes the source has, and the centres of those from
-            start to stop that it has, [≤ stop − start, d]; 0 and None where it has no head. Reads
-            when it is called: evaluation and export never do, and heads may be many gigabytes.
+            start to stop that it has, as pieces (first class, [n, d]) in order; 0 and None where it
+            has no head. Reads when it is called: evaluation and export never do, and heads may be
+            many gigabytes.
         notes: what was not taken over as it is, one line each.
         folded: BatchNorms of the backbone whose scale and statistics the file has only multiplied
             into the layer before: right in evaluation mode, but nothing to train on with.
@@ -45,22 +47,39 @@ class Weights:
     prove: Callable[[nn.Layer], str] | None = None
 
 
-def sharded_head(shards: Sequence[Path], read: Callable[[Path], np.ndarray]) -> Head:
-    """Class centres of which each file, in the order of ranks, has the next rows."""
+def whole_head(rows: np.ndarray) -> Head:
+    """Class centres that are in memory."""
 
-    def head(start: int, stop: int) -> tuple[int, np.ndarray | None]:
-        first = 0
-        parts: list[np.ndarray] = []
+    def head(start: int, stop: int) -> tuple[int, Iterator[Piece]]:
+        return len(rows), iter([(start, rows[start:stop])])
+
+    return head
+
+
+def sharded_head(shards: Sequence[Path], read: Callable[[Path], np.ndarray]) -> Head:
+    """Class centres of which each file, in the order of ranks, has the next rows.
+
+    One file at a time is in memory; those that hold what is asked for are read twice.
+    """
+
+    def head(start: int, stop: int) -> tuple[int, Iterator[Piece]]:
+        ends, dim = [0], None
         for shard in shards:
-            rows = read(shard)
-            if parts and rows.shape[1] != parts[0].shape[1]:
+            rows, width = read(shard).shape
+            if dim not in (None, width):
                 raise UserError(
-                    f"{shard}: its class centres have {rows.shape[1]} dimensions, those of "
-                    f"the shards before it {parts[0].shape[1]}"
+                    f"{shard}: its class centres have {width} dimensions, those of the shards "
+                    f"before it {dim}"
                 )
-            parts.append(rows[max(start - first, 0) : max(stop - first, 0)])
-            first += len(rows)
-        return first, np.concatenate(parts)
+            ends.append(ends[-1] + rows)
+            dim = width
+        return ends[-1], pieces(start, stop, ends)
+
+    def pieces(start: int, stop: int, ends: list[int]) -> Iterator[Piece]:
+        for shard, first, end in zip(shards, ends, ends[1:], strict=False):
+            low, high = max(start, first), min(stop, end)
+            if low < high:
+                yield low, read(shard)[low - first : high - first]
 
     return head
 

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 from plsc.distributed import world
 from plsc.distributed.sharding import ClassShard
 from plsc.distributed.world import World
-from plsc.engine import checkpoint
-from plsc.engine.checkpoint import Checkpoint, head_file
+from plsc.engine import checkpoint, checkpoint_folder, tensor_file, together
+from plsc.engine.checkpoint import Checkpoint
 from plsc.errors import UserError
 
 STATE = {
@@ -64,6 +64,15 @@ def write_shards(folder, tensors, shards):
     return Checkpoint(folder)
 
 
+def head_rows(saved, name, start, stop, dtype="float32"):
+    """Rows of a head, with the places of its pieces checked."""
+    parts = []
+    for first, rows in saved.head.pieces(name, start, stop, dtype=dtype):
+        assert first == start + sum(map(len, parts))
+        parts.append(rows)
+    return np.concatenate(parts)
+
+
 def one_line(error, *words):
     text = str(error.value)
     assert "\n" not in text
@@ -82,15 +91,16 @@ def test_what_is_saved_is_read_back(tmp_path):
         "state.json",
     ]
     saved = Checkpoint(path)
-    assert saved.state == {**STATE, "num_classes": 7, "head_shards": 1}
+    made = {"num_classes": 7, "head_shards": 1, "head_part_classes": 262_144}
+    assert saved.state == {**STATE, **made}
     for read, given_ in ((saved.backbone(), BACKBONE), (saved.backbone_optimizer(), OPTIMIZER)):
         assert read.keys() == given_.keys()
         for name in given_:
             np.testing.assert_array_equal(read[name], given_[name])
             assert read[name].dtype == given_[name].dtype
-    np.testing.assert_array_equal(saved.head("weight", 0, 7), rows_of(7))
-    np.testing.assert_array_equal(saved.head("velocity", 2, 5), rows_of(7, seed=1)[2:5])
-    assert saved.head("moment9", 0, 7) is None
+    np.testing.assert_array_equal(head_rows(saved, "weight", 0, 7), rows_of(7))
+    np.testing.assert_array_equal(head_rows(saved, "velocity", 2, 5), rows_of(7, seed=1)[2:5])
+    assert saved.head.kind("weight") == ("float32", 3) and saved.head.kind("moment9") is None
 
 
 def test_arrays_that_are_not_contiguous_keep_their_values(tmp_path):
@@ -101,13 +111,14 @@ def test_arrays_that_are_not_contiguous_keep_their_values(tmp_path):
 def test_a_rank_writes_its_own_file_only(tmp_path, monkeypatch):
     """As rank 1 of 2, with the collectives replaced: no backbone, no state, no rename."""
     monkeypatch.setattr(world, "current", lambda: World(rank=1, size=2))
-    monkeypatch.setattr(checkpoint, "agree", lambda flag: flag)
-    monkeypatch.setattr(checkpoint, "gather_objects", lambda item: [[], item])
+    monkeypatch.setattr(together, "agree", lambda flag: flag)
+    monkeypatch.setattr(together, "gather_objects", lambda item: [[], item])
+    monkeypatch.setattr(checkpoint, "gather_objects", lambda item: [0, item])
     (tmp_path / ".epoch_1.partial").mkdir()  # by rank 0
     write(tmp_path, head={"weight": rows_of(3)})
     assert [path.name for path in tmp_path.iterdir()] == [".epoch_1.partial"]
     (only,) = (tmp_path / ".epoch_1.partial").iterdir()
-    assert only.name == "head-00001-of-00002.safetensors" == head_file(1, 2)
+    assert only.name == "head-00001-of-00002.safetensors"
     np.testing.assert_array_equal(load_file(only)["weight"], rows_of(3))
 
 
@@ -122,9 +133,9 @@ def test_rows_from_any_number_of_shards(tmp_path_factory, data):
     tensors = {"weight": rows_of(num_classes), "velocity": rows_of(num_classes, seed=1)}
     saved = write_shards(tmp_path_factory.mktemp("shards"), tensors, shards)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "BLOCK_BYTES", block)  # 12 bytes a row
+        patch.setattr(tensor_file, "PIECE_BYTES", block)  # 12 bytes a row
         for name, whole in tensors.items():
-            rows = saved.head(name, start, stop)
+            rows = head_rows(saved, name, start, stop)
             assert rows.dtype == np.float32
             np.testing.assert_array_equal(rows, whole[start:stop])
 
@@ -133,7 +144,7 @@ def test_shards_of_one_world_give_those_of_another(tmp_path):
     whole = rows_of(11)
     saved = write_shards(tmp_path / "c", {"weight": whole}, 3)
     parts = [ClassShard(11, rank, 2) for rank in range(2)]
-    read = [saved.head("weight", part.start, part.stop) for part in parts]
+    read = [head_rows(saved, "weight", part.start, part.stop) for part in parts]
     assert [len(rows) for rows in read] == [6, 5]
     np.testing.assert_array_equal(np.concatenate(read), whole)
 
@@ -186,7 +197,7 @@ def test_no_checkpoint_there(tmp_path):
 READERS = {
     "backbone.safetensors": lambda saved: saved.backbone(),
     "backbone-optimizer.safetensors": lambda saved: saved.backbone_optimizer(),
-    "head-00000-of-00001.safetensors": lambda saved: saved.head("weight", 0, 7),
+    "head-00000-of-00001.safetensors": lambda saved: head_rows(saved, "weight", 0, 7),
 }
 
 
@@ -212,15 +223,15 @@ def test_sweep_removes_what_is_half_there_and_nothing_else(tmp_path):
     (tmp_path / "mine.partial").mkdir()
     (tmp_path / ".config.partial").write_text("a file being written")
     (tmp_path / ".latest.partial").symlink_to("epoch_1")
-    checkpoint.sweep(tmp_path)
+    checkpoint_folder.sweep(tmp_path)
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [".config.partial", ".latest.partial", "epoch_1", "mine.partial"]
-    np.testing.assert_array_equal(Checkpoint(whole).head("weight", 0, 7), rows_of(7))
+    np.testing.assert_array_equal(head_rows(Checkpoint(whole), "weight", 0, 7), rows_of(7))
 
 
 def test_remove(tmp_path):
     first, second = write(tmp_path), write(tmp_path, "epoch_2")
-    checkpoint.remove(first)
+    checkpoint_folder.remove(first)
     assert [path.name for path in tmp_path.iterdir()] == [second.name]
 
 
@@ -230,61 +241,61 @@ def test_remove_cut_short_leaves_nothing_that_looks_whole(tmp_path, monkeypatch)
     def killed(folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint.shutil, "rmtree", killed)
+    monkeypatch.setattr(checkpoint_folder.shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.remove(path)
-    assert not path.exists() and checkpoint.checkpoints_in(tmp_path) == []
+        checkpoint_folder.remove(path)
+    assert not path.exists() and checkpoint_folder.checkpoints_in(tmp_path) == []
     monkeypatch.undo()
-    checkpoint.sweep(tmp_path)
+    checkpoint_folder.sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_checkpoints_in_leaves_out_pointers_and_what_is_not_whole(tmp_path):
     write(tmp_path), write(tmp_path, "step_7")
-    checkpoint.point(tmp_path, "latest", "step_7")
+    checkpoint_folder.point(tmp_path, "latest", "step_7")
     (tmp_path / ".epoch_9.partial").mkdir()
     (tmp_path / ".epoch_9.partial" / "state.json").write_text("{}")
     (tmp_path / "train.log").write_text("")
     (tmp_path / "folder").mkdir()
-    found = sorted(item.path.name for item in checkpoint.checkpoints_in(tmp_path))
+    found = sorted(item.path.name for item in checkpoint_folder.checkpoints_in(tmp_path))
     assert found == ["epoch_1", "step_7"]
 
 
 def test_pointer(tmp_path):
-    assert checkpoint.target(tmp_path / "latest") is None
+    assert checkpoint_folder.target(tmp_path / "latest") is None
     for name in ("epoch_1", "epoch_2"):
         write(tmp_path, name)
-        checkpoint.point(tmp_path, "latest", name)
-        assert checkpoint.target(tmp_path / "latest") == name
+        checkpoint_folder.point(tmp_path, "latest", name)
+        assert checkpoint_folder.target(tmp_path / "latest") == name
         assert Checkpoint(tmp_path / "latest").state["run"] == "a"
     assert os.readlink(tmp_path / "latest") == "epoch_2"  # relative: the folder may be moved
     (tmp_path / ".latest.partial").symlink_to("x")  # left by a killed process
-    checkpoint.point(tmp_path, "latest", "epoch_1")
-    assert checkpoint.target(tmp_path / "latest") == "epoch_1"
+    checkpoint_folder.point(tmp_path, "latest", "epoch_1")
+    assert checkpoint_folder.target(tmp_path / "latest") == "epoch_1"
 
 
 def nothing_whole(root):
-    return not root.is_dir() or checkpoint.checkpoints_in(root) == []
+    return not root.is_dir() or checkpoint_folder.checkpoints_in(root) == []
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3])
 def test_a_write_that_fails_is_one_line_and_leaves_nothing_whole(tmp_path, monkeypatch, failing):
     calls = []
 
-    def save(arrays, path):
+    def write_tensors(path, tensors, **others):
         calls.append(path)
         if len(calls) == failing:
             raise OSError(28, "No space left on device")
-        save_file(arrays, path)
+        tensor_file.write_tensors(path, tensors, **others)
 
-    monkeypatch.setattr(checkpoint, "save_file", save)
+    monkeypatch.setattr(checkpoint, "write_tensors", write_tensors)
     with pytest.raises(UserError) as error:
         write(tmp_path)
     one_line(error, tmp_path / "epoch_1", "No space left", "rank 0")
     assert nothing_whole(tmp_path)
     monkeypatch.undo()
     path = write(tmp_path)  # what was left is no hindrance
-    np.testing.assert_array_equal(Checkpoint(path).head("weight", 0, 7), rows_of(7))
+    np.testing.assert_array_equal(head_rows(Checkpoint(path), "weight", 0, 7), rows_of(7))
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -295,14 +306,14 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_state_that_cannot_be_written(tmp_path, monkeypatch):
-    sync = checkpoint._sync
+    sync = tensor_file.sync
 
     def fails_for_state(path):
         if path.name == "state.json":
             raise OSError(5, "Input/output error")
         sync(path)
 
-    monkeypatch.setattr(checkpoint, "_sync", fails_for_state)
+    monkeypatch.setattr(checkpoint, "sync", fails_for_state)
     with pytest.raises(UserError) as error:
         write(tmp_path)
     one_line(error, tmp_path / "epoch_1", "Input/output error")
@@ -324,7 +335,7 @@ def test_a_read_only_folder(tmp_path):
 
 def test_another_rank_that_could_not_write_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        checkpoint, "gather_objects", lambda item: [item, ["rank 1 on far: disk full"]]
+        together, "gather_objects", lambda item: [item, ["rank 1 on far: disk full"]]
     )
     with pytest.raises(UserError) as error:
         write(tmp_path)

@@ -1,0 +1,46 @@
+"""The folder of a model's checkpoints: what its pointers mean, what is whole, what goes."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from plsc.engine.checkpoint import STATE, Checkpoint
+from plsc.engine.tensor_file import sync
+from plsc.errors import UserError
+
+
+def target(pointer: Path) -> str | None:
+    """Name of the checkpoint that a pointer names; None where there is no pointer."""
+    return os.readlink(pointer) if pointer.is_symlink() else None
+
+
+def point(root: Path, pointer: str, name: str) -> None:
+    """Let `<root>/<pointer>` mean `<root>/<name>` from one instant to the next."""
+    beside = root / f".{pointer}.partial"
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(name)
+    os.replace(beside, root / pointer)
+    sync(root)
+
+
+def sweep(root: Path) -> None:
+    """Remove what killed processes left half written or half removed; not while one is written."""
+    for left in [*root.glob(".*.partial"), *root.glob(".*.removed")]:
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint; cut short, it leaves nothing that looks whole."""
+    shutil.rmtree(path.rename(path.with_name(f".{path.name}.removed")))
+
+
+def checkpoints_in(root: Path) -> list[Checkpoint]:
+    """All whole checkpoints directly in `root`, pointers aside."""
+    found = []
+    for path in root.iterdir():
+        if not path.is_symlink() and not path.name.startswith(".") and (path / STATE).is_file():
+            with contextlib.suppress(UserError):  # damaged: it must not end a run that is sound
+                found.append(Checkpoint(path))
+    return found

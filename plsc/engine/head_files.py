@@ -1,0 +1,193 @@
+"""The files of a checkpoint in which a head lies: one or several for each rank's classes.
+
+    head-00000-of-00002.safetensors                      a rank with at most PART_CLASSES classes
+    head-00000-of-00002.part-00001-of-00004.safetensors  the second part of a larger one
+
+Each holds `weight` and the optimizer state of its classes. A part in which nothing has changed
+since the checkpoint before is not written again but linked: both folders name one file, and
+removing one leaves the other.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from plsc.distributed.sharding import ClassShard
+from plsc.engine.tensor_file import Rows, TensorFile, file_bytes, header_of, spans
+from plsc.engine.tensor_types import FLOATS, TYPES, as_type
+from plsc.errors import UserError
+
+PART_CLASSES = 262_144
+Piece = tuple[int, np.ndarray]  # first class, rows
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file's place among those of all ranks, and its classes (numbers within the rank)."""
+
+    rank: int
+    ranks: int
+    number: int
+    parts: int
+    start: int
+    stop: int
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+        part = f".part-{self.number:05d}-of-{self.parts:05d}" if self.parts > 1 else ""
+        return f"head-{self.rank:05d}-of-{self.ranks:05d}{part}.safetensors"
+
+
+def parts_of(num_local: int, rank: int, ranks: int, *, part_classes: int) -> list[Part]:
+    """The files of a rank that owns `num_local` classes; one even if there are none."""
+    count = max(1, -(-num_local // part_classes))
+    return [
+        Part(
+            rank,
+            ranks,
+            number,
+            count,
+            number * part_classes,
+            min((number + 1) * part_classes, num_local),
+        )
+        for number in range(count)
+    ]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows start..stop of others, as Rows."""
+
+    rows: Rows
+    start: int
+    stop: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See Rows."""
+        return (self.stop - self.start, *self.rows.shape[1:])
+
+    @property
+    def dtype(self) -> str:
+        """See Rows."""
+        return str(self.rows.dtype)
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        """See Rows."""
+        start, stop, _ = rows.indices(self.stop - self.start)
+        return self.rows[self.start + start : self.start + stop]
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """What an earlier checkpoint of this head has as it still is.
+
+    Attributes:
+        folder: that checkpoint; this process has written it or read it whole.
+        changed: for each zone of neighbouring classes of this rank, whether any of them has
+            changed since.
+        zone: classes in a zone.
+
+    """
+
+    folder: Path
+    changed: np.ndarray
+    zone: int
+
+    def link(self, folder: Path, part: Part, tensors: Mapping[str, Rows]) -> bool:
+        """Give `folder` the earlier file of this part, if that would be written again as it is."""
+        if self.changed[part.start // self.zone : -(-part.stop // self.zone)].any():
+            return False
+        earlier, header = self.folder / part.file, header_of(tensors)
+        try:
+            # The same classes in the same types and no byte less, or it is another file.
+            with open(earlier, "rb") as file:
+                same = file.read(len(header)) == header
+            if not same or earlier.stat().st_size != file_bytes(tensors):
+                return False
+            os.link(earlier, folder / part.file)
+        except OSError:  # the file is gone, or the file system knows no such links: write it
+            return False
+        return True
+
+
+def head_tensors(head: Mapping[str, Rows], part: Part) -> dict[str, Rows]:
+    """The part's tensors."""
+    return {name: Window(rows, part.start, part.stop) for name, rows in head.items()}
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """The head in a checkpoint's folder.
+
+    Attributes:
+        folder: the checkpoint.
+        num_classes: of all ranks together.
+        ranks: how many wrote it.
+        part_classes: classes in a file at most.
+
+    """
+
+    folder: Path
+    num_classes: int
+    ranks: int
+    part_classes: int
+
+    def kind(self, name: str) -> tuple[str, int] | None:
+        """Type and dimension of tensor `name`; None where the head has no such tensor.
+
+        Raises:
+            UserError: the head's first file cannot be read.
+
+        """
+        first, part = next(self._parts())
+        with TensorFile(self.folder / part.file) as file:
+            if name not in file.tensors:
+                return None
+            tensor = file.tensors[name]
+        if len(tensor.shape) != 2 or tensor.dtype not in FLOATS:
+            raise UserError(
+                f"{self.folder / part.file}: {name!r} is {tensor.dtype} {list(tensor.shape)}, not "
+                "a number for each class and dimension"
+            )
+        return tensor.dtype, tensor.shape[1]
+
+    def pieces(self, name: str, start: int, stop: int, *, dtype: str) -> Iterator[Piece]:
+        """Classes start..stop (of all) of tensor `name`, in order, stored as `dtype`.
+
+        Raises:
+            UserError: a file is missing, damaged or not of this head; the message names it.
+
+        """
+        kind = self.kind(name)
+        assert kind is not None, name
+        row_bytes = kind[1] * max(TYPES[kind[0]][1].itemsize, TYPES[dtype][1].itemsize)
+        for first, part in self._parts():
+            low, high = max(start, first), min(stop, first + part.stop - part.start)
+            if low >= high:
+                continue
+            with TensorFile(self.folder / part.file) as file:
+                self._check(file, name, kind, part.stop - part.start)
+                for begin, end in spans(low, high, (high - low) * row_bytes):
+                    values = file.rows(name, begin - first, end - first)
+                    yield begin, as_type(values, kind[0], dtype)
+
+    def _parts(self) -> Iterator[tuple[int, Part]]:
+        """Every file, with the first of its classes."""
+        for rank in range(self.ranks):
+            shard = ClassShard(self.num_classes, rank, self.ranks)
+            for part in parts_of(shard.num_local, rank, self.ranks, part_classes=self.part_classes):
+                yield shard.start + part.start, part
+
+    def _check(self, file: TensorFile, name: str, kind: tuple[str, int], rows: int) -> None:
+        tensor = file.tensors.get(name)
+        if tensor is None or (tensor.dtype, tensor.shape) != (kind[0], (rows, kind[1])):
+            found = "is missing" if tensor is None else f"is {tensor.dtype} {list(tensor.shape)}"
+            raise UserError(
+                f"{file.path}: {name!r} {found}, not {kind[0]} {[rows, kind[1]]} as the rest of "
+                "this checkpoint has it"
+            )

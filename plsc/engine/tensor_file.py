@@ -1,0 +1,255 @@
+"""Safetensors files, written and read piece by piece.
+
+A file is the length of its header (8 bytes, little-endian), the header (JSON: each tensor's type,
+shape and place), then the tensors' bytes, one after another, nothing between. The safetensors
+library reads and writes the same files, but wants a tensor whole in memory and holds the
+interpreter's lock meanwhile; a head of ten million classes is tens of gigabytes.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from plsc.engine.tensor_types import NAMES, TYPES, as_type
+from plsc.errors import UserError
+from plsc.mapped_file import open_regular
+
+PIECE_BYTES = 64 * 2**20
+LENGTH_BYTES = 8
+MOST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+ALIGNMENT = 8
+
+
+class Rows(Protocol):
+    """What can be written: an array, or what gives some rows of one when it is asked.
+
+    `str(dtype)` is one of TYPES; bfloat16 is given as its bits (uint16).
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As an array's."""
+
+    @property
+    def dtype(self) -> Any:
+        """As an array's, or the name."""
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        """Rows start..stop."""
+
+
+def num_bytes(tensor: Rows) -> int:
+    """Bytes of the values."""
+    return math.prod(tensor.shape) * TYPES[str(tensor.dtype)][1].itemsize
+
+
+def header_of(tensors: Mapping[str, Rows]) -> bytes:
+    """The first bytes of the file that `tensors` make, all before the values."""
+    entries, offset = {}, 0
+    for name in _order(tensors):
+        tensor, end = tensors[name], offset + num_bytes(tensors[name])
+        entries[name] = {
+            "dtype": TYPES[str(tensor.dtype)][0],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    return len(text).to_bytes(LENGTH_BYTES, "little") + text
+
+
+def file_bytes(tensors: Mapping[str, Rows]) -> int:
+    """Length of the file that `tensors` make."""
+    return len(header_of(tensors)) + sum(map(num_bytes, tensors.values()))
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Rows],
+    *,
+    written: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Write a file that is there whole or not at all, with as much memory as one piece takes.
+
+    Args:
+        path: the file; written beside it as `<name>.partial`, synced and renamed.
+        tensors: read one after another, about PIECE_BYTES at a time.
+        written: told how many bytes have been written since it was last told.
+
+    Raises:
+        OSError: it cannot be written.
+
+    """
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        file.write(header_of(tensors))
+        for name in _order(tensors):
+            for piece in _pieces(tensors[name]):
+                file.write(piece.data)
+                written(piece.nbytes)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _order(tensors: Mapping[str, Rows]) -> list[str]:
+    """Wide types first, so that every tensor lies at a multiple of its element's size."""
+    return sorted(tensors, key=lambda name: (-TYPES[str(tensors[name].dtype)][1].itemsize, name))
+
+
+def _pieces(tensor: Rows) -> Iterator[np.ndarray]:
+    stored = TYPES[str(tensor.dtype)][1]
+    if not tensor.shape:
+        yield np.asarray(tensor, stored).reshape(1)
+        return
+    for start, stop in spans(0, tensor.shape[0], num_bytes(tensor)):
+        # A view of one dimension: only such have all bytes behind `data`, empty ones too.
+        yield np.ascontiguousarray(tensor[start:stop], stored).reshape(-1)
+
+
+def spans(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """Rows start..stop, `size` bytes in all, in runs of at most PIECE_BYTES (or one row)."""
+    step = max(1, PIECE_BYTES * (stop - start) // max(size, 1))
+    for first in range(start, stop, step):
+        yield first, min(first + step, stop)
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file: type (a key of TYPES), shape, place of its first byte in the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the values."""
+        return math.prod(self.shape) * TYPES[self.dtype][1].itemsize
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Sorts the tensors of a file: empty ones before the one that begins where they do."""
+        return self.offset, self.size
+
+
+class TensorFile:
+    """A file opened for reading, until the `with` block ends.
+
+    Attributes:
+        tensors: what it holds, by name.
+
+    Raises:
+        UserError: missing, cut short, no safetensors file, or the system cannot read it.
+
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._descriptor = open_regular(path, "tensor file")
+        try:
+            self.tensors = self._header()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def __enter__(self) -> "TensorFile":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        os.close(self._descriptor)
+
+    def array(self, name: str) -> np.ndarray:
+        """A whole tensor; bfloat16 becomes float32."""
+        tensor = self.tensors[name]
+        stored = TYPES[tensor.dtype][1]
+        values = self._read(tensor.size, tensor.offset).view(stored).reshape(tensor.shape)
+        return as_type(values, "bfloat16", "float32") if tensor.dtype == "bfloat16" else values
+
+    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Rows start..stop [n, ...] in the type that is stored; bfloat16 as uint16."""
+        tensor = self.tensors[name]
+        assert 0 <= start <= stop <= tensor.shape[0]
+        stored = TYPES[tensor.dtype][1]
+        width = math.prod(tensor.shape[1:]) * stored.itemsize
+        values = self._read((stop - start) * width, tensor.offset + start * width)
+        return values.view(stored).reshape(stop - start, *tensor.shape[1:])
+
+    def _read(self, count: int, place: int) -> np.ndarray:
+        """Bytes from `place` on; the interpreter's lock is free meanwhile."""
+        values = np.empty(count, np.uint8)
+        done = 0
+        while done < count:
+            try:
+                got = os.preadv(self._descriptor, [values.data[done:]], place + done)
+            except OSError as error:
+                raise self._unreadable(error.strerror or str(error)) from error
+            if not got:
+                raise self._unreadable(f"it ends at byte {place + done}")
+            done += got
+        return values
+
+    def _header(self) -> dict[str, StoredTensor]:
+        """The header's tensors; every byte after it belongs to exactly one."""
+        size = os.fstat(self._descriptor).st_size
+        if size < LENGTH_BYTES:
+            raise self._unreadable(f"it ends after {size} bytes")
+        length = int.from_bytes(self._read(LENGTH_BYTES, 0).tobytes(), "little")
+        end = LENGTH_BYTES + length
+        if length > MOST_HEADER or end > size:
+            raise self._unreadable("it is cut short, or no safetensors file")
+        text = self._read(length, LENGTH_BYTES).tobytes()
+        try:
+            header = json.loads(text.decode())
+            header.pop("__metadata__", None)
+            tensors = {name: _stored(entry, end) for name, entry in header.items()}
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise self._unreadable(f"its header is damaged ({error})") from error
+        for name, tensor in sorted(tensors.items(), key=lambda item: item[1].place):
+            if tensor.offset != end:
+                raise self._unreadable(f"{name!r} does not begin where the tensor before it ends")
+            end += tensor.size
+        if end != size:
+            raise self._unreadable(f"it has {size} bytes, and {end} by its header")
+        return tensors
+
+    def _unreadable(self, why: str) -> UserError:
+        return UserError(f"{self.path} cannot be read: {why}")
+
+
+def _stored(entry: Any, first: int) -> StoredTensor:
+    """A header's entry; the tensors' bytes begin at `first`."""
+    shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
+    if any(type(number) is not int or number < 0 for number in (*shape, start, stop)):
+        raise ValueError("shapes and offsets are no whole numbers")
+    tensor = StoredTensor(NAMES[entry["dtype"]], shape, first + start)
+    if stop - start != tensor.size:
+        raise ValueError(f"{stop - start} bytes for {tensor.dtype} {list(shape)}")
+    return tensor
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of a file as arrays.
+
+    Raises:
+        UserError: see TensorFile.
+
+    """
+    with TensorFile(path) as file:
+        return {name: file.array(name) for name in file.tensors}

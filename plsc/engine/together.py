@@ -1,0 +1,78 @@
+"""Work with files that all ranks do at once, each hearing of what another could not do.
+
+Gloo gives up after half a minute in one collective, and files take longer than that: so the ranks
+meet in many short collectives while the work goes on.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from plsc.distributed import world
+from plsc.distributed.collectives import agree, gather_objects
+from plsc.errors import UserError
+
+POLL_SECONDS = 0.05
+
+
+class Together:
+    """What went wrong here; `meet` raises on every rank what went wrong on any.
+
+    Args:
+        purpose: begins the message.
+
+    """
+
+    def __init__(self, purpose: str):
+        self._purpose = purpose
+        self._failures: list[str] = []
+
+    def attempt(self, action: Callable[..., object], *arguments: Any) -> None:
+        """Do it; what prevents it waits for the next meeting."""
+        try:
+            action(*arguments)
+        except (OSError, UserError) as error:
+            self._fail(str(error))
+
+    def meet(self) -> None:
+        """Wait for all ranks (for moments only), and end here if one of them has failed.
+
+        Raises:
+            UserError: says which rank on which host, and why.
+
+        """
+        found = [text for texts in gather_objects(self._failures) for text in texts]
+        if found:
+            raise UserError(f"{self._purpose}: {'; '.join(found)}")
+
+    def in_thread(self, action: Callable[[], object], waiting: Callable[[], None]) -> None:
+        """Do it in a thread until that of every rank has ended, calling `waiting` now and then."""
+        ended: list[bool] = []
+
+        def run() -> None:
+            action()
+            ended.append(True)
+
+        worker = threading.Thread(target=self.attempt, args=(run,), daemon=True)
+        worker.start()
+        while agree(worker.is_alive()):
+            worker.join(POLL_SECONDS)
+            waiting()
+        if not ended and not self._failures:  # a defect, whose traceback Python has printed
+            self._fail("the thread ended early")
+
+    def in_step(self, steps: Iterator[object]) -> None:
+        """Exhaust `steps`, one step on every rank at a time; for what must not leave its thread."""
+        going = [True]
+
+        def step() -> None:
+            going[0] = False  # unless there is another, and it is done
+            going[0] = next(steps, steps) is not steps
+
+        while agree(going[0]):
+            if going[0]:
+                self.attempt(step)
+
+    def _fail(self, why: str) -> None:
+        place = world.current()
+        self._failures.append(f"rank {place.rank} on {place.host}: {why}")
