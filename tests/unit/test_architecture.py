@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "engine": DESCRIPTION
     | {"__init__", "runtime", "unpickle", "distributed", "metric", "models", "scheduler"}
     | {"optimizer", "loss", "heads", "plan", "data", "report", "export"}
-    | {"torch_file", "torch_tensors", "onnx_file", "onnx_graph", "onnx_operations"},
+    | {"mapped_file", "torch_file", "torch_tensors", "onnx_file", "onnx_graph", "onnx_operations"},
     "doctor": {"__init__", "errors", "runtime", "distributed", "engine"},
     "cli": DESCRIPTION
     | {"__init__", "runtime", "distributed", "supervise", "data"}
