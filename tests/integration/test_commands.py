@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("size", [1, 2])
 def test_train_evaluate_export(run, read_metrics, size):
     run.config["Global"] |= {"eval_during_train": True, "eval_unit": "epoch", "epochs": 2}
-    done = run("train", size=size)
+    done = run.installed("train", size=size)
     text = (run.output / "train.log").read_text()
     assert "precision in effect: float32" in text and "peak memory" in text
     assert f"{size} process(es)" in text and "M parameters" in text
@@ -32,13 +32,13 @@ def test_train_evaluate_export(run, read_metrics, size):
     assert "class_num: 5" in (run.output / "config.yaml").read_text()
 
     weights = f"Global.pretrained_model={run.output / 'latest'}"
-    done = run("eval", weights, size=size)
+    done = run.installed("eval", weights, size=size)
     if size == 1:
         assert f"accuracy-flip: {evaluations[-1]['accuracy-flip']:.5f}" in done.stdout
-        done = run("export", weights)
+        done = run.installed("export", weights)
         onnx = run.output.with_suffix(".onnx")
         assert onnx.is_file() and "cosine" in done.stdout
-        run("export", weights, "Export.export_type=paddle")
+        run.installed("export", weights, "Export.export_type=paddle")
         assert run.output.with_suffix(".pdiparams").is_file()
 
 

@@ -53,6 +53,6 @@ def test_sections_that_a_command_does_not_need_may_be_missing(run):
 
 def test_eval_and_export_need_weights(run):
     for command in ("eval", "export"):
-        done = run(command, check=False)
+        done = run.installed(command, check=False)
         assert done.returncode == 2
         assert f"plsc-{command} needs weights" in done.stderr

@@ -1,0 +1,241 @@
+"""Small trainings, and the processes that commands run in: new ones, launched ones, forked ones."""
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from plsc import runtime
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL_BACKBONE = "QuickFace_nano"
+
+
+class World:
+    """Runs a script in W gloo processes under Paddle's launcher."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def command(self, size: int, *script: str) -> list[str]:
+        launcher = [sys.executable, "-m", "paddle.distributed.launch", f"--nproc_per_node={size}"]
+        return [*launcher, f"--log_dir={self.folder / 'log'}", *script]
+
+    def run(self, size: int, *script: str, timeout: float = 240, check: bool = True, **variables):
+        """The finished process; asserts success if `check`."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+        environment.pop("PADDLE_TRAINER_ID", None)
+        arguments = [str(part) for part in script]
+        done = subprocess.run(
+            self.command(size, *arguments) if size > 1 else [sys.executable, *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check and done.returncode:
+            logs = "".join(
+                path.read_text(errors="replace")[-3000:]
+                for path in sorted((self.folder / "log").glob("workerlog.*"))
+            )
+            raise AssertionError(f"{script}: {done.returncode}\n{done.stderr[-3000:]}\n{logs}")
+        return done
+
+
+class Forks:
+    """Runs plsc's commands in children of a process that has imported paddle already."""
+
+    servers: dict[str, "Forks"] = {}  # by the number of threads, which paddle reads once
+
+    def __init__(self, threads: str):
+        self.server = subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "fork_server.py")],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PLSC_NUM_THREADS": threads},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        atexit.register(self.kill)
+
+    @classmethod
+    def of(cls, size: int) -> "Forks":
+        """Whose children have as many threads as each of `size` processes on this machine."""
+        threads = os.environ.get("PLSC_NUM_THREADS") or str(max(1, runtime.cores() // size))
+        if threads not in cls.servers:
+            cls.servers[threads] = cls(threads)
+        return cls.servers[threads]
+
+    def kill(self) -> None:
+        """The server and all that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.server.pid, signal.SIGKILL)
+        self.server.wait()
+
+    def run(self, size: int, command: str, arguments: list[str], *, folder: Path, timeout=240):
+        """The finished command; of several ranks the first one's output, a failed one's status."""
+        processes = [
+            {
+                "variables": variables,
+                "out": f"{folder / 'out'}.{rank}",
+                "err": f"{folder / 'err'}.{rank}",
+            }
+            for rank, variables in enumerate(places(size))
+        ]
+        request = {"command": command, "arguments": arguments, "folder": str(folder)}
+        self.server.stdin.write(json.dumps(request | {"processes": processes}) + "\n")
+        self.server.stdin.flush()
+        if not select.select([self.server.stdout], [], [], timeout)[0]:
+            self.kill()
+            raise AssertionError(f"{command} {arguments}: not done after {timeout} s")
+        statuses = json.loads(self.server.stdout.readline())
+        out, err = (
+            [Path(process[stream]).read_text(errors="replace") for process in processes]
+            for stream in ("out", "err")
+        )
+        status = next((status for status in statuses if status), 0)
+        return subprocess.CompletedProcess(
+            [f"plsc-{command}", *arguments], status, out[0], "".join(err)
+        )
+
+
+def places(size: int) -> list[dict[str, str]]:
+    """The environment of each of `size` ranks, as the launcher sets it, without a supervisor."""
+    common = {name: text for name, text in os.environ.items() if not name.startswith("PADDLE_")}
+    common["PYTHONPATH"] = str(ROOT)
+    if size == 1:
+        return [common]
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(size + 1)]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        master, *ranks = (f"127.0.0.1:{listener.getsockname()[1]}" for listener in sockets)
+    common |= {
+        "PADDLE_MASTER": master,
+        "PADDLE_TRAINERS_NUM": str(size),
+        "PADDLE_LOCAL_SIZE": str(size),
+        "PADDLE_TRAINER_ENDPOINTS": ",".join(ranks),
+        "PLSC_SUPERVISED": "0:",
+    }
+    return [
+        {**common, "PADDLE_TRAINER_ID": str(rank), "PADDLE_CURRENT_ENDPOINT": endpoint}
+        for rank, endpoint in enumerate(ranks)
+    ]
+
+
+def metrics_of(folder: Path, kind: str = "train") -> list[dict]:
+    """The objects of one kind in a run's metrics.jsonl."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
+
+
+class Run:
+    """Writes a config for a small training in `folder` and runs plsc's commands on it."""
+
+    def __init__(self, folder: Path, faces: Path):
+        self.folder = folder
+        self.output = folder / "output" / SMALL_BACKBONE
+        transforms = [
+            {"DecodeImage": {"to_rgb": True, "channel_first": False}},
+            {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3}},
+            {"ToCHWImage": None},
+        ]
+        self.config = {
+            "Global": {
+                "task_type": "recognition",
+                "output_dir": str(folder / "output"),
+                "device": "cpu",
+                "epochs": 3,
+                "print_batch_step": 1,
+                "seed": 7,
+                "max_num_latest_checkpoint": -1,
+            },
+            "DistributedStrategy": {"data_parallel": True},
+            "Model": {
+                "name": SMALL_BACKBONE,
+                "num_features": 32,
+                "class_num": 5,
+                "pfc_config": {"sample_ratio": 0.5, "model_parallel": True},
+            },
+            "Loss": {"Train": [{"MarginLoss": {"m2": 0.3, "s": 16.0, "weight": 1.0}}]},
+            "LRScheduler": {"name": "Poly", "learning_rate": 0.05, "decay_unit": "step"},
+            "Optimizer": {
+                "name": "Momentum",
+                "momentum": 0.9,
+                "weight_decay": 5e-4,
+                "grad_clip": {
+                    "name": "ClipGradByGlobalNorm",
+                    "clip_norm": 5.0,
+                    "no_clip_list": ["dist"],
+                },
+            },
+            "DataLoader": {
+                "Train": {
+                    "dataset": {
+                        "name": "FaceIdentificationDataset",
+                        "image_root": str(faces),
+                        "cls_label_path": str(faces / "label.txt"),
+                        "transform_ops": [
+                            transforms[0],
+                            {"RandFlipImage": {"flip_code": 1}},
+                            *transforms[1:],
+                        ],
+                    },
+                    "sampler": {
+                        "name": "DistributedBatchSampler",
+                        "batch_size": 2,
+                        "shuffle": True,
+                        "drop_last": False,
+                    },
+                    "loader": {"num_workers": 0},
+                },
+                "Eval": {
+                    "dataset": {
+                        "name": "FaceVerificationDataset",
+                        "image_root": str(faces),
+                        "cls_label_path": str(faces / "pairs.txt"),
+                        "transform_ops": transforms,
+                    },
+                    "sampler": {"name": "BatchSampler", "batch_size": 8},
+                    "loader": {"num_workers": 0},
+                },
+            },
+            "Metric": {"Eval": [{"LFWAcc": {"flip_test": True}}]},
+        }
+        self.world = World(folder)
+
+    def __call__(self, command: str, *overrides: str, size: int = 1, check: bool = True):
+        """`plsc-<command>` in `size` forked processes; what it has printed and its status.
+
+        Not as a user starts it: `installed` is for tests of what comes before the command itself.
+        """
+        _, *arguments = self.arguments(command, *overrides)
+        done = Forks.of(size).run(size, command, arguments, folder=self.folder)
+        if check and done.returncode:
+            raise AssertionError(f"{done.args}: {done.returncode}\n{done.stderr[-3000:]}")
+        return done
+
+    def installed(self, command: str, *overrides: str, size: int = 1, check: bool = True):
+        """The installed `plsc-<command>` in new processes, several under Paddle's launcher."""
+        return self.world.run(size, *self.arguments(command, *overrides), check=check)
+
+    def arguments(self, command: str, *overrides: str) -> list[str]:
+        """What to run after python: the installed command, its config and overrides."""
+        import yaml
+
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(self.config))
+        script = str(Path(sys.executable).with_name(f"plsc-{command}"))
+        options = [option for override in overrides for option in ("-o", override)]
+        return [script, "-c", str(path), *options]
+
+    def losses(self) -> dict[int, float]:
+        """Loss by step, exact."""
+        return {entry["step"]: entry["loss"] for entry in metrics_of(self.output)}
