@@ -19,21 +19,28 @@ from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training, train_step
 from plsc.engine.update import Updater
-from plsc.heads.centres import ClassCentres
 from plsc.heads.partial_fc import PartialFC
+from plsc.heads.storage import build_centres
 from plsc.loss.margin import MarginLoss
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
 
 
-def carried(*, classes, batch, dim, parts, ratio, losses):
+def carried(folder, *, classes, batch, dim, parts, ratio, losses, storage):
     """(calls, bytes) by kind of one step."""
     place, rule, net = world.current(), Momentum(0.9, 0.01), nn.Linear(3, dim)
-    shard = ClassShard(classes, place.rank, place.size)
-    weight = np.random.default_rng(1).normal(0, 0.1, (shard.num_local, dim)).astype("float32")
+    centres = build_centres(
+        ClassShard(classes, place.rank, place.size),
+        dim,
+        state_names=rule.state_names,
+        storage=storage,
+        dtype="float32",
+        folder=folder,
+        seed=0,
+    )
     head = PartialFC(
-        ClassCentres.of(shard, weight, state_names=rule.state_names),
+        centres,
         [(1.0, MarginLoss(m2=0.3, s=8.0))] * losses,
         sample_ratio=ratio,
     )
@@ -51,15 +58,19 @@ def carried(*, classes, batch, dim, parts, ratio, losses):
     )
     random = np.random.default_rng(place.rank)
     images = random.normal(0, 1, (batch, 3)).astype("float32")
-    with traffic() as counted:
-        train_step(training, images, random.integers(0, classes, batch), lr=0.1)
+    labels = random.integers(0, classes, batch)
+    for _ in range(2):  # the second step's labels are known since the first
+        upcoming = labels if head.centres.prefetches else None
+        with traffic() as counted:
+            train_step(training, images, labels, lr=0.1, upcoming=upcoming)
+        training.progress.advance()
     return counted.calls, counted.bytes
 
 
 def main(cases: str, out: str) -> None:
     """All cases."""
     place = world.init()
-    found = [carried(**case) for case in json.loads(cases)]
+    found = [carried(Path(out).parent, **case) for case in json.loads(cases)]
     Path(f"{out}.{place.rank}.json").write_text(json.dumps(found))
 
 
