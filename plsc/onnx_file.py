@@ -88,13 +88,26 @@ def _constants_to_initializers(graph: Any) -> None:
     graph.node.extend(kept)
 
 
-def run(path: Path, *, threads: int = 0) -> Callable[[Images], Floats]:
-    """The ONNX file at `path` as a function of images, on the CPU; 0 threads: one per core."""
+def share_cores(options: Any, threads: int) -> None:
+    """Let a session of these `onnxruntime.SessionOptions` have so many threads, which sleep idle.
+
+    By default they spin while they wait, at the cost of whatever else the cores have to do.
+    """
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+
+def run(path: Path, *, threads: int | None = None) -> Callable[[Images], Floats]:
+    """The ONNX file at `path` as a function of images, on the CPU.
+
+    With a number of `threads` as `share_cores` says, else as ONNX Runtime does by itself.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads
+    if threads is not None:
+        share_cores(options, threads)
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
 

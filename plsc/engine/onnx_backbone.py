@@ -15,6 +15,8 @@ from plsc import onnx_file, runtime
 from plsc.distributed import world
 from plsc.distributed.collectives import agree
 from plsc.export import compare, save_program
+from plsc.kernels.compiled import wanted
+from plsc.models.cpu_layers import DepthwiseConv2D
 
 Embed = Callable[[np.ndarray], np.ndarray]
 
@@ -31,13 +33,14 @@ def onnx_embedder(backbone: nn.Layer, *, num_images: int) -> Embed | None:
     """`backbone` (in evaluation mode) as it is now, run by ONNX Runtime; called by all ranks.
 
     None on all ranks where Paddle is to run it: on a GPU, for fewer than `FEWEST_IMAGES` images on
-    a rank, without the packages of an ONNX export, and where the file cannot be made or differs
-    from the backbone on any rank, of which a warning tells. The backbone stays as it is.
+    a rank, where depthwise convolutions have kernels of their own (which beat ONNX Runtime's),
+    without the packages of an ONNX export, and where the file cannot be made or differs from the
+    backbone on any rank, of which a warning tells. The backbone stays as it is.
     """
     if num_images < FEWEST_IMAGES or paddle.get_device() != "cpu":
         return None
-    embed, wanted = None, _possible()
-    if wanted:
+    embed = None
+    if _possible() and not _faster_as_it_is(backbone):
         try:
             embed = _session(backbone)
         except Exception as error:  # whatever of three packages fails: Paddle can do without them
@@ -49,6 +52,11 @@ def onnx_embedder(backbone: nn.Layer, *, num_images: int) -> Embed | None:
 def _possible() -> bool:
     stock = os.environ.get("PLSC_STOCK_CPU") == "1"
     return not stock and all(importlib.util.find_spec(name) for name in onnx_file.MODULES)
+
+
+def _faster_as_it_is(backbone: nn.Layer) -> bool:
+    depthwise = (item for item in backbone.sublayers() if isinstance(item, DepthwiseConv2D))
+    return any(layer.has_kernel for layer in depthwise) and wanted()
 
 
 def _session(backbone: nn.Layer) -> Embed:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc import runtime
+from plsc import onnx_file, runtime
 from plsc.errors import UserError
 from plsc.inference.network import Floats, InputSpec, Network
 from plsc.inference.onnx_digest import onnx_digest
@@ -111,7 +111,7 @@ def _session(path: str, provider: str) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what is fatal is raised, too
-    options.intra_op_num_threads = runtime.threads(local_size=1)
+    onnx_file.share_cores(options, runtime.threads(local_size=1))
     try:
         session = onnxruntime.InferenceSession(
             path, options, providers=list(dict.fromkeys([name, PROVIDERS["cpu"]]))

@@ -4,8 +4,6 @@ Each works where all tensors are float32, contiguous and on the CPU, and numba i
 changes nothing and says so, and the caller takes Paddle's operations.
 """
 
-import functools
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,17 +12,10 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor
 
-from plsc.kernels import compiled as compiling
-from plsc.kernels.compiled import compiled, share
+from plsc.kernels.compiled import compiled, share, wanted
 
 BLOCK = 16_384  # elements that are added up by themselves, whatever the number of threads
 SERIAL = 1 << 18  # elements: below, threads take longer to start than they save
-
-
-@functools.cache
-def available() -> bool:
-    """Whether numba is installed and PLSC_STOCK_CPU does not ask for stock Paddle."""
-    return os.environ.get("PLSC_STOCK_CPU") != "1" and compiling.available()
 
 
 def squared_norm(tensor: Tensor) -> float | None:
@@ -83,7 +74,7 @@ def adamw(
 
 def _flat(*tensors: Tensor) -> list[NDArray[Any]] | None:
     """Their memory as flat arrays, if all are of the right kind."""
-    if not available():
+    if not wanted():
         return None
     for tensor in tensors:
         if (

@@ -50,13 +50,13 @@ MAY_IMPORT = {
     "export": {"__init__", "errors", "onnx_file", "onnx_forms", "export_report", "yaml_tree"}
     | {"data"},
     "report": {"__init__", "errors", "metric", "data"},
-    "inference": {"errors", "registry", "runtime", "yaml_tree", "data", "engine"},
+    "inference": {"errors", "registry", "runtime", "yaml_tree", "onnx_file", "data", "engine"},
     "embedder": {"errors", "inference"},
     "commands": {"errors", "yaml_tree", "metric", "data", "report", "inference", "embedder"},
     "ijb": {"errors", "metric", "data", "embedder", "commands"},
     "engine": DESCRIPTION
     | {"__init__", "runtime", "unpickle", "distributed", "metric", "models", "scheduler"}
-    | {"optimizer", "loss", "heads", "plan", "data", "report", "export"}
+    | {"optimizer", "loss", "heads", "plan", "kernels", "data", "report", "export"}
     | {"mapped_file", "torch_file", "torch_tensors", "onnx_file", "onnx_graph", "onnx_operations"},
     "doctor": {"__init__", "errors", "runtime", "distributed", "engine"},
     "cli": DESCRIPTION

@@ -15,6 +15,7 @@ from plsc.engine.onnx_backbone import FEWEST_IMAGES, onnx_embedder
 from plsc.engine.precision import Precision
 from plsc.errors import UserError
 from plsc.metric.verification import LFWAcc
+from plsc.models.cpu_layers import DepthwiseConv2D
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -62,7 +63,7 @@ def nothing_is_made(monkeypatch):
     monkeypatch.setattr(onnx_backbone, "save_program", lambda *_: pytest.fail("made a file"))
 
 
-@pytest.mark.parametrize("why", ["few images", "GPU", "stock", "not installed"])
+@pytest.mark.parametrize("why", ["few images", "GPU", "stock", "not installed", "own kernels"])
 def test_paddle_runs_it(why, small_backbone, nothing_is_made, monkeypatch, caplog):
     if why == "GPU":
         monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
@@ -70,9 +71,21 @@ def test_paddle_runs_it(why, small_backbone, nothing_is_made, monkeypatch, caplo
         monkeypatch.setenv("PLSC_STOCK_CPU", "1")
     if why == "not installed":
         monkeypatch.setattr(onnx_file, "MODULES", ("onnx", "no_such_module"))
-    count = FEWEST_IMAGES - (why == "few images")
-    assert onnx_embedder(small_backbone(8), num_images=count) is None
+    net, count = small_backbone(8), FEWEST_IMAGES - (why == "few images")
+    if why == "own kernels":
+        monkeypatch.setattr(onnx_backbone, "wanted", lambda: True)
+        net = paddle.nn.Sequential(DepthwiseConv2D(3, 3), net)
+    assert onnx_embedder(net, num_images=count) is None
     assert caplog.records == []
+
+
+def test_without_kernels_of_its_own_a_backbone_with_depthwise_convolutions_is_exported(monkeypatch):
+    monkeypatch.setattr(onnx_backbone, "wanted", lambda: False)
+    monkeypatch.setattr(onnx_backbone, "_session", lambda backbone: len)
+    net = paddle.nn.Sequential(DepthwiseConv2D(3, 3))
+    assert onnx_embedder(net, num_images=FEWEST_IMAGES) is len
+    monkeypatch.setattr(onnx_backbone, "wanted", lambda: True)
+    assert onnx_embedder(net, num_images=FEWEST_IMAGES) is None
 
 
 @pytest.mark.parametrize("why", ["no converter", "no disk", "differs"])

@@ -94,7 +94,7 @@ def test_what_it_cannot_do_it_leaves_alone(case, monkeypatch):
     if case == "one of float64":
         velocity = velocity.astype("float64")
     if case == "without numba":
-        monkeypatch.setattr(update, "available", lambda: False)
+        monkeypatch.setattr(update, "wanted", lambda: False)
     given = [weight, gradient, velocity]
     before = [tensor.numpy().copy() for tensor in given]
     assert not update.momentum(*given, factor=1.0, mu=0.9, decay=0.1, lr=0.1)
@@ -115,7 +115,7 @@ def test_what_it_cannot_do_it_leaves_alone(case, monkeypatch):
 def test_rules_are_the_same_by_paddles_operations(rule, decay, factor, monkeypatch):
     results = []
     for compiled in (True, False):
-        monkeypatch.setattr(update, "available", lambda compiled=compiled: compiled)
+        monkeypatch.setattr(update, "wanted", lambda compiled=compiled: compiled)
         weight, gradient, *states = tensors(2 + len(rule.state_names), 64, 8)
         state = dict(zip(rule.state_names, states, strict=True))
         start, given = weight.numpy().copy(), gradient.numpy().copy()
