@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from plsc.plan.machine import SMALL_BLOCK
 from plsc.plan.trace import FLOAT, HALF, LayerTrace, Trace
 from plsc.sections import RecomputeConfig
 
@@ -16,14 +15,12 @@ class Passes:
         kept: activations that are held when the forward pass ends.
         backward: the highest sum of activations, gradients of weights, and maps and their
             gradients that are being computed, in the backward pass.
-        small: of `kept`, what lies in small blocks, which allocators handle with loss.
         repeated: multiply-adds of an image that the backward pass does again.
 
     """
 
     kept: int
     backward: int
-    small: int
     repeated: int
 
 
@@ -56,12 +53,7 @@ def passes(
         gradients += piece.parameters
         live -= piece.held
     again = [sum(x.multiply_adds for x in inner) for group, inner in _runs(trace, chosen) if group]
-    width = HALF if half else FLOAT
-    alone = [x for group, inner in _runs(trace, chosen) if not group for x in inner]
-    small = sum(
-        x.kept_half if half else x.kept for x in alone if x.largest * width * batch < SMALL_BLOCK
-    )
-    return Passes(held * batch, peak, small * batch, sum(again))
+    return Passes(held * batch, peak, sum(again))
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ class _Estimate:
             return found
         width = HALF if self.half else FLOAT
         moving = max(x.numbers_in + x.numbers_out for x in self.trace.layers)
-        return Passes(0, moving * width * (self.batch // self.parts), 0, 0)
+        return Passes(0, moving * width * (self.batch // self.parts), 0)
 
     def plan(self) -> Plan:
         """All of it."""
@@ -201,7 +201,7 @@ class _Estimate:
         step = half_weights + images + reduced + max(during_head, backward, update)
         resident = weights + FLOAT * trained * self.states
         resident += (head.stored + head.state) if on_device else 0
-        slack = self.machine.slack * self.passes.small
+        slack = self.machine.slack * step
         return Memory(
             framework=int(self.machine.framework),
             weights=weights,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KIBIBYTE = 1024
-SMALL_BLOCK = 32 * 2**20  # bytes up to which glibc may keep a freed block
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,10 @@ class Machine:
         flops: FLOP/s of the backbone in its precision.
         head_flops: FLOP/s in float32, in which the head computes; flops / 8 if not stated.
         memory_bandwidth: bytes/s of a device's own memory.
-        efficiency: the share of `flops` and `head_flops` that real layers reach.
+        efficiency: the share of these speeds that real layers reach.
+        overhead: seconds that a step takes beside its work.
         framework: bytes that libraries and context take before a tensor exists.
-        slack: what the allocator holds beyond the tensors, as a share of the activations that lie
-            in blocks under SMALL_BLOCK bytes.
+        slack: bytes that the allocator holds beyond the tensors, as a share of those of a step.
 
     """
 
@@ -33,6 +32,7 @@ class Machine:
     head_flops: float | None = None
     memory_bandwidth: float = 900e9
     efficiency: float = 0.35
+    overhead: float = 0.04
     framework: float = 1.5e9
     slack: float = 0.0
 
@@ -40,9 +40,9 @@ class Machine:
     def cpu(cls, ranks: int) -> "Machine":
         """Ranks on CPUs: what is measured there.
 
-        A process with paddle, numba's kernels and MKL's workspaces holds 0.49 GB. glibc maps blocks
-        of 32 MiB and more and gives them back at once; smaller ones leave gaps that later steps
-        find too small: 23 to 77 % of such activations (tools/benchmark/README.md).
+        A process with paddle, numba's kernels and MKL's workspaces holds 0.49 GB. Freed blocks stay
+        with the process (`plsc.runtime`), and many are too small for what comes next: glibc's heap
+        grows beyond the tensors by SLACK of those of a step (tools/benchmark/README.md).
         """
         return cls(
             devices=ranks,
@@ -51,6 +51,7 @@ class Machine:
             head_flops=150e9,
             memory_bandwidth=20e9,
             efficiency=0.6,
+            overhead=0.0,
             framework=0.49e9,
             slack=0.5,
         )

@@ -123,7 +123,7 @@ class _Recorder:
             hooks.append(layer.register_forward_pre_hook(self._enter(path)))
             hooks.append(layer.register_forward_post_hook(self._leave))
         try:
-            with saved_tensors_hooks(self._keep, lambda tensor: tensor):
+            with saved_tensors_hooks(self._keep, lambda nothing: nothing):
                 yield
         finally:
             for hook in hooks:
@@ -152,11 +152,12 @@ class _Recorder:
     def _record(self, path: str, layer: nn.Layer) -> LayerTrace:
         return self.layers.setdefault(path, LayerTrace(path, type(layer).__name__))
 
-    def _keep(self, tensor: Tensor) -> Tensor:
+    def _keep(self, tensor: Tensor) -> None:
+        # Nothing is returned: Paddle never lets go of what such a hook returns.
         address = tensor.data_ptr()
         statistic = tensor.ndim <= 1 and tensor.size <= CONSTANT
         if address in self._own or statistic:
-            return tensor
+            return
         path, layer = self._running[-1]
         record = self._record(path, layer)
         width = tensor.element_size()
@@ -169,7 +170,6 @@ class _Recorder:
             if (address, half) not in self._seen:
                 self._seen[address, half] = tensor
                 record.kept_half += tensor.size * half
-        return tensor
 
 
 def _half_widths(layer: nn.Layer, tensor: Tensor) -> tuple[int, ...]:

@@ -8,10 +8,12 @@ Units: GB = 10^9 bytes, bandwidth GB/s in one direction, TFLOP/s. Nothing is tra
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -31,6 +33,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--memory-bandwidth", type=float, default=900.0, help="GB/s of a device")
     parser.add_argument("--efficiency", type=float, default=0.35, help="share of the peak reached")
     parser.add_argument("--framework", type=float, help="GB taken before any tensor exists")
+    parser.add_argument("--overhead", type=float, help="ms of a step beside its work")
+    parser.add_argument("--check", action="store_true", help="measure short trainings here")
+    parser.add_argument("--backbone", help="with --check: this one alone")
+    parser.add_argument("--batch", type=int, default=16, help="with --check --backbone")
+    parser.add_argument("--classes", type=int, default=1000, help="with --check --backbone")
+    parser.add_argument("--ratio", type=float, default=1.0, help="with --check --backbone")
+    parser.add_argument("--optimizer", default="Momentum", help="with --check --backbone")
+    parser.add_argument("--published", action="store_true", help="compare with published tables")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     return parser
 
@@ -41,6 +51,10 @@ def main() -> int:
     runtime.prepare(local_size=1)
     runtime.import_paddle()
     try:
+        if options.check:
+            return _check(options)
+        if options.published:
+            return _published(options)
         return _plan(options)
     except UserError as error:
         print(f"plan: {error}", file=sys.stderr)
@@ -67,11 +81,38 @@ def _plan(options: argparse.Namespace) -> int:
         head_flops=None if options.head_flops is None else options.head_flops * 1e12,
         memory_bandwidth=options.memory_bandwidth * 1e9,
         efficiency=options.efficiency,
+        overhead=usual.overhead if options.overhead is None else options.overhead / 1e3,
         framework=framework,
         slack=usual.slack,
     )
     found = plan(config, traced(config), machine)
     print(json.dumps(asdict(found)) if options.json else table(found))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    import plan_check
+
+    cases = plan_check.CASES
+    if options.backbone is not None:
+        asked = (options.batch, options.classes, options.ratio, options.optimizer)
+        cases = (plan_check.Case(options.backbone, *asked),)
+    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+        rows = plan_check.check(cases)
+    return _report(rows, options)
+
+
+def _published(options: argparse.Namespace) -> int:
+    import plan_published
+
+    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+        rows = plan_published.compare()
+    return _report(rows, options)
+
+
+def _report(rows: list[dict[str, Any]], options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps(rows))
     return 0
 
 

@@ -1,0 +1,19 @@
+"""Traces that several tests look at."""
+
+import functools
+
+import pytest
+
+from plsc.plan.trace import trace
+from plsc.registry import BACKBONES
+
+
+@pytest.fixture(scope="session")
+def trace_of():
+    """Name of a backbone -> its trace, made once: most of the time goes to initial weights."""
+
+    @functools.cache
+    def made(name):
+        return trace(BACKBONES.get(name, "Model.name")())
+
+    return made

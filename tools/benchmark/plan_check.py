@@ -1,0 +1,184 @@
+"""Estimates of `plan.py` against the peak memory of short trainings, each in its own process.
+
+`plan.py --check` runs it. What is compared is the process's peak resident memory (VmHWM), less the
+framework's: what a process holds that trains next to nothing, less the little that this is.
+"""
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 3  # the allocator's gaps grow over the first ones
+M_MMAP_THRESHOLD, MMAP_FROM = -3, 2**20  # mallopt's: blocks from 1 MiB on are given back at once
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training on random images."""
+
+    backbone: str
+    batch: int
+    classes: int = 1000
+    ratio: float = 1.0
+    optimizer: str = "Momentum"
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What is shown of it."""
+        more = "".join(f" {key.split('.')[-1]}={value}" for key, value in self.changes.items())
+        return f"{self.backbone} batch {self.batch}, {self.classes} x {self.ratio:g}{more}"
+
+    def config(self) -> Any:
+        """Its config."""
+        from plsc.config import parse_config
+
+        tree: dict[str, Any] = {
+            "Global": {"epochs": 10**6, "device": "cpu", "seed": 1},
+            "Model": {
+                "name": self.backbone,
+                "num_features": 512,
+                "class_num": self.classes,
+                "pfc_config": {"sample_ratio": self.ratio},
+            },
+            "DistributedStrategy": {},
+            "Loss": {"Train": [{"MarginLoss": {"m3": 0.2, "s": 16.0}}]},
+            "LRScheduler": {"name": "Poly", "learning_rate": 0.01},
+            "Optimizer": {"name": self.optimizer, "grad_clip": {"clip_norm": 5.0}},
+            "DataLoader": {
+                "Train": {
+                    "dataset": {"name": "FaceRandomDataset", "num_classes": self.batch},
+                    "sampler": {"batch_size": self.batch},
+                }
+            },
+        }
+        for key, value in self.changes.items():
+            *sections, last = key.split(".")
+            place = tree
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[last] = value
+        return parse_config(tree)
+
+
+LITTLE = Case("QuickFace_nano", 1, 2)
+RECOMPUTED = {"DistributedStrategy.recompute": {"layerlist_interval": 1}}
+CASES = (
+    Case("IResNet18", 16),
+    Case("IResNet18", 32),
+    Case("IResNet18", 64),
+    Case("IResNet50", 16),
+    Case("IResNet50", 32, changes=RECOMPUTED),
+    Case("IResNet18", 64, changes={"Global.accum_steps": 4}),
+    Case("MobileFaceNet_base", 32),
+    Case("FaceViT_tiny_patch9_112", 16, optimizer="AdamW"),
+    Case("IResNet18", 16, 200_000),
+    Case("IResNet18", 16, 200_000, 0.1),
+    Case("QuickFace_nano", 128, 200_000),
+    Case("QuickFace_nano", 128, 200_000, 0.1, "AdamW"),
+)
+
+
+def estimate(case: Case) -> tuple[int, int]:
+    """Bytes at the peak without the framework: of tensors, and with the allocator's gaps."""
+    from plsc.plan.build import traced
+    from plsc.plan.estimate import plan
+    from plsc.plan.machine import Machine
+
+    config = case.config()
+    machine = replace(Machine.cpu(1), framework=0.0)
+    device = plan(config, traced(config), machine).device
+    return device.peak - device.slack, device.peak
+
+
+def measure(case: Case, *, returned: bool) -> int:
+    """VmHWM in bytes of a process that trains `case`.
+
+    With `returned`, freed blocks are given back at once, so that this is the tensors' peak; else
+    as `plsc.runtime` has it, which keeps them for the next step.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    task = json.dumps({**vars(case), "returned": returned})
+    done = subprocess.run(
+        [sys.executable, __file__, task],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{case.name}: {done.stderr[-2000:]}")
+    return int(done.stdout.splitlines()[-1])
+
+
+def check(cases: tuple[Case, ...]) -> list[dict[str, Any]]:
+    """Estimate and measure each case; prints a line each."""
+    frameworks = [measure(LITTLE, returned=way) - estimate(LITTLE)[0] for way in (True, False)]
+    print(f"framework: {frameworks[0] / MEGABYTE:.0f} MB, not counted below; in MB:")
+    print(f"{'':64}{'tensors':>24}{'error':>8}{'with allocator':>20}{'error':>8}")
+    rows = []
+    for case in cases:
+        tensors, whole = estimate(case)
+        found = [
+            measure(case, returned=way) - framework
+            for way, framework in zip((True, False), frameworks, strict=True)
+        ]
+        errors = tensors / found[0] - 1, whole / found[1] - 1
+        shown = [
+            f"{mine / MEGABYTE:.0f} / {seen / MEGABYTE:.0f}"
+            for mine, seen in zip((tensors, whole), found, strict=True)
+        ]
+        print(
+            f"{case.name:64}{shown[0]:>24}{errors[0]:>8.1%}{shown[1]:>20}{errors[1]:>8.1%}",
+            flush=True,
+        )
+        rows.append(
+            {
+                "case": case.name,
+                "estimate": tensors,
+                "measured": found[0],
+                "error": errors[0],
+                "estimate_with_allocator": whole,
+                "measured_with_allocator": found[1],
+                "error_with_allocator": errors[1],
+            }
+        )
+    return rows
+
+
+def _train(case: Case, *, returned: bool) -> int:
+    """Train a few steps; the process's VmHWM in bytes."""
+    from plsc import runtime
+
+    runtime.prepare(local_size=1)
+    if returned:
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_FROM)
+    runtime.import_paddle()
+    from plsc.engine.build import build_training
+    from plsc.engine.build_data import build_loader
+    from plsc.engine.trainer import train_step
+    from plsc.engine.trial import RandomFaces
+
+    config = case.config()
+    loader = build_loader(config, RandomFaces(case.batch))
+    training = build_training(config, loader)
+    images, labels = next(loader.batches(0, 0))
+    for _ in range(STEPS):
+        train_step(training, images, labels, lr=0.01)
+        training.progress.advance()
+    status = Path("/proc/self/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    way = asked.pop("returned")
+    print(_train(Case(**asked), returned=way))
