@@ -126,3 +126,11 @@ def tiny_faces(tmp_path_factory):
 @pytest.fixture
 def run(tmp_path, tiny_faces):
     return Run(tmp_path, tiny_faces)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory, tiny_faces):
+    """The checkpoint after two steps of the training of `run`: to be read, copied, not changed."""
+    run = Run(tmp_path_factory.mktemp("small_checkpoint"), tiny_faces)
+    run("train", "Global.max_train_step=2")
+    return run.output / "step_2"

@@ -217,7 +217,12 @@ class Run:
         Not as a user starts it: `installed` is for tests of what comes before the command itself.
         """
         _, *arguments = self.arguments(command, *overrides)
-        done = Forks.of(size).run(size, command, arguments, folder=self.folder)
+        return self.without_config(command, *arguments, size=size, check=check)
+
+    def without_config(self, command: str, *arguments, size: int = 1, check: bool = True):
+        """The same with these arguments and no others."""
+        texts = [str(argument) for argument in arguments]
+        done = Forks.of(size).run(size, command, texts, folder=self.folder)
         if check and done.returncode:
             raise AssertionError(f"{done.args}: {done.returncode}\n{done.stderr[-3000:]}")
         return done

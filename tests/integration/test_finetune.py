@@ -15,13 +15,11 @@ def head_of(checkpoint):
     return np.concatenate(parts)
 
 
-def test_finetune_starts_a_new_head_and_keeps_the_backbone(run):
-    run("train", "Global.max_train_step=2")
-    first = run.output / "step_2"
-    kept = first.rename(run.folder / "first")
+def test_finetune_starts_a_new_head_and_keeps_the_backbone(run, small_checkpoint):
+    first = small_checkpoint
     done = run(
         "train",
-        f"Global.pretrained_model={kept}",
+        f"Global.pretrained_model={first}",
         "Global.finetune=True",
         "Model.class_num=9",
         "Global.max_train_step=1",
@@ -29,32 +27,22 @@ def test_finetune_starts_a_new_head_and_keeps_the_backbone(run):
     )
     assert "new head for 9 classes" in done.stdout
     now = run.output / "latest"
-    old, new = load_file(kept / "backbone.safetensors"), load_file(now / "backbone.safetensors")
+    old, new = load_file(first / "backbone.safetensors"), load_file(now / "backbone.safetensors")
     for name in old:
         if "_mean" not in name and "_variance" not in name:
             np.testing.assert_array_equal(old[name], new[name], err_msg=name)
     assert head_of(now).shape == (9, 32)
 
 
-def test_other_classes_without_finetune_are_refused(run):
-    run("train", "Global.max_train_step=1")
-    done = run(
-        "train",
-        f"Global.pretrained_model={run.output / 'latest'}",
-        "Model.class_num=9",
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "Global.finetune=True" in done.stderr.splitlines()[-1]
-    done = run(
-        "train", f"Global.checkpoint={run.output / 'latest'}", "Model.class_num=9", check=False
-    )
-    assert done.returncode == 2 and "Global.finetune=True" in done.stderr.splitlines()[-1]
+def test_other_classes_without_finetune_are_refused(run, small_checkpoint):
+    for key in ("pretrained_model", "checkpoint"):
+        start = f"Global.{key}={small_checkpoint}"
+        done = run("train", start, "Model.class_num=9", check=False)
+        assert done.returncode == 2 and "Global.finetune=True" in done.stderr.splitlines()[-1]
 
 
-def test_frozen_backbone_and_head_multiplier(run):
-    run("train", "Global.max_train_step=1")
-    first = (run.output / "step_1").rename(run.folder / "first")
+def test_frozen_backbone_and_head_multiplier(run, small_checkpoint):
+    first = small_checkpoint
     run(
         "train",
         f"Global.pretrained_model={first}",
@@ -70,10 +58,9 @@ def test_frozen_backbone_and_head_multiplier(run):
     assert load_file(now / "backbone-optimizer.safetensors") == {}
 
 
-def test_head_from_class_means(run):
+def test_head_from_class_means(run, small_checkpoint):
     """Rows are the normalised mean embeddings of their classes' images, at random rows' length."""
-    run("train", "Global.max_train_step=1")
-    first = (run.output / "step_1").rename(run.folder / "first")
+    first = small_checkpoint
     start = f"Global.pretrained_model={first}", "Global.finetune=True"
     run(
         "train",
