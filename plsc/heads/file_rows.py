@@ -16,6 +16,9 @@ from plsc.heads.rounding import NUMPY_DTYPES, Stored
 from plsc.heads.stores import ArrayRows, RowNumbers, count
 
 GB = 1e9
+# Linux keeps what one call writes in cache pages of up to 2 MB, and a few bytes written there later
+# count as so much to be written back: seven times the time of a step. 64 kB is a block of rows.
+WRITE_BYTES = 65_536
 Transfer = Callable[[int, list[memoryview], int], int]  # os.preadv, os.pwritev
 
 
@@ -65,7 +68,9 @@ class FileRows(ArrayRows):
         assert len(values) == count(numbers, self.shape[0])
         memory = _bytes_of(np.ascontiguousarray(values))
         for offset, start, stop in self._runs(numbers):
-            self._transfer(os.pwritev, memory[start:stop], offset)
+            for done in range(0, stop - start, WRITE_BYTES):
+                part = memory[start + done : min(start + done + WRITE_BYTES, stop)]
+                self._transfer(os.pwritev, part, offset + done)
 
     def expect(self, numbers: RowNumbers) -> None:
         """Have the system read these rows into its cache, many at once; returns before they are."""
