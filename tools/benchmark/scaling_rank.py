@@ -1,0 +1,105 @@
+"""One rank of scaling.py: training steps on random images, timed, and what they exchange."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from plsc import runtime
+from plsc.distributed import world
+
+WARM_STEPS = 2
+
+
+class RandomImages:
+    """The same batch again and again, of classes all over the range; stands where a loader does."""
+
+    def __init__(self, settings: SimpleNamespace):
+        random = np.random.default_rng([settings.seed, world.current().rank])
+        shape = (settings.batch, 3, 112, 112)
+        self.images = random.uniform(-1, 1, shape).astype(np.float32)
+        self.labels = random.integers(0, settings.classes, settings.batch)
+        steps = WARM_STEPS + settings.steps
+        num_images = steps * settings.batch * world.current().size
+        self.sampler = SimpleNamespace(
+            steps_per_epoch=steps, num_images=num_images, batch_size=settings.batch
+        )
+
+    def normalise(self, images: Any) -> Any:
+        """Nothing to do."""
+        return images
+
+
+def config_of(settings: SimpleNamespace) -> Any:
+    """The training of a config file's defaults: ArcFace, SGD with momentum, clipping."""
+    from plsc.config import parse_config
+
+    return parse_config(
+        {
+            "Global": {
+                "device": "cpu",
+                "epochs": 1,
+                "seed": settings.seed,
+                "accum_steps": settings.parts,
+            },
+            "Model": {
+                "name": settings.backbone,
+                "num_features": settings.dim,
+                "class_num": settings.classes,
+                "pfc_config": {"sample_ratio": settings.ratio},
+            },
+            "Loss": {"Train": [{"MarginLoss": {"m2": 0.5, "s": 64.0}}]},
+            "LRScheduler": {"name": "Poly", "learning_rate": 0.01, "decay_unit": "step"},
+            "Optimizer": {"name": "Momentum", "grad_clip": {"clip_norm": 5.0}},
+        }
+    )
+
+
+def measure(settings: SimpleNamespace) -> dict[str, Any]:
+    """Seconds of each step, CPU seconds of all ranks, and the bytes of one step."""
+    from plsc.distributed.collectives import gather_objects, traffic
+    from plsc.engine.build import build_training
+    from plsc.engine.trainer import train_step
+
+    loader = RandomImages(settings)
+    training = build_training(config_of(settings), loader)
+    weights = training.updater.dense.weights.values()
+    wall, cpu = [], []
+    for _ in range(WARM_STEPS + settings.steps):
+        began, used = time.perf_counter(), time.process_time()
+        with traffic() as counted:
+            train_step(training, loader.images, loader.labels, lr=0.01)
+        wall.append(time.perf_counter() - began)
+        cpu.append(time.process_time() - used)
+        training.progress.advance()
+    return {
+        "seconds": wall[WARM_STEPS:],
+        "cpu_seconds": sum(gather_objects(sum(cpu[WARM_STEPS:]))),
+        "calls": counted.calls,
+        "bytes": counted.bytes,
+        "parameters": sum(int(weight.size) for weight in weights),
+    }
+
+
+def main() -> None:
+    """Measure what each JSON object of the first argument says; rank 0 writes the second."""
+    place = world.current()
+    runtime.prepare(local_size=place.local_size)
+    runtime.import_paddle()
+    import paddle
+
+    paddle.set_device("cpu")
+    world.init()
+    reports = [measure(SimpleNamespace(**settings)) for settings in json.loads(sys.argv[1])]
+    if place.is_main:
+        Path(sys.argv[2]).write_text(json.dumps(reports))
+
+
+if __name__ == "__main__":
+    main()
