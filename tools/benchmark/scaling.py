@@ -6,7 +6,8 @@
 --ranks trains worlds of so many processes, each with the same batch and the same threads (the
 cores of this machine over the largest number of ranks), one world after the other, for some
 rounds. Efficiency is the speed over that of as many single ranks; the fastest step of all rounds
-counts, because other programs only ever slow a step down. One more row has one rank on all cores.
+counts, because other programs only ever slow a step down. Unless --threads is given, one more row
+has one rank on all cores.
 
 --simulate trains two steps in each world over gloo with a small backbone, for two numbers of
 classes, and counts the bytes that a rank's collectives carry. Nothing is timed.
@@ -71,7 +72,7 @@ def weak_scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
     cores = runtime.cores()
     each = max(1, options.threads or cores // options.ranks[-1])
     worlds = [(ranks, each) for ranks in options.ranks]
-    if each < cores:
+    if each < cores and not options.threads:
         worlds.append((1, cores))
     found: dict[tuple[int, int], list[dict[str, Any]]] = {place: [] for place in worlds}
     for _ in range(options.rounds):
