@@ -124,6 +124,8 @@ class _Estimate:
         self.losses = len(config.Loss.Train) if config.Loss is not None else 1
         self.frozen = config.Global.freeze_backbone
         fp16 = config.FP16
+        on_cpu = config.Global.device == "cpu"  # where the host's memory is the device's
+        self.storage = "device" if on_cpu and self.pfc.storage == "host" else self.pfc.storage
         self.half = fp16 is not None and fp16.level == "O1" and config.Global.device == "gpu"
         self.precision = fp16.dtype if fp16 is not None and self.half else "float32"
         self.passes = self._passes(config)
@@ -156,12 +158,12 @@ class _Estimate:
             ranks=machine.devices,
             batch=self.batch,
             sampled=shape.sampled,
-            storage=self.pfc.storage,
+            storage=self.storage,
             precision=self.precision,
             parameters=trace.parameters,
             device=self.memory(self.classes),
-            host=rows if self.pfc.storage == "host" else 0,
-            disk=rows if self.pfc.storage == "file" else 0,
+            host=rows if self.storage == "host" else 0,
+            disk=rows if self.storage == "file" else 0,
             traffic=traffic,
             multiply_adds=trace.multiply_adds,
             flops=2 * work,
@@ -187,7 +189,7 @@ class _Estimate:
 
     def memory(self, classes: int) -> Memory:
         """Of one device, with so many classes."""
-        trace, head, on_device = self.trace, self._head(classes), self.pfc.storage == "device"
+        trace, head, on_device = self.trace, self._head(classes), self.storage == "device"
         trained = 0 if self.frozen else trace.parameters
         weights = FLOAT * (trace.parameters + trace.statistics)
         gradients = FLOAT * trained

@@ -76,7 +76,7 @@ def _shortage(config: Config, found: Plan, *, local_ranks: int) -> str:
     free = available_memory()
     needed, of = found.host, "host memory for class centres"
     if config.Global.device == "cpu":
-        needed, of = found.device.peak + found.host, "memory"
+        needed, of = found.device.peak, "memory"
     else:
         total = paddle.device.cuda.get_device_properties().total_memory
         if found.device.peak > total:

@@ -27,7 +27,7 @@ class HeadCosts:
 
     """
 
-    logits: int = 6 * FLOAT
+    logits: int = 3 * FLOAT
     rows: int = 0
     factors: bool = True
     sampled: int = FLOAT

@@ -74,14 +74,15 @@ CASES = (
     Case("IResNet18", 16),
     Case("IResNet18", 32),
     Case("IResNet18", 64),
-    Case("IResNet50", 16),
-    Case("IResNet50", 32, changes=RECOMPUTED),
     Case("IResNet18", 64, changes={"Global.accum_steps": 4}),
+    Case("IResNet50", 16),
     Case("MobileFaceNet_base", 32),
     Case("FaceViT_tiny_patch9_112", 16, optimizer="AdamW"),
+    Case("FaceViT_tiny_patch9_112", 32, optimizer="AdamW", changes=RECOMPUTED),
     Case("IResNet18", 16, 200_000),
     Case("IResNet18", 16, 200_000, 0.1),
     Case("QuickFace_nano", 128, 200_000),
+    Case("QuickFace_nano", 600, 100_000),
     Case("QuickFace_nano", 128, 200_000, 0.1, "AdamW"),
 )
 

@@ -59,8 +59,8 @@ def test_the_peak_is_that_of_the_fullest_phase():
     """At the end of forward, where the head is large; in backward, where it is small."""
     images = 8 * 3 * 112 * 112
     device = plan(config(), TRACE, BARE).device
-    assert device.activations == 8 * 2000 and device.head_logits == 8 * 1000 * 24
-    assert device.peak == device.resident + images + 8 * 2000 + 8 * 1000 * 24
+    assert device.activations == 8 * 2000 and device.head_logits == 8 * 1000 * 12
+    assert device.peak == device.resident + images + 8 * 2000 + 8 * 1000 * 12
     small = plan(config(Model={"class_num": 1, "name": "QuickFace_nano"}), TRACE, BARE).device
     assert small.peak == small.resident + images + small.backward
     assert small.backward == 8 * (2000 + 4 * 600) + 4 * 600 + small.head_gradient
@@ -69,12 +69,15 @@ def test_the_peak_is_that_of_the_fullest_phase():
 def test_where_class_centres_are_kept():
     rows = 2 * 1000 * 64 * 4
     device, host, file = (
-        plan(config(pfc={"storage": kind}), TRACE, BARE) for kind in ("device", "host", "file")
+        plan(config(pfc={"storage": kind}, Global={"device": "gpu"}), TRACE, BARE)
+        for kind in ("device", "host", "file")
     )
     assert (device.host, device.disk) == (0, 0)
     assert (host.host, host.disk) == (rows, 0) and (file.host, file.disk) == (0, rows)
     assert device.device.peak - host.device.peak == rows
     assert host.device.peak == file.device.peak
+    on_cpu = plan(config(pfc={"storage": "host"}), TRACE, BARE)
+    assert on_cpu.host == 0 and on_cpu.device.head_rows * 2 == rows, "its memory is the host's"
 
 
 def test_ranks_share_the_classes_and_sum_gradients():

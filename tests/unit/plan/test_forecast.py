@@ -52,8 +52,6 @@ def test_one_line_with_the_estimate(config, free, small_backbone):
     assert "exchanged in a step, whatever the classes" in line
     (line,) = lines(config(10**6, 0.001, storage="file"), small_backbone(32))
     assert "256 MB of disk for class centres" in line
-    (line,) = lines(config(10**6, 0.001, storage="host"), small_backbone(32))
-    assert "256 MB of host memory for class centres" in line
 
 
 @pytest.mark.parametrize(
@@ -97,8 +95,3 @@ def test_class_centres_are_looked_at_before_they_are_made(config, free):
     (warning,) = forecast.before_building(config(10**8, 0.0001), **ranks)
     assert "25.6 GB" not in warning and "GB more memory" in warning
     assert forecast.before_building(config(10**8, 0.0001, storage="file"), **ranks) == []
-    free(30e9)
-    assert len(forecast.before_building(config(10**8, 0.0001, storage="host"), **ranks)) == 0
-    free(20e9)
-    (warning,) = forecast.before_building(config(10**8, 0.0001, storage="host"), **ranks)
-    assert "GB more memory" in warning
