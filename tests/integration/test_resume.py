@@ -35,7 +35,11 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_resume_in_mid_epoch_is_exact(run, size, monkeypatch):
-    """Shuffle, flips and sampling on; stopped in the second epoch; losses equal to the last bit."""
+    """Shuffle, flips and a scheduled sampling on; stopped in the second epoch; losses equal."""
+    run.config["Model"]["pfc_config"] |= {
+        "sample_ratio": [[0, 0.5], [0.6, 1.0]],
+        "interclass_filtering_threshold": 0.2,
+    }
     if size == 1:  # however many files of tests run side by side
         monkeypatch.setenv("PLSC_NUM_THREADS", "2")
     step = "Global.save_unit=step", "Global.save_interval=4"
@@ -48,7 +52,8 @@ def test_resume_in_mid_epoch_is_exact(run, size, monkeypatch):
     run("train", *step, f"Global.max_train_step={stop}", size=size)
     state = json.loads((run.output / "latest" / "state.json").read_text())
     assert state["step"] == stop and state["epoch"] == 1 and state["consumed"] > 0
-    run("train", *step, f"Global.checkpoint={run.output / 'latest'}", size=size)
+    done = run("train", *step, f"Global.checkpoint={run.output / 'latest'}", size=size)
+    assert done.stdout.count("sample_ratio 0.5 -> 1 at step ") == 1
     assert run.losses() == straight
     assert_same_weights(kept, run.output / "latest")
 
