@@ -6,8 +6,9 @@
 --ranks trains worlds of so many processes, each with the same batch and the same threads (the
 cores of this machine over the largest number of ranks), one world after the other, for some
 rounds. Efficiency is the speed over that of as many single ranks; the fastest step of all rounds
-counts, because other programs only ever slow a step down. Unless --threads is given, one more row
-has one rank on all cores.
+counts, because other programs only ever slow a step down. Efficiency by CPU time compares what the
+ranks compute for an image; how long they wait for one another does not count in it. Unless
+--threads is given, one more row has one rank on all cores.
 
 --simulate trains two steps in each world over gloo with a small backbone, for two numbers of
 classes, and counts the bytes that a rank's collectives carry. Nothing is timed.
@@ -96,6 +97,8 @@ def weak_scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
     for row in rows if single else ():
         ideal = single["images_per_second"] * row["ranks"] * row["threads"] / single["threads"]
         row["efficiency"] = round(row["images_per_second"] / ideal, 3)
+        used = single["cpu_seconds_per_image"] / row["cpu_seconds_per_image"]
+        row["efficiency_by_cpu_time"] = round(used, 3)
     return rows
 
 
