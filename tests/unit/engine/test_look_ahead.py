@@ -1,0 +1,142 @@
+"""The loop tells the head of the next step's labels, and trains to the bit as without."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from plsc.distributed.data_parallel import DataParallel
+from plsc.distributed.sharding import ClassShard
+from plsc.engine.precision import LossScaler, Precision
+from plsc.engine.progress import Progress
+from plsc.engine.trainer import Training, fit
+from plsc.engine.update import Updater
+from plsc.heads.partial_fc import PartialFC
+from plsc.heads.storage import build_centres
+from plsc.loss.margin import MarginLoss
+from plsc.optimizer.dense import DenseParameters
+from plsc.optimizer.momentum import Momentum
+
+CLASSES, DIM, BATCH, EPOCH = 500, 4, 6, 4
+
+
+def batch(number):
+    random = np.random.default_rng(number)
+    images = random.normal(0, 1, (BATCH, 3, 2, 2)).astype("float32")
+    return images, random.integers(0, CLASSES, BATCH)
+
+
+class Loader:
+    def __init__(self, said):
+        self.said = said
+
+    def batches(self, epoch, consumed):
+        for number in range(consumed // BATCH, EPOCH):
+            self.said.append(("read", epoch, number))
+            yield batch(10 * epoch + number)
+
+
+class Keeper:
+    """Notes the order of things; stops after `stop_at` steps."""
+
+    def __init__(self, training, said, stop_at):
+        self.training, self.said, self.stop_at, self.losses = training, said, stop_at, []
+
+    def stopping(self):
+        return False
+
+    def epoch(self, batches):
+        return batches
+
+    def after_step(self, report):
+        self.said.append(("step", self.training.progress.step))
+        self.losses.append(report.loss)
+        return self.training.progress.step == self.stop_at
+
+    def after_epoch(self):
+        return False
+
+    def end(self):
+        self.said.append("end")
+
+
+def made(folder, storage, scale=1.0):
+    paddle.seed(0)
+    net, rule = nn.Sequential(nn.Flatten(), nn.Linear(12, DIM)), Momentum(0.9, 0.01)
+    centres = build_centres(
+        ClassShard(CLASSES),
+        DIM,
+        state_names=rule.state_names,
+        storage=storage,
+        dtype="bfloat16",
+        folder=folder,
+        seed=1,
+    )
+    head = PartialFC(centres, [(1.0, MarginLoss(m2=0.3, s=8.0))], sample_ratio=0.5)
+    precision = Precision()
+    precision.scaler = LossScaler(scale=scale, decr_every_n_nan_or_inf=1)
+    dense = DenseParameters(net, state_names=rule.state_names, frozen=())
+    said = []
+    return Training(
+        backbone=DataParallel(net),
+        head=head,
+        updater=Updater(dense, head, rule=rule, clip=None, scaler=precision.scaler),
+        precision=precision,
+        schedule=lambda time: 0.1,
+        loader=Loader(said),
+        progress=Progress(epochs=2, num_images=24, steps_per_epoch=EPOCH, global_batch=BATCH),
+    ), said
+
+
+def trained(training, said, *, stop_at=None):
+    keeper = Keeper(training, said, stop_at)
+    fit(training, keeper)
+    return keeper.losses
+
+
+@pytest.fixture
+def announced(monkeypatch):
+    """What the head was told of later steps."""
+    told, prefetch = [], PartialFC.prefetch
+
+    def note(self, labels, *, step, fraction):
+        told.append((step, labels.tolist()))
+        prefetch(self, labels, step=step, fraction=fraction)
+
+    monkeypatch.setattr(PartialFC, "prefetch", note)
+    return told
+
+
+def test_the_next_labels_are_told(tmp_path, announced):
+    training, said = made(tmp_path, "file")
+    trained(training, said)
+    expected = [(e * EPOCH + n, batch(10 * e + n)[1].tolist()) for e in (0, 1) for n in (1, 2, 3)]
+    assert announced == expected
+    assert said[:5] == [("read", 0, 0), ("read", 0, 1), ("step", 1), ("read", 0, 2), ("step", 2)]
+    assert said[-4:] == [("read", 1, 3), ("step", 7), ("step", 8), "end"]
+    assert training.progress.finished
+
+
+def test_nothing_is_read_ahead_for_centres_in_memory(tmp_path, announced):
+    training, said = made(tmp_path, "device")
+    trained(training, said)
+    assert not announced
+    assert said[:4] == [("read", 0, 0), ("step", 1), ("read", 0, 1), ("step", 2)]
+
+
+def test_training_is_the_same_stopped_or_not_and_without(tmp_path, monkeypatch):
+    whole = made(tmp_path, "file", scale=2.0**127)  # overflows: its first steps are skipped
+    losses = trained(*whole)
+    halves = made(tmp_path, "file", scale=2.0**127)
+    found = trained(*halves, stop_at=3)
+    assert halves[0].progress.position == (0, 3 * BATCH)
+    assert found + trained(*halves) == losses
+    monkeypatch.setattr(PartialFC, "prefetch", lambda self, labels, **when: None)
+    without = made(tmp_path, "file", scale=2.0**127)
+    assert trained(*without) == losses
+    assert without[0].precision.scaler.scale < 2.0**127
+    for training, _ in (halves, without):
+        for name in ("weight", "velocity"):
+            np.testing.assert_array_equal(
+                training.head.centres.read(name), whole[0].head.centres.read(name)
+            )
