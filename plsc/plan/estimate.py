@@ -196,7 +196,8 @@ class _Estimate:
         half_weights = HALF * trace.parameters if self.half else 0
         images = self.batch * IMAGE_NUMBERS  # uint8; the backbone's first layer keeps floats
         parted = gradients if self.parts > 1 else 0  # of the micro-batches before
-        reduced = gradients if self.machine.devices > 1 else 0  # packed for the all-reduce
+        # paddle.DataParallel's buffers, packed and reduced: measured with two ranks on a CPU.
+        reduced = 2 * gradients if self.machine.devices > 1 else 0
         during_head = self.passes.kept + head.taken + head.logits + parted
         backward = self.passes.backward + head.taken + head.gradient + parted
         update = gradients + head.taken + head.gradient

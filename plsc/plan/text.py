@@ -1,5 +1,8 @@
 """How a plan is shown: a table for people, two lines for a log."""
 
+from dataclasses import asdict
+from typing import Any
+
 from plsc.plan.estimate import Plan
 
 MILLION = 1e6
@@ -11,6 +14,14 @@ def amount(num_bytes: float) -> str:
         if num_bytes >= size:
             return f"{num_bytes / size:.3g} {unit}"
     return f"{num_bytes / 1e3:.3g} kB"
+
+
+def as_tree(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values, for JSON."""
+    tree = asdict(plan)
+    tree["device"]["resident"] = plan.device.resident
+    tree["traffic"]["total"] = plan.traffic.total
+    return tree | {"fits": plan.fits}
 
 
 def table(plan: Plan) -> str:

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def _plan(options: argparse.Namespace) -> int:
     from plsc.plan.build import traced
     from plsc.plan.estimate import plan
     from plsc.plan.machine import Machine
-    from plsc.plan.text import table
+    from plsc.plan.text import as_tree, table
 
     if options.config is None:
         raise UserError("-c CONFIG is missing")
@@ -86,7 +85,7 @@ def _plan(options: argparse.Namespace) -> int:
         slack=usual.slack,
     )
     found = plan(config, traced(config), machine)
-    print(json.dumps(asdict(found)) if options.json else table(found))
+    print(json.dumps(as_tree(found)) if options.json else table(found))
     return 0
 
 

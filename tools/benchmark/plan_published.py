@@ -2,8 +2,8 @@
 
 `plan.py --published` runs it. Sources:
 
-* arcface_torch (InsightFace) docs/speed_benchmark.md: 8 V100-32G, ResNet50, fp16, global batch 1024,
-  synthetic data; model parallel (MP) and Partial FC 0.1 (PFC). Memory in MB.
+* arcface_torch (InsightFace) docs/speed_benchmark.md: 8 V100-32G, ResNet50, fp16, global batch
+  1024, synthetic data; model parallel (MP) and Partial FC 0.1 (PFC). Memory in MB.
 * arcface_torch README and benchmarks/train: 8 A100-80G and 8 V100-32G. Memory in GB.
 * PLSC tests/CI/case.sh: images/s that its regression tests expect; the GPU is not stated there, its
   face README names A100. PLSC README: 92 million classes on 8 V100-32G (v2.2, FP16).

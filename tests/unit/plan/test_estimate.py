@@ -83,7 +83,7 @@ def test_where_class_centres_are_kept():
 def test_ranks_share_the_classes_and_sum_gradients():
     one, four = (plan(config(), TRACE, replace(BARE, devices=n)) for n in (1, 4))
     assert four.device.head_rows * 4 == one.device.head_rows
-    assert four.device.gradients == 2 * one.device.gradients, "packed for the all-reduce"
+    assert four.device.gradients == 3 * one.device.gradients, "packed, and reduced"
     assert four.device.head_logits == one.device.head_logits, "4 times the samples"
     assert one.traffic.total == 0 and four.traffic.backbone_gradients == 4000
 
