@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from plsc import runtime
 from plsc.errors import UserError
 
+# Option -> factor to the unit that Machine has, unit, what it is; what is not given is a GPU's or,
+# for a config with Global.device cpu, a CPU's.
+STATED = {
+    "memory": (1e9, "GB", "of a device"),
+    "bandwidth": (1e9, "GB/s", "between devices, one direction"),
+    "flops": (1e12, "TFLOP/s", "peak, in the backbone's precision"),
+    "head_flops": (1e12, "TFLOP/s", "peak in float32; an eighth of --flops if not given"),
+    "memory_bandwidth": (1e9, "GB/s", "of a device's memory"),
+    "efficiency": (1.0, "share", "of these speeds that is reached"),
+    "overhead": (1e-3, "ms", "of a step beside its work"),
+    "framework": (1e9, "GB", "taken before any tensor exists"),
+}
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-c", "--config", help="the YAML file")
     parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--gpus", type=int, default=1, help="devices, one rank on each")
-    parser.add_argument("--memory", type=float, help="GB of a device")
-    parser.add_argument("--bandwidth", type=float, default=12.0, help="GB/s between devices")
-    parser.add_argument("--flops", type=float, default=100.0, help="peak TFLOP/s of the backbone")
-    parser.add_argument("--head-flops", type=float, help="peak float32 TFLOP/s; an eighth if not")
-    parser.add_argument("--memory-bandwidth", type=float, default=900.0, help="GB/s of a device")
-    parser.add_argument("--efficiency", type=float, default=0.35, help="share of the peak reached")
-    parser.add_argument("--framework", type=float, help="GB taken before any tensor exists")
-    parser.add_argument("--overhead", type=float, help="ms of a step beside its work")
+    for name, (_, unit, text) in STATED.items():
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=float, metavar="X", help=f"{text}, {unit}")
     parser.add_argument("--check", action="store_true", help="measure short trainings here")
     parser.add_argument("--backbone", help="with --check: this one alone")
     parser.add_argument("--batch", type=int, default=16, help="with --check --backbone")
@@ -71,19 +80,12 @@ def _plan(options: argparse.Namespace) -> int:
         raise UserError("-c CONFIG is missing")
     config = load_config(options.config, options.override)
     usual = Machine.cpu(options.gpus) if config.Global.device == "cpu" else Machine()
-    framework = usual.framework if options.framework is None else options.framework * 1e9
-    machine = Machine(
-        devices=options.gpus,
-        memory=None if options.memory is None else options.memory * 1e9,
-        bandwidth=options.bandwidth * 1e9,
-        flops=options.flops * 1e12,
-        head_flops=None if options.head_flops is None else options.head_flops * 1e12,
-        memory_bandwidth=options.memory_bandwidth * 1e9,
-        efficiency=options.efficiency,
-        overhead=usual.overhead if options.overhead is None else options.overhead / 1e3,
-        framework=framework,
-        slack=usual.slack,
-    )
+    given = {
+        name: getattr(options, name) * factor
+        for name, (factor, _, _) in STATED.items()
+        if getattr(options, name) is not None
+    }
+    machine = replace(usual, devices=options.gpus, **given)
     found = plan(config, traced(config), machine)
     print(json.dumps(as_tree(found)) if options.json else table(found))
     return 0
