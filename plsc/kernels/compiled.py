@@ -25,26 +25,27 @@ def wanted(environment: Mapping[str, str] = os.environ) -> bool:
     return environment.get("PLSC_STOCK_CPU") != "1" and available()
 
 
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """`function(start, stop, *arrays)` as machine code that runs without Python's lock.
+def machine_code(function: Callable[..., None]) -> Callable[..., None]:
+    """`function` for numba to compile at its first call, to run without Python's lock.
 
-    It is compiled at its first call and kept on disk for later processes, where a folder for
-    that can be written.
+    What is compiled is kept on disk for later processes, where a folder for that can be written.
     """
+    import numba
 
-    @functools.cache
-    def machine_code() -> Callable[..., None]:
-        import numba
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": SUMS}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package's folder nor the user's can be written
+        return numba.njit(**options)(function)
 
-        options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": SUMS}
-        try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # neither the package's folder nor the user's can be written
-            return numba.njit(**options)(function)
+
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """`machine_code` that imports numba at its first call only; compiled code cannot call it."""
+    code = functools.cache(lambda: machine_code(function))
 
     @functools.wraps(function)
     def call(*arguments: Any) -> None:
-        machine_code()(*arguments)
+        code()(*arguments)
 
     return call
 

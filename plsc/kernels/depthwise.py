@@ -37,16 +37,11 @@ def backward_weights(x: Array, grad: Array, out: Array, *, stride: int, padding:
     share(_weights, x.shape[1], x, grad, out, stride, padding)
 
 
-def output_size(size: int, kernel: int, *, stride: int, padding: int) -> int:
-    """Rows or columns of the output."""
-    return (size + 2 * padding - kernel) // stride + 1
-
-
 def _check(x: Array, weights: Array, out: Array, stride: int, padding: int) -> None:
     """The loops check no bounds, so their arrays must fit."""
     b, c, *sides = x.shape
     kernel = weights.shape[1]
-    expected = [output_size(side, kernel, stride=stride, padding=padding) for side in sides]
+    expected = [(side + 2 * padding - kernel) // stride + 1 for side in sides]
     assert weights.shape == (c, kernel, kernel) and out.shape == (b, c, *expected)
     assert min(expected) >= 1 and stride >= 1 and 0 <= padding < kernel
 
@@ -61,13 +56,14 @@ def _correlate(start, stop, x, weights, out, sides, border, spread, stride):
         w = weights[c]
         for b in range(x.shape[0]):
             for y in range(x.shape[2]):
-                first = (border + y * spread) * step + border
+                # slices, since an index that begins at 0 is known not to be negative
+                target = padded[(border + y * spread) * step + border :]
                 if spread == 1:  # apart from the next loop, so that it is done in vectors
                     for i in range(x.shape[3]):
-                        padded[first + i] = x[b, c, y, i]
+                        target[i] = x[b, c, y, i]
                 else:
                     for i in range(x.shape[3]):
-                        padded[first + i * spread] = x[b, c, y, i]
+                        target[i * spread] = x[b, c, y, i]
             row[:] = 0
             for ky in range(k):
                 if k == 3:
@@ -81,13 +77,13 @@ def _correlate(start, stop, x, weights, out, sides, border, spread, stride):
                         for j in range(row.size):
                             row[j] += tap * p[j]
             for y in range(out.shape[2]):
-                first = y * stride * step
+                source = row[y * stride * step :]
                 if stride == 1:
                     for i in range(out.shape[3]):
-                        out[b, c, y, i] = row[first + i]
+                        out[b, c, y, i] = source[i]
                 else:
                     for i in range(out.shape[3]):
-                        out[b, c, y, i] = row[first + i * stride]
+                        out[b, c, y, i] = source[i * stride]
 
 
 @compiled
@@ -101,17 +97,17 @@ def _weights(start, stop, x, grad, out, stride, padding):
         sums[:] = 0
         for b in range(x.shape[0]):
             for y in range(x.shape[2]):
-                first = (y + padding) * step + padding
+                target = padded[(y + padding) * step + padding :]
                 for i in range(x.shape[3]):
-                    padded[first + i] = x[b, c, y, i]
+                    target[i] = x[b, c, y, i]
             for y in range(grad.shape[2]):
-                first = y * stride * step
+                target = row[y * stride * step :]
                 if stride == 1:
                     for i in range(grad.shape[3]):
-                        row[first + i] = grad[b, c, y, i]
+                        target[i] = grad[b, c, y, i]
                 else:
                     for i in range(grad.shape[3]):
-                        row[first + i * stride] = grad[b, c, y, i]
+                        target[i * stride] = grad[b, c, y, i]
             for ky in range(k):
                 if k == 3:
                     p = padded[ky * step :]

@@ -1,4 +1,4 @@
-"""PReLU and depthwise convolution with kernels of their own where Paddle's are slow: on CPUs.
+"""PReLU and convolutions with kernels of their own where Paddle's are slow: on CPUs.
 
 The layers are Paddle's in parameters, state dict and values (to rounding). On GPUs, in static
 programs (export), in other types than float32, without numba and with PLSC_STOCK_CPU=1 they are
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from paddle import nn
 from paddle.autograd import PyLayer
 
-from plsc.kernels import depthwise, prelu
-from plsc.kernels.compiled import wanted
+from plsc.kernels import convolution, depthwise, prelu
+from plsc.kernels.compiled import threads, wanted
 
 
 class PReLU(nn.PReLU):
@@ -30,6 +30,47 @@ class PReLU(nn.PReLU):
         if not paddle.is_grad_enabled():
             return _prelu(x, self._weight, last)
         return _PReLU.apply(x, self._weight, last)
+
+
+class Conv2D(nn.Conv2D):
+    """A square convolution of all channels, without bias."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        weight_attr: nn.initializer.Initializer | None = None,
+        data_format: str = "NCHW",
+    ):
+        super().__init__(
+            in_channels,
+            channels,
+            kernel,
+            stride=stride,
+            padding=padding,
+            weight_attr=weight_attr,
+            bias_attr=False,
+            data_format=data_format,
+        )
+        self.stride, self.padding = stride, padding
+        self.has_kernel = data_format == "NCHW"
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[b, c, h, w] -> [b, channels, h', w'], or channels last."""
+        if not (
+            self.has_kernel
+            and _runs_here(x, self.weight)
+            and x.shape[0] >= threads()  # each thread takes images
+            and convolution.available()
+        ):
+            return super().forward(x)
+        if not paddle.is_grad_enabled():
+            return _convolution(x, self.weight, self.stride, self.padding)
+        return _Convolution.apply(x, self.weight, self.stride, self.padding)
 
 
 class DepthwiseConv2D(nn.Conv2D):
@@ -105,20 +146,37 @@ def _prelu(x: paddle.Tensor, slopes: paddle.Tensor, last: bool) -> paddle.Tensor
     return out
 
 
+def _output(
+    x: paddle.Tensor, channels: int, kernel: int, stride: int, padding: int
+) -> tuple[paddle.Tensor, NDArray[np.float32]]:
+    sides = [(side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]]
+    return _empty([x.shape[0], channels, *sides])
+
+
+def _convolution(
+    x: paddle.Tensor, weight: paddle.Tensor, stride: int, padding: int
+) -> paddle.Tensor:
+    out, written = _output(x, weight.shape[0], weight.shape[-1], stride, padding)
+    convolution.forward(_view(x), _view(weight), written, stride=stride, padding=padding)
+    return out
+
+
 def _depthwise(x: paddle.Tensor, weight: paddle.Tensor, stride: int, padding: int) -> paddle.Tensor:
-    kernel = weight.shape[-1]
-    sides = [
-        depthwise.output_size(side, kernel, stride=stride, padding=padding) for side in x.shape[2:]
-    ]
-    out, written = _empty([*x.shape[:2], *sides])
+    out, written = _output(x, weight.shape[0], weight.shape[-1], stride, padding)
     depthwise.forward(_view(x), _view(weight)[:, 0], written, stride=stride, padding=padding)
     return out
+
+
+def _wanted(*tensors: paddle.Tensor) -> list[bool]:
+    """Which gradients backward must give: recomputed tensors no longer say so by themselves."""
+    return [not tensor.stop_gradient for tensor in tensors]
 
 
 class _PReLU(PyLayer):
     @staticmethod
     def forward(ctx, x, slopes, last):
         ctx.save_for_backward(x, slopes)
+        ctx.wanted = _wanted(x, slopes)
         ctx.last = last
         return _prelu(x, slopes, last)
 
@@ -132,13 +190,33 @@ class _PReLU(PyLayer):
             _planes(a, ctx.last) for a in (_view(x), _view(grad), written_x)
         )
         run(given, _view(slopes), gradient, written, written_slopes)
-        return None if x.stop_gradient else grad_x, None if slopes.stop_gradient else grad_slopes
+        return grad_x if ctx.wanted[0] else None, grad_slopes if ctx.wanted[1] else None
+
+
+class _Convolution(PyLayer):
+    @staticmethod
+    def forward(ctx, x, weight, stride, padding):
+        ctx.save_for_backward(x, weight)
+        ctx.wanted = _wanted(x, weight)
+        ctx.geometry = {"stride": stride, "padding": padding}
+        return _convolution(x, weight, stride, padding)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensor()
+        grad_weight, written = _empty(weight.shape)
+        grad_x, written_x = _empty(x.shape) if ctx.wanted[0] else (None, None)
+        convolution.backward(
+            _view(x), _view(weight), _view(grad), written_x, written, **ctx.geometry
+        )
+        return grad_x, grad_weight if ctx.wanted[1] else None
 
 
 class _Depthwise(PyLayer):
     @staticmethod
     def forward(ctx, x, weight, stride, padding):
         ctx.save_for_backward(x, weight)
+        ctx.wanted = _wanted(x, weight)
         ctx.geometry = {"stride": stride, "padding": padding}
         return _depthwise(x, weight, stride, padding)
 
@@ -146,10 +224,10 @@ class _Depthwise(PyLayer):
     def backward(ctx, grad):
         x, weight = ctx.saved_tensor()
         gradient, grad_x, grad_weight = _view(grad), None, None
-        if not x.stop_gradient:
+        if ctx.wanted[0]:
             grad_x, written = _empty(x.shape)
             depthwise.backward_input(gradient, _view(weight)[:, 0], written, **ctx.geometry)
-        if not weight.stop_gradient:
+        if ctx.wanted[1]:
             grad_weight, written = _empty(weight.shape)
             depthwise.backward_weights(_view(x), gradient, written[:, 0], **ctx.geometry)
         return grad_x, grad_weight

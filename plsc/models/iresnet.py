@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
-from plsc.models.cpu_layers import PReLU
+from plsc.models.cpu_layers import Conv2D, PReLU
 from plsc.models.layers import (
     IMAGE_SIZE,
     Backbone,
@@ -23,15 +23,14 @@ FINAL_SIDE = IMAGE_SIZE // 16  # every stage halves the map
 
 def _conv(
     in_channels: int, channels: int, kernel: int, stride: int, data_format: DataFormat
-) -> nn.Conv2D:
-    return nn.Conv2D(
+) -> Conv2D:
+    return Conv2D(
         in_channels,
         channels,
         kernel,
         stride=stride,
         padding=kernel // 2,
         weight_attr=nn.initializer.Normal(0.0, 0.1),
-        bias_attr=False,
         data_format=data_format,
     )
 

@@ -1,9 +1,11 @@
 """MobileFaceNet: inverted bottlenecks and a global depthwise convolution (arXiv:1804.07573)."""
 
+from typing import Any
+
 import paddle
 from paddle import nn
 
-from plsc.models.cpu_layers import DepthwiseConv2D, PReLU
+from plsc.models.cpu_layers import Conv2D, DepthwiseConv2D, PReLU
 from plsc.models.layers import (
     IMAGE_SIZE,
     Backbone,
@@ -48,29 +50,21 @@ def _conv_block(
     data_format: DataFormat,
 ) -> Chain:
     """Convolution, BatchNorm and, but for the linear blocks, PReLU."""
-    # as published: the fan is not divided by the groups
-    weight_attr = _kaiming(channels * kernel**2)
     convolution: nn.Layer
-    if groups == in_channels == channels:
-        convolution = DepthwiseConv2D(
-            channels,
-            kernel,
-            stride=stride,
-            padding=padding,
-            weight_attr=weight_attr,
-            data_format=data_format,
-        )
+    options: dict[str, Any] = {
+        "stride": stride,
+        "padding": padding,
+        # as published: the fan is not divided by the groups
+        "weight_attr": _kaiming(channels * kernel**2),
+        "data_format": data_format,
+    }
+    if groups == 1:
+        convolution = Conv2D(in_channels, channels, kernel, **options)
+    elif groups == in_channels == channels:
+        convolution = DepthwiseConv2D(channels, kernel, **options)
     else:
         convolution = nn.Conv2D(
-            in_channels,
-            channels,
-            kernel,
-            stride=stride,
-            padding=padding,
-            groups=groups,
-            weight_attr=weight_attr,
-            bias_attr=False,
-            data_format=data_format,
+            in_channels, channels, kernel, groups=groups, bias_attr=False, **options
         )
     layers = [
         convolution,

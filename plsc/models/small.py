@@ -4,6 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from plsc.models.cpu_layers import Conv2D
 from plsc.models.layers import IMAGE_SIZE, Backbone, NumFeatures
 from plsc.registry import BACKBONES
 
@@ -12,9 +13,7 @@ STEM_STRIDE = 4
 
 def _conv_norm(in_channels: int, channels: int, kernel: int = 3, *, stride: int = 1) -> nn.Layer:
     return nn.Sequential(
-        nn.Conv2D(
-            in_channels, channels, kernel, stride=stride, padding=kernel // 2, bias_attr=False
-        ),
+        Conv2D(in_channels, channels, kernel, stride=stride, padding=kernel // 2),
         nn.BatchNorm2D(channels),
     )
 

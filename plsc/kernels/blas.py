@@ -1,0 +1,45 @@
+"""MKL's matrix product, as Paddle's CPU build brings it, for the compiled loops."""
+
+import ctypes
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+LIBRARY = Path("libs", "libmklml_intel.so")  # in paddle's folder
+ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112  # cblas.h
+
+
+@functools.cache
+def functions() -> tuple[Any, Any] | None:
+    """cblas_sgemm and mkl_set_num_threads_local for numba; None where paddle brings no MKL.
+
+    They are arguments of the kernels, not globals: what is compiled can then be kept on disk.
+    """
+    import numba.experimental.function_type  # noqa: F401  makes numba accept such arguments
+    from numba import types
+
+    class Foreign(types.WrapperAddressProtocol):
+        """A C function at an address."""
+
+        def __init__(self, address: int, signature: Any):
+            self.address, self.declared = address, signature
+
+        def __wrapper_address__(self) -> int:
+            return self.address
+
+        def signature(self) -> Any:
+            return self.declared
+
+    paddle = importlib.util.find_spec("paddle")
+    if paddle is None or paddle.origin is None:
+        return None
+    try:
+        library = ctypes.CDLL(str(Path(paddle.origin).parent / LIBRARY))
+        pointers = library.cblas_sgemm, library.MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):
+        return None
+    addresses = [ctypes.cast(pointer, ctypes.c_void_p).value for pointer in pointers]
+    i, f, p = types.int32, types.float32, types.uintp
+    sgemm = types.void(i, i, i, i, i, i, f, p, i, p, i, f, p, i)
+    return Foreign(addresses[0] or 0, sgemm), Foreign(addresses[1] or 0, types.int32(i))

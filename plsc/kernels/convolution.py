@@ -1,0 +1,93 @@
+"""Convolution and its gradients as matrix products of tiles that stay in a core's cache.
+
+A tile is some rows of the output, of one image or several: the inputs of its pixels become the
+columns of a matrix [c * k * k, pixels], which the weights multiply. Each thread takes images of
+its own and calls a product of one thread. Paddle unfolds whole images, in one thread, into memory.
+"""
+
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.kernels import blas
+from plsc.kernels.compiled import share, threads
+
+Array = NDArray[np.float32]
+TILE, LEAST_PIXELS = 2**18, 192  # floats of a tile's columns; pixels that make a product efficient
+
+
+def available() -> bool:
+    """Whether there is a matrix product to call."""
+    return blas.functions() is not None
+
+
+def forward(x: Array, weights: Array, out: Array, *, stride: int, padding: int) -> None:
+    """Write to `out` [b, d, oh, ow] what x [b, c, h, w] and weights [d, c, k, k] give."""
+    _check(x, weights, out, stride, padding)
+    shapes = weights.shape[1:], out.shape
+    share(
+        _loops().forward,
+        x.shape[0],
+        x,
+        weights,
+        out,
+        stride,
+        padding,
+        _rows(*shapes),
+        *_functions(),
+    )
+
+
+def backward(
+    x: Array,
+    weights: Array,
+    grad: Array,
+    grad_x: Array | None,
+    grad_weights: Array,
+    *,
+    stride: int,
+    padding: int,
+) -> None:
+    """Write the gradients of x (unless None) and weights, given that of the output."""
+    _check(x, weights, grad, stride, padding)
+    needed = grad_x is not None
+    target = grad_x if grad_x is not None else np.empty((1, 1, 1, 1), np.float32)
+    assert not needed or target.shape == x.shape
+    assert grad_weights.shape == weights.shape
+    parts = min(threads(), x.shape[0])
+    sums = np.zeros((parts, *weights.shape), np.float32)
+    rows = _rows(weights.shape[1:], grad.shape)
+    share(
+        _loops().backward, parts, x, weights, grad, target, needed, sums, stride, padding, rows,
+        *_functions(),
+    )  # fmt: skip
+    np.sum(sums, axis=0, out=grad_weights)
+
+
+def _loops() -> ModuleType:
+    """Imported where they are called: without numba they cannot be."""
+    from plsc.kernels import convolution_loops
+
+    return convolution_loops
+
+
+def _functions() -> tuple:
+    functions = blas.functions()
+    assert functions is not None
+    return functions
+
+
+def _rows(taps: tuple[int, ...], out: tuple[int, ...]) -> int:
+    """Output rows of a tile."""
+    pixels = max(LEAST_PIXELS, TILE // int(np.prod(taps)))
+    return max(1, min(round(pixels / out[3]), out[0] * out[2]))
+
+
+def _check(x: Array, weights: Array, out: Array, stride: int, padding: int) -> None:
+    """The loops check no bounds, so their arrays must fit."""
+    d, c, k, _ = weights.shape
+    sides = [(side + 2 * padding - k) // stride + 1 for side in x.shape[2:]]
+    assert weights.shape == (d, x.shape[1], k, k) and out.shape == (x.shape[0], d, *sides)
+    assert min(sides) >= 1 and stride >= 1 and padding >= 0
+    assert max(x.size, out.size, weights.size) < 2**31

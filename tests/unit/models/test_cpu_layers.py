@@ -1,0 +1,182 @@
+"""The CPU layers beside Paddle's own: values, gradients, states, and when which is used."""
+
+import copy
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from plsc.distributed.recompute import apply_recompute
+from plsc.export import export_paddle
+from plsc.kernels import compiled
+from plsc.models import cpu_layers
+from plsc.models.layers import Backbone
+from plsc.registry import BACKBONES
+
+pytest.importorskip("numba")
+
+CASES = {
+    "prelu": (lambda: cpu_layers.PReLU(6), lambda: nn.PReLU(6), (3, 6, 9, 8)),
+    "prelu-rows": (
+        lambda: cpu_layers.PReLU(6, data_format="NHWC"),
+        lambda: nn.PReLU(6, data_format="NHWC"),
+        (3, 9, 8, 6),
+    ),
+    "depthwise": (
+        lambda: cpu_layers.DepthwiseConv2D(6, 3, stride=2, padding=1),
+        lambda: nn.Conv2D(6, 6, 3, stride=2, padding=1, groups=6, bias_attr=False),
+        (3, 6, 9, 8),
+    ),
+    "convolution": (
+        lambda: cpu_layers.Conv2D(6, 4, 3, stride=2, padding=1),
+        lambda: nn.Conv2D(6, 4, 3, stride=2, padding=1, bias_attr=False),
+        (3, 6, 9, 8),
+    ),
+}
+
+
+@pytest.fixture(params=CASES)
+def layers(request, monkeypatch):
+    """The layer, Paddle's with the same state, and an input."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("PLSC_STOCK_CPU", "0")
+    ours, stock, shape = CASES[request.param]
+    ours, stock = ours(), stock()
+    for parameter in ours.parameters():
+        parameter.set_value(paddle.randn(parameter.shape))
+    assert ours.state_dict().keys() == stock.state_dict().keys()
+    stock.set_state_dict(ours.state_dict())
+    return ours, stock, paddle.randn(shape)
+
+
+@pytest.fixture
+def kernel_calls(monkeypatch):
+    """How often kernels ran."""
+    calls = []
+    for module in (cpu_layers.prelu, cpu_layers.depthwise, cpu_layers.convolution):
+        for name in ("forward", "forward_rows"):
+            if hasattr(module, name):
+                run = getattr(module, name)
+
+                def counted(*arguments, run=run, **options):
+                    calls.append(run)
+                    return run(*arguments, **options)
+
+                monkeypatch.setattr(module, name, counted)
+    return calls
+
+
+def results(layer, x):
+    """Output, and gradients of input and parameters, of a fixed function."""
+    x = x.detach()
+    x.stop_gradient = False
+    out = layer(x * 1)
+    weights = np.random.default_rng(2).normal(size=out.shape)
+    # a gradient that is not contiguous
+    weights = paddle.to_tensor(weights.T.copy()).astype(out.dtype).transpose(range(out.ndim)[::-1])
+    (out * weights).sum().backward()
+    gradients = [parameter.grad for parameter in layer.parameters()]
+    found = [out.numpy(), x.grad.numpy(), *(g.numpy() for g in gradients)]
+    layer.clear_gradients()
+    return found
+
+
+def test_equals_paddles(layers, kernel_calls):
+    ours, stock, x = layers
+    strided = paddle.randn([x.shape[1], x.shape[0], *x.shape[2:]]).transpose([1, 0, 2, 3])
+    for given in (x, strided, x[1:]):
+        for found, expected in zip(results(ours, given), results(stock, given), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
+    assert len(kernel_calls) == 3
+    with paddle.no_grad():
+        out = ours(x)
+    assert out.stop_gradient and len(kernel_calls) == 4
+    np.testing.assert_array_equal(out.numpy(), results(ours, x)[0])
+
+
+def test_the_same_to_the_last_bit_every_time(layers):
+    ours, _, x = layers
+    first = results(ours, x)
+    for _ in range(5):
+        for found, expected in zip(results(ours, x), first, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("why", ["stock", "no numba", "float64"])
+def test_paddles_own_where_kernels_are_not_for(layers, kernel_calls, monkeypatch, why):
+    ours, stock, x = layers
+    if why == "stock":
+        monkeypatch.setenv("PLSC_STOCK_CPU", "1")
+    elif why == "no numba":
+        monkeypatch.setattr(compiled, "available", lambda: False)
+    else:
+        ours, stock, x = ours.to(dtype="float64"), stock.to(dtype="float64"), x.astype("float64")
+    for found, expected in zip(results(ours, x), results(stock, x), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert not kernel_calls
+
+
+def test_frozen_parameters_and_plain_inputs_get_no_gradient(layers):
+    ours, _, x = layers
+    for parameter in ours.parameters():
+        parameter.stop_gradient = True
+    x.stop_gradient = False
+    ours(x).sum().backward()
+    assert x.grad is not None and all(p.grad is None for p in ours.parameters())
+    for parameter in ours.parameters():
+        parameter.stop_gradient = False
+    plain = x.detach()
+    ours(plain).sum().backward()
+    assert plain.grad is None and all(p.grad is not None for p in ours.parameters())
+
+
+class Small(Backbone):
+    """The layers in a row."""
+
+    num_features = 7
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.LayerList(
+            [
+                cpu_layers.Conv2D(3, 6, 3, stride=4, padding=1),
+                cpu_layers.PReLU(6),
+                cpu_layers.DepthwiseConv2D(6, 3, stride=2, padding=1),
+            ]
+        )
+        self.fc = nn.Linear(6 * 14 * 14, 7)
+
+    def forward(self, images):
+        """Images [b, 3, 112, 112] -> features."""
+        for block in self.blocks:
+            images = block(images)
+        return self.fc(images.flatten(1))
+
+
+def test_recompute_changes_nothing(kernel_calls):
+    plain = Small()
+    again = copy.deepcopy(plain)
+    apply_recompute(again)
+    x = paddle.randn([4, 3, 112, 112])
+    for found, expected in zip(results(again, x), results(plain, x), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert len(kernel_calls) == 3 * 3
+
+
+def test_a_trained_backbone_is_exported(tmp_path, kernel_calls):
+    backbone = Small()
+    results(backbone, paddle.randn([4, 3, 112, 112]))
+    assert len(kernel_calls) == 3
+    export_paddle(backbone, tmp_path / "model")  # which compares what it wrote
+    assert (tmp_path / "model.json").exists()
+
+
+def test_backbones_use_them(kernel_calls, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    backbone = BACKBONES.get("MobileFaceNet_base", "test")()
+    backbone.eval()
+    with paddle.no_grad():
+        backbone(paddle.randn([2, 3, 112, 112]))
+    # convolutions but for the one of groups of two, depthwise ones, PReLUs
+    assert len(kernel_calls) == 32 + 16 + 33
