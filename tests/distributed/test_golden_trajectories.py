@@ -12,7 +12,9 @@ SCRIPT = Path(__file__).with_name("golden_run.py")
 def trained(worlds, golden, name):
     case_file = golden / f"{name}.json"
     case = json.loads(case_file.read_text())
-    worlds.run(case["ranks"], SCRIPT, case_file, worlds.folder / "out")
+    threads = "2" if case["ranks"] == 1 else "1"
+    out = worlds.folder / "out"
+    worlds.run(case["ranks"], SCRIPT, case_file, out, PLSC_NUM_THREADS=threads)
     outs = [worlds.folder / f"out.{rank}" for rank in range(case["ranks"])]
     return case, [json.loads(out.read_text()) for out in outs]
 

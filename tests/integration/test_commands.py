@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_train_evaluate_export(run, read_metrics, size):
+def test_train_evaluate_export(run, read_metrics, size, monkeypatch):
+    monkeypatch.delenv("PLSC_NUM_THREADS", raising=False)  # as many threads as a user gets
     run.config["Global"] |= {"eval_during_train": True, "eval_unit": "epoch", "epochs": 2}
     done = run.installed("train", size=size)
     text = (run.output / "train.log").read_text()
