@@ -228,12 +228,10 @@ class Checkpoint:
     @property
     def head(self) -> SavedHead:
         """The class centres and their optimizer state."""
-        numbers = {
-            "num_classes": self.state["num_classes"],
-            "ranks": self.state["head_shards"],
-            # Until there were parts, each rank wrote one file.
-            "part_classes": self.state.get("head_part_classes", self.state["num_classes"]),
-        }
-        if any(type(number) is not int or number < 1 for number in numbers.values()):
-            raise UserError(f"{self.path / STATE} is damaged: {numbers}")
-        return SavedHead(self.path, **numbers)
+        classes = self.state["num_classes"]
+        # Until there were parts, each rank wrote one file.
+        numbers = {"head_part_classes": classes, **self.state}
+        for key in ("num_classes", "head_shards", "head_part_classes"):
+            if type(numbers[key]) is not int or numbers[key] < 1:
+                raise UserError(f"{self.path / STATE} is damaged: {key!r} is {numbers[key]!r}")
+        return SavedHead(self.path, classes, numbers["head_shards"], numbers["head_part_classes"])

@@ -9,19 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from paddle import nn
-
-from plsc.distributed import world
 from plsc.distributed.collectives import agree
-from plsc.distributed.data_parallel import average_buffers
-from plsc.engine import checkpoint
-from plsc.engine.head_files import Unchanged
-from plsc.engine.head_rows import rows_of
 from plsc.engine.hint import DataHint
 from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
 from plsc.engine.saver import BEST, LATEST, Saver
 from plsc.engine.skipped import SkipReport
+from plsc.engine.training_state import save_training
 from plsc.metric.verification import CollapsedEmbeddings
 from plsc.sections import MEAN, Config
 
@@ -245,38 +238,13 @@ class Keeper:
         self.timer.reset()
 
     def _write(self, name: str) -> Path:
-        training, centres = self.training, self.training.head.centres
-        backbone = training.backbone.backbone
-        average_buffers(backbone)
-        state = {
-            **self.meta,
-            **training.progress.state(),
-            "run": self.saver.run_id,
-            "scaler": training.precision.scaler.state(),
-            "num_classes": centres.shard.num_classes,
-        }
-        replicated = world.current().is_main  # the others' copies would go nowhere
-        earlier = self.saver.last
-        path = checkpoint.save(
-            self.folder,
-            name,
-            backbone=state_arrays(backbone) if replicated else {},
-            backbone_optimizer=training.updater.dense.state_arrays() if replicated else {},
-            head=rows_of(centres),
-            state=state,
-            unchanged=Unchanged(earlier, centres.changed, centres.zone) if earlier else None,
-            report=self.log.line,
+        meta = {**self.meta, "run": self.saver.run_id}
+        return save_training(
+            self.training, self.folder, name, earlier=self.saver.last, meta=meta, log=self.log
         )
-        centres.mark_saved()
-        return path
 
 
 def _mean(metrics: list[float | None]) -> float | None:
     """The mean; None if one of them is."""
     found = [metric for metric in metrics if metric is not None]
     return math.fsum(found) / len(found) if len(found) == len(metrics) else None
-
-
-def state_arrays(backbone: nn.Layer) -> dict[str, np.ndarray]:
-    """The state dict as arrays."""
-    return {name: tensor.numpy() for name, tensor in backbone.state_dict().items()}

@@ -4,20 +4,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import paddle
-
-from plsc import runtime
 from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
 from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.finetune import load_pretrained, set_class_means
-from plsc.engine.head_rows import fill
 from plsc.engine.log import RunLog
-from plsc.engine.pretrained import find_weights, set_backbone
+from plsc.engine.pretrained import find_weights
 from plsc.engine.saver import BEST, Saver
 from plsc.engine.trainer import Training
+from plsc.engine.training_state import resume_training
 from plsc.errors import UserError
-from plsc.heads.centres import ClassCentres
 from plsc.sections import MEAN, Config
 
 SHARED_SECONDS = 20.0  # a network file system may show a new file a few seconds late
@@ -83,7 +79,7 @@ def start(training: Training, config: Config, dataset: Any, folder: Path, log: R
     newest = settings.max_num_latest_checkpoint
     _note_unused_classes(dataset.num_classes, training.head.centres.shard.num_classes, log)
     if settings.checkpoint is not None:
-        state = resume(training, settings.checkpoint, log)
+        state = resume_training(training, settings.checkpoint, log)
         if settings.pretrained_model is not None:
             log.line("Global.pretrained_model is not used: the checkpoint is further on")
         best = folder / BEST
@@ -151,82 +147,4 @@ def check_shared(folder: Path) -> None:
         raise UserError(
             f"Global.output_dir: {', '.join(blind)} cannot see what rank 0 writes to {folder}; "
             "every rank writes its part of a checkpoint: put it on a shared file system"
-        )
-
-
-def resume(training: Training, path: str, log: RunLog) -> dict[str, Any]:
-    """Go on exactly where the checkpoint at `path` stands, with this world's ranks.
-
-    Returns:
-        the checkpoint's state.
-
-    Raises:
-        UserError: it is not a checkpoint of plsc, or not of this model and number of classes.
-
-    """
-    saved = Checkpoint(Path(path))
-    state, centres = saved.state, training.head.centres
-    shard = centres.shard
-    if int(state["num_classes"]) != shard.num_classes:
-        raise UserError(
-            f"{path} has {state['num_classes']} classes, Model.class_num is {shard.num_classes}: "
-            "to fine-tune with other classes set Global.pretrained_model and Global.finetune=True"
-        )
-    set_backbone(training.backbone.backbone, saved.backbone(), source=path)
-    missing = training.updater.dense.load_state_arrays(saved.backbone_optimizer())
-    kinds = {name: saved.head.kind(name) for name in centres.names}
-    missing += [f"{name} of the head" for name, kind in kinds.items() if kind is None]
-    if missing:
-        raise UserError(
-            f"{path} has no optimizer state {missing[0]} ({len(missing)} are missing): was it "
-            "saved with another Optimizer or freeze_backbone? Then start from its weights with "
-            "Global.pretrained_model"
-        )
-    _resume_head(saved, centres, log)
-    progress = training.progress
-    before = state["global_batch"]
-    progress.restore(state)
-    training.precision.scaler.restore(state["scaler"])
-    _report(training, state, path, before, log)
-    return state
-
-
-def _resume_head(saved: Checkpoint, centres: ClassCentres, log: RunLog) -> None:
-    shard, tensors = centres.shard, {}
-    for name in centres.names:
-        kind = saved.head.kind(name)
-        assert kind is not None, name
-        dtype, dim = kind
-        if dim != centres.dim:
-            raise UserError(
-                f"{saved.path}: {name} of the head has {dim} dimensions, this Model {centres.dim}"
-            )
-        if dtype != centres.dtype:
-            log.line(f"{name} of the head: stored as {dtype}, rounded to {centres.dtype}")
-        tensors[name] = saved.head.pieces(name, shard.start, shard.stop, dtype=centres.dtype)
-    fill(centres, tensors, purpose=f"{saved.path} cannot be resumed")
-    centres.mark_saved()  # there is nothing yet that the checkpoint does not have
-
-
-def _report(training: Training, state: dict, path: str, before: int, log: RunLog) -> None:
-    progress = training.progress
-    log.line(
-        f"resumed {path}: step {progress.step}, epoch {progress.epoch + 1}, "
-        f"{progress.consumed} of {progress.num_images} images of it used"
-    )
-    if state["num_images"] != progress.num_images:
-        log.line(
-            f"WARNING: the training set had {state['num_images']} images when this was saved and "
-            f"has {progress.num_images} now: the order of the images is another one"
-        )
-    if before != progress.global_batch:
-        log.line(
-            f"the global batch is {progress.global_batch} now, it was {before}; the schedule goes "
-            "on at the same fraction of training"
-        )
-    runtime_now = runtime.in_effect()
-    if state.get("runtime") != runtime_now and paddle.device.get_device() == "cpu":
-        log.line(
-            f"WARNING: threads or CPU path differ from the checkpoint's ({state.get('runtime')} "
-            f"then, {runtime_now} now): losses may differ in the last bits"
         )

@@ -20,7 +20,7 @@ from plsc.engine.tensor_types import NAMES, TYPES, as_type
 from plsc.errors import UserError
 from plsc.mapped_file import open_regular
 
-PIECE_BYTES = 64 * 2**20
+PIECE_BYTES = 16 * 2**20  # larger ones come fresh from the system, page by page, each time
 LENGTH_BYTES = 8
 MOST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 ALIGNMENT = 8

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from plsc.distributed.sharding import ClassShard
 from plsc.distributed.world import World
 from plsc.engine import checkpoint, checkpoint_folder, tensor_file, together
 from plsc.engine.checkpoint import Checkpoint
+from plsc.engine.head_files import Unchanged
 from plsc.errors import UserError
 
 STATE = {
@@ -354,3 +356,52 @@ def test_files_are_readable_as_the_umask_says(tmp_path, mask):
     for item in path.iterdir():
         assert stat.S_IMODE(item.stat().st_mode) == 0o666 & ~mask, item
     assert stat.S_IMODE(path.stat().st_mode) == 0o777 & ~mask
+
+
+def test_no_room(tmp_path, monkeypatch):
+    """What is written is counted, what can be linked is not; the disk is as it was."""
+    first = write(tmp_path, part_classes=4)
+    size = sum(item.stat().st_size for item in first.iterdir() if item.name != "state.json")
+    monkeypatch.setattr(checkpoint, "SPARE_BYTES", 0)
+
+    def disk(free):
+        monkeypatch.setattr(
+            checkpoint.shutil, "disk_usage", lambda path: SimpleNamespace(free=free)
+        )
+
+    disk(size - 1)
+    with pytest.raises(UserError) as error:
+        write(tmp_path, "epoch_2", part_classes=4)
+    one_line(error, tmp_path / "epoch_2", "free", "max_num_latest_checkpoint", "output_dir")
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch_1"]
+    np.testing.assert_array_equal(head_rows(Checkpoint(first), "weight", 0, 7), rows_of(7))
+    disk(size)
+    write(tmp_path, "epoch_2", part_classes=4)
+    heads = [item.stat().st_size for item in first.glob("head-*")]
+    disk(size - sum(heads))
+    unchanged = Unchanged(first, np.zeros(2, bool), 4)
+    write(tmp_path, "epoch_3", part_classes=4, unchanged=unchanged)
+    assert len(heads) == 2
+
+
+def test_a_long_save_says_how_far_it_is(tmp_path, monkeypatch):
+    lines = []
+    write(tmp_path, report=lines.append)
+    assert lines == []
+    monkeypatch.setattr(checkpoint, "FIRST_REPORT", 0.0)
+    monkeypatch.setattr(checkpoint, "NEXT_REPORTS", 1e9)
+    write(tmp_path, "epoch_2", report=lines.append)
+    assert lines[0].startswith(f"writing {tmp_path / 'epoch_2'}: 0.00 of 0.00 GB")
+    assert lines[-1].startswith(f"wrote {tmp_path / 'epoch_2'}: ") and "MB/s" in lines[-1]
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("key", ["num_classes", "head_shards", "head_part_classes"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "7", None, True])
+def test_counts_that_are_none(tmp_path, key, value):
+    path = write(tmp_path)
+    state = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps({**state, key: value}))
+    with pytest.raises(UserError) as error:
+        head_rows(Checkpoint(path), "weight", 0, 7)
+    one_line(error, path / "state.json", f"{key!r} is {value!r}")
