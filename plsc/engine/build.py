@@ -62,10 +62,15 @@ def check_training(config: Config) -> None:
 
     """
     epochs = require(config.Global.epochs, "Global.epochs", "training")
-    require(config.Model, "Model", "training")
+    model = require(config.Model, "Model", "training")
     for term in require(config.Loss, "Loss", "training").Train:
         term.loss.build(LOSSES)
-    require(config.Optimizer, "Optimizer", "training").rule.build(OPTIMIZERS)
+    rule = require(config.Optimizer, "Optimizer", "training").rule.build(OPTIMIZERS)
+    if model.pfc_config.dtype == "float16" and "moment2" in rule.state_names:
+        raise UserError(
+            "Model.pfc_config.dtype is float16, which cannot hold AdamW's squares of gradients: "
+            "they are about 1e-12, its smallest number is 6e-8; use bfloat16 or float32"
+        )
     schedule = require(config.LRScheduler, "LRScheduler", "training")
     schedule.build(SCHEDULES, epochs=epochs, steps_per_epoch=1)
     if config.Global.use_visualdl:

@@ -19,9 +19,10 @@ def random_bits_on_device(key: Sequence[int], count: int) -> Tensor:
     have to be the global one, which dropout draws from.)
     """
     first, second = (int(word) for word in np.random.SeedSequence(list(key)).generate_state(2))
-    words = paddle.arange(count, dtype="int64") + first
+    words = paddle.arange(-(-count // 2), dtype="int64") + first
     words = _mixed(_mixed(words, MULTIPLIERS[0]) + second, MULTIPLIERS[1])
-    return (words // 65536).astype("int32")
+    halves = [paddle.bitwise_and(words, paddle.full([1], 0xFFFF, "int64")), words // 65536]
+    return paddle.stack(halves, axis=1).astype("int32").flatten()[:count]
 
 
 def _mixed(words: Tensor, multiplier: int) -> Tensor:
