@@ -1,5 +1,6 @@
 """What a training is at a moment, to a checkpoint and back."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,11 @@ def _resume_head(saved: Checkpoint, centres: ClassCentres, log: RunLog) -> None:
         if dtype != centres.dtype:
             log.line(f"{name} of the head: {dtype} in {saved.path}, {centres.dtype} (nearest) here")
         tensors[name] = saved.head.pieces(name, shard.start, shard.stop, dtype=centres.dtype)
+    began = time.monotonic()
     fill(centres, tensors, purpose=f"{saved.path} cannot be resumed")
+    spent = time.monotonic() - began
+    if spent >= checkpoint.FIRST_REPORT:
+        log.line(f"read {shard.num_local} classes of the head in {spent:.0f} s")
     centres.mark_saved()  # there is nothing yet that the checkpoint does not have
 
 

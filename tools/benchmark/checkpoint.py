@@ -49,12 +49,12 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Measure, and print one line."""
     options = parser().parse_args()
-    runtime.prepare(local_size=1)
-    runtime.import_paddle()
     try:
         for name in ("classes", "dim", "passes"):
             if getattr(options, name) < 1:
                 raise UserError(f"--{name} must be at least 1, got {getattr(options, name)}")
+        runtime.prepare(local_size=1)
+        runtime.import_paddle()
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="plsc-checkpoint-") as folder:
             report = measure(options, Path(folder))
     except UserError as error:

@@ -1,0 +1,116 @@
+"""Heads that begin with class means or with the rows of a checkpoint, a piece at a time."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from plsc.distributed.sharding import ClassShard
+from plsc.engine import checkpoint, finetune, tensor_file
+from plsc.engine.finetune import load_pretrained, set_class_means
+from plsc.errors import UserError
+from plsc.heads.centres import ClassCentres
+from plsc.heads.rounding import decode
+from plsc.sections import Config, GlobalConfig
+
+NUM_CLASSES, DIM = 9, 4
+RESOLUTION = {"float32": 1e-6, "float16": 2**-11, "bfloat16": 2**-8}
+INITIAL = np.random.default_rng(0).normal(size=(NUM_CLASSES, DIM)).astype(np.float32)
+
+
+def training_of(dtype="float32", *, dim=DIM):
+    centres = ClassCentres.zeros(ClassShard(NUM_CLASSES), dim, state_names=("v",), dtype=dtype)
+    if dim == DIM:
+        centres.write("weight", INITIAL)
+    layer = nn.Linear(DIM, DIM)
+    layer.weight.set_value(np.eye(DIM, dtype=np.float32))
+    return SimpleNamespace(
+        backbone=SimpleNamespace(backbone=layer),
+        head=SimpleNamespace(centres=centres),
+        freeze_backbone=False,
+    )
+
+
+class Log:
+    def __init__(self):
+        self.lines = []
+
+    def line(self, text):
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize("dtype", RESOLUTION)
+@pytest.mark.parametrize("in_memory", [0, 2**30])
+def test_class_means(tmp_path, monkeypatch, dtype, in_memory):
+    """Against float64; sums in a file and in memory; 11 images, the last batch filled up with 3."""
+    monkeypatch.setattr(finetune, "SUMS_IN_MEMORY", in_memory)
+    monkeypatch.setattr(tensor_file, "PIECE_BYTES", 2 * DIM * 4)  # two classes
+    random = np.random.default_rng(1)
+    images = random.normal(size=(11, DIM)).astype(np.float32)
+    labels = random.choice([0, 1, 3, 4, 6, 8], 11)
+    order = [*range(11), 0, 1, 2, 3, 4]
+    batches = [order[start : start + 4] for start in (0, 4, 8)]
+    monkeypatch.setattr(
+        finetune,
+        "one_pass",
+        lambda *given, **named: [(paddle.to_tensor(images[b]), labels[b]) for b in batches],
+    )
+    training, log = training_of(dtype), Log()
+    set_class_means(training, range(11), None, tmp_path, log)
+    unit = images.astype(np.float64) / np.linalg.norm(images, axis=1, keepdims=True)
+    expected = INITIAL.astype(np.float64)
+    for number in np.unique(labels):
+        mean = unit[labels == number].sum(axis=0)
+        expected[number] = mean / np.linalg.norm(mean) * 0.01 * np.sqrt(DIM)
+    found = decode(training.head.centres.read("weight"))
+    np.testing.assert_allclose(found, expected, rtol=RESOLUTION[dtype], atol=2e-8)
+    assert f"({len(np.unique(labels))} of 9 on this rank)" in log.lines[-1]
+    assert list(tmp_path.iterdir()) == []
+    assert training.backbone.backbone.training
+
+
+def test_no_room_for_the_sums(tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune, "SUMS_IN_MEMORY", 0)
+    free = SimpleNamespace(free=NUM_CLASSES * DIM * 4 - 1)
+    monkeypatch.setattr(finetune.shutil, "disk_usage", lambda folder: free)
+    with pytest.raises(UserError) as error:
+        set_class_means(training_of(), range(11), None, tmp_path, Log())
+    text = str(error.value)
+    assert "Global.head_init" in text and str(tmp_path) in text and "\n" not in text
+
+
+@pytest.fixture
+def saved(tmp_path):
+    state = dict(run="a", step=1, epoch=0, consumed=2, num_classes=NUM_CLASSES, global_batch=2)
+    state |= dict(best_metric=None, num_images=2, scaler={})
+    layer = training_of().backbone.backbone
+    return checkpoint.save(
+        tmp_path,
+        "step_1",
+        backbone={name: tensor.numpy() for name, tensor in layer.state_dict().items()},
+        backbone_optimizer={},
+        head={"weight": 2 * INITIAL},
+        state=state,
+        part_classes=4,
+    )
+
+
+@pytest.mark.parametrize("dtype", RESOLUTION)
+def test_the_head_of_a_checkpoint(saved, monkeypatch, dtype):
+    monkeypatch.setattr(tensor_file, "PIECE_BYTES", 2 * DIM * 4)
+    training, log = training_of(dtype), Log()
+    config = Config(Global=GlobalConfig(device="cpu", pretrained_model=str(saved)))
+    load_pretrained(training, config, None, log)
+    found = decode(training.head.centres.read("weight"))
+    np.testing.assert_allclose(found, 2 * INITIAL, rtol=RESOLUTION[dtype])
+    assert "9 class centres" in log.lines[-1]
+
+
+def test_centres_of_another_dimension(saved):
+    config = Config(Global=GlobalConfig(device="cpu", pretrained_model=str(saved)))
+    with pytest.raises(UserError) as error:
+        load_pretrained(training_of(dim=DIM + 1), config, None, Log())
+    text = str(error.value)
+    assert "4 dimensions, this Model 5" in text and str(saved) in text and "\n" not in text
