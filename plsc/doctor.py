@@ -25,7 +25,7 @@ PACKAGES = (
     "visualdl",
 )
 KERNELS = {
-    "numba": "numba's, for PReLU and depthwise convolutions",
+    "numba": "numba's, for PReLU and convolutions",
     "paddle": "Paddle's: training on CPUs is slow, pip install numba unless PLSC_STOCK_CPU=1",
 }
 DESCRIPTION = """\
