@@ -131,6 +131,7 @@ class ClassCentres:
         self.changed = np.ones(-(-shard.num_local // self.zone), bool)
         arrays = {name: rows for name, rows in stores.items() if isinstance(rows, ArrayRows)}
         self._ahead = Prefetcher(arrays) if prefetch else None
+        self._room: Tensor | None = None
 
     @classmethod
     def of(
@@ -176,15 +177,33 @@ class ClassCentres:
 
     @paddle.no_grad()
     def take(self, numbers: np.ndarray | None) -> Rows:
-        """The rows `numbers` (ascending, distinct), or all if it is None, for a step."""
+        """The rows `numbers` (ascending, distinct), or all if it is None, for a step.
+
+        The next call may use their memory again.
+        """
         state = self._ahead.take(numbers) if self._ahead is not None else None
+        room = None if numbers is None else self._room_for(len(numbers))
         if state is not None:
-            weight = to_device(state.pop(WEIGHT))
+            weight = to_device(state.pop(WEIGHT), room)
         else:
-            weight = self._stores[WEIGHT].take(slice(None) if numbers is None else numbers)
+            weight = self._stores[WEIGHT].take(slice(None) if numbers is None else numbers, room)
         parts = [vector_norms(weight[start:stop])[:, 0] for start, stop in chunks(len(weight))]
         norms = paddle.concat(parts) if parts else paddle.zeros([0], weight.dtype)
         return Rows(numbers, weight, norms, RowGradient(weight, norms), state or {})
+
+    def _room_for(self, num_rows: int) -> Tensor | None:
+        """Memory for a step's rows on a CPU, the same in every step.
+
+        New memory for 100,000 rows costs more than to fill it, and where the C library keeps what
+        is freed, smaller tensors take its place and the next rows make the process grow.
+        """
+        if paddle.get_device() != "cpu":
+            return None
+        if self._room is None or len(self._room) < num_rows:
+            self._room = None  # not both at once
+            dtype = "float64" if self.dtype == "float64" else "float32"
+            self._room = paddle.empty([num_rows, self.dim], dtype)
+        return self._room[:num_rows]
 
     @paddle.no_grad()
     def update(

@@ -80,8 +80,9 @@ class RowGradient:
             ]
             return paddle.stack(parts).sum()
         gram = paddle.matmul(self._right, self._right, transpose_y=True)
-        product = paddle.matmul(gram, self._left).multiply_(self._left).sum()
-        square = product - paddle.square(self._pull * self._norms).sum()
+        pieces = (self._left[:, start:stop] for start, stop in chunks(self._left.shape[1]))
+        parts = [paddle.matmul(gram, piece).multiply_(piece).sum() for piece in pieces]
+        square = paddle.add_n(parts) - paddle.square(self._pull * self._norms).sum()
         return paddle.where(square < 0, paddle.zeros_like(square), square)  # NaN stays NaN
 
     def assign(self, gradient: Tensor) -> None:

@@ -46,10 +46,11 @@ class _Cosines(PyLayer):
         units, cosines = ctx.saved
         ctx.saved = None  # the loss keeps this ctx until the step is over
         rows, inverse = ctx.rows, ctx.inverse
-        # In place: new memory of this size costs more than what is computed in it.
+        # In place, for new memory of this size costs more than what is computed in it; backward of
+        # all that used the cosines has run, and their gradient is in no other hands.
         pull = cosines.multiply_(gradient).sum(axis=0) * paddle.square(inverse)
         del cosines
-        left = gradient * inverse
+        left = gradient.multiply_(inverse)
         rows.gradient.add(left, units, pull)
         return paddle.matmul(left, rows.weight)
 
@@ -169,7 +170,7 @@ class PartialFC:
         loss, statistics = paddle.zeros([], cosines.dtype), {}
         for factor, margin in self.losses:
             output = margin(cosines, target, feature_norms)
-            term = cross_entropy(output.logits, target)
+            term = cross_entropy(output.logits, target, reuse=output.reusable)
             if output.extra is not None:
                 term = term + reduce_sum_with_grad(output.extra)
             loss = loss + factor * term

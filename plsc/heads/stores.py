@@ -30,10 +30,11 @@ class RowStore(Protocol):
 
     dtype: str
 
-    def take(self, numbers: RowNumbers) -> Tensor:
+    def take(self, numbers: RowNumbers, room: Tensor | None = None) -> Tensor:
         """The rows on the device, float32 (float64 where that is stored).
 
-        For a slice the result may be the rows themselves.
+        For a slice the result may be the rows themselves; else `room`, memory of the right shape
+        and type, may be used for it.
         """
 
     def put(self, numbers: RowNumbers, values: Tensor, *, key: Sequence[int]) -> None:
@@ -66,11 +67,13 @@ class ArrayRows(ABC):
     def expect(self, numbers: RowNumbers) -> None:  # noqa: B027 (only some can make use of it)
         """Hear which rows will be read soon."""
 
-    def take(self, numbers: RowNumbers) -> Tensor:
+    def take(self, numbers: RowNumbers, room: Tensor | None = None) -> Tensor:
         """See RowStore."""
         if self.dtype in LIMITS or paddle.get_device() != "cpu":
-            return to_device(self.read(numbers))
-        rows = paddle.empty([count(numbers, self.shape[0]), self.shape[1]], self.dtype)
+            return to_device(self.read(numbers), room)
+        rows = room
+        if rows is None:
+            rows = paddle.empty([count(numbers, self.shape[0]), self.shape[1]], self.dtype)
         self.read(numbers, out=np.from_dlpack(rows))
         return rows
 
@@ -87,13 +90,15 @@ def count(numbers: RowNumbers, num_rows: int) -> int:
     return len(range(num_rows)[numbers] if isinstance(numbers, slice) else numbers)
 
 
-def to_device(stored: Stored) -> Tensor:
-    """Stored rows as numbers on the device."""
+def to_device(stored: Stored, room: Tensor | None = None) -> Tensor:
+    """Stored rows as numbers on the device; `room` as in RowStore.take."""
     if paddle.get_device() != "cpu":
         # In its few bits; Paddle, too, takes uint16 for the bits of bfloat16.
         wide = "float64" if stored.dtype == np.float64 else "float32"
         return paddle.to_tensor(stored).astype(wide)
-    rows = paddle.empty(list(stored.shape), "float32" if stored.itemsize < 8 else "float64")
+    rows = room
+    if rows is None:
+        rows = paddle.empty(list(stored.shape), "float32" if stored.itemsize < 8 else "float64")
     decode(stored, out=np.from_dlpack(rows))
     return rows
 
@@ -105,12 +110,12 @@ class HostRows(ArrayRows):
         super().__init__(array.shape, NAMES[array.dtype])
         self.array = array
 
-    def take(self, numbers: RowNumbers) -> Tensor:
+    def take(self, numbers: RowNumbers, room: Tensor | None = None) -> Tensor:
         """See RowStore."""
         cpu = paddle.get_device() == "cpu"
         if isinstance(numbers, slice) and cpu and self.dtype not in LIMITS:
             return paddle.from_dlpack(self.array[numbers])
-        return super().take(numbers)
+        return super().take(numbers, room)
 
     def read(self, numbers: RowNumbers, out: Stored | None = None) -> Stored:
         """See ArrayRows."""
@@ -135,7 +140,7 @@ class DeviceRows:
         self.tensor = tensor
         self.dtype = str(tensor.dtype).removeprefix("paddle.")
 
-    def take(self, numbers: RowNumbers) -> Tensor:
+    def take(self, numbers: RowNumbers, room: Tensor | None = None) -> Tensor:
         """See RowStore."""
         rows = self.tensor[self._index(numbers)]
         return rows.astype("float32") if self.dtype in LIMITS else rows

@@ -23,12 +23,15 @@ class MarginOutput:
         extra: this rank's summand of a scalar to add to the cross entropy, in general a sum over
             the rows whose target is here; the head adds up the ranks'. None without one.
         statistics: scalars to log, by name.
+        reusable: nothing will ask for the logits again, neither their margin's gradient: the
+            softmax may be computed in their memory.
 
     """
 
     logits: Tensor
     extra: Tensor | None = None
     statistics: dict[str, Tensor] = field(default_factory=dict)
+    reusable: bool = False
 
 
 def target_cosines(cosines: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,8 +64,8 @@ def add_at(values: Tensor, column: Tensor, change: Tensor) -> Tensor:
 class _Moved(PyLayer):
     """s·c_j, but s·move(c_y) at the target: one pass over the cosines, and one in backward.
 
-    At 100,000 classes each pass costs a fiftieth of a step, most of it for new memory. A margin
-    that cannot be had by moving the target's cosine alone does it with plain operations.
+    Backward works in the memory of the logits' gradient, which is the softmax's and in no other
+    hands. A margin that cannot be had by moving the target's cosine alone takes plain operations.
     """
 
     @staticmethod
@@ -78,7 +81,8 @@ class _Moved(PyLayer):
     @staticmethod
     def backward(ctx, gradient):
         at_target = paddle.take_along_axis(gradient, ctx.column, axis=1, broadcast=False)
-        return add_at(gradient * ctx.s, ctx.column, at_target * ctx.steeper), None
+        change = at_target * ctx.steeper
+        return add_at(gradient.scale_(ctx.s), ctx.column, change), None
 
 
 @LOSSES.register
@@ -100,7 +104,8 @@ class MarginLoss:
 
     def __call__(self, cosines: Tensor, target: Tensor, feature_norms: Tensor) -> MarginOutput:
         """Cosines [n,k], target columns [n] (−1: not here), feature norms [n,1] -> logits [n,k]."""
-        return MarginOutput(logits=_Moved.apply(cosines, target, self._with_margin, self.s))
+        logits = _Moved.apply(cosines, target, self._with_margin, self.s)
+        return MarginOutput(logits, reusable=True)
 
     def _with_margin(self, cosine: Tensor) -> Tensor:
         if self.m1 == 1.0 and self.m2 == 0.0:

@@ -23,6 +23,7 @@ from plsc.errors import UserError
 PHASES = ("sampling", "take", "forward", "backward", "norm", "update", "put")
 PER_BATCH = 4  # identities, in batches: each is seen in every fourth step
 NOISE = 0.5
+PIECE = 1024  # rows
 ITEM_SIZE = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -161,8 +162,8 @@ def fill_state(training: Any) -> None:
 
     centres = training.head.centres
     for name in centres.names:
-        for start in range(0, centres.shard.num_local, 65536) if name != WEIGHT else ():
-            stop = min(start + 65536, centres.shard.num_local)
+        for start in range(0, centres.shard.num_local, PIECE) if name != WEIGHT else ():
+            stop = min(start + PIECE, centres.shard.num_local)
             centres.write(name, centres.read(name, start, stop), start)
 
 
