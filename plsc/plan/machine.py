@@ -42,7 +42,7 @@ class Machine:
 
         A process with paddle, numba's kernels and MKL's workspaces holds 0.49 GB. Freed blocks stay
         with the process (`plsc.runtime`), and many are too small for what comes next: glibc's heap
-        grows beyond the tensors by SLACK of those of a step (tools/benchmark/README.md).
+        grows beyond the tensors by 55 to 92 % of those of a step (tools/benchmark/README.md).
         """
         return cls(
             devices=ranks,
@@ -53,7 +53,7 @@ class Machine:
             efficiency=0.6,
             overhead=0.0,
             framework=0.49e9,
-            slack=0.5,
+            slack=0.6,
         )
 
     @property
