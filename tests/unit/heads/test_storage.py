@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.distributed.sharding import ClassShard
@@ -76,6 +76,7 @@ def test_neighbours_are_separated():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("place", PLACES)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_what_is_written_is_read(place, dtype, data, tmp_path_factory):
     """Any range, across zones, in the stored type and in float32."""
