@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A process of tests per core, whole files each, those that start many processes first.
+# A process of tests per core, whole files each, those that start many processes first; a process
+# that crashes ends all, and its test is named.
 WORKERS ?= logical
 SIDE_BY_SIDE := -n $(WORKERS) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+SIDE_BY_SIDE += --max-worker-restart=0
 
 .PHONY: install install-test quickstart test test-slow lint clean help
 
