@@ -143,3 +143,16 @@ def test_parts_are_read_and_written():
     assert (kept.read("velocity") == 7).all(axis=1).tolist() == [False, False, True, True]
     with pytest.raises(AssertionError):
         kept.write("velocity", np.zeros((2, 3), "float32"), 3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+def test_rows_taken_after_others_are_right_however_many(dtype):
+    """They lie in the memory of those before them."""
+    values = np.arange(24, dtype="float32").reshape(8, 3).astype(dtype)
+    rows = ClassCentres.of(ClassShard(8, 0, 1), values, state_names=())
+    for numbers in ([1, 2], [0, 3, 4, 7], [5], [2, 6]):
+        taken = rows.take(np.array(numbers))
+        assert np.array_equal(taken.weight.numpy(), values[numbers])
+        taken.weight.zero_()
+        assert np.array_equal(rows.take(None).weight.numpy(), values)
+    assert np.array_equal(rows.read("weight"), values)

@@ -67,3 +67,17 @@ def test_large_logits(level, dtype):
     found_loss, found_gradient = found(logits, target)
     assert found_loss == pytest.approx(loss, rel=1e-6)
     np.testing.assert_allclose(found_gradient, gradient, atol=1e-7)
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_logits_stay_as_they_are_unless_their_memory_may_be_reused(reuse):
+    random = np.random.default_rng(0)
+    logits, target = random.normal(0, 5, (3, 7)), np.array([2, 0, 6])
+    leaf = paddle.to_tensor(logits, stop_gradient=False)
+    inner = leaf * 1.0
+    loss = cross_entropy(inner, paddle.to_tensor(target), reuse=reuse)
+    assert np.array_equal(inner.numpy(), logits) != reuse
+    loss.backward()
+    expected_loss, gradient = expected(logits, target)
+    assert loss.item() == pytest.approx(expected_loss, rel=1e-12)
+    np.testing.assert_allclose(leaf.grad.numpy(), gradient, atol=1e-12)
