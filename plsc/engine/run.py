@@ -80,6 +80,7 @@ def _describe(training: Training, config: Config, name: str, log: RunLog) -> Non
     parameters = sum(
         item.size for name, item in backbone.named_parameters() if not name.endswith(statistics)
     )
+    used = training.head.num_sample(progress.fraction)
     for note in config.notes:
         log.line(note)
     log.line(
@@ -90,7 +91,7 @@ def _describe(training: Training, config: Config, name: str, log: RunLog) -> Non
     log.line(
         f"{name}: {parameters / 1e6:.2f} M parameters; "
         f"head: {shard.num_classes} classes × {training.head.centres.dim}, "
-        f"{shard.num_local} on this rank, {training.head.num_sample} of them used in a step"
+        f"{shard.num_local} on this rank, {used} of them used in a step"
     )
     log.line(
         f"{progress.num_images} images, global batch {progress.global_batch}, "

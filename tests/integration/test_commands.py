@@ -19,6 +19,8 @@ def test_train_evaluate_export(run, read_metrics, size, monkeypatch):
     text = (run.output / "train.log").read_text()
     assert "precision in effect: float32" in text and "peak memory" in text
     assert f"{size} process(es)" in text and "M parameters" in text
+    used = "3 on this rank, 1 of them" if size == 2 else "5 on this rank, 2 of them"
+    assert f"head: 5 classes × 32, {used} used in a step" in text
     assert "Traceback" not in done.stderr
 
     steps = read_metrics(run.output)
