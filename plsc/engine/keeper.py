@@ -63,7 +63,7 @@ class Keeper:
         self._evaluated_step = -1
         self._losses: list[float] = []
         self._started = time.monotonic()
-        self._last: StepReport | None = None
+        self._ratio = self.training.head.ratio()  # what the first lines of a run speak of
 
     def listen(self) -> None:
         """From now on SIGTERM and Ctrl-C save and stop; a second Ctrl-C interrupts."""
@@ -106,10 +106,9 @@ class Keeper:
         progress, settings = self.training.progress, self.config.Global
         self.timer.step()
         self._losses.append(report.loss)
-        before, self._last = self._last, report
-        if before is not None and report.sample_ratio != before.sample_ratio:
-            switch = f"sample_ratio {before.sample_ratio:g} -> {report.sample_ratio:g}"
-            self.log.line(f"{switch} at step {progress.step}")
+        before, self._ratio = self._ratio, report.sample_ratio
+        if self._ratio != before:
+            self.log.line(f"sample_ratio {before:g} -> {self._ratio:g} at step {progress.step}")
         self.log.advance(loss=f"{report.loss:.4f}", lr=f"{report.lr:.2e}")
         if progress.step % settings.print_batch_step == 0:
             self._log_step(report)

@@ -52,12 +52,17 @@ class Saver:
         return f"step_{progress.step}"
 
 
-def keeper_of(evaluators=(), best_set="mean", **settings):
+def keeper_of(evaluators=(), best_set="mean", first_ratio=1.0, **settings):
     given = {"device": "cpu", "eval_unit": "step", "eval_interval": 1, "save_interval": 1000}
     settings = GlobalConfig(**{**given, "print_batch_step": 1000, **settings})
     progress = Progress(epochs=1, num_images=100, steps_per_epoch=100, global_batch=1)
     return Keeper(
-        SimpleNamespace(progress=progress, precision=None, backbone=SimpleNamespace(backbone=None)),
+        SimpleNamespace(
+            progress=progress,
+            precision=None,
+            backbone=SimpleNamespace(backbone=None),
+            head=SimpleNamespace(ratio=lambda: first_ratio),
+        ),
         Config(Global=settings, Metric=MetricConfig(best_set=best_set)),
         folder=None,
         log=Log(),
@@ -108,13 +113,20 @@ def test_a_line_shows_what_the_metric_shows_and_all_is_recorded():
 
 
 def test_a_switch_of_the_sample_ratio_is_said_once():
-    keeper = keeper_of(print_batch_step=2)
+    keeper = keeper_of(print_batch_step=2, first_ratio=0.25)
     for ratio in (0.25, 0.25, 1.0, 1.0):
         keeper.training.progress.advance()
         keeper.after_step(report(sample_ratio=ratio))
     said = [line for line in keeper.log.lines if "sample_ratio" in line]
     assert said == ["sample_ratio 0.25 -> 1 at step 3"]
     assert [entry["sample_ratio"] for entry in keeper.log.entries] == [0.25, 1.0]
+
+
+def test_a_run_that_goes_on_after_a_switch_says_so():
+    keeper = keeper_of(first_ratio=0.25)
+    keeper.training.progress.step = 7
+    keeper.after_step(report(sample_ratio=0.5))
+    assert keeper.log.lines[0] == "sample_ratio 0.25 -> 0.5 at step 7"
 
 
 def test_a_set_that_is_not_there():
