@@ -21,7 +21,8 @@ from plsc.engine.tensor_file import spans
 from plsc.engine.tensor_types import as_type
 from plsc.engine.trainer import Training
 from plsc.errors import UserError
-from plsc.heads.centres import INIT_STD, WEIGHT, ClassCentres
+from plsc.heads import initial
+from plsc.heads.centres import WEIGHT, ClassCentres
 from plsc.heads.partial_fc import vector_norms
 from plsc.sections import Config
 
@@ -108,7 +109,7 @@ def set_class_means(
 def _set_means(centres: ClassCentres, start: int, sums: np.ndarray) -> int:
     """Set the classes from `start` on whose sums [n, d] are not zero; how many these are."""
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
-    means = sums / np.maximum(norms, 1e-12) * INIT_STD * np.sqrt(centres.dim)
+    means = sums / np.maximum(norms, 1e-12) * initial.STD * np.sqrt(centres.dim)
     rows, seen = centres.read(WEIGHT, start, start + len(sums)), norms[:, 0] > 0
     rows[seen] = as_type(means[seen].astype(np.float32), "float32", centres.dtype)
     centres.write(WEIGHT, rows, start)

@@ -5,10 +5,11 @@ import paddle
 import pytest
 
 from plsc.distributed.sharding import ClassShard
-from plsc.heads.centres import INIT_BLOCK, ClassCentres
-from plsc.heads.centres import initial_centres as initial_pieces
+from plsc.heads.centres import ClassCentres
+from plsc.heads.initial import BLOCK
+from plsc.heads.initial import initial_centres as initial_pieces
 
-NUM_CLASSES = 2 * INIT_BLOCK + 1000
+NUM_CLASSES = 2 * BLOCK + 1000
 
 
 def initial_centres(shard, dim, *, seed):
@@ -35,9 +36,9 @@ def test_a_class_starts_alike_under_any_split(whole, size):
 
 
 def test_shards_may_end_where_a_block_ends(whole):
-    shards = [ClassShard(2 * INIT_BLOCK, rank, 2) for rank in range(2)]
+    shards = [ClassShard(2 * BLOCK, rank, 2) for rank in range(2)]
     parts = [initial_centres(shard, 8, seed=3) for shard in shards]
-    np.testing.assert_array_equal(np.concatenate(parts), whole[: 2 * INIT_BLOCK])
+    np.testing.assert_array_equal(np.concatenate(parts), whole[: 2 * BLOCK])
 
 
 def test_initial_values_are_normal(whole):

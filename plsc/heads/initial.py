@@ -1,0 +1,36 @@
+"""The values that class centres begin with."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from plsc.distributed.sharding import ClassShard
+
+STD = 0.01
+BLOCK = 4096  # classes whose values come from one generator
+THREADS = 2
+
+
+def initial_centres(shard: ClassShard, dim: int, *, seed: int) -> Iterator[tuple[int, np.ndarray]]:
+    """N(0, 0.01) rows as (first local class, [n, dim] float32) pieces.
+
+    A class's row does not depend on the split over ranks.
+    """
+    first, last = shard.start // BLOCK, max(shard.stop - 1, 0) // BLOCK
+    begun: deque[Future[np.ndarray]] = deque()
+    with ThreadPoolExecutor(THREADS) as threads:
+        for block in range(first, last + 1):
+            # A few ahead of the one that is asked for, not all.
+            for ahead in range(block + len(begun), min(block + 2 * THREADS, last + 1)):
+                begun.append(threads.submit(_initial_block, dim, (seed, ahead)))
+            start, stop = block * BLOCK, (block + 1) * BLOCK
+            low, high = max(start, shard.start), min(stop, shard.stop)
+            yield low - shard.start, begun.popleft().result()[low - start : high - start]
+
+
+def _initial_block(dim: int, seed: tuple[int, int]) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((BLOCK, dim), dtype=np.float32)
+    values *= STD
+    return values
