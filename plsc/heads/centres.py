@@ -62,14 +62,13 @@ def vector_norms(vectors: Tensor) -> Tensor:
 
 def _row_norms(rows: Tensor) -> Tensor:
     """L2 norms [k] of rows [k, d], as vector_norms gives them."""
-    if paddle.get_device() != "cpu" or not len(rows):
-        return vector_norms(rows)[:, 0]
-    # A product with ones takes a quarter of the time of sum().
-    ones = paddle.ones([rows.shape[1]], rows.dtype)
-    squares = [
-        paddle.mv(paddle.square(rows[start:stop]), ones) for start, stop in chunks(len(rows))
-    ]
-    return paddle.sqrt(paddle.concat(squares) + NORM_EPSILON)
+    pieces = (paddle.square(rows[start:stop]) for start, stop in chunks(len(rows)))
+    if paddle.get_device() == "cpu":  # a product with ones takes a quarter of the time of sum()
+        ones = paddle.ones([rows.shape[1]], rows.dtype)
+        parts = [paddle.mv(piece, ones) for piece in pieces]
+    else:
+        parts = [piece.sum(axis=1) for piece in pieces]
+    return paddle.sqrt(paddle.concat(parts) + NORM_EPSILON) if parts else rows[:, 0]
 
 
 class ClassCentres:
