@@ -208,6 +208,7 @@ def test_other_tensors_are_no_such_head(earlier):
     same = [0] * 6
     assert linked(earlier, same, {"weight": HEAD["weight"]}) == []
     assert linked(earlier, same, {**HEAD, "moment": HEAD["weight"]}) == []
+    assert linked(earlier, same, {"weight": HEAD["weight"], "momentum": HEAD["velocity"]}) == []
     assert linked(earlier, same, {n: a.astype(np.float16) for n, a in HEAD.items()}) == []
     assert linked(earlier, same, {n: a[:, :2] for n, a in HEAD.items()}) == []
     assert linked(earlier, same, parts=parts_of(11, 0, 1, part_classes=6), zone=2) == []

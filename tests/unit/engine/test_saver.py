@@ -103,6 +103,17 @@ def test_one_moment_is_written_once(tmp_path):
     assert course.written[-1] == "step_2"
 
 
+def test_what_killed_processes_left_is_gone_before_there_must_be_room(tmp_path):
+    for name in (".step_9.partial", ".epoch_1.removed"):
+        (tmp_path / name).mkdir()
+    course = Course(tmp_path)
+    seen = []
+    write = course.write
+    course.write = lambda name: (seen.extend(tmp_path.iterdir()), write(name))[1]
+    course.save()
+    assert seen == [] and names(tmp_path) == ["epoch_0"]
+
+
 def test_what_was_resumed_is_not_written_again(tmp_path):
     course = Course(tmp_path)
     course.step()
