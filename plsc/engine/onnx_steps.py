@@ -85,7 +85,7 @@ def steps_of(backbone: nn.Layer) -> list[Step]:
     def watch(name: str, layer: nn.Layer, inputs: Sequence[Any], output: Any) -> None:
         kept.extend((inputs[0], output))
         source = made_by.get(id(inputs[0]))
-        kind = KINDS.get(type(layer))
+        kind = next((name for known, name in KINDS.items() if isinstance(layer, known)), None)
         if kind is not None:
             made_by[id(output)] = len(steps)
             steps.append(Step(name, kind, layer, source))
