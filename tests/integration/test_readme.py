@@ -88,6 +88,7 @@ RUN = {
     "-o Global.output_dir=pixels": "",
     "plsc-compare output/IResNet18.onnx a.jpg b.jpg": "",
     "plsc-embed output/IResNet18.onnx faces/test --out embeddings.npy": "",
+    f"python tools/benchmark/plan.py -c configs/{BASELINE.name} --gpus 8 --memory 80": "",
     f"plsc-ijb --model-root output/IResNet18.onnx --image-path {RELEASE} --target IJBC": "",
     "python tasks/recognition/face/onnx_ijbc.py --model-root output/IResNet18.onnx "
     f"--image-path {RELEASE} --result-dir script --target IJBC": "",
@@ -233,7 +234,7 @@ class Walk:
         self.done: dict[str, str] = {}
         scripts = Path(sys.executable).parent
         self.environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
-        for name in ("configs", "tasks"):
+        for name in ("configs", "tasks", "tools"):
             (folder / name).symlink_to(ROOT / name)
         self._make_data(faces)
 
@@ -494,10 +495,22 @@ def test_yaml_blocks(walk, monkeypatch, path):
     monkeypatch.chdir(walk.folder)
     found = blocks("yaml", path)
     assert found
-    for block in found:
+    for block in map(yaml.safe_load, found):
         tree = yaml_tree.read(Path("mine.yaml"))
+        if "Model" in block:
+            tree["Model"] |= block["Model"]
+            assert (
+                vars(parse_config(tree).Model.pfc_config).items()
+                >= {
+                    "sample_ratio": ((0, 0.1), (0.8, 1.0)),
+                    "storage": "file",
+                    "dtype": "bfloat16",
+                    "interclass_filtering_threshold": 0.4,
+                }.items()
+            )
+            continue
         sections = tree["DataLoader"]
-        for name, section in yaml.safe_load(block)["DataLoader"].items():
+        for name, section in block["DataLoader"].items():
             sections[name]["dataset"] = section["dataset"]
         loader = parse_config(tree).DataLoader
         train = loader.Train.dataset.build(DATASETS)
