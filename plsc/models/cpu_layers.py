@@ -5,9 +5,6 @@ programs (export), in other types than float32, without numba and with PLSC_STOC
 Paddle's in everything.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import paddle
 from numpy.typing import NDArray
@@ -15,7 +12,8 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from plsc.kernels import convolution, depthwise, prelu
-from plsc.kernels.compiled import threads, wanted
+from plsc.kernels.compiled import threads
+from plsc.models.cpu_tensors import empty, runs_here, view, wanted_gradients
 
 
 class PReLU(nn.PReLU):
@@ -25,7 +23,7 @@ class PReLU(nn.PReLU):
         """[b, c, ...] -> the same shape, or channels last."""
         last = self._data_format[-1] == "C"
         channels = x.shape[-1 if last else 1] if x.ndim > 1 else None
-        if channels != self._weight.shape[0] or not _runs_here(x, self._weight):
+        if channels != self._weight.shape[0] or not runs_here(x, self._weight):
             return super().forward(x)
         if not paddle.is_grad_enabled():
             return _prelu(x, self._weight, last)
@@ -63,7 +61,7 @@ class Conv2D(nn.Conv2D):
         """[b, c, h, w] -> [b, channels, h', w'], or channels last."""
         if not (
             self.has_kernel
-            and _runs_here(x, self.weight)
+            and runs_here(x, self.weight)
             and x.shape[0] >= threads()  # each thread takes images
             and convolution.available()
         ):
@@ -102,36 +100,11 @@ class DepthwiseConv2D(nn.Conv2D):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[b, c, h, w] -> [b, c, h', w'], or channels last."""
-        if not (self.has_kernel and _runs_here(x, self.weight)):
+        if not (self.has_kernel and runs_here(x, self.weight)):
             return super().forward(x)
         if not paddle.is_grad_enabled():
             return _depthwise(x, self.weight, self.stride, self.padding)
         return _Depthwise.apply(x, self.weight, self.stride, self.padding)
-
-
-def _runs_here(*tensors: paddle.Tensor) -> bool:
-    return (
-        paddle.in_dynamic_mode()
-        and wanted()
-        and all(
-            tensor.dtype == paddle.float32 and tensor.place.is_cpu_place() and tensor.size > 0
-            for tensor in tensors
-        )
-    )
-
-
-def _view(tensor: paddle.Tensor) -> NDArray[np.float32]:
-    """The tensor's memory, or that of a copy in which elements follow one another."""
-    array: NDArray[Any] = np.from_dlpack(tensor.detach().contiguous())
-    # the kernels check neither type nor bounds
-    assert array.dtype == np.float32 and array.flags.c_contiguous
-    return array
-
-
-def _empty(shape: Sequence[int]) -> tuple[paddle.Tensor, NDArray[np.float32]]:
-    """A new tensor and its memory."""
-    tensor = paddle.empty(shape, dtype="float32")
-    return tensor, _view(tensor)
 
 
 def _planes(array: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
@@ -140,9 +113,9 @@ def _planes(array: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
 
 
 def _prelu(x: paddle.Tensor, slopes: paddle.Tensor, last: bool) -> paddle.Tensor:
-    out, written = _empty(x.shape)
+    out, written = empty(x.shape)
     run = prelu.forward_rows if last else prelu.forward
-    run(_planes(_view(x), last), _view(slopes), _planes(written, last))
+    run(_planes(view(x), last), view(slopes), _planes(written, last))
     return out
 
 
@@ -150,46 +123,39 @@ def _output(
     x: paddle.Tensor, channels: int, kernel: int, stride: int, padding: int
 ) -> tuple[paddle.Tensor, NDArray[np.float32]]:
     sides = [(side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]]
-    return _empty([x.shape[0], channels, *sides])
+    return empty([x.shape[0], channels, *sides])
 
 
 def _convolution(
     x: paddle.Tensor, weight: paddle.Tensor, stride: int, padding: int
 ) -> paddle.Tensor:
     out, written = _output(x, weight.shape[0], weight.shape[-1], stride, padding)
-    convolution.forward(_view(x), _view(weight), written, stride=stride, padding=padding)
+    convolution.forward(view(x), view(weight), written, stride=stride, padding=padding)
     return out
 
 
 def _depthwise(x: paddle.Tensor, weight: paddle.Tensor, stride: int, padding: int) -> paddle.Tensor:
     out, written = _output(x, weight.shape[0], weight.shape[-1], stride, padding)
-    depthwise.forward(_view(x), _view(weight)[:, 0], written, stride=stride, padding=padding)
+    depthwise.forward(view(x), view(weight)[:, 0], written, stride=stride, padding=padding)
     return out
-
-
-def _wanted(*tensors: paddle.Tensor) -> list[bool]:
-    """Which gradients backward must give: recomputed tensors no longer say so by themselves."""
-    return [not tensor.stop_gradient for tensor in tensors]
 
 
 class _PReLU(PyLayer):
     @staticmethod
     def forward(ctx, x, slopes, last):
         ctx.save_for_backward(x, slopes)
-        ctx.wanted = _wanted(x, slopes)
+        ctx.wanted = wanted_gradients(x, slopes)
         ctx.last = last
         return _prelu(x, slopes, last)
 
     @staticmethod
     def backward(ctx, grad):
         x, slopes = ctx.saved_tensor()
-        grad_x, written_x = _empty(x.shape)
-        grad_slopes, written_slopes = _empty(slopes.shape)
+        grad_x, written_x = empty(x.shape)
+        grad_slopes, written_slopes = empty(slopes.shape)
         run = prelu.backward_rows if ctx.last else prelu.backward
-        given, gradient, written = (
-            _planes(a, ctx.last) for a in (_view(x), _view(grad), written_x)
-        )
-        run(given, _view(slopes), gradient, written, written_slopes)
+        given, gradient, written = (_planes(a, ctx.last) for a in (view(x), view(grad), written_x))
+        run(given, view(slopes), gradient, written, written_slopes)
         return grad_x if ctx.wanted[0] else None, grad_slopes if ctx.wanted[1] else None
 
 
@@ -197,18 +163,16 @@ class _Convolution(PyLayer):
     @staticmethod
     def forward(ctx, x, weight, stride, padding):
         ctx.save_for_backward(x, weight)
-        ctx.wanted = _wanted(x, weight)
+        ctx.wanted = wanted_gradients(x, weight)
         ctx.geometry = {"stride": stride, "padding": padding}
         return _convolution(x, weight, stride, padding)
 
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensor()
-        grad_weight, written = _empty(weight.shape)
-        grad_x, written_x = _empty(x.shape) if ctx.wanted[0] else (None, None)
-        convolution.backward(
-            _view(x), _view(weight), _view(grad), written_x, written, **ctx.geometry
-        )
+        grad_weight, written = empty(weight.shape)
+        grad_x, written_x = empty(x.shape) if ctx.wanted[0] else (None, None)
+        convolution.backward(view(x), view(weight), view(grad), written_x, written, **ctx.geometry)
         return grad_x, grad_weight if ctx.wanted[1] else None
 
 
@@ -216,18 +180,18 @@ class _Depthwise(PyLayer):
     @staticmethod
     def forward(ctx, x, weight, stride, padding):
         ctx.save_for_backward(x, weight)
-        ctx.wanted = _wanted(x, weight)
+        ctx.wanted = wanted_gradients(x, weight)
         ctx.geometry = {"stride": stride, "padding": padding}
         return _depthwise(x, weight, stride, padding)
 
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensor()
-        gradient, grad_x, grad_weight = _view(grad), None, None
+        gradient, grad_x, grad_weight = view(grad), None, None
         if ctx.wanted[0]:
-            grad_x, written = _empty(x.shape)
-            depthwise.backward_input(gradient, _view(weight)[:, 0], written, **ctx.geometry)
+            grad_x, written = empty(x.shape)
+            depthwise.backward_input(gradient, view(weight)[:, 0], written, **ctx.geometry)
         if ctx.wanted[1]:
-            grad_weight, written = _empty(weight.shape)
-            depthwise.backward_weights(_view(x), gradient, written[:, 0], **ctx.geometry)
+            grad_weight, written = empty(weight.shape)
+            depthwise.backward_weights(view(x), gradient, written[:, 0], **ctx.geometry)
         return grad_x, grad_weight

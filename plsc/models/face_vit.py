@@ -7,6 +7,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from plsc.errors import UserError
+from plsc.models.cpu_transformer import LayerNorm, Linear, attend
 from plsc.models.layers import IMAGE_SIZE, Backbone, DropPath, NumFeatures, Rate
 from plsc.registry import BACKBONES
 
@@ -20,8 +21,8 @@ def _normal() -> nn.initializer.TruncatedNormal:
     return nn.initializer.TruncatedNormal(std=0.02)
 
 
-def _linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
-    return nn.Linear(
+def _linear(in_features: int, out_features: int, *, bias: bool = True) -> Linear:
+    return Linear(
         in_features, out_features, weight_attr=_normal(), bias_attr=None if bias else False
     )
 
@@ -43,18 +44,12 @@ class Attention(nn.Layer):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dim = dim
         self.qkv = _linear(dim, 3 * dim, bias=False)
         self.proj = _linear(dim, dim)
 
     def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
         """[b, n, dim] -> the same shape."""
-        n, head_dim = tokens.shape[1], self.dim // NUM_HEADS
-        qkv = self.qkv(tokens).reshape([-1, n, 3, NUM_HEADS, head_dim])
-        q, k, v = qkv.transpose([2, 0, 3, 1, 4]).unbind(0)  # [b, heads, n, head_dim] each
-        # scaled before the product: [b, heads, n, n] could overflow in half precision
-        weights = F.softmax((q * head_dim**-0.5) @ k.transpose([0, 1, 3, 2]), axis=-1)
-        return self.proj((weights @ v).transpose([0, 2, 1, 3]).reshape([-1, n, self.dim]))
+        return self.proj(attend(self.qkv(tokens), NUM_HEADS))
 
 
 class Mlp(nn.Layer):
@@ -75,9 +70,9 @@ class FaceViTBlock(nn.Layer):
 
     def __init__(self, dim: int, *, drop_path_rate: float):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
         self.attn = Attention(dim)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
         self.mlp = Mlp(dim)
         self.drop_path = DropPath(drop_path_rate)
 
@@ -138,7 +133,7 @@ class FaceViT(Backbone):
             FaceViTBlock(dim, drop_path_rate=drop_path_rate * index / last)
             for index in range(depth)
         )
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.feature = nn.Sequential(
             _linear(NUM_PATCHES * dim, dim, bias=False),
             nn.BatchNorm1D(dim, epsilon=2e-5),
