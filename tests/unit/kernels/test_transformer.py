@@ -65,19 +65,27 @@ def test_softmax(size, spread, seed):
     line = normal(size, seed) * np.float32(spread)
     scale = np.float32(0.25)  # its products are exact
     expected = scipy.special.softmax(line.astype(np.float64) * 0.25)
-    softmax(line, scale)
+    softmax(line[None], scale)
     np.testing.assert_allclose(line, expected, atol=1e-7, rtol=1e-6)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=70))
+def test_largest(values):
+    from plsc.kernels.attention_loops import largest_of
+
+    line = np.array(values, np.float32)
+    assert largest_of(line) == line.max()
 
 
 def test_softmax_hands_nan_and_infinity_on():
     from plsc.kernels.attention_loops import softmax
 
-    for values in ([0, np.nan, 1], [np.nan] * 3, [0, np.inf, 1], [-np.inf] * 3):
+    for values in ([0, np.nan, 1], [np.nan] * 3, [0, -np.nan, 1], [0, np.inf, 1], [-np.inf] * 3):
         line = np.array(values * 11, np.float32)
-        softmax(line, np.float32(1))
+        softmax(line[None], np.float32(1))
         assert np.isnan(line).all()
     line = np.array([0, -np.inf, -1e30, 0] * 11, np.float32)
-    softmax(line, np.float32(1))
+    softmax(line[None], np.float32(1))
     np.testing.assert_allclose(line, [1 / 22, 0, 0, 1 / 22] * 11, rtol=1e-6)
 
 
