@@ -25,7 +25,7 @@ AVX2_PATH, AVX512_PATH = "5", "9"
 AVX512_FLAGS = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"}
 # mallopt's parameters in glibc's malloc.h, and the values that leave memory with the process
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-NEVER_TRIM, MMAP_FROM = 2**31 - 1, 2**30  # bytes
+NEVER_TRIM, MMAP_FROM = 2**31 - 1, 2**25  # bytes
 
 
 def cores() -> int:
@@ -56,8 +56,9 @@ def mkl_path(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 def keep_freed_memory() -> bool:
     """Let freed tensors' memory serve the next ones; whether the C library has a way to do so.
 
-    glibc gives large blocks back to the system, which then clears every page of the next: of a
-    BatchNorm over 51 MB that is two thirds of the time. The process stays as large as it ever was.
+    glibc gives large blocks back to the system, which then clears every page of the next. Blocks
+    below 32 MiB are kept here. Larger ones would leave holes that the next do not fit into: kept,
+    they make IResNet18's training at batch 64 8 % faster, and 6.6 GB large instead of 4.0.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

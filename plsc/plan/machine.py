@@ -40,9 +40,10 @@ class Machine:
     def cpu(cls, ranks: int) -> "Machine":
         """Ranks on CPUs: what is measured there.
 
-        A process with paddle, numba's kernels and MKL's workspaces holds 0.49 GB. Freed blocks stay
-        with the process (`plsc.runtime`), and many are too small for what comes next: glibc's heap
-        grows beyond the tensors by 55 to 92 % of those of a step (tools/benchmark/README.md).
+        A process with paddle, numba's kernels and MKL's workspaces holds 0.49 GB. Freed blocks below
+        32 MiB stay with the process (`plsc.runtime`), and many are too small for what comes next:
+        glibc's heap grows beyond the tensors by a third of those of a step, less where most are
+        larger (tools/benchmark/README.md).
         """
         return cls(
             devices=ranks,
@@ -53,7 +54,7 @@ class Machine:
             efficiency=0.6,
             overhead=0.0,
             framework=0.49e9,
-            slack=0.6,
+            slack=0.33,
         )
 
     @property
