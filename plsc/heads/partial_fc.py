@@ -163,7 +163,9 @@ class PartialFC:
         numbers = self._numbers_of(self._labels_of_all_ranks(labels))
         target = paddle.to_tensor(columns_of(numbers, rows.numbers))  # [W·b], -1: another rank's
         feature_norms = vector_norms(every_feature)
-        cosines = _Cosines.apply(every_feature / feature_norms, rows)  # [W·b, k]
+        units = every_feature / feature_norms
+        units.stop_gradient = False  # the rows' gradient is found on the way to a frozen backbone's
+        cosines = _Cosines.apply(units, rows)  # [W·b, k]
         if self.interclass_filtering_threshold > 0:
             cosines = filter_similar(cosines, target, self.interclass_filtering_threshold)
 
