@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
+from plsc.heads import gradient
 from plsc.heads.centres import WEIGHT, ClassCentres
 from plsc.heads.file_rows import FileRows
 from plsc.heads.initial import initial_centres
@@ -208,6 +209,37 @@ def test_rounding_differs_by_step_and_run(tmp_path):
         assert all((first != second).any() for second in steps[i + 1 :])
 
 
+def test_rounding_differs_by_piece_and_rank(monkeypatch):
+    """Else equal rows of two pieces, or of two ranks, would err alike, step after step."""
+    monkeypatch.setattr(gradient, "CPU_CHUNK", 50)
+    pieces = []
+    for rank in range(2):
+        kept = ClassCentres(
+            ClassShard(200, rank, 2), DIM, {WEIGHT: store_of("host", "bfloat16", 100, None)}
+        )
+        kept.write(WEIGHT, np.ones((100, DIM), np.float32))
+        change = paddle.full([50, DIM], 2.0**-10)
+        kept.update(kept.take(None), lambda w, g, s, change=change: w.add_(change), key=(0, 0))
+        pieces += [kept.read(WEIGHT, 0, 50), kept.read(WEIGHT, 50)]
+    for i, first in enumerate(pieces):
+        assert len(np.unique(first)) == 2
+        assert all((first != second).any() for second in pieces[i + 1 :])
+
+
+def test_a_head_rounds_by_its_step():
+    """Else a row would meet the same bits in every step, and stall where they are low."""
+    found = []
+    for step in (0, 1, 0):
+        kept = centres_of("host", "bfloat16", CLASSES, None)
+        kept.write(WEIGHT, np.ones((CLASSES, DIM), np.float32))
+        head = PartialFC(kept, [(1.0, MarginLoss())])
+        head.begin_step(np.arange(4), step=step)
+        head.update(lambda w, g, s: w.add_(paddle.full_like(w, 2.0**-10)))
+        found.append(kept.read(WEIGHT))
+    np.testing.assert_array_equal(found[0], found[2])
+    assert (found[0] != found[1]).any()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("ratio", [0.2, 0.9, 1.0])
 def test_reading_ahead_changes_nothing(dtype, ratio, tmp_path):
@@ -257,15 +289,32 @@ def test_what_was_read_ahead_is_used_and_kept_true(tmp_path, monkeypatch):
     assert reads == []  # nor does the velocity wait for the disk
 
 
-@pytest.mark.parametrize("what", ["others", "write", "all"])
-def test_what_was_read_ahead_in_vain(what, tmp_path):
-    kept = centres_of("file", "float32", 100, tmp_path, prefetch=True)
-    kept.prefetch(np.arange(10))
+@pytest.mark.parametrize("what", ["others", "write", "all", "update"])
+def test_what_was_read_ahead_in_vain(what, tmp_path, monkeypatch):
+    kept, reads, read = (
+        centres_of("file", "float32", 100, tmp_path, prefetch=True),
+        [],
+        FileRows.read,
+    )
     kept.write("velocity", some(100))
+    kept.write(WEIGHT, some(100, seed=1))
+    every = kept.take(None)
+
+    def watched(self, rows, out=None):
+        found = read(self, rows, out)
+        reads.append(len(rows))
+        return found
+
+    monkeypatch.setattr(FileRows, "read", watched)
+    kept.prefetch(np.arange(10))
+    while len(reads) < 2:  # weight and velocity, before they change
+        time.sleep(0.001)
+    monkeypatch.undo()
     if what == "write":
-        kept.prefetch(np.arange(10))
-        kept.write(WEIGHT, some(100))
-    numbers = {"others": np.arange(11), "write": np.arange(10), "all": None}[what]
+        kept.write(WEIGHT, some(100, seed=2))
+    elif what == "update":
+        kept.update(every, lambda weight, gradient, state: weight.add_(paddle.ones_like(weight)))
+    numbers = {"others": np.arange(11), "all": None}.get(what, np.arange(10))
     rows = kept.take(numbers)
     order = np.argsort(kept.numbers_of(np.arange(100)))
     np.testing.assert_array_equal(rows.weight.numpy(), kept.read(WEIGHT)[order][: len(rows.weight)])
