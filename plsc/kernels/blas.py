@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,12 @@ def functions() -> tuple[Any, Any] | None:
         def signature(self) -> Any:
             return self.declared
 
-    paddle = importlib.util.find_spec("paddle")
-    if paddle is None or paddle.origin is None:
+    try:
+        import paddle  # loads the OpenMP library, without which MKL's cannot be loaded
+    except ImportError:
         return None
     try:
-        library = ctypes.CDLL(str(Path(paddle.origin).parent / LIBRARY))
+        library = ctypes.CDLL(str(Path(paddle.__file__).parent / LIBRARY))
         pointers = library.cblas_sgemm, library.MKL_Set_Num_Threads_Local
     except (OSError, AttributeError):
         return None

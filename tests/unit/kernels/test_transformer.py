@@ -1,7 +1,6 @@
 """The kernels of transformers against numpy in float64: values, gradients, results that stay."""
 
 import numpy as np
-import paddle  # noqa: F401  MKL cannot be loaded before what paddle loads for it
 import pytest
 import scipy.special
 from hypothesis import given, settings
