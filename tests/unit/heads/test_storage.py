@@ -1,5 +1,6 @@
 """Class centres in memory and in files, in every type: what is read is what was written."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
-from plsc.heads import gradient
+from plsc.heads import file_rows, gradient
 from plsc.heads.centres import WEIGHT, ClassCentres
 from plsc.heads.file_rows import FileRows
 from plsc.heads.initial import initial_centres
@@ -242,8 +243,9 @@ def test_a_head_rounds_by_its_step():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("ratio", [0.2, 0.9, 1.0])
-def test_reading_ahead_changes_nothing(dtype, ratio, tmp_path):
+def test_reading_ahead_changes_nothing(dtype, ratio, tmp_path, monkeypatch):
     """Rows that follow one another (most do at 0.9), and steps that are skipped."""
+    monkeypatch.setattr(gradient, "CPU_CHUNK", 16)  # several pieces, as of more rows
     results = []
     for prefetch in (False, True):
         kept = centres_of("file", dtype, CLASSES, tmp_path, prefetch=True)
@@ -320,6 +322,16 @@ def test_what_was_read_ahead_in_vain(what, tmp_path, monkeypatch):
     np.testing.assert_array_equal(rows.weight.numpy(), kept.read(WEIGHT)[order][: len(rows.weight)])
 
 
+def test_labels_of_a_step_that_does_not_come_are_not_used(tmp_path):
+    kept = centres_of("file", "float32", CLASSES, tmp_path, prefetch=True)
+    head = PartialFC(kept, [(1.0, MarginLoss())], sample_ratio=0.1)
+    labels = np.arange(8)
+    head.prefetch(labels + 20, step=1)
+    head.begin_step(labels, step=2)
+    assert head.rows is not None and np.isin(kept.numbers_of(labels), head.rows.numbers).all()
+    head(paddle.ones([8, DIM]), labels)
+
+
 def test_a_disk_that_fails_while_reading_ahead(tmp_path, monkeypatch):
     kept = centres_of("file", "float32", 100, tmp_path, prefetch=True)
 
@@ -341,6 +353,15 @@ def test_the_system_may_do_less_than_it_is_asked_for(tmp_path, monkeypatch):
     np.testing.assert_array_equal(rows.read(np.array([2, 3, 8])), values[1:4])
     assert not rows.read(slice(4, 8)).any()
     assert rows.read(np.array([], np.int64)).shape == (0, DIM)
+
+
+def test_long_runs_are_written_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_rows, "WRITE_BYTES", 100)  # no multiple of a row's 24
+    rows, values = FileRows(tmp_path, (60, DIM), "float32"), some(60)
+    rows.write(slice(0, 40), values[:40])
+    rows.write(np.array([41, *range(43, 60)]), values[[41, *range(43, 60)]])
+    values[[40, 42]] = 0
+    np.testing.assert_array_equal(rows.read(slice(None)), values)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -406,6 +427,30 @@ def test_a_disk_without_room(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"0\.0 GB free.*need 0\.0 GB.*storage_dir.*bfloat16"):
         build(tmp_path)
     build(tmp_path, 999)
+
+
+def test_ranks_beside_this_one_count_where_they_share_its_disk(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, 20_000))
+    for host, fits in (("this", False), ("another", True)):
+
+        def gathered(item, host=host):
+            if isinstance(item, str):
+                return [item, ""]
+            return [("this", *item[1:]), (host, *item[1:])]
+
+        monkeypatch.setattr(file_rows, "gather_objects", gathered)
+        with contextlib.nullcontext() if fits else pytest.raises(UserError, match="on this has"):
+            build(tmp_path)  # 16,000 bytes
+
+
+def test_a_rank_whose_files_cannot_be_made_ends_the_others(tmp_path, monkeypatch):
+    def gathered(item):
+        return [item, "no room there"] if isinstance(item, str) else [item]
+
+    monkeypatch.setattr(file_rows, "gather_objects", gathered)
+    with pytest.raises(UserError, match="^no room there$"):
+        build(tmp_path)
 
 
 def test_a_disk_that_fills_up_meanwhile(tmp_path, monkeypatch):
