@@ -163,6 +163,14 @@ def test_a_resumed_run_links_what_it_resumed_in_its_folder(tmp_path):
     assert shared(first, elsewhere.save()) == []
 
 
+def test_the_loss_scale_goes_on(tmp_path):
+    run = Run(tmp_path)
+    scaler = run.training.precision.scaler
+    scaler.scale, scaler.good_steps, scaler.bad_steps = 512.0, 0, 1
+    again = Run(tmp_path).resume(run.save())
+    assert again.training.precision.scaler == scaler
+
+
 @pytest.mark.parametrize(("before", "after"), [("float32", "bfloat16"), ("float16", "float32")])
 def test_resuming_in_another_type(tmp_path, before, after):
     """Rounded to the nearest, said, and written anew."""
