@@ -165,6 +165,8 @@ class ClassCentres:
         The next call may use their memory again.
         """
         state = self._ahead.take(numbers) if self._ahead is not None else None
+        if numbers is None:
+            self._room = None  # a sample ratio that has come to 1 stays there
         room = None if numbers is None else self._room_for(len(numbers))
         if state is not None:
             weight = to_device(state.pop(WEIGHT), room)

@@ -1,5 +1,9 @@
 """Initial class centres, and rows that go out for a step and come back."""
 
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import paddle
 import pytest
@@ -157,3 +161,17 @@ def test_rows_taken_after_others_are_right_however_many(dtype):
         taken.weight.zero_()
         assert np.array_equal(rows.take(None).weight.numpy(), values)
     assert np.array_equal(rows.read("weight"), values)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
+def test_memory_of_sampled_rows_is_not_kept_beside_all():
+    """30,000 rows of 2 kB: so large a piece goes back to the system once it is free."""
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    kept = ClassCentres.zeros(ClassShard(60_000), 512, state_names=())
+    kept.take(np.arange(0, 60_000, 2))
+    before = resident()
+    kept.take(None)
+    assert before - resident() > 0.8 * 30_000 * 512 * 4
