@@ -382,6 +382,10 @@ def test_no_room(tmp_path, monkeypatch):
     unchanged = Unchanged(first, np.zeros(2, bool), 4)
     write(tmp_path, "epoch_3", part_classes=4, unchanged=unchanged)
     assert len(heads) == 2
+    disk(2 * size - 1)
+    monkeypatch.setattr(checkpoint, "gather_objects", lambda item: [item, item])  # another rank
+    with pytest.raises(UserError, match="free"):
+        write(tmp_path, "epoch_4", part_classes=4)
 
 
 def test_a_long_save_says_how_far_it_is(tmp_path, monkeypatch):
