@@ -204,7 +204,7 @@ class _Estimate:
         step = half_weights + images + reduced + max(during_head, backward, update)
         resident = weights + FLOAT * trained * self.states
         resident += (head.stored + head.state) if on_device else 0
-        slack = self.machine.slack * step
+        slack = min(self.machine.slack * step, self.machine.most_slack)
         return Memory(
             framework=int(self.machine.framework),
             weights=weights,

@@ -22,6 +22,7 @@ class Machine:
         overhead: seconds that a step takes beside its work.
         framework: bytes that libraries and context take before a tensor exists.
         slack: bytes that the allocator holds beyond the tensors, as a share of those of a step.
+        most_slack: bytes that it holds at most.
 
     """
 
@@ -35,14 +36,16 @@ class Machine:
     overhead: float = 0.04
     framework: float = 1.5e9
     slack: float = 0.0
+    most_slack: float = float("inf")
 
     @classmethod
     def cpu(cls, ranks: int) -> "Machine":
         """Ranks on CPUs: what is measured there.
 
         A process with paddle, numba's kernels and MKL's workspaces holds 0.49 GB. Freed blocks of
-        less than 8 MiB stay with it (`plsc.runtime`), and not all are of a size that comes next:
-        the heap grows beyond the tensors by 0.06 GB and some 15 % of those of a step.
+        less than 32 MiB stay with it (`plsc.runtime`), and not all are of a size that comes next:
+        the heap grows beyond the tensors by 0.06 GB and some 30 % of those of a step, 0.5 GB at the
+        most (larger batches have larger blocks).
         """
         return cls(
             devices=ranks,
@@ -53,7 +56,8 @@ class Machine:
             efficiency=0.6,
             overhead=0.0,
             framework=0.55e9,
-            slack=0.15,
+            slack=0.3,
+            most_slack=0.5e9,
         )
 
     @property

@@ -22,7 +22,7 @@ def initial_centres(shard, dim, *, seed):
     for start, values in initial_pieces(shard, dim, seed=seed):
         assert start == stop
         stop = start + len(values)
-        parts.append(values)
+        parts.append(values.copy())
     return np.concatenate(parts)
 
 

@@ -401,7 +401,9 @@ def test_the_first_values_are_everywhere_the_same(storage, dtype, rank, tmp_path
         folder=tmp_path / "new",
         seed=3,
     )
-    whole = np.concatenate([v for _, v in initial_centres(ClassShard(10_000), 4, seed=3)])
+    whole = np.concatenate(
+        [values.copy() for _, values in initial_centres(ClassShard(10_000), 4, seed=3)]
+    )
     expected = round_nearest(whole[shard.start : shard.stop], dtype)
     np.testing.assert_array_equal(kept.read(WEIGHT), expected)
     assert not kept.read("velocity").any()
