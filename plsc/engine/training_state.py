@@ -97,15 +97,15 @@ def resume_training(training: "Training", path: str, log: RunLog) -> dict[str, A
         )
     set_backbone(training.backbone.backbone, saved.backbone(), source=path)
     missing = training.updater.dense.load_state_arrays(saved.backbone_optimizer())
-    kinds = {name: saved.head.kind(name) for name in centres.names}
-    missing += [f"{name} of the head" for name, kind in kinds.items() if kind is None]
+    kinds = {name: kind for name in centres.names if (kind := saved.head.kind(name))}
+    missing += [f"{name} of the head" for name in centres.names if name not in kinds]
     if missing:
         raise UserError(
             f"{path} has no optimizer state {missing[0]} ({len(missing)} are missing): was it "
             "saved with another Optimizer or freeze_backbone? Then start from its weights with "
             "Global.pretrained_model"
         )
-    _resume_head(saved, centres, log)
+    _resume_head(saved, centres, kinds, log)
     progress = training.progress
     before = state["global_batch"]
     progress.restore(state)
@@ -114,12 +114,11 @@ def resume_training(training: "Training", path: str, log: RunLog) -> dict[str, A
     return state
 
 
-def _resume_head(saved: Checkpoint, centres: ClassCentres, log: RunLog) -> None:
+def _resume_head(
+    saved: Checkpoint, centres: ClassCentres, kinds: Mapping[str, tuple[str, int]], log: RunLog
+) -> None:
     shard, tensors = centres.shard, {}
-    for name in centres.names:
-        kind = saved.head.kind(name)
-        assert kind is not None, name
-        dtype, dim = kind
+    for name, (dtype, dim) in kinds.items():
         if dim != centres.dim:
             raise UserError(
                 f"{saved.path}: {name} of the head has {dim} dimensions, this Model {centres.dim}"

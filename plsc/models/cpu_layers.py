@@ -5,6 +5,8 @@ programs (export), in other types than float32, without numba and with PLSC_STOC
 Paddle's in everything.
 """
 
+from typing import Any
+
 import numpy as np
 import paddle
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ class PReLU(nn.PReLU):
 
 
 class Conv2D(nn.Conv2D):
-    """A square convolution of all channels, without bias."""
+    """A square convolution, without bias: of all channels, or of groups of them (Paddle's)."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Conv2D(nn.Conv2D):
         *,
         stride: int = 1,
         padding: int = 0,
+        groups: int = 1,
         weight_attr: nn.initializer.Initializer | None = None,
         data_format: str = "NCHW",
     ):
@@ -50,12 +53,13 @@ class Conv2D(nn.Conv2D):
             kernel,
             stride=stride,
             padding=padding,
+            groups=groups,
             weight_attr=weight_attr,
             bias_attr=False,
             data_format=data_format,
         )
         self.stride, self.padding = stride, padding
-        self.has_kernel = data_format == "NCHW"
+        self.has_kernel = data_format == "NCHW" and groups == 1
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[b, c, h, w] -> [b, channels, h', w'], or channels last."""
@@ -71,7 +75,7 @@ class Conv2D(nn.Conv2D):
         return _Convolution.apply(x, self.weight, self.stride, self.padding)
 
 
-class DepthwiseConv2D(nn.Conv2D):
+class DepthwiseConv2D(Conv2D):
     """A square convolution of each channel by itself, without bias."""
 
     def __init__(
@@ -79,29 +83,25 @@ class DepthwiseConv2D(nn.Conv2D):
         channels: int,
         kernel: int,
         *,
-        stride: int = 1,
         padding: int = 0,
-        weight_attr: nn.initializer.Initializer | None = None,
         data_format: str = "NCHW",
+        **options: Any,
     ):
         super().__init__(
             channels,
             channels,
             kernel,
-            stride=stride,
             padding=padding,
             groups=channels,
-            weight_attr=weight_attr,
-            bias_attr=False,
             data_format=data_format,
+            **options,
         )
-        self.stride, self.padding = stride, padding
         self.has_kernel = data_format == "NCHW" and padding < kernel
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[b, c, h, w] -> [b, c, h', w'], or channels last."""
         if not (self.has_kernel and runs_here(x, self.weight)):
-            return super().forward(x)
+            return nn.Conv2D.forward(self, x)
         if not paddle.is_grad_enabled():
             return _depthwise(x, self.weight, self.stride, self.padding)
         return _Depthwise.apply(x, self.weight, self.stride, self.padding)
