@@ -140,7 +140,7 @@ class _Estimate:
         if not self.frozen:
             return found
         width = HALF if self.half else FLOAT
-        moving = max(x.numbers_in + x.numbers_out for x in self.trace.layers)
+        moving = max((x.numbers_in + x.numbers_out for x in self.trace.layers), default=0)
         return Passes(0, moving * width * (self.batch // self.parts), 0)
 
     def plan(self) -> Plan:
