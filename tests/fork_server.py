@@ -4,15 +4,14 @@ To import paddle takes a command as long as to train on a few images. This proce
 itself, so that its children are like new processes: no threads, no random state, no devices.
 
 Standard input: one JSON object per line, {"command": "train", "arguments": [...], "folder": ...,
-"processes": [{"variables": {...}, "out": FILE, "err": FILE}, ...]}. Standard output: as many exit
-statuses, in a line of JSON, when all of them have ended.
+"variables": {...}, "out": FILE, "err": FILE}. Standard output: a line with the exit status of each
+as it ends.
 """
 
 import gc
 import json
 import os
 import random
-import signal
 import sys
 
 from plsc import runtime
@@ -20,18 +19,18 @@ from plsc import runtime
 COMMANDS = {"train": "train", "eval": "evaluate", "export": "export"}
 
 
-def become(request: dict, process: dict) -> None:
-    """Make this child what the launcher or a shell would have started."""
+def become(request: dict) -> None:
+    """Make this child what a shell would have started."""
     for descriptor, path, flags in (
         (0, os.devnull, os.O_RDONLY),
-        (1, process["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-        (2, process["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (1, request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (2, request["err"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
     ):
         opened = os.open(path, flags, 0o644)
         os.dup2(opened, descriptor)
         os.close(opened)
     os.environ.clear()
-    os.environ.update(process["variables"])
+    os.environ.update(request["variables"])
     os.chdir(request["folder"])
     random.seed()
     numpy.random.seed()
@@ -42,25 +41,12 @@ def serve() -> None:
     """Answer requests until standard input ends; returns in children, too."""
     for line in sys.stdin:
         request = json.loads(line)
-        pids = []
-        for process in request["processes"]:
-            pid = os.fork()
-            if pid == 0:
-                become(request, process)
-                sys.exit(getattr(cli, COMMANDS[request["command"]])())
-            pids.append(pid)
-        print(json.dumps(ended(pids)), flush=True)
-
-
-def ended(pids: list[int]) -> list[int]:
-    """Their exit statuses; when one fails, the others, who would wait for it, are killed."""
-    statuses: dict[int, int] = {}
-    while len(statuses) < len(pids):
-        pid, status = os.wait()
-        statuses[pid] = os.waitstatus_to_exitcode(status)
-        for other in set(pids) - set(statuses) if status else ():
-            os.kill(other, signal.SIGKILL)
-    return [statuses[pid] for pid in pids]
+        pid = os.fork()
+        if pid == 0:
+            become(request)
+            sys.exit(getattr(cli, COMMANDS[request["command"]])())
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -66,10 +65,9 @@ class Forks:
         atexit.register(self.kill)
 
     @classmethod
-    def of(cls, size: int) -> "Forks":
-        """Whose children have as many threads as each of `size` processes on this machine."""
-        threads = os.environ.get("PLSC_NUM_THREADS") or str(max(1, runtime.cores() // size))
-        if threads not in cls.servers:
+    def of(cls, threads: str) -> "Forks":
+        """Whose children have so many threads."""
+        if threads not in cls.servers or cls.servers[threads].server.poll() is not None:
             cls.servers[threads] = cls(threads)
         return cls.servers[threads]
 
@@ -79,55 +77,25 @@ class Forks:
             os.killpg(self.server.pid, signal.SIGKILL)
         self.server.wait()
 
-    def run(self, size: int, command: str, arguments: list[str], *, folder: Path, timeout=240):
-        """The finished command; of several ranks the first one's output, a failed one's status."""
-        processes = [
-            {
-                "variables": variables,
-                "out": f"{folder / 'out'}.{rank}",
-                "err": f"{folder / 'err'}.{rank}",
-            }
-            for rank, variables in enumerate(places(size))
-        ]
-        request = {"command": command, "arguments": arguments, "folder": str(folder)}
-        self.server.stdin.write(json.dumps(request | {"processes": processes}) + "\n")
+    def run(self, command: str, arguments: list[str], *, folder: Path, timeout=240):
+        """The finished command: its status and what it has printed."""
+        variables = {n: text for n, text in os.environ.items() if not n.startswith("PADDLE_")}
+        request = {
+            "command": command,
+            "arguments": arguments,
+            "folder": str(folder),
+            "variables": {**variables, "PYTHONPATH": str(ROOT)},
+            "out": str(folder / "out"),
+            "err": str(folder / "err"),
+        }
+        self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
         if not select.select([self.server.stdout], [], [], timeout)[0]:
             self.kill()
             raise AssertionError(f"{command} {arguments}: not done after {timeout} s")
-        statuses = json.loads(self.server.stdout.readline())
-        out, err = (
-            [Path(process[stream]).read_text(errors="replace") for process in processes]
-            for stream in ("out", "err")
-        )
-        status = next((status for status in statuses if status), 0)
-        return subprocess.CompletedProcess(
-            [f"plsc-{command}", *arguments], status, out[0], "".join(err)
-        )
-
-
-def places(size: int) -> list[dict[str, str]]:
-    """The environment of each of `size` ranks, as the launcher sets it, without a supervisor."""
-    common = {name: text for name, text in os.environ.items() if not name.startswith("PADDLE_")}
-    common["PYTHONPATH"] = str(ROOT)
-    if size == 1:
-        return [common]
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(size + 1)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        master, *ranks = (f"127.0.0.1:{listener.getsockname()[1]}" for listener in sockets)
-    common |= {
-        "PADDLE_MASTER": master,
-        "PADDLE_TRAINERS_NUM": str(size),
-        "PADDLE_LOCAL_SIZE": str(size),
-        "PADDLE_TRAINER_ENDPOINTS": ",".join(ranks),
-        "PLSC_SUPERVISED": "0:",
-    }
-    return [
-        {**common, "PADDLE_TRAINER_ID": str(rank), "PADDLE_CURRENT_ENDPOINT": endpoint}
-        for rank, endpoint in enumerate(ranks)
-    ]
+        status = int(self.server.stdout.readline())
+        out, err = (Path(request[name]).read_text(errors="replace") for name in ("out", "err"))
+        return subprocess.CompletedProcess([f"plsc-{command}", *arguments], status, out, err)
 
 
 def metrics_of(folder: Path, kind: str = "train") -> list[dict]:
@@ -221,12 +189,13 @@ class Run:
         if size > 1:
             return self.installed(command, *overrides, size=size, check=check)
         _, *arguments = self.arguments(command, *overrides)
-        return self.without_config(command, *arguments, size=size, check=check)
+        return self.without_config(command, *arguments, check=check)
 
-    def without_config(self, command: str, *arguments, size: int = 1, check: bool = True):
-        """The same with these arguments and no others."""
+    def without_config(self, command: str, *arguments, check: bool = True):
+        """The same in one process, with these arguments and no others."""
         texts = [str(argument) for argument in arguments]
-        done = Forks.of(size).run(size, command, texts, folder=self.folder)
+        threads = os.environ.get("PLSC_NUM_THREADS") or str(runtime.cores())
+        done = Forks.of(threads).run(command, texts, folder=self.folder)
         if check and done.returncode:
             raise AssertionError(f"{done.args}: {done.returncode}\n{done.stderr[-3000:]}")
         return done
