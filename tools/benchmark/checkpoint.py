@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
+from turns import held
 
 from plsc import runtime
 from plsc.errors import UserError
@@ -143,18 +144,11 @@ def timed(
     """Seconds of the fastest call under `name`, and the most memory of any, in GB."""
     # Writing 5 there makes the peak what is resident now.
     Path("/proc/self/clear_refs").write_text("5")
-    before, began = resident("VmHWM"), time.perf_counter()
+    before, began = held("VmHWM"), time.perf_counter()
     action()
     spent = time.perf_counter() - began
     taken[name] = min(spent, taken.get(name, spent))
-    memory[name] = max(resident("VmHWM") - before, memory.get(name, 0.0))
-
-
-def resident(field: str) -> float:
-    """A line of /proc/self/status, in GB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith(field + ":")]
-    return int(line.split()[1]) * 1024 / 1e9
+    memory[name] = max((held("VmHWM") - before) / 1e9, memory.get(name, 0.0))
 
 
 def dd(command: list[str]) -> None:

@@ -10,7 +10,6 @@ included) on random identities. What is compared runs in turns, a step each. GB 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from plsc.errors import UserError
+from plsc.runtime import cores
 
 HERE = Path(__file__).resolve().parent
 Run = tuple[list[str], dict[str, Any]]  # command, settings
@@ -97,11 +97,6 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         return {**shared, **ours[0]}
     against_first = [ratio(report, ours[0]) for report in ours[1:]]
     return {**shared, "runs": ours, "cost_against_first": against_first}
-
-
-def cores() -> int:
-    """Cores that are shared by the processes."""
-    return len(os.sched_getaffinity(0))
 
 
 def ratio(report: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:

@@ -30,7 +30,6 @@ ITEM_SIZE = {"float32": 4, "float16": 2, "bfloat16": 2}
 def watch_step(stopwatch: Stopwatch, traffic: Traffic, *, item_size: int) -> None:
     """Put the stopwatch and the counters into the code of a step, once for this process."""
     import paddle
-    from paddle import distributed
 
     from plsc.engine.update import Updater
     from plsc.heads.centres import ClassCentres
@@ -54,13 +53,6 @@ def watch_step(stopwatch: Stopwatch, traffic: Traffic, *, item_size: int) -> Non
         (Updater, "step", "update"),
     ):
         stopwatch.at(owner, method, phase)
-    traffic.at(distributed, "all_reduce", "exchanged", lambda _, sent, *__: nbytes(sent))
-    traffic.at(distributed, "all_gather", "exchanged", lambda _, got, *__: sum(map(nbytes, got)))
-
-
-def nbytes(tensor: Any) -> int:
-    """Bytes of a tensor's values."""
-    return tensor.size * tensor.element_size()
 
 
 def store_classes() -> list[type]:
@@ -169,7 +161,7 @@ def fill_state(training: Any) -> None:
 
 def measure(settings: SimpleNamespace) -> dict[str, Any]:
     """Train for `settings.steps` steps after one that is not counted; all ranks together."""
-    from plsc.distributed.collectives import gather_objects
+    from plsc.distributed import collectives
     from plsc.engine.build import build_training
     from plsc.engine.trainer import train_step
 
@@ -184,21 +176,25 @@ def measure(settings: SimpleNamespace) -> dict[str, Any]:
     watch_step(stopwatch, traffic, item_size=ITEM_SIZE[settings.dtype])
     steps: list[dict[str, float]] = []
     losses: list[float] = []
+    exchanged = 0
     for step in range(settings.steps + 1):
         batch, following = loader.batch(step), loader.batch(step + 1)[1]
         upcoming = following if training.head.centres.prefetches else None
         turns.wait()
         if step == 1:
             traffic.bytes.clear()
+            exchanged = 0
         stopwatch.seconds.clear()
         began, used = time.perf_counter(), time.process_time()
-        report = train_step(training, *batch, lr=settings.lr, upcoming=upcoming)
+        with collectives.traffic() as carried:
+            report = train_step(training, *batch, lr=settings.lr, upcoming=upcoming)
         with stopwatch.phase("take"):
             wait(futures)  # rows read ahead are of this process's turn, not of the next one's
         total, cpu = time.perf_counter() - began, time.process_time() - used
         if world.current().is_main:
             turns.give()
         futures.clear()
+        exchanged += carried.bytes.total()
         training.progress.advance()
         losses.append(report.loss)
         parts = {name: stopwatch.seconds[name] for name in PHASES}
@@ -211,12 +207,12 @@ def measure(settings: SimpleNamespace) -> dict[str, Any]:
         **memory(),
         "bytes_taken": moved["take"],
         "bytes_put": moved["put"],
-        "bytes_exchanged": moved.get("exchanged", 0),
+        "bytes_exchanged": exchanged // settings.steps,
         "loss_first": round(losses[0], 4),
         "loss_last": round(losses[-1], 4),
         "build_seconds": round(built, 1),
     }
-    ranks = gather_objects(report)
+    ranks = collectives.gather_objects(report)
     for name in ("peak_gb", "resident_gb", "mapped_files_gb", "bytes_taken", "bytes_put"):
         report[name] = max(rank[name] for rank in ranks)
     return report

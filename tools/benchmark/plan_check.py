@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from turns import held
+
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 3  # the allocator's gaps grow over the first ones
 M_MMAP_THRESHOLD, MMAP_FROM = -3, 2**20  # mallopt's: blocks from 1 MiB on are given back at once
@@ -173,9 +175,7 @@ def _train(case: Case, *, returned: bool) -> int:
     for _ in range(STEPS):
         train_step(training, images, labels, lr=0.01)
         training.progress.advance()
-    status = Path("/proc/self/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
+    return held("VmHWM")
 
 
 if __name__ == "__main__":

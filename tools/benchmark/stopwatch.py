@@ -52,7 +52,7 @@ class Stopwatch:
 
 
 class Traffic:
-    """Counts bytes of rows that come from the stores and go back, and of what ranks exchange."""
+    """Counts bytes of rows that come from the stores and go back."""
 
     def __init__(self) -> None:
         self.bytes: Counter[str] = Counter()

@@ -34,10 +34,13 @@ def memory() -> dict[str, float]:
 
     Zeros where the system does not say (only Linux does).
     """
+    names = {"peak_gb": "VmHWM", "resident_gb": "VmRSS", "mapped_files_gb": "RssFile"}
+    return {name: round(held(field) / 1e9, 3) for name, field in names.items()}
+
+
+def held(field: str) -> int:
+    """Bytes of a line of /proc/self/status; 0 where there is none."""
     path = Path("/proc/self/status")
     lines = path.read_text().splitlines() if path.exists() else []
-    fields = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith(" kB")}
-    names = {"peak_gb": "VmHWM", "resident_gb": "VmRSS", "mapped_files_gb": "RssFile"}
-    return {
-        name: round(int(fields.get(field, 0)) * KIBIBYTE / 1e9, 3) for name, field in names.items()
-    }
+    found = [line.split()[1] for line in lines if line.startswith(f"{field}:")]
+    return int(found[0]) * KIBIBYTE if found else 0
