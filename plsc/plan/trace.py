@@ -18,7 +18,6 @@ HALF = 2
 # precision operands and BatchNorm takes what they give; layer_norm and softmax compute in float32,
 # and prelu does because its float32 slope widens the half precision input.
 O1_BYTES = {"PReLU": FLOAT, "LayerNorm": FLOAT, "Softmax": FLOAT}
-STATISTICS = ("_mean", "_variance")  # Paddle counts BatchNorm's among the parameters
 CONSTANT = 8192  # vectors up to this length are per-channel statistics, not of an image
 
 
