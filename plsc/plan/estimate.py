@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from plsc.config import require
+from plsc.models.layers import IMAGE_SIZE
 from plsc.plan import head as heads
 from plsc.plan.activations import Passes, passes
 from plsc.plan.head import PLSC, HeadCosts, HeadMemory, Traffic
@@ -11,7 +12,7 @@ from plsc.plan.trace import FLOAT, HALF, Trace
 from plsc.registry import OPTIMIZERS
 from plsc.sections import Config
 
-IMAGE_NUMBERS = 3 * 112 * 112
+IMAGE_NUMBERS = 3 * IMAGE_SIZE**2
 # How often a kept byte goes to or from memory: written, read by the next layer and again by
 # backward, with its gradient written and read, and BatchNorm's extra passes.
 ACTIVATION_PASSES = 8
@@ -37,6 +38,7 @@ class Memory:
     head_taken: int
     head_gradient: int
     head_logits: int
+    head_ahead: int
     backward: int
     update: int
     slack: int
@@ -124,8 +126,8 @@ class _Estimate:
         self.losses = len(config.Loss.Train) if config.Loss is not None else 1
         self.frozen = config.Global.freeze_backbone
         fp16 = config.FP16
-        on_cpu = config.Global.device == "cpu"  # where the host's memory is the device's
-        self.storage = "device" if on_cpu and self.pfc.storage == "host" else self.pfc.storage
+        self.on_cpu = config.Global.device == "cpu"  # where the host's memory is the device's
+        self.storage = "device" if self.on_cpu and self.pfc.storage == "host" else self.pfc.storage
         self.half = fp16 is not None and fp16.level == "O1" and config.Global.device == "gpu"
         self.precision = fp16.dtype if fp16 is not None and self.half else "float32"
         self.passes = self._passes(config)
@@ -162,7 +164,7 @@ class _Estimate:
             precision=self.precision,
             parameters=trace.parameters,
             device=self.memory(self.classes),
-            host=rows if self.storage == "host" else 0,
+            host=(rows if self.storage == "host" else 0) + (0 if self.on_cpu else head.ahead),
             disk=rows if self.storage == "file" else 0,
             traffic=traffic,
             multiply_adds=trace.multiply_adds,
@@ -184,7 +186,12 @@ class _Estimate:
 
     def _head(self, classes: int) -> HeadMemory:
         return heads.memory(
-            self._shape(classes), dtype=self.pfc.dtype, states=self.states, costs=self.costs
+            self._shape(classes),
+            dtype=self.pfc.dtype,
+            states=self.states,
+            storage=self.storage,
+            sparse_update=self.pfc.sparse_update,
+            costs=self.costs,
         )
 
     def memory(self, classes: int) -> Memory:
@@ -195,13 +202,14 @@ class _Estimate:
         gradients = FLOAT * trained
         half_weights = HALF * trace.parameters if self.half else 0
         images = self.batch * IMAGE_NUMBERS  # uint8; the backbone's first layer keeps floats
+        ahead = head.ahead if self.on_cpu else 0
         parted = gradients if self.parts > 1 else 0  # of the micro-batches before
         # paddle.DataParallel's buffers, packed and reduced: measured with two ranks on a CPU.
         reduced = 2 * gradients if self.machine.devices > 1 else 0
         during_head = self.passes.kept + head.taken + head.logits + parted
         backward = self.passes.backward + head.taken + head.gradient + parted
         update = gradients + head.taken + head.gradient
-        step = half_weights + images + reduced + max(during_head, backward, update)
+        step = half_weights + images + reduced + ahead + max(during_head, backward, update)
         resident = weights + FLOAT * trained * self.states
         resident += (head.stored + head.state) if on_device else 0
         slack = min(self.machine.slack * step, self.machine.most_slack)
@@ -218,6 +226,7 @@ class _Estimate:
             head_taken=head.taken,
             head_gradient=head.gradient,
             head_logits=head.logits,
+            head_ahead=ahead,
             backward=backward,
             update=update,
             slack=int(slack),

@@ -49,7 +49,7 @@ def describe(found: Plan) -> str:
         "backbone and optimizer": backbone,
         "class centres": device.head_rows + device.head_state,
         "activations": device.activations,
-        "head's step": device.head_taken + device.head_logits,
+        "head's step": device.head_taken + device.head_ahead + device.head_logits,
     }
     shown = ", ".join(f"{name} {amount(size)}" for name, size in parts.items() if size)
     text = f"estimate for a rank: about {amount(device.peak)} of memory ({shown})"
@@ -94,7 +94,7 @@ def _remedy(config: Config, device: Memory) -> str:
     sizes = {
         "centres": device.head_rows + device.head_state,
         "activations": device.activations,
-        "logits": device.head_taken + device.head_logits,
+        "logits": device.head_taken + device.head_ahead + device.head_logits,
     }
     largest = max(sizes, key=lambda name: sizes[name])
     if largest == "activations":

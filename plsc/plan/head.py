@@ -65,6 +65,8 @@ class HeadMemory:
         taken: copies of the rows in use.
         gradient: of the rows in use.
         logits: cosines, logits, probabilities and their gradients, a kept factor among them.
+        ahead: rows of the next step, and the optimizer state of this one's, that came with them:
+            as stored, in the host's memory.
 
     """
 
@@ -73,6 +75,7 @@ class HeadMemory:
     taken: int
     gradient: int
     logits: int
+    ahead: int
 
 
 def largest_ratio(pfc: PfcConfig) -> float:
@@ -87,16 +90,36 @@ def shape(pfc: PfcConfig, *, classes: int, dim: int, ranks: int, samples: int) -
     return HeadShape(local, max(1, int(ratio * local)), samples, dim)
 
 
-def memory(head: HeadShape, *, dtype: str, states: int, costs: HeadCosts = PLSC) -> HeadMemory:
-    """Bytes of the head at its fullest moment."""
+def memory(
+    head: HeadShape,
+    *,
+    dtype: str,
+    states: int,
+    storage: str = "device",
+    sparse_update: bool = True,
+    costs: HeadCosts = PLSC,
+) -> HeadMemory:
+    """Bytes of the head at its fullest moment.
+
+    Args:
+        head: its shape.
+        dtype: of the stored rows.
+        states: tensors of optimizer state.
+        storage: where the rows are; `device` for host memory that is the device's.
+        sparse_update: whether rows that are not in use stay as they are; else none are read ahead.
+        costs: of the implementation.
+
+    """
     whole = head.local * head.dim * BYTES[dtype]
     rows, cosines = head.sampled * head.dim, head.samples * head.sampled
     gradient = rows * FLOAT
     if costs.factors and head.samples <= head.dim:
         gradient = (cosines + head.samples * head.dim) * FLOAT
-    taken = 0 if head.sampled == head.local and dtype == "float32" else rows * costs.sampled
+    every, away = head.sampled == head.local, storage != "device"
+    taken = 0 if every and dtype == "float32" and not away else rows * costs.sampled
     taken += rows * costs.rows
-    return HeadMemory(whole, whole * states, taken, gradient, cosines * costs.logits)
+    ahead = rows * BYTES[dtype] * (1 + 2 * states) if away and sparse_update and not every else 0
+    return HeadMemory(whole, whole * states, taken, gradient, cosines * costs.logits, ahead)
 
 
 def flops(head: HeadShape) -> int:

@@ -1,4 +1,4 @@
-"""How a plan is shown: a table for people, two lines for a log."""
+"""How a plan is shown: a table for people, plain values for programs."""
 
 from dataclasses import asdict
 from typing import Any
@@ -44,6 +44,7 @@ def table(plan: Plan) -> str:
             ("images", device.images),
             ("activations kept for backward", device.activations),
             ("head: taken rows", device.head_taken),
+            ("head: rows read ahead", device.head_ahead),
             ("head: gradient of the rows", device.head_gradient),
             ("head: cosines, logits, probabilities", device.head_logits),
             ("allocator", device.slack),

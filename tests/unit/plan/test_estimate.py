@@ -74,10 +74,21 @@ def test_where_class_centres_are_kept():
     )
     assert (device.host, device.disk) == (0, 0)
     assert (host.host, host.disk) == (rows, 0) and (file.host, file.disk) == (0, rows)
-    assert device.device.peak - host.device.peak == rows
-    assert host.device.peak == file.device.peak
+    copied = 1000 * 64 * 4
+    assert device.device.peak - host.device.peak == rows - copied
+    assert host.device.peak == file.device.peak and host.device.head_taken == copied
     on_cpu = plan(config(pfc={"storage": "host"}), TRACE, BARE)
     assert on_cpu.host == 0 and on_cpu.device.head_rows * 2 == rows, "its memory is the host's"
+
+
+def test_rows_read_ahead_are_in_the_hosts_memory():
+    ahead = 3 * 100 * 64 * 4
+    file = {"ratio": 0.1, "pfc": {"storage": "file"}}
+    on_gpu = plan(config(**file, Global={"device": "gpu"}), TRACE, BARE)
+    assert on_gpu.host == ahead and on_gpu.device.head_ahead == 0
+    on_cpu = plan(config(**file), TRACE, BARE)
+    assert on_cpu.host == 0 and on_cpu.device.head_ahead == ahead
+    assert on_cpu.device.peak - on_gpu.device.peak == ahead
 
 
 def test_ranks_share_the_classes_and_sum_gradients():

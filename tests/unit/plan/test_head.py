@@ -35,6 +35,19 @@ def test_all_rows_in_float32_are_not_copied():
     assert heads.memory(HeadShape(1000, 1000, 64, 512), dtype="float16", states=1).taken > 0
 
 
+@pytest.mark.parametrize("storage", ["host", "file"])
+def test_rows_from_elsewhere_are_copied_and_read_ahead(storage):
+    away = {"dtype": "float32", "states": 2, "storage": storage}
+    every = heads.memory(HeadShape(1000, 1000, 64, 512), **away)
+    assert every.taken == 1000 * 512 * 4 and every.ahead == 0
+    some = HeadShape(1000, 100, 64, 512)
+    # Of the next step's rows the weight and both states, of this one's both states.
+    assert heads.memory(some, **away).ahead == 5 * 100 * 512 * 4
+    assert heads.memory(some, **(away | {"dtype": "bfloat16"})).ahead == 5 * 100 * 512 * 2
+    assert heads.memory(some, **away, sparse_update=False).ahead == 0
+    assert heads.memory(some, **(away | {"storage": "device"})).ahead == 0
+
+
 def test_the_gradient_is_kept_as_factors_where_they_are_smaller():
     few = heads.memory(HeadShape(1000, 1000, 512, 512), dtype="float32", states=1)
     many = heads.memory(HeadShape(1000, 1000, 513, 512), dtype="float32", states=1)
