@@ -102,6 +102,77 @@ def small_backbone():
     return make
 
 
+@pytest.fixture
+def paired(monkeypatch):
+    """(our layer, Paddle's, shape) -> both with the same random state, and an input for them."""
+    import paddle
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("PLSC_STOCK_CPU", "0")
+
+    def pair(ours, stock, shape: tuple[int, ...]):
+        paddle.seed(3)
+        for parameter in ours.parameters():
+            parameter.set_value(paddle.randn(parameter.shape))
+        assert ours.state_dict().keys() == stock.state_dict().keys()
+        stock.set_state_dict(ours.state_dict())
+        return ours, stock, paddle.randn(shape)
+
+    return pair
+
+
+@pytest.fixture
+def calls_of(monkeypatch):
+    """(module, name of a function), ... -> the names of those that were called, in their order."""
+
+    def watch(*functions) -> list[str]:
+        calls: list[str] = []
+        for module, name in functions:
+            run = getattr(module, name)
+
+            def noted(*arguments, run=run, name=name, **options):
+                calls.append(name)
+                return run(*arguments, **options)
+
+            monkeypatch.setattr(module, name, noted)
+        return calls
+
+    return watch
+
+
+@pytest.fixture(scope="session")
+def results():
+    """(layer, input) -> output, and gradients of input and parameters, of a fixed function."""
+    import paddle
+
+    def run(layer, x) -> dict[str, np.ndarray]:
+        x = x.detach()
+        x.stop_gradient = False
+        out = layer(x * 1)
+        weights = paddle.to_tensor(np.random.default_rng(2).normal(size=out.shape).T.copy())
+        # a gradient that is not contiguous
+        weights = weights.astype(out.dtype).transpose(range(out.ndim)[::-1])
+        (out * weights).sum().backward()
+        trained = {key: p for key, p in layer.named_parameters() if not p.stop_gradient}
+        gradients = {key: parameter.grad.numpy() for key, parameter in trained.items()}
+        layer.clear_gradients()
+        return {"out": out.numpy(), "x": x.grad.numpy(), **gradients}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def same():
+    """Compares results, to the last bit or to a tolerance."""
+
+    def compare(found, expected, *, rtol=0.0, atol=0.0):
+        assert found.keys() == expected.keys()
+        for key, value in found.items():
+            np.testing.assert_allclose(value, expected[key], rtol=rtol, atol=atol, err_msg=key)
+
+    return compare
+
+
 @pytest.fixture(scope="session")
 def tiny_faces(tmp_path_factory):
     """A folder with 22 noisy pictures of 5 colours (`label.txt`) and 20 pairs (`pairs.txt`)."""

@@ -42,60 +42,19 @@ CASES = {
 
 
 @pytest.fixture(params=CASES)
-def layers(request, monkeypatch):
+def layers(request, paired):
     """The layer, Paddle's with the same state, and an input."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setenv("PLSC_STOCK_CPU", "0")
-    paddle.seed(3)
-    ours, stock = (build() for build in CASES[request.param])
-    for parameter in ours.parameters():
-        parameter.set_value(paddle.randn(parameter.shape))
-    assert ours.state_dict().keys() == stock.state_dict().keys()
-    stock.set_state_dict(ours.state_dict())
-    return ours, stock, paddle.randn([3, 35, 24])
+    return paired(*(build() for build in CASES[request.param]), (3, 35, 24))
 
 
 @pytest.fixture
-def kernel_calls(monkeypatch):
+def kernel_calls(calls_of):
     """The kernels that ran in forward passes."""
-    calls = []
-    for module, name in (
-        (cpu_transformer.rows, "add_bias"),
-        (cpu_transformer.rows, "normalise"),
-        (cpu_transformer.attention, "forward"),
-    ):
-        run = getattr(module, name)
-
-        def counted(*arguments, run=run, name=name, **options):
-            calls.append(name)
-            return run(*arguments, **options)
-
-        monkeypatch.setattr(module, name, counted)
-    return calls
+    rows, attention = cpu_transformer.rows, cpu_transformer.attention
+    return calls_of((rows, "add_bias"), (rows, "normalise"), (attention, "forward"))
 
 
-def results(layer, x):
-    """Output, and gradients of input and parameters, of a fixed function."""
-    x = x.detach()
-    x.stop_gradient = False
-    out = layer(x * 1)
-    weights = np.random.default_rng(2).normal(size=out.shape)
-    # a gradient that is not contiguous
-    weights = paddle.to_tensor(weights.T.copy()).astype(out.dtype).transpose(range(out.ndim)[::-1])
-    (out * weights).sum().backward()
-    trained = {key: p for key, p in layer.named_parameters() if not p.stop_gradient}
-    gradients = {key: parameter.grad.numpy() for key, parameter in trained.items()}
-    layer.clear_gradients()
-    return {"out": out.numpy(), "x": x.grad.numpy(), **gradients}
-
-
-def same(found, expected, **tolerance):
-    assert found.keys() == expected.keys()
-    for key, value in found.items():
-        np.testing.assert_allclose(value, expected[key], err_msg=key, **tolerance)
-
-
-def test_equals_paddles(layers, kernel_calls):
+def test_equals_paddles(layers, kernel_calls, results, same):
     ours, stock, x = layers
     strided = paddle.randn([35, 3, 24]).transpose([1, 0, 2])
     for given in (x, strided, x[1:]):
@@ -107,7 +66,8 @@ def test_equals_paddles(layers, kernel_calls):
     np.testing.assert_array_equal(out.numpy(), results(ours, x)["out"])
 
 
-def test_any_number_of_dimensions():
+def test_any_number_of_dimensions(results, same):
+    paddle.seed(4)
     layers = {key: [build() for build in CASES[key]] for key in ("linear", "layer-norm")}
     for ours, stock in layers.values():
         stock.set_state_dict(ours.state_dict())
@@ -117,7 +77,9 @@ def test_any_number_of_dimensions():
 
 
 @pytest.mark.parametrize("why", ["stock", "no numba", "float64"])
-def test_paddles_own_where_kernels_are_not_for(layers, kernel_calls, monkeypatch, why):
+def test_paddles_own_where_kernels_are_not_for(
+    layers, kernel_calls, monkeypatch, results, same, why
+):
     ours, stock, x = layers
     if why == "stock":
         monkeypatch.setenv("PLSC_STOCK_CPU", "1")
@@ -149,7 +111,7 @@ def vit():
     return FaceViT(16, 2, num_features=8, mask_ratio=0.0, drop_path_rate=0.0)
 
 
-def test_a_backbone_uses_them_and_learns_the_same(kernel_calls, monkeypatch):
+def test_a_backbone_uses_them_and_learns_the_same(kernel_calls, monkeypatch, results, same):
     ours = vit()
     x = paddle.randn([4, 3, 112, 112])
     monkeypatch.setenv("PLSC_STOCK_CPU", "1")
@@ -163,13 +125,13 @@ def test_a_backbone_uses_them_and_learns_the_same(kernel_calls, monkeypatch):
         # norm.bias moves what a BatchNorm takes away: its gradient is rounding only
         assert difference <= 2e-5 * np.abs(expected[key]).max() + 2e-6, key
     again = results(copy.deepcopy(ours), x)
-    same(again, found, rtol=0, atol=0)
+    same(again, found)
 
 
-def test_recompute_changes_nothing(kernel_calls):
+def test_recompute_changes_nothing(kernel_calls, results, same):
     plain = vit()
     again = copy.deepcopy(plain)
     assert apply_recompute(again) == 2
     x = paddle.randn([4, 3, 112, 112])
-    same(results(again, x), results(plain, x), rtol=0, atol=0)
+    same(results(again, x), results(plain, x))
     assert len(kernel_calls) == 13 * 2 + 12
