@@ -189,6 +189,7 @@ class _Estimate:
             self._shape(classes),
             dtype=self.pfc.dtype,
             states=self.states,
+            parts=self.parts,
             storage=self.storage,
             sparse_update=self.pfc.sparse_update,
             costs=self.costs,
@@ -203,10 +204,11 @@ class _Estimate:
         half_weights = HALF * trace.parameters if self.half else 0
         images = self.batch * IMAGE_NUMBERS  # uint8; the backbone's first layer keeps floats
         ahead = head.ahead if self.on_cpu else 0
-        parted = gradients if self.parts > 1 else 0  # of the micro-batches before
+        # Gradients of the micro-batches before.
+        parted, factors = (gradients, head.gradient) if self.parts > 1 else (0, 0)
         # paddle.DataParallel's buffers, packed and reduced: measured with two ranks on a CPU.
         reduced = 2 * gradients if self.machine.devices > 1 else 0
-        during_head = self.passes.kept + head.taken + head.logits + parted
+        during_head = self.passes.kept + head.taken + head.logits + parted + factors
         backward = self.passes.backward + head.taken + head.gradient + parted
         update = gradients + head.taken + head.gradient
         step = half_weights + images + reduced + ahead + max(during_head, backward, update)

@@ -95,6 +95,7 @@ def memory(
     *,
     dtype: str,
     states: int,
+    parts: int = 1,
     storage: str = "device",
     sparse_update: bool = True,
     costs: HeadCosts = PLSC,
@@ -105,6 +106,7 @@ def memory(
         head: its shape.
         dtype: of the stored rows.
         states: tensors of optimizer state.
+        parts: micro-batches of a step, whose factors are kept side by side.
         storage: where the rows are; `device` for host memory that is the device's.
         sparse_update: whether rows that are not in use stay as they are; else none are read ahead.
         costs: of the implementation.
@@ -112,9 +114,9 @@ def memory(
     """
     whole = head.local * head.dim * BYTES[dtype]
     rows, cosines = head.sampled * head.dim, head.samples * head.sampled
-    gradient = rows * FLOAT
-    if costs.factors and head.samples <= head.dim:
-        gradient = (cosines + head.samples * head.dim) * FLOAT
+    gradient, samples = rows * FLOAT, head.samples * parts
+    if costs.factors and samples <= head.dim:
+        gradient = samples * (head.sampled + head.dim) * FLOAT
     every, away = head.sampled == head.local, storage != "device"
     taken = 0 if every and dtype == "float32" and not away else rows * costs.sampled
     taken += rows * costs.rows

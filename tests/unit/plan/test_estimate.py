@@ -113,6 +113,10 @@ def test_micro_batches():
                     for n in (1, 4))  # fmt: skip
     assert parts.device.activations * 4 == whole.device.activations
     assert parts.device.head_logits * 4 == whole.device.head_logits
+    kept = parts.device.activations + parts.device.head_logits
+    earlier = 4 * 1000 + parts.device.head_gradient
+    assert parts.device.head_gradient == whole.device.head_gradient
+    assert parts.device.peak == parts.device.resident + parts.device.images + kept + earlier
     assert parts.head_flops == whole.head_flops and parts.flops == whole.flops
 
 

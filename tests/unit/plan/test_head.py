@@ -53,6 +53,10 @@ def test_the_gradient_is_kept_as_factors_where_they_are_smaller():
     many = heads.memory(HeadShape(1000, 1000, 513, 512), dtype="float32", states=1)
     assert few.gradient == (512 * 1000 + 512 * 512) * 4
     assert many.gradient == 1000 * 512 * 4
+    parts = {"dtype": "float32", "states": 1, "parts": 4}
+    four = heads.memory(HeadShape(1000, 1000, 128, 512), **parts)
+    assert four.gradient == few.gradient, "those of all micro-batches"
+    assert heads.memory(HeadShape(1000, 1000, 129, 512), **parts).gradient == many.gradient
     product = heads.memory(
         HeadShape(1000, 1000, 8, 512), dtype="float32", states=1, costs=HeadCosts(factors=False)
     )
