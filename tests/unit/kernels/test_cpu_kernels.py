@@ -98,6 +98,7 @@ def test_depthwise(data, batch, channels, kernel, stride):
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_loops_stay_within_their_arrays(monkeypatch, kernel, stride):
+    compiled_ones = all_results()
     for module, name in (
         (depthwise, "_correlate"), (depthwise, "_weights"), (prelu, "_forward"),
         (prelu, "_backward"), (prelu, "_forward_rows"), (prelu, "_backward_rows"),
@@ -112,7 +113,8 @@ def test_loops_stay_within_their_arrays(monkeypatch, kernel, stride):
         close(out, expected, kernel**2)
         depthwise.backward_input(out, weights, x, stride=stride, padding=padding)
         depthwise.backward_weights(x, out, weights, stride=stride, padding=padding)
-    all_results()
+    for found, same in zip(all_results(), compiled_ones, strict=True):
+        np.testing.assert_allclose(found, same, rtol=1e-4, atol=1e-4)
 
 
 def test_depthwise_refuses_arrays_that_do_not_fit():
@@ -148,8 +150,10 @@ def all_results():
     rows = results[2].reshape(-1, 5)
     prelu.backward_rows(x.reshape(-1, 5), slopes, grad.reshape(-1, 5), rows, results[5])
     depthwise.backward_weights(x, grad, results[3], stride=1, padding=1)
-    results.append(np.empty_like(x))
-    depthwise.forward(x, weights, results[-1], stride=1, padding=1)
+    results += [np.empty_like(x) for _ in range(3)]
+    depthwise.forward(x, weights, results[-3], stride=1, padding=1)
+    depthwise.backward_input(grad, weights, results[-2], stride=1, padding=1)
+    prelu.forward_rows(x.reshape(-1, 5), slopes, results[-1].reshape(-1, 5))
     return results
 
 
