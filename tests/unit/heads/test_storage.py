@@ -258,27 +258,37 @@ def test_reading_ahead_changes_nothing(dtype, ratio, tmp_path, monkeypatch):
         np.testing.assert_array_equal(state[name], arrays[name])
 
 
-def test_what_was_read_ahead_is_used_and_kept_true(tmp_path, monkeypatch):
-    kept = centres_of("file", "float32", 100, tmp_path, prefetch=True)
-    kept.write(WEIGHT, some(100))
-    before, numbers, reads, read = (
-        kept.take(None).weight.numpy(),
-        np.arange(10, 30),
-        [],
-        FileRows.read,
-    )
+def reads_of(monkeypatch):
+    """How many rows each read of a file takes, once it is done."""
+    reads, read = [], FileRows.read
 
     def watched(self, rows, out=None):
         found = read(self, rows, out)
-        reads.append(len(rows))
+        reads.append(len(found))
         return found
 
     monkeypatch.setattr(FileRows, "read", watched)
+    return reads
+
+
+def until_both_are_read(reads):
+    """Weight and velocity, in another thread; a minute is a failure, not a measure."""
+    for _ in range(60_000):
+        if len(reads) == 2:
+            return
+        time.sleep(0.001)
+    raise AssertionError(f"only {len(reads)} of 2 tensors were read ahead")
+
+
+def test_what_was_read_ahead_is_used_and_kept_true(tmp_path, monkeypatch):
+    kept = centres_of("file", "float32", 100, tmp_path, prefetch=True)
+    kept.write(WEIGHT, some(100))
+    before, numbers = kept.take(None).weight.numpy(), np.arange(10, 30)
+    reads = reads_of(monkeypatch)
     first = kept.take(np.arange(25, 35))
     reads.clear()
     kept.prefetch(numbers)
-    while len(reads) < 2:  # weight and velocity
-        time.sleep(0.001)
+    until_both_are_read(reads)
     assert reads == [20, 20]
     kept.update(first, lambda weight, gradient, state: weight.add_(paddle.ones_like(weight)))
     reads.clear()
@@ -293,25 +303,13 @@ def test_what_was_read_ahead_is_used_and_kept_true(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("what", ["others", "more", "write", "all", "update"])
 def test_what_was_read_ahead_in_vain(what, tmp_path, monkeypatch):
-    kept, reads, read = (
-        centres_of("file", "float32", 100, tmp_path, prefetch=True),
-        [],
-        FileRows.read,
-    )
+    kept = centres_of("file", "float32", 100, tmp_path, prefetch=True)
     kept.write("velocity", some(100))
     kept.write(WEIGHT, some(100, seed=1))
     every = kept.take(None)
-
-    def watched(self, rows, out=None):
-        found = read(self, rows, out)
-        reads.append(len(rows))
-        return found
-
-    monkeypatch.setattr(FileRows, "read", watched)
+    reads = reads_of(monkeypatch)
     kept.prefetch(np.arange(10))
-    while len(reads) < 2:  # weight and velocity, before they change
-        time.sleep(0.001)
-    monkeypatch.undo()
+    until_both_are_read(reads)  # before they change
     if what == "write":
         kept.write(WEIGHT, some(100, seed=2))
     elif what == "update":
