@@ -174,6 +174,20 @@ def same():
 
 
 @pytest.fixture(scope="session")
+def assert_pieces():
+    """Checks that pieces of a head are all of `rows`, from class `start` on, each in its place."""
+
+    def check(pieces, rows: np.ndarray, start: int) -> None:
+        for first, values in pieces:
+            np.testing.assert_array_equal(values, rows[: len(values)])
+            assert first == start
+            start, rows = start + len(values), rows[len(values) :]
+        assert not len(rows)
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def tiny_faces(tmp_path_factory):
     """A folder with 22 noisy pictures of 5 colours (`label.txt`) and 20 pairs (`pairs.txt`)."""
     import cv2

@@ -37,16 +37,6 @@ def write_shards(folder, sizes, *, key="head.weight"):
     return str(folder / "latest")
 
 
-def assert_centres(pieces, start, stop):
-    """The pieces are those of classes start..stop, as far as there are, each in its place."""
-    rows = CENTRES[start:stop]
-    for first, values in pieces:
-        np.testing.assert_array_equal(values, rows[: len(values)])
-        assert first == start
-        start, rows = start + len(values), rows[len(values) :]
-    assert not len(rows)
-
-
 def refused(action, *words):
     with pytest.raises(UserError) as error:
         action()
@@ -65,7 +55,7 @@ def same(read, expected):
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("suffix", ["", ".pdparams"])
-def test_one_file_with_the_head(tmp_path, protocol, suffix):
+def test_one_file_with_the_head(tmp_path, protocol, suffix, assert_pieces):
     content = {**BACKBONE, "head.weight": CENTRES}
     dump(tmp_path / "best.pdparams", content, protocol)
     weights = load_weights(str(tmp_path / "best") + suffix)
@@ -73,7 +63,7 @@ def test_one_file_with_the_head(tmp_path, protocol, suffix):
     for start, stop in ((0, 11), (0, 6), (6, 11), (3, 4), (8, 20)):
         count, pieces = weights.head(start, stop)
         assert count == 11
-        assert_centres(pieces, start, stop)
+        assert_pieces(pieces, CENTRES[start:stop], start)
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
@@ -92,7 +82,7 @@ def test_the_extras_of_paddle_save_are_left_out(tmp_path, protocol):
 
 
 @pytest.mark.parametrize("sizes", [[11], [6, 5], [1, 9, 1], [5, 0, 6], [1] * 11])
-def test_shards_of_any_size(tmp_path, sizes):
+def test_shards_of_any_size(tmp_path, sizes, assert_pieces):
     """Eleven shards: rank 10 comes after rank 9, not after rank 1."""
     weights = load_weights(write_shards(tmp_path, sizes))
     same(weights.backbone, BACKBONE)
@@ -100,7 +90,7 @@ def test_shards_of_any_size(tmp_path, sizes):
         for stop in range(start + 1, 12):
             count, pieces = weights.head(start, stop)
             assert count == 11
-            assert_centres(pieces, start, stop)
+            assert_pieces(pieces, CENTRES[start:stop], start)
 
 
 def test_files_of_other_prefixes_are_no_shards(tmp_path):
@@ -170,7 +160,7 @@ def test_nothing_there(tmp_path):
         refused(lambda path=path: find_weights(str(path)), repr(str(path)), "state.json")
 
 
-def test_a_checkpoint_of_plsc(tmp_path):
+def test_a_checkpoint_of_plsc(tmp_path, assert_pieces):
     state = dict(run="a", step=1, epoch=0, consumed=2, num_classes=11, global_batch=2)
     state |= dict(best_metric=None, num_images=2, scaler={})
     path = checkpoint.save(
@@ -186,7 +176,7 @@ def test_a_checkpoint_of_plsc(tmp_path):
     for start, stop in ((0, 11), (4, 7), (9, 30)):
         count, pieces = weights.head(start, stop)
         assert count == 11
-        assert_centres(pieces, start, stop)
+        assert_pieces(pieces, CENTRES[start:stop], start)
 
 
 def backbone():

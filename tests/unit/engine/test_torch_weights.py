@@ -176,18 +176,8 @@ def write_ranks(folder, write_torch, net, sizes):
         first += size
 
 
-def assert_centres(pieces, start, stop):
-    """The pieces are those of classes start..stop, as far as there are, each in its place."""
-    rows = CENTRES[start:stop]
-    for first, values in pieces:
-        np.testing.assert_array_equal(values, rows[: len(values)])
-        assert first == start
-        start, rows = start + len(values), rows[len(values) :]
-    assert not len(rows)
-
-
 @pytest.mark.parametrize("sizes", [[11], [6, 5], [1] * 11])
-def test_checkpoints_of_arcface_torch(tmp_path, write_torch, quick, sizes):
+def test_checkpoints_of_arcface_torch(tmp_path, write_torch, quick, sizes, assert_pieces):
     """One file per rank: the backbone of any, the class centres of all."""
     write_ranks(tmp_path, write_torch, quick, sizes)
     fresh = QuickFace_nano(16)
@@ -196,7 +186,7 @@ def test_checkpoints_of_arcface_torch(tmp_path, write_torch, quick, sizes):
     for start, stop in ((0, 11), (0, 6), (5, 7), (9, 20)):
         count, pieces = weights.head(start, stop)
         assert count == 11
-        assert_centres(pieces, start, stop)
+        assert_pieces(pieces, CENTRES[start:stop], start)
 
 
 def test_a_rank_that_is_missing(tmp_path, write_torch, quick):
