@@ -27,6 +27,14 @@ def test_path_of_mkl(tmp_path, vendor, flags, path):
     assert runtime.mkl_path(tmp_path / "cpuinfo") == path
 
 
+def test_threads_are_shared_by_the_ranks_of_a_machine(monkeypatch):
+    monkeypatch.setattr(runtime, "cores", lambda: 8)
+    assert runtime.threads(local_size=1, environment={}) == 8
+    assert runtime.threads(local_size=3, environment={}) == 2
+    assert runtime.threads(local_size=16, environment={}) == 1
+    assert runtime.threads(local_size=1, environment={"PLSC_NUM_THREADS": "3"}) == 3
+
+
 def test_prepare_shares_the_cores_and_leaves_what_the_user_set(monkeypatch):
     monkeypatch.setattr(runtime, "cores", lambda: 8)
     environment = {"OMP_NUM_THREADS": "1", "KMP_BLOCKTIME": "7"}

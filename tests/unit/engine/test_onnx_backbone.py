@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc import onnx_file, runtime
+from plsc import onnx_file
 from plsc.engine import evaluator as evaluators
 from plsc.engine import onnx_backbone
 from plsc.engine.evaluator import VerificationEvaluator, backbone_embedder
@@ -63,7 +63,7 @@ def nothing_is_made(monkeypatch):
     monkeypatch.setattr(onnx_backbone, "save_program", lambda *_: pytest.fail("made a file"))
 
 
-@pytest.mark.parametrize("why", ["few images", "GPU", "stock", "not installed", "own kernels"])
+@pytest.mark.parametrize("why", ["few images", "GPU", "stock", "not installed"])
 def test_paddle_runs_it(why, small_backbone, nothing_is_made, monkeypatch, caplog):
     if why == "GPU":
         monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
@@ -71,15 +71,12 @@ def test_paddle_runs_it(why, small_backbone, nothing_is_made, monkeypatch, caplo
         monkeypatch.setenv("PLSC_STOCK_CPU", "1")
     if why == "not installed":
         monkeypatch.setattr(onnx_file, "MODULES", ("onnx", "no_such_module"))
-    net, count = small_backbone(8), FEWEST_IMAGES - (why == "few images")
-    if why == "own kernels":
-        monkeypatch.setattr(onnx_backbone, "wanted", lambda: True)
-        net = paddle.nn.Sequential(DepthwiseConv2D(3, 3), net)
-    assert onnx_embedder(net, num_images=count) is None
+    count = FEWEST_IMAGES - (why == "few images")
+    assert onnx_embedder(small_backbone(8), num_images=count) is None
     assert caplog.records == []
 
 
-def test_without_kernels_of_its_own_a_backbone_with_depthwise_convolutions_is_exported(monkeypatch):
+def test_depthwise_convolutions_are_exported_only_without_kernels_of_our_own(monkeypatch):
     monkeypatch.setattr(onnx_backbone, "wanted", lambda: False)
     monkeypatch.setattr(onnx_backbone, "_session", lambda backbone: len)
     net = paddle.nn.Sequential(DepthwiseConv2D(3, 3))
@@ -124,14 +121,6 @@ def test_one_rank_that_fails_takes_all_to_paddle(fails, small_backbone, monkeypa
     monkeypatch.setattr(onnx_backbone, "_session", session)
     assert onnx_embedder(small_backbone(8), num_images=FEWEST_IMAGES) is None
     assert asked == [fails]  # a rank that can must ask, too: the others wait for its answer
-
-
-def test_threads_are_shared_by_the_ranks_of_a_machine(monkeypatch):
-    monkeypatch.setattr(runtime, "cores", lambda: 8)
-    assert runtime.threads(local_size=1, environment={}) == 8
-    assert runtime.threads(local_size=3, environment={}) == 2
-    assert runtime.threads(local_size=16, environment={}) == 1
-    assert runtime.threads(local_size=1, environment={"PLSC_NUM_THREADS": "3"}) == 3
 
 
 class Pairs:
