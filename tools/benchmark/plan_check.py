@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,18 @@ class Case:
     classes: int = 1000
     ratio: float = 1.0
     optimizer: str = "Momentum"
-    changes: dict[str, Any] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()  # as -o has them
 
     @property
     def name(self) -> str:
         """What is shown of it."""
-        more = "".join(f" {key.split('.')[-1]}={value}" for key, value in self.changes.items())
+        more = "".join(f" {change.split('.')[-1]}" for change in self.changes)
         return f"{self.backbone} batch {self.batch}, {self.classes} x {self.ratio:g}{more}"
 
     def config(self) -> Any:
         """Its config."""
         from plsc.config import parse_config
+        from plsc.yaml_tree import override
 
         tree: dict[str, Any] = {
             "Global": {"epochs": 10**6, "device": "cpu", "seed": 1},
@@ -52,7 +53,6 @@ class Case:
                 "class_num": self.classes,
                 "pfc_config": {"sample_ratio": self.ratio},
             },
-            "DistributedStrategy": {},
             "Loss": {"Train": [{"MarginLoss": {"m3": 0.2, "s": 16.0}}]},
             "LRScheduler": {"name": "Poly", "learning_rate": 0.01},
             "Optimizer": {"name": self.optimizer, "grad_clip": {"clip_norm": 5.0}},
@@ -63,22 +63,16 @@ class Case:
                 }
             },
         }
-        for key, value in self.changes.items():
-            *sections, last = key.split(".")
-            place = tree
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[last] = value
-        return parse_config(tree)
+        return parse_config(override(tree, self.changes))
 
 
 LITTLE = Case("QuickFace_nano", 1, 2)
-RECOMPUTED = {"DistributedStrategy.recompute": {"layerlist_interval": 1}}
+RECOMPUTED = ("DistributedStrategy.recompute.layerlist_interval=1",)
 CASES = (
     Case("IResNet18", 16),
     Case("IResNet18", 32),
     Case("IResNet18", 64),
-    Case("IResNet18", 64, changes={"Global.accum_steps": 4}),
+    Case("IResNet18", 64, changes=("Global.accum_steps=4",)),
     Case("IResNet50", 16),
     Case("MobileFaceNet_base", 32),
     Case("FaceViT_tiny_patch9_112", 16, optimizer="AdamW"),
