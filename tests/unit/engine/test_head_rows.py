@@ -106,7 +106,7 @@ def test_rows_of_files_move_by_whole_zones_only(tmp_path, monkeypatch, seed):
         assert moved == 2 * zones
 
 
-def test_what_cannot_be_read_is_named_and_marks_nothing_saved(tmp_path):
+def test_what_cannot_be_read_is_named(tmp_path):
     path = save(tmp_path, filled())
     part = path / "head-00000-of-00001.part-00001-of-00003.safetensors"
     part.write_bytes(part.read_bytes()[:-1])
