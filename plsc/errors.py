@@ -8,3 +8,8 @@ class UserError(ValueError):
     traceback and exit with status 2; every other exception is a defect of plsc and keeps its
     traceback.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, in one line; its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc import __version__
-from plsc.errors import UserError
+from plsc.errors import UserError, first_line
 
 Floats = NDArray[np.float32]
 Images = NDArray[np.float32] | NDArray[np.uint8]
@@ -115,7 +115,7 @@ def run(path: Path, *, threads: int | None = None) -> Callable[[Images], Floats]
         try:
             embeddings: Floats = session.run([OUTPUT], {INPUT: images})[0]
         except Exception as error:  # onnxruntime's own classes are private and have no common base
-            said = str(error).splitlines()[0]
+            said = first_line(error)
             raise UserError(f"{path} does not run on {len(images)} images: {said}") from error
         return embeddings
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.errors import UserError
+from plsc.errors import UserError, first_line
 from plsc.onnx_operations import LEARNED, Floats, Operation, attributes_of, name_of
 
 UNCHANGED = {"Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}
@@ -59,7 +59,7 @@ def read_graph(path: str) -> Graph:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
     except Exception as error:  # of protobuf, of onnx or of the file system, with no common base
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        said = first_line(error)
         raise UserError(f"{path}: not a sound ONNX file: {said}") from error
     if not model.graph.node:
         raise UserError(f"{path}: not an ONNX file: it has no graph")

@@ -14,6 +14,7 @@ from paddle import nn
 from plsc import onnx_file, runtime
 from plsc.distributed import world
 from plsc.distributed.collectives import agree
+from plsc.errors import first_line
 from plsc.export import compare, save_program
 from plsc.kernels.compiled import wanted
 from plsc.models.cpu_layers import DepthwiseConv2D
@@ -44,7 +45,7 @@ def onnx_embedder(backbone: nn.Layer, *, num_images: int) -> Embed | None:
         try:
             embed = _session(backbone)
         except Exception as error:  # whatever of three packages fails: Paddle can do without them
-            said = next(iter(str(error).splitlines()), type(error).__name__)
+            said = first_line(error)
             logger.warning("evaluating without ONNX Runtime, which is faster: %s", said)
     return None if agree(embed is None) else embed
 

@@ -10,7 +10,7 @@ from paddle import nn
 
 from plsc.engine.onnx_steps import Match, Step, match_steps, some, steps_of
 from plsc.engine.weights import Weights, epsilon_of
-from plsc.errors import UserError
+from plsc.errors import UserError, first_line
 from plsc.export import evaluating, probe_images
 from plsc.onnx_graph import Graph, read_graph
 from plsc.onnx_operations import Operation
@@ -194,7 +194,7 @@ def _session(path: str, num_features: int) -> Callable[[np.ndarray], np.ndarray]
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own classes are private and have no common base
-        raise UserError(f"{path}: cannot be run: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: cannot be run: {first_line(error)}") from None
     (image, *_) = session.get_inputs()
     batch = image.shape[0] if isinstance(image.shape[0], int) else 1
     kind = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}.get(image.type, np.float32)
@@ -206,7 +206,7 @@ def _session(path: str, num_features: int) -> Callable[[np.ndarray], np.ndarray]
         try:
             outputs: list[Any] = session.run(None, {image.name: given})
         except Exception as error:  # as above
-            raise UserError(f"{path}: does not run: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{path}: does not run: {first_line(error)}") from None
         for output in outputs:
             if np.shape(output) == (batch, num_features):
                 return np.asarray(output, np.float32)[:1]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc import onnx_file, runtime
-from plsc.errors import UserError
+from plsc.errors import UserError, first_line
 from plsc.inference.network import Floats, InputSpec, Network
 from plsc.inference.onnx_digest import onnx_digest
 
@@ -50,7 +50,7 @@ def open_onnx(path: str, provider: str) -> Network:
         try:
             embeddings = session.run([output], {given.name: images})[0]
         except Exception as error:  # onnxruntime's own classes are private and have no common base
-            said = str(error).splitlines()[0]
+            said = first_line(error)
             hint = "; try a batch size of 1" if len(images) > 1 and spec.batch is None else ""
             raise UserError(f"{path}: does not run on {len(images)} images{hint}: {said}") from None
         if np.ndim(embeddings) != 2 or len(embeddings) != len(images):
@@ -117,7 +117,7 @@ def _session(path: str, provider: str) -> Any:
             path, options, providers=list(dict.fromkeys([name, PROVIDERS["cpu"]]))
         )
     except Exception as error:  # as above
-        raise UserError(f"{path}: cannot be loaded: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: cannot be loaded: {first_line(error)}") from None
     if session.get_providers()[0] != name:
         raise UserError(
             f"provider {provider}: onnxruntime could not start it and fell back to the CPU; are "

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc import runtime, yaml_tree
-from plsc.errors import UserError
+from plsc.errors import UserError, first_line
 from plsc.inference.network import Floats, InputSpec, Network, digest_of
 
 DEVICES = {"cpu": "cpu", "cuda": "gpu"}
@@ -75,7 +75,7 @@ def open_paddle(stem: Path, provider: str) -> Network:
         try:
             layer = paddle.jit.load(f"{folder}/model")
         except Exception as error:  # Paddle raises whatever its parser of the day does
-            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            said = first_line(error)
             raise UserError(f"{program}: cannot be loaded by Paddle: {said}") from None
     layer.eval()
     described = yaml_tree.read(notes) if notes.is_file() else {}

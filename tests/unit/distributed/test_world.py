@@ -5,7 +5,9 @@ import socket
 import subprocess
 import sys
 
-JOIN = "from plsc.distributed import world; print(world.current()); world.init(timeout=4)"
+JOIN = (
+    "from plsc.distributed import world; print(world.current(), flush=True); world.init(timeout=4)"
+)
 
 
 def test_a_rank_that_waits_alone_says_so_and_ends(tmp_path):
