@@ -46,6 +46,7 @@ setup(
             "plsc-embed = plsc.commands.embed:main",
             "plsc-compare = plsc.commands.compare:main",
             "plsc-ijb = plsc.ijb.command:main",
+            "plsc-quality = plsc.quality.command:main",
         ]
     },
     classifiers=["Programming Language :: Python :: 3"],

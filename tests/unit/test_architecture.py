@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "embedder": {"errors", "inference"},
     "commands": {"errors", "yaml_tree", "metric", "data", "report", "inference", "embedder"},
     "ijb": {"errors", "metric", "data", "embedder", "commands"},
+    "quality": {"errors", "metric", "data", "report", "inference", "embedder", "commands"},
     "engine": DESCRIPTION
     | {"__init__", "runtime", "unpickle", "distributed", "metric", "models", "scheduler"}
     | {"optimizer", "loss", "heads", "plan", "kernels", "data", "report", "export"}
@@ -69,6 +70,7 @@ WITHOUT_PADDLE = DESCRIPTION | {
     "__init__", "__main__", "mapped_file", "pickled_arrays", "unpickle", "onnx_file", "onnx_forms",
     "supervise", "torch_tensors", "torch_file", "onnx_operations", "onnx_graph",
     "metric", "scheduler", "data", "report", "embedder", "commands", "ijb",
+    "quality",
 }  # fmt: skip
 HEAVY = {"paddle", "numpy", "cv2", "scipy", "yaml", "safetensors", "tqdm", "onnx", "onnxruntime"}
 PRIVATE_PADDLE = {"base", "fluid", "framework", "libpaddle", "core", "pir", "incubate"}
