@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from plsc.distributed.collectives import agree
 from plsc.engine.hint import DataHint
 from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
+from plsc.engine.magnitudes import MagnitudeWatch
 from plsc.engine.saver import BEST, LATEST, Saver
 from plsc.engine.skipped import SkipReport
 from plsc.engine.training_state import save_training
@@ -59,6 +60,8 @@ class Keeper:
         self.timer = StepTimer()
         self._hint = DataHint(self.log, self.config)
         self._skips = SkipReport(self.log, self.folder)
+        margins = [margin for _, margin in self.training.head.losses]
+        self._magnitudes = MagnitudeWatch(self.log, margins)
         self._stop_signal: str | None = None
         self._evaluated_step = -1
         self._losses: list[float] = []
@@ -106,6 +109,7 @@ class Keeper:
         progress, settings = self.training.progress, self.config.Global
         self.timer.step()
         self._losses.append(report.loss)
+        self._magnitudes(report.statistics)
         before, self._ratio = self._ratio, report.sample_ratio
         if self._ratio != before:
             self.log.line(f"sample_ratio {before:g} -> {self._ratio:g} at step {progress.step}")

@@ -81,7 +81,7 @@ def _describe(training: Training, config: Config, name: str, log: RunLog) -> Non
         item.size for name, item in backbone.named_parameters() if not name.endswith(statistics)
     )
     used = training.head.num_sample(progress.fraction)
-    for note in config.notes:
+    for note in (*config.notes, *(n for _, loss in training.head.losses for n in loss.notes())):
         log.line(note)
     log.line(
         f"plsc {__version__}, paddle {paddle.__version__}, device {paddle.device.get_device()}, "
@@ -182,6 +182,8 @@ def export(config: Config, folder: Path) -> Path:
         # pixels that options prepared, where this file prepares them itself.
         del said["thresholds"]
         log.line("thresholds left out: measure this file anew")
+    if config.Export.preprocessing != "none" and said.pop("quality", ""):
+        log.line("quality calibration left out: embeddings of length 1 say nothing of quality")
     target = folder
     if config.Export.export_type == "onnx":
         target = folder.with_name(folder.name + ".onnx")

@@ -107,7 +107,7 @@ def train_step(
     head.begin_step(labels, step=step, fraction=fraction)
     if upcoming is not None:
         head.prefetch(upcoming, step=step + 1, fraction=fraction)
-    loss, statistics = 0.0, {}
+    loss, statistics = 0.0, dict[str, float]()
     for part, (pixels, y) in enumerate(_micro_batches(images, labels, parts)):
         x = training.normalise(pixels)
         with training.backbone.synchronised(part == parts - 1):
@@ -117,7 +117,8 @@ def train_step(
             output = head(features, y)
             (output.loss * (scale / parts)).backward()
         loss += output.loss.item() / parts  # waits for the device, as the norms below do anyway
-        statistics = {name: value.item() for name, value in output.statistics.items()}
+        for name, value in _numbers(output.statistics).items():
+            statistics[name] = statistics.get(name, 0.0) + value / parts
         if not math.isfinite(loss):
             suspects = _suspects(training, x, features)
             raise non_finite_error(step + 1, f"the loss is {loss}", suspects)
@@ -140,6 +141,13 @@ def _with_next_labels(
     while following is not None:
         (images, labels), following = following, next(batches, None)
         yield images, labels, None if following is None else following[1]
+
+
+def _numbers(scalars: dict[str, Tensor]) -> dict[str, float]:
+    """Scalars as numbers, with a single wait for the device."""
+    if not scalars:
+        return {}
+    return dict(zip(scalars, paddle.stack(list(scalars.values())).tolist(), strict=True))
 
 
 def _step_seed(seed: int, step: int) -> int:

@@ -55,6 +55,7 @@ def save_training(
         **meta,
         **training.progress.state(),
         "scaler": training.precision.scaler.state(),
+        "losses": [margin.state() for _, margin in training.head.losses],
         "num_classes": centres.shard.num_classes,
     }
     replicated = world.current().is_main  # the others' copies would go nowhere
@@ -110,6 +111,7 @@ def resume_training(training: "Training", path: str, log: RunLog) -> dict[str, A
     before = state["global_batch"]
     progress.restore(state)
     training.precision.scaler.restore(state["scaler"])
+    _restore_losses(training, state.get("losses") or [], path, log)
     _report(training, state, path, before, log)
     return state
 
@@ -132,6 +134,17 @@ def _resume_head(
     if spent >= checkpoint.FIRST_REPORT:
         log.line(f"read {shard.num_local} classes of the head in {spent:.0f} s")
     centres.mark_saved()  # there is nothing yet that the checkpoint does not have
+
+
+def _restore_losses(
+    training: "Training", states: list[dict[str, float]], path: str, log: RunLog
+) -> None:
+    margins = [margin for _, margin in training.head.losses]
+    if [sorted(state) for state in states] == [sorted(margin.state()) for margin in margins]:
+        for margin, state in zip(margins, states, strict=True):
+            margin.restore(state)
+    elif any(margin.state() for margin in margins):
+        log.line(f"WARNING: {path} was saved with another Loss.Train: its averages begin anew")
 
 
 def _report(training: "Training", state: dict, path: str, before: int, log: RunLog) -> None:

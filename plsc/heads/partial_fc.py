@@ -1,6 +1,6 @@
 """Partial FC: margin softmax over class centres that are split over the ranks and sampled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,15 +12,13 @@ from plsc.distributed.collectives import gather, gather_with_grad, reduce_sum_wi
 from plsc.heads.centres import ClassCentres, Rows, RowUpdate, vector_norms
 from plsc.heads.sampling import RatioSchedule, columns_of, ratio_at, sample_rows
 from plsc.loss.interclass import filter_similar
-from plsc.loss.margin import MarginOutput
+from plsc.loss.margin import Margin
 from plsc.loss.softmax import cross_entropy
-
-Margin = Callable[[Tensor, Tensor, Tensor], MarginOutput]
 
 
 @dataclass
 class HeadOutput:
-    """The loss of the global batch (a scalar, the same on every rank) and what to log of it."""
+    """The loss of the global batch and scalars to log of it, the same on every rank."""
 
     loss: Tensor
     statistics: dict[str, Tensor] = field(default_factory=dict)
@@ -174,6 +172,7 @@ class PartialFC:
             output = margin(cosines, target, feature_norms)
             term = cross_entropy(output.logits, target, reuse=output.reusable)
             if output.extra is not None:
+                statistics["loss_id"] = term.detach()  # what says who it is, without the extra
                 term = term + reduce_sum_with_grad(output.extra)
             loss = loss + factor * term
             statistics.update(output.statistics)

@@ -1,5 +1,7 @@
 """Margins on the angle between an embedding and its class centre: pure maths on any device."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -22,7 +24,7 @@ class MarginOutput:
         logits: [n, k], ready for softmax.
         extra: this rank's summand of a scalar to add to the cross entropy, in general a sum over
             the rows whose target is here; the head adds up the ranks'. None without one.
-        statistics: scalars to log, by name.
+        statistics: scalars to log, by name, the same on every rank.
         reusable: nothing will ask for the logits again, neither their margin's gradient: the
             softmax may be computed in their memory.
 
@@ -61,32 +63,83 @@ def add_at(values: Tensor, column: Tensor, change: Tensor) -> Tensor:
     return values.index_put_((rows, column[:, 0]), change[:, 0], accumulate=True)
 
 
+class Margin(ABC):
+    """What a loss of the registry is: the margin, and what a run has to know of it."""
+
+    @abstractmethod
+    def __call__(self, cosines: Tensor, target: Tensor, feature_norms: Tensor) -> MarginOutput:
+        """Cosines to logits.
+
+        Args:
+            cosines: [n, k] of all ranks' samples with this rank's classes.
+            target: [n] int64, column of the row's class, −1 where another rank owns it.
+            feature_norms: [n, 1], length of each sample's feature.
+
+        """
+
+    def notes(self) -> list[str]:
+        """Lines to log when a run starts."""
+        return []
+
+    def state(self) -> dict[str, float]:
+        """What it has learnt of the features so far, for checkpoints."""
+        return {}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from `state`, which has the names of this one's."""
+        assert not state, f"{type(self).__name__} keeps nothing"
+
+
+Move = Callable[[Tensor, Tensor | None], Tensor]
+
+
 class _Moved(PyLayer):
-    """s·c_j, but s·move(c_y) at the target: one pass over the cosines, and one in backward.
+    """s·c_j, but s·move(c_y, a) at the target: one pass over the cosines, and one in backward.
 
     Backward works in the memory of the logits' gradient, which is the softmax's and in no other
     hands. A margin that cannot be had by moving the target's cosine alone takes plain operations.
     """
 
     @staticmethod
-    def forward(ctx, cosines, target, move, s):
+    def forward(ctx, cosines, norms, target, move, s):
         cosine, column, owned = target_cosines(cosines, target)
+        leaves = [cosine] if norms is None else [cosine, norms.detach()]
         with paddle.enable_grad():
-            cosine.stop_gradient = False
-            moved = move(cosine)
-            (slope,) = paddle.grad(moved.sum(), cosine)
-        ctx.column, ctx.steeper, ctx.s = column, (slope - 1.0) * (owned * s), s
+            for leaf in leaves:
+                leaf.stop_gradient = False
+            moved = move(cosine, None if norms is None else leaves[1])
+            slope, *of_norms = paddle.grad(moved.sum(), leaves)
+        ctx.column, ctx.s = column, s
+        ctx.steeper = (slope - 1.0) * (owned * s)
+        ctx.of_norms = [steep * (owned * s) for steep in of_norms]
         return add_at(cosines * s, column, ((moved - cosine) * (owned * s)).detach())
 
     @staticmethod
     def backward(ctx, gradient):
         at_target = paddle.take_along_axis(gradient, ctx.column, axis=1, broadcast=False)
         change = at_target * ctx.steeper
-        return add_at(gradient.scale_(ctx.s), ctx.column, change), None
+        of_norms = [at_target * steep for steep in ctx.of_norms]
+        return add_at(gradient.scale_(ctx.s), ctx.column, change), *of_norms, None
+
+
+def moved_logits(
+    cosines: Tensor, target: Tensor, move: Move, *, s: float, norms: Tensor | None = None
+) -> Tensor:
+    """Logits [n, k]: s times the cosines, of which `move` has changed each row's own.
+
+    Args:
+        cosines: [n, k].
+        target: [n] int64, column of the row's class, −1 where another rank owns it.
+        move: (cosine [n, 1], norms [n, 1] or None) -> cosine [n, 1], row by row.
+        s: scale.
+        norms: [n, 1], of which `move` makes something; they get their gradient.
+
+    """
+    return _Moved.apply(cosines, norms, target, move, s)
 
 
 @LOSSES.register
-class MarginLoss:
+class MarginLoss(Margin):
     """z_y = s·(cos(m1·θ_y + m2) − m3), z_j = s·cos θ_j elsewhere, with the true gradient.
 
     SphereFace is m1 = 1.35, ArcFace (arXiv:1801.07698) m2 = 0.5, CosFace (arXiv:1801.09414)
@@ -104,10 +157,10 @@ class MarginLoss:
 
     def __call__(self, cosines: Tensor, target: Tensor, feature_norms: Tensor) -> MarginOutput:
         """Cosines [n,k], target columns [n] (−1: not here), feature norms [n,1] -> logits [n,k]."""
-        logits = _Moved.apply(cosines, target, self._with_margin, self.s)
+        logits = moved_logits(cosines, target, self._with_margin, s=self.s)
         return MarginOutput(logits, reusable=True)
 
-    def _with_margin(self, cosine: Tensor) -> Tensor:
+    def _with_margin(self, cosine: Tensor, norms: Tensor | None) -> Tensor:
         if self.m1 == 1.0 and self.m2 == 0.0:
             return cosine - self.m3
         angle = paddle.acos(cosine.clip(-COSINE_LIMIT, COSINE_LIMIT))

@@ -170,7 +170,8 @@ def test_extra_terms_and_statistics():
     assert output.loss.item() == pytest.approx(expected, rel=1e-9)
     pull = 0.5 * 0.3 * features / norms[:, None] / len(norms)
     np.testing.assert_allclose(found_gradient, 0.75 * gradient + pull, rtol=1e-8)
-    assert sorted(output.statistics) == ["a", "b"]
+    assert sorted(output.statistics) == ["a", "b", "loss_id"]
+    assert output.statistics["loss_id"].item() == pytest.approx(plain.loss.item(), rel=1e-9)
     assert output.statistics["a"].item() == pytest.approx(norms.mean(), rel=1e-9)
 
 
