@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plsc.commands.input_options import PREPARATION
 from plsc.commands.model_options import embedder_of
-from plsc.commands.stored_thresholds import require_storable, store_thresholds
+from plsc.commands.stored_measurements import require_storable, store
 from plsc.data.making.paired_images import PairedImages
 from plsc.data.output import available_cores
 from plsc.data.pair_sets import distinct, open_pair_set
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     outputs.check()
     embedder = embedder_of(options, batch_size=options.batch_size or BATCH_SIZE)
     if options.store_thresholds is not None:
-        require_storable(embedder.info.kind)
+        require_storable(embedder.info.kind, "--store_thresholds")
     measured = []
     for name, pairs in sets.items():
         print(f"{name}: {len(pairs.issame)} pairs", file=sys.stderr, flush=True)
@@ -193,5 +193,5 @@ def _store(info: ModelInfo, reports: list[VerificationReport], options: argparse
     (report,) = [report for report in reports if wanted in ("", report.name)]
     given = [name for name in PREPARATION if getattr(options, name) is not None]
     table = thresholds_of(report) | {"prepared": {name: getattr(info, name) for name in given}}
-    path = store_thresholds(info.kind, Path(info.path), table)
+    path = store(info.kind, Path(info.path), "thresholds", table)
     print(f"thresholds of {report.name} stored in {path}", file=sys.stderr)

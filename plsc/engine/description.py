@@ -84,8 +84,9 @@ def metadata(
     result = {str(name): str(value) for name, value in described.items()}
     if config is not None:
         result["config"] = dump_config(config)
-    if thresholds := state.get("thresholds"):
-        result["thresholds"] = json.dumps(thresholds)
+    for measured in ("thresholds", "quality"):  # by plsc-eval and plsc-quality
+        if found := state.get(measured):
+            result[measured] = json.dumps(found)
     return result
 
 

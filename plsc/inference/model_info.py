@@ -9,8 +9,10 @@ import numpy as np
 
 from plsc.data.input_pixels import ColourValues
 from plsc.errors import UserError
+from plsc.inference.calibration import read_calibration
 from plsc.inference.network import Kind, Network
 from plsc.inference.thresholds import ThresholdTable, read_thresholds
+from plsc.metric.quality_calibration import Calibration
 
 ColourOrder = Literal["RGB", "BGR"]
 USUAL_SIZE = (112, 112)
@@ -51,6 +53,7 @@ class ModelInfo:
         alignment_template: where five landmarks are in its training images, x and y in pixels; None
             where the model does not say.
         thresholds: which cosine means one person at which false accept rate; None without.
+        calibration: what an embedding's magnitude says of its image's quality; None without.
         config: YAML text of the training config; "" without.
         notes: one line for each thing above that could be wrong: what was taken, and why.
 
@@ -66,6 +69,7 @@ class ModelInfo:
     batch: int | None = None
     alignment_template: tuple[tuple[float, float], ...] | None = None
     thresholds: ThresholdTable | None = None
+    calibration: Calibration | None = None
     config: str = ""
     notes: tuple[str, ...] = field(default=())
 
@@ -100,6 +104,7 @@ def model_info(network: Network, options: Options) -> ModelInfo:
         batch=network.input.batch,
         alignment_template=_template(network),
         thresholds=read_thresholds(network.thresholds, network.path),
+        calibration=read_calibration(network.quality, network.path),
         config=said.get("config", ""),
         notes=tuple(notes),
     )

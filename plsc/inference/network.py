@@ -45,6 +45,7 @@ class Network:
         input: what it takes.
         metadata: what plsc's export or training wrote about it; empty for others' files.
         thresholds: the JSON text of a threshold table that it carries, or "".
+        quality: the JSON text of a quality calibration that it carries, or "".
         takes_pixels: why pixels from 0 to 255 go in as they are; "" if nothing says so.
         digest: of its files, sha256 in hex.
 
@@ -56,6 +57,7 @@ class Network:
     input: InputSpec
     metadata: Mapping[str, str]
     thresholds: str
+    quality: str
     takes_pixels: str
     digest: str
 

@@ -72,6 +72,7 @@ def open_onnx(path: str, provider: str) -> Network:
         input=spec,
         metadata=metadata if own else {},
         thresholds=metadata.get("thresholds", ""),
+        quality=metadata.get("quality", ""),
         takes_pixels=takes_pixels,
         digest=onnx_digest(Path(path)),
     )

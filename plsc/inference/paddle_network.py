@@ -50,6 +50,7 @@ def open_checkpoint(path: str, provider: str) -> Network:
         input=InputSpec(size=SIZE),
         metadata=said,
         thresholds=said.get("thresholds", ""),
+        quality=said.get("quality", ""),
         takes_pixels="",
         digest=digest_of([Path(path) / checkpoint.BACKBONE], also=model),
     )
@@ -86,6 +87,7 @@ def open_paddle(stem: Path, provider: str) -> Network:
         input=InputSpec(size=SIZE if "plsc_version" in described else None),
         metadata={name: str(value) for name, value in described.items()},
         thresholds=str(described.get("thresholds", "")),
+        quality=str(described.get("quality", "")),
         takes_pixels="",
         digest=digest_of([program, parameters]),
     )

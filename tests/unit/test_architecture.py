@@ -50,7 +50,8 @@ MAY_IMPORT = {
     "export": {"__init__", "errors", "onnx_file", "onnx_forms", "export_report", "yaml_tree"}
     | {"data"},
     "report": {"__init__", "errors", "metric", "data"},
-    "inference": {"errors", "registry", "runtime", "yaml_tree", "onnx_file", "data", "engine"},
+    "inference": {"errors", "registry", "runtime", "yaml_tree", "onnx_file"}
+    | {"metric", "data", "engine"},
     "embedder": {"errors", "inference"},
     "commands": {"errors", "yaml_tree", "metric", "data", "report", "inference", "embedder"},
     "ijb": {"errors", "metric", "data", "embedder", "commands"},

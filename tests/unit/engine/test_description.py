@@ -62,10 +62,12 @@ def test_the_training_set_counts_first(loaders, bgr):
 
 def test_of_a_checkpoint():
     own, exported_with = parse_config(tree(train=BGR)), parse_config(tree())
-    state = {"config": own.to_dict(), "thresholds": {"set": "lfw", "far": {"0.001": 0.3}}}
+    measured = {"thresholds": {"set": "lfw", "far": {"0.001": 0.3}}, "quality": {"version": 1}}
+    state = {"config": own.to_dict(), **measured}
     before = json.dumps(state)
     said = metadata(state, exported_with, num_features=16, source="latest")
-    assert said["color_order"] == "BGR" and json.loads(said["thresholds"]) == state["thresholds"]
+    assert said["color_order"] == "BGR"
+    assert {name: json.loads(said[name]) for name in measured} == measured
     trained = parse_config(yaml.safe_load(said["config"]))
     assert trained == own
     assert json.dumps(state) == before
