@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsc.data.degrade import with_noise
 from plsc.data.drawn_face.canvas import Canvas, Image, blurred
 from plsc.data.drawn_face.head import Head, Points, curve
 from plsc.data.drawn_face.paint import CIRCLE
@@ -60,11 +61,7 @@ def photograph(lit: NDArray[np.float32], head: Head, rng: np.random.Generator) -
     if view.blur > 0:
         image = cv2.GaussianBlur(image, (0, 0), view.blur * unit)
     if view.noise > 0:
-        # Sums of four random bytes: near to normal, and whole numbers until the last product.
-        grains = np.frombuffer(rng.bytes(4 * image.size), np.uint8).reshape(4, *image.shape)
-        noise = (grains.sum(axis=0, dtype=np.int16) - 510).astype(np.float32)
-        noise *= np.float32(view.noise / math.sqrt(4 * (256**2 - 1) / 12))
-        image = np.rint(np.clip(image + noise, 0, 255)).astype(np.uint8)
+        image = with_noise(image, view.noise, rng)
     cut = round(view.crop * size)
     if cut:
         rows = {"top": slice(0, cut), "bottom": slice(size - cut, size)}

@@ -12,9 +12,16 @@ import numpy as np
 import pytest
 
 from plsc.data.dataset.face import FaceIdentificationDataset, FaceVerificationDataset
+from plsc.data.dataset.rendered import (
+    DatasetSize,
+    degradation_of,
+    eval_pictures,
+    train_pictures,
+)
 from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.dataset.tools import render_synthetic_faces
 from plsc.data.dataset.tools.render_synthetic_faces import main
+from plsc.data.degrade import KINDS, degrade
 
 SIZE = {"identities": 3, "images_per_identity": 4, "eval_identities": 5, "pairs": 12, "seed": 7}
 
@@ -124,6 +131,85 @@ def test_a_second_run_skips_and_another_size_is_refused(rendered, capsys):
     assert digests(rendered) == before
 
 
+@pytest.fixture(scope="module")
+def degraded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("degraded") / "faces"
+    assert main(arguments(folder, degrade=0.8)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def severities(degraded):
+    with (degraded / "severity.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class TestDegraded:
+    def test_the_table_names_every_image_in_order(self, degraded, severities, table):
+        assert [row["path"] for row in severities] == [row["path"] for row in table]
+        assert list(severities[0]) == ["path", "kind", "severity"]
+
+    def test_each_is_the_plain_picture_spoilt_as_the_table_says(self, degraded, severities):
+        assert {row["kind"] for row in severities} == {"none", *KINDS}
+        size = DatasetSize(**SIZE, degrade=0.8)
+        for row, picture in zip(
+            severities, [*train_pictures(size), *eval_pictures(size)[0]], strict=True
+        ):
+            view = View.sample(7, picture.person, picture.image)
+            image, _, _ = render_face(Identity.sample(7, picture.person), view)
+            rng = degradation_of(size, picture)[2]
+            if row["kind"] != "none":
+                image = degrade(image, row["kind"], float(row["severity"]), rng)
+            quality = [cv2.IMWRITE_JPEG_QUALITY, view.jpeg_quality]
+            encoded = cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes()
+            assert (degraded / row["path"]).read_bytes() == encoded, row
+
+    def test_those_that_are_not_spoilt_are_the_plain_set_s(self, rendered, degraded, severities):
+        for row in severities:
+            files = [(folder / row["path"]).read_bytes() for folder in (rendered, degraded)]
+            assert (files[0] == files[1]) == (float(row["severity"]) < 0.01), row
+
+    def test_the_lists_are_those_of_the_plain_pictures(self, rendered, degraded):
+        for name in ("train/label.txt", "val/label.txt", "landmarks.csv"):
+            assert (rendered / name).read_bytes() == (degraded / name).read_bytes()
+        assert "severity.csv" in (degraded / "README.md").read_text()
+        assert json.loads((degraded / "dataset.json").read_text())["degrade"] == 0.8
+
+    def test_several_processes_give_the_same_files(self, degraded, tmp_path):
+        assert main(arguments(tmp_path / "faces", degrade=0.8, workers=2)) == 0
+        assert digests(tmp_path / "faces") == digests(degraded)
+
+    def test_is_neither_the_plain_set_nor_another_share(self, rendered, degraded, capsys):
+        assert main(arguments(degraded, degrade=0.8)) == 0
+        assert "already rendered" in capsys.readouterr().out
+        for folder, share, word in (
+            (degraded, 0, "degrade 0.8"),
+            (degraded, 0.5, "degrade 0.8"),
+            (rendered, 0.8, "degrade None"),
+        ):
+            assert main(arguments(folder, degrade=share)) == 2
+            message = capsys.readouterr().err
+            assert word in message and message.count("\n") == 1
+
+    def test_shares_and_severities_are_even(self):
+        size = DatasetSize(100, 30, 0, 0, seed=3, degrade=0.8)
+        drawn = [degradation_of(size, picture)[:2] for picture in train_pictures(size)]
+        kinds = [kind for kind, _ in drawn]
+        for kind in ("none", *KINDS):
+            assert abs(kinds.count(kind) / len(kinds) - 0.2) < 0.03, kind
+            values = [severity for name, severity in drawn if name == kind]
+            assert kind != "none" or set(values) == {0.0}
+            if kind != "none":
+                quarters = np.histogram(values, bins=4, range=(0, 1))[0] / len(values)
+                assert np.abs(quarters - 0.25).max() < 0.06, kind
+
+
+def test_nothing_is_said_of_severity_without_the_option(rendered):
+    assert not (rendered / "severity.csv").exists()
+    assert "degrade" not in json.loads((rendered / "dataset.json").read_text())
+    assert "severity" not in (rendered / "README.md").read_text()
+
+
 def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert main(arguments(tmp_path)) == 2
@@ -145,6 +231,8 @@ def test_without_pairs_there_is_no_val(tmp_path):
         ({"pairs": -1}, "--pairs"),
         ({"eval_identities": 1}, "--eval_identities"),
         ({"workers": 0}, "--workers"),
+        ({"degrade": 1.5}, "--degrade"),
+        ({"degrade": "nan"}, "--degrade"),
     ],
 )
 def test_impossible_sizes_are_one_line(tmp_path, capsys, change, word):

@@ -6,6 +6,7 @@ Layout of the output, the same as of the converters:
     train/images/%08d.jpg, train/label.txt         path TAB class
     val/images/%08d_0.jpg, %08d_1.jpg, val/label.txt   path TAB path TAB 1 (same person) or 0
     landmarks.csv      every image: person, five landmarks, box, pose, light, blur, noise ...
+    severity.csv       with --degrade only, every image: path, kind and severity of what spoilt it
     README.md, dataset.json, contact_sheet.png
 The people of val/ are in no image of train/.
 """
@@ -16,14 +17,23 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from plsc.data.dataset.synthetic import RENDERER_VERSION, Identity, View, render_face
+from plsc.data.dataset.rendered import (
+    UNSPOILT,
+    DatasetSize,
+    Picture,
+    degradation_of,
+    eval_pictures,
+    train_pictures,
+)
+from plsc.data.dataset.synthetic import Identity, View, render_face
+from plsc.data.degrade import degrade
 from plsc.data.output import exit_status, finished_folder, progress_bar
 from plsc.data.worker_pool import WorkerPool
 from plsc.errors import UserError
@@ -39,81 +49,16 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class DatasetSize:
-    """What a data set is made from; equal parameters give equal files."""
-
-    identities: int
-    images_per_identity: int
-    eval_identities: int
-    pairs: int
-    seed: int
-    renderer: int = RENDERER_VERSION
-
-    def __post_init__(self) -> None:
-        least = {
-            "identities": 1,
-            "images_per_identity": 1,
-            "eval_identities": 0,
-            "pairs": 0,
-            "seed": 0,
-        }
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise UserError(f"--{name} must be at least {low}, got {getattr(self, name)}")
-        if self.pairs and self.eval_identities < 2:
-            raise UserError(
-                f"--eval_identities must be at least 2 for --pairs {self.pairs}, "
-                f"got {self.eval_identities}"
-            )
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One image to be rendered: `image` of `person`, to be written to `path`."""
-
-    path: str
-    person: int
-    image: int
-
-
-def train_pictures(size: DatasetSize) -> list[Picture]:
-    """The images to train on, person after person; people are numbered from 0."""
-    return [
-        Picture(
-            f"train/images/{person * size.images_per_identity + image + 1:08d}.jpg", person, image
-        )
-        for person in range(size.identities)
-        for image in range(size.images_per_identity)
-    ]
-
-
-def eval_pictures(size: DatasetSize) -> tuple[list[Picture], list[bool]]:
-    """The images of the pairs, row 2i and 2i+1 for pair i, and whether each is of one person.
-
-    Same and different alternate, so that every fold of consecutive pairs is balanced; no image
-    occurs twice.
-    """
-    rng = np.random.default_rng([size.seed, 2])
-    pictures, same = [], []
-    for pair in range(size.pairs):
-        first = pair // 2 % size.eval_identities
-        step = 0 if pair % 2 == 0 else int(rng.integers(1, size.eval_identities))
-        second = (first + step) % size.eval_identities
-        for side, person in enumerate((first, second)):
-            path = f"val/images/{pair:08d}_{side}.jpg"
-            pictures.append(Picture(path, size.identities + person, 2 * pair + side))
-        same.append(first == second)
-    return pictures, same
-
-
-def write_pictures(folder: Path, seed: int, pictures: Sequence[Picture]) -> list[list[Any]]:
-    """Render and write; returns the rows of landmarks.csv."""
+def write_pictures(folder: Path, size: DatasetSize, pictures: Sequence[Picture]) -> list[list[Any]]:
+    """Render, degrade and write; returns the rows of landmarks.csv."""
     rows = []
     for picture in pictures:
-        identity = Identity.sample(seed, picture.person)
-        view = View.sample(seed, picture.person, picture.image)
+        identity = Identity.sample(size.seed, picture.person)
+        view = View.sample(size.seed, picture.person, picture.image)
         image, landmarks, box = render_face(identity, view)
+        kind, severity, rng = degradation_of(size, picture)
+        if kind != UNSPOILT:
+            image = degrade(image, kind, severity, rng)
         (folder / picture.path).write_bytes(_jpeg(image, view.jpeg_quality))
         places = [f"{value:.2f}" for value in (*landmarks.ravel(), *box)]
         values = [f"{v:.4g}" if isinstance(v, float) else v for v in astuple(view)]
@@ -143,8 +88,10 @@ def _write(folder: Path, size: DatasetSize, workers: int) -> None:
     with (folder / "landmarks.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        for rows in _rendered(folder, size.seed, [*train, *pairs], workers):
+        for rows in _rendered(folder, size, [*train, *pairs], workers):
             table.writerows(rows)
+    if size.degrade:
+        _write_severities(folder / "severity.csv", size, [*train, *pairs])
     labels = [f"{picture.path.removeprefix('train/')}\t{picture.person}\n" for picture in train]
     (folder / "train" / "label.txt").write_text("".join(labels))
     if pairs:
@@ -156,17 +103,17 @@ def _write(folder: Path, size: DatasetSize, workers: int) -> None:
         (folder / "val" / "label.txt").write_text("".join(lines))
     _write_sheet(folder / "contact_sheet.png", folder, train, size)
     (folder / "README.md").write_text(_readme(size, len(train)))
-    (folder / "dataset.json").write_text(json.dumps(asdict(size), indent=1) + "\n")
+    (folder / "dataset.json").write_text(json.dumps(size.to_dict(), indent=1) + "\n")
 
 
 def _rendered(
-    folder: Path, seed: int, pictures: list[Picture], workers: int
+    folder: Path, size: DatasetSize, pictures: list[Picture], workers: int
 ) -> Iterator[list[list[Any]]]:
     """Render all pictures; yields the rows in the pictures' order, with a progress bar."""
     chunks = [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
 
     def write(chunk: list[Picture]) -> tuple[list[np.ndarray], list[list[Any]]]:
-        return [], write_pictures(folder, seed, chunk)
+        return [], write_pictures(folder, size, chunk)
 
     pool = WorkerPool(write, num_workers=workers if workers > 1 else 0, slot_bytes=0)
     try:
@@ -176,6 +123,15 @@ def _rendered(
                 bar.update(len(rows))
     finally:
         pool.close()
+
+
+def _write_severities(path: Path, size: DatasetSize, pictures: list[Picture]) -> None:
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "kind", "severity"])
+        for picture in pictures:
+            kind, severity, _ = degradation_of(size, picture)
+            table.writerow([picture.path, kind, f"{severity:.4f}"])
 
 
 def _jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -212,6 +168,12 @@ Drawn, not photographed: nobody is shown here. `train/label.txt` has `path TAB c
 `val/label.txt` `path TAB path TAB 1|0` of people that are not in `train/`. `landmarks.csv` has
 person, landmarks, box, pose, light, blur and noise of every image, in pixels and degrees.
 `contact_sheet.png` shows a person in each row.
+{_DEGRADED.format(size.degrade) if size.degrade else ""}"""
+
+
+_DEGRADED = """
+A share of {} of the images is spoilt by blur, noise, darkness or a bad crop; `severity.csv` says
+which and how much, from 0 to 1. `landmarks.csv` has the pictures as they were before.
 """
 
 
@@ -222,8 +184,11 @@ def _require_same(output_dir: Path, size: DatasetSize) -> None:
         raise UserError(
             f"--output_dir {output_dir} holds other files; name an empty or a new folder"
         ) from None
-    wanted = asdict(size)
-    differing = [f"{name} {found.get(name)}" for name in wanted if found.get(name) != wanted[name]]
+    wanted = size.to_dict()
+    names = sorted(found.keys() | wanted.keys())
+    differing = [
+        f"{name} {found.get(name)}" for name in names if found.get(name) != wanted.get(name)
+    ]
     if differing:
         raise UserError(
             f"--output_dir {output_dir} was rendered with {', '.join(differing)}; remove it or "
@@ -245,6 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     for name, (default, text) in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (%(default)s)")
+    text = "share of the images to spoil by blur, noise, darkness or crop (%(default)s)"
+    parser.add_argument("--degrade", type=float, default=0.0, metavar="SHARE", help=text)
     options = vars(parser.parse_args(argv))
     output_dir, workers = options.pop("output_dir"), options.pop("workers")
 
