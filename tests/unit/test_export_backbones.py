@@ -14,7 +14,8 @@ import paddle
 import pytest
 
 from plsc import export, onnx_file
-from plsc.models import face_vit, iresnet, mobilefacenet
+from plsc.models import face_vit, mobilefacenet
+from plsc.models.iresnet import IResNet18
 from plsc.registry import BACKBONES
 
 NAMES = BACKBONES.names()
@@ -26,16 +27,17 @@ ALL_BATCHES = ("QuickFace_nano", "IResNet34", "MobileFaceNet_base", "FaceViT_bas
 def small(name, patch):
     """The builder's own network, cut to one or two layers a stage."""
 
-    def cut(build, most, depths, *others, **options):
-        depths = tuple(min(depth, most) for depth in depths)
+    def cut(build, depths, *others, **options):
+        depths = tuple(min(depth, 2) for depth in depths)
         return build(depths, *others, **options)
 
     def cut_vit(build, dim, depth, **options):
         return build(min(dim, 64), min(depth, 2), **options)
 
-    patch.setattr(iresnet, "IResNet", functools.partial(cut, iresnet.IResNet, 1))
+    if name.startswith("IResNet"):
+        patch.setattr(BACKBONES.get(name, "Model.name"), "depths", (1, 1, 1, 1))
     patch.setattr(
-        mobilefacenet, "MobileFaceNet", functools.partial(cut, mobilefacenet.MobileFaceNet, 2)
+        mobilefacenet, "MobileFaceNet", functools.partial(cut, mobilefacenet.MobileFaceNet)
     )
     patch.setattr(face_vit, "FaceViT", functools.partial(cut_vit, face_vit.FaceViT))
     return full(name)
@@ -153,6 +155,29 @@ def test_insightface_deduces_the_same_at_an_older_opset(tmp_path, monkeypatch):
     export.export_onnx(backbone, tmp_path / "net.onnx", opset=11)
     path = tmp_path / "net.onnx"
     assert deduced(path) == deduced_by_challenge(path) == (127.5, 127.5)
+
+
+def test_an_iresnet_as_magface_trains_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(IResNet18, "depths", (1, 1, 1, 1))
+    monkeypatch.setattr(export, "CHECKED_BATCHES", (1,))
+    monkeypatch.setattr(export, "TIMED_RUNS", 1)
+    backbone = randomised(
+        IResNet18(
+            num_features=32,
+            dropout=0.4,
+            dropout_of="channels",
+            feature_scale="trained",
+            bn_epsilon=0.1,  # enough to be seen
+            conv_init="kaiming",
+        )
+    )
+    export.export_onnx(backbone, tmp_path / "net.onnx")
+    images = np.random.default_rng(1).uniform(-1, 1, (3, 3, 112, 112)).astype(np.float32)
+    found = onnx_file.run(tmp_path / "net.onnx")(images)
+    assert_same(found, embeddings(backbone, images))
+    other = IResNet18(num_features=32)
+    other.set_state_dict(backbone.state_dict())
+    assert np.abs(found - embeddings(other, images)).max() > 0.01 * np.abs(found).max()
 
 
 @pytest.mark.parametrize(

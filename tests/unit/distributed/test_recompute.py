@@ -95,8 +95,16 @@ def train(model, *, size, steps=2, micro_batches=1):
     return losses, gradients, state, paddle.rand([3]).numpy()
 
 
+class SmallIResNet(IResNet):
+    depths = (2, 1, 1, 1)
+
+
 def small_iresnet():
-    return IResNet((2, 1, 1, 1), num_features=32, dropout=0.2, data_format="NCHW")
+    return SmallIResNet(32, dropout=0.2)
+
+
+def small_magface():
+    return SmallIResNet(32, dropout=0.4, dropout_of="channels", feature_scale="trained")
 
 
 def small_face_vit():
@@ -109,6 +117,7 @@ def small_face_vit():
         (Toy, 12, (), 1, 6),
         (Toy, 12, ("stem",), 2, 7),
         (small_iresnet, 112, ("bn2", "features"), 1, 7),
+        (small_magface, 112, ("bn2", "dropout"), 1, 7),
         (small_face_vit, 112, (), 1, 3),
     ],
 )

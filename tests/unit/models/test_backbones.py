@@ -54,7 +54,8 @@ class TestEveryRegistered:
     def test_signature_is_a_schema(self, named_backbone):
         name, _ = named_backbone
         builder = BACKBONES.get(name, "test")
-        hints = typing.get_type_hints(builder, include_extras=True)
+        made_by = builder.__init__ if inspect.isclass(builder) else builder
+        hints = typing.get_type_hints(made_by, include_extras=True)
         for parameter in inspect.signature(builder).parameters.values():
             assert parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
             assert parameter.name in hints and parameter.default is not parameter.empty
@@ -153,6 +154,39 @@ class TestIResNet:
         np.testing.assert_allclose(got, weights.sum(axis=0), rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(backbone.features.weight.numpy(), 1.0)
 
+    def test_scale_of_the_features_learns_if_asked(self):
+        backbone = BACKBONES.get("IResNet18", "test")(feature_scale="trained")
+        assert backbone.frozen_names == frozenset()
+        seen = []
+        backbone.fc.register_forward_post_hook(lambda _, __, output: seen.append(output.numpy()))
+        got = gradients(backbone, random_images(4))
+        weights = np.random.default_rng(1).normal(size=(4, 512))
+        values = seen[0].astype(np.float64)
+        normal = (values - values.mean(axis=0)) / np.sqrt(values.var(axis=0) + 1e-5)
+        np.testing.assert_allclose(
+            got["features.weight"].numpy(), (weights * normal).sum(axis=0), rtol=1e-3, atol=1e-4
+        )
+
+    @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+    def test_dropout_of_channels_leaves_whole_maps_out(self, data_format):
+        paddle.seed(4)
+        backbone = BACKBONES.get("IResNet18", "test")(
+            8, dropout=0.4, dropout_of="channels", data_format=data_format
+        )
+        inside, outside = [], []
+        backbone.bn2.register_forward_post_hook(lambda _, __, maps: inside.append(maps.numpy()))
+        backbone.fc.register_forward_pre_hook(lambda _, given: outside.append(given[0].numpy()))
+        backbone(random_images(4))
+        backbone.eval()
+        backbone(random_images(4))
+        if data_format == "NHWC":
+            inside = [maps.transpose(0, 3, 1, 2) for maps in inside]
+        maps, left = (each[0].reshape(4, 512, 49) for each in (inside, outside))
+        gone = (left == 0).all(axis=2)
+        assert gone.mean() == pytest.approx(0.4, abs=0.05) and gone[0].tolist() != gone[1].tolist()
+        np.testing.assert_allclose(left[~gone], maps[~gone] / 0.6, rtol=1e-5)
+        np.testing.assert_array_equal(outside[1], inside[1].reshape(4, -1))
+
     def test_dropout_acts_before_fc_and_in_training_only(self):
         backbone = BACKBONES.get("IResNet18", "test")(dropout=0.3)
         seen = []
@@ -175,6 +209,19 @@ class TestIResNet:
         assert weights["fc.weight"].std() == pytest.approx(bound / np.sqrt(3), rel=0.01)
         np.testing.assert_array_equal(weights["fc.bias"], 0)
         np.testing.assert_array_equal(weights["layer2.0.prelu._weight"], 0.25)
+
+    def test_initial_weights_by_fan_out(self):
+        paddle.seed(2)
+        backbone = BACKBONES.get("IResNet18", "test")(8, conv_init="kaiming")
+        state = backbone.state_dict()
+        for key, fan_out in {
+            "conv1.weight": 64 * 9,
+            "layer2.0.conv1.weight": 128 * 9,
+            "layer4.0.conv2.weight": 512 * 9,
+            "layer3.0.downsample.0.weight": 256,
+        }.items():
+            found = state[key].numpy().std()
+            assert found == pytest.approx(np.sqrt(2 / fan_out), rel=0.05), key
 
 
 class TestMobileFaceNet:
@@ -203,19 +250,22 @@ class TestMobileFaceNet:
 
 
 @pytest.mark.parametrize(
-    ("name", "layer", "epsilon"),
+    ("name", "options", "layer", "epsilon"),
     [
-        ("IResNet18", "bn1", 1e-5),
-        ("IResNet18", "layer1.1.bn3", 1e-5),
-        ("IResNet18", "features", 1e-5),
-        ("MobileFaceNet_base", "layers.0.layers.1", 1e-5),
-        ("MobileFaceNet_base", "features.layers.3", 1e-5),
-        ("FaceViT_tiny_patch9_112", "feature.1", 2e-5),
-        ("FaceViT_tiny_patch9_112", "feature.3", 2e-5),
+        ("IResNet18", {}, "bn1", 1e-5),
+        ("IResNet18", {}, "layer1.1.bn3", 1e-5),
+        ("IResNet18", {}, "features", 1e-5),
+        ("IResNet18", {"bn_epsilon": 2e-5}, "bn1", 2e-5),
+        ("IResNet18", {"bn_epsilon": 2e-5}, "layer2.0.downsample.1", 2e-5),
+        ("IResNet18", {"bn_epsilon": 2e-5}, "features", 2e-5),
+        ("MobileFaceNet_base", {}, "layers.0.layers.1", 1e-5),
+        ("MobileFaceNet_base", {}, "features.layers.3", 1e-5),
+        ("FaceViT_tiny_patch9_112", {}, "feature.1", 2e-5),
+        ("FaceViT_tiny_patch9_112", {}, "feature.3", 2e-5),
     ],
 )
-def test_batch_norm_epsilon_and_momentum(name, layer, epsilon):
-    norm = dict(BACKBONES.get(name, "test")().named_sublayers())[layer]
+def test_batch_norm_epsilon_and_momentum(name, options, layer, epsilon):
+    norm = dict(BACKBONES.get(name, "test")(**options).named_sublayers())[layer]
     state = norm.state_dict()
     state["_variance"].set_value(paddle.zeros_like(state["_variance"]))
     shape = [2, state["_mean"].shape[0]] + ([1, 1] if "2D" in type(norm).__name__ else [])
