@@ -20,7 +20,7 @@ from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.inference.faces import Faces
 from plsc.inference.model_info import ModelInfo
-from plsc.metric.folds import check_pairs
+from plsc.metric.folds import ProtocolName, check_pairs
 from plsc.metric.roc import FARS, OperatingPoint, far_name
 from plsc.metric.verification import VerificationReport, thresholds_of, verify
 from plsc.report.evaluation import Measured, ModelCard
@@ -50,18 +50,21 @@ def run(options: argparse.Namespace) -> None:
     embedder = embedder_of(options, batch_size=options.batch_size or BATCH_SIZE)
     if options.store_thresholds is not None:
         require_storable(embedder.info.kind, "--store_thresholds")
+    protocol: ProtocolName = options.protocol or "insightface"
     measured = []
     for name, pairs in sets.items():
         print(f"{name}: {len(pairs.issame)} pairs", file=sys.stderr, flush=True)
         plain, mirrored = embed_pairs(
             pairs,
             embedder,
-            flip=not options.no_flip,
+            flip=not options.no_flip and protocol == "insightface",
             resize=bool(options.resize),
             num_workers=_num_workers(options),
         )
         try:
-            report = verify(plain, mirrored, pairs.issame, name=name, nrof_folds=NUM_FOLDS)
+            report = verify(
+                plain, mirrored, pairs.issame, name=name, nrof_folds=NUM_FOLDS, protocol=protocol
+            )
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
         measured.append(Measured(report, pairs))

@@ -5,8 +5,9 @@ import argparse
 from plsc.commands.input_options import add_input_options
 from plsc.errors import UserError
 
+PROTOCOLS = ("insightface", "magface")
 MODEL_ONLY = (
-    *("bin", "pairs", "image_root", "no_flip", "resize", "store_thresholds"),
+    *("bin", "pairs", "image_root", "protocol", "no_flip", "resize", "store_thresholds"),
     *("mean", "std", "colour_order", "size", "provider", "batch_size", "num_workers"),
 )
 
@@ -33,6 +34,9 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
         "path<TAB>path<TAB>0 or 1, or LFW's pairs.txt")  # fmt: skip
     add("--image_root", "--image-root", metavar="R", help="the folder that the lists' paths begin "
         "at (the list's own)")  # fmt: skip
+    add("--protocol", choices=PROTOCOLS, help="of the accuracies: insightface's (the default), or "
+        "magface's: angles, after the mean of the other folds' embeddings is subtracted, of the "
+        "images without their mirror images")  # fmt: skip
     add("--no_flip", "--no-flip", action="store_true", default=None, help="leave the mirrored "
         "images out")  # fmt: skip
     add("--resize", action="store_true", default=None, help="bring aligned faces of another size "

@@ -4,7 +4,9 @@ Huang et al., "Labeled Faces in the Wild", UMass Amherst TR 07-49; thresholds an
 InsightFace and PLSC. numpy only.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,10 +15,10 @@ from plsc.errors import UserError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+ProtocolName = Literal["insightface", "magface"]
 
-# Squared Euclidean distances of unit vectors, 0 to 4; a pair is "same" strictly below a threshold.
+# Distances in the unit of the protocol; a pair is "same" strictly below a threshold.
 ACCURACY_THRESHOLDS = np.arange(0, 4, 0.01)
-VAL_THRESHOLDS = np.arange(0, 4, 0.001)
 
 
 class CollapsedEmbeddings(UserError):
@@ -31,7 +33,10 @@ class Accuracy:
         mean: over the folds.
         std: of the population, over the folds.
         folds: of each fold, at the threshold that is best on the others.
-        threshold: the smallest squared distance that is best on all pairs.
+        threshold: the smallest that is best on all pairs; what of, the protocol says.
+        cosine: the threshold as a cosine.
+        protocol: `insightface`: threshold of squared distances of unit vectors, 0 to 4. `magface`:
+            of angles between embeddings less their mean, in half turns, 0 to 1.
 
     """
 
@@ -39,33 +44,12 @@ class Accuracy:
     std: float
     folds: tuple[float, ...]
     threshold: float
-
-    @property
-    def cosine(self) -> float:
-        """The threshold as a cosine."""
-        return 1 - self.threshold / 2  # |a - b|^2 = 2 - 2 cos for unit vectors
+    cosine: float
+    protocol: ProtocolName
 
     def to_dict(self) -> dict[str, object]:
         """As JSON has it."""
-        return {**asdict(self), "folds": list(self.folds), "cosine": self.cosine}
-
-
-@dataclass(frozen=True)
-class Validation:
-    """VAL@FAR: share of same pairs accepted at thresholds that other folds gave for `target`.
-
-    Attributes:
-        val: mean over the folds that hold same pairs.
-        std: of the population, over these folds.
-        far: share of different pairs accepted there, over the folds that hold such.
-        target: the false accept rate that was asked for.
-
-    """
-
-    val: float
-    std: float
-    far: float
-    target: float
+        return {**asdict(self), "folds": list(self.folds)}
 
 
 def verification_accuracy(
@@ -85,60 +69,40 @@ def verification_accuracy(
             can give.
 
     """
-    unit, same = _unit_pairs(embeddings, issame, nrof_folds)
-    distances = _squared_distances(unit)
-    _refuse_alike(distances)
-    folds = []
-    for test in _folds(len(same), nrof_folds):
-        if pca:
-            distances = _squared_distances(_project(unit, ~test, pca))
-        best = _accuracies(distances[~test], same[~test]).argmax()  # the first of equals
-        decided = distances[test] < ACCURACY_THRESHOLDS[best]
-        folds.append(float((decided == same[test]).mean()))
-    overall = _squared_distances(_project(unit, np.ones_like(same), pca)) if pca else distances
+    unit, same = unit_pairs(embeddings, issame, nrof_folds)
+    distances = squared_distances(unit)
+
+    def fitted(pairs: Bools) -> Floats:
+        return squared_distances(_project(unit, pairs, pca)) if pca else distances
+
+    folds, threshold = decide_folds(fitted, same, nrof_folds)
     return Accuracy(
         mean=float(np.mean(folds)),
         std=float(np.std(folds)),
-        folds=tuple(folds),
-        threshold=float(ACCURACY_THRESHOLDS[_accuracies(overall, same).argmax()]),
+        folds=folds,
+        threshold=threshold,
+        cosine=1 - threshold / 2,  # |a - b|^2 = 2 - 2 cos for unit vectors
+        protocol="insightface",
     )
 
 
-def val_at_far(
-    embeddings: ArrayLike, issame: ArrayLike, *, far_target: float = 1e-3, nrof_folds: int = 10
-) -> Validation:
-    """Share of same pairs accepted (VAL) where `far_target` of the different ones are.
-
-    The threshold of a fold is interpolated on the other folds' curve of false accepts; where that
-    never reaches the target it is 0, which accepts nobody.
+def decide_folds(
+    fitted: Callable[[Bools], Floats], same: Bools, nrof_folds: int
+) -> tuple[tuple[float, ...], float]:
+    """The accuracy of each fold, and the smallest threshold that is best on all pairs.
 
     Args:
-        embeddings: [2P, d], any length; rows 2i and 2i+1 are pair i.
-        issame: [P] whether a pair shows one person.
-        far_target: false accept rate, 0 to 1.
+        fitted: which pairs [P] may be learnt from -> distances [P] of all.
+        same: [P] whether a pair shows one person.
         nrof_folds: number of contiguous folds.
 
-    Raises:
-        CollapsedEmbeddings, UserError: as `verification_accuracy`.
-
     """
-    unit, same = _unit_pairs(embeddings, issame, nrof_folds)
-    distances = _squared_distances(unit)
-    _refuse_alike(distances)
-    vals, fars = [], []
-    for test in _folds(len(same), nrof_folds):
-        threshold = _threshold_at_far(distances[~test & ~same], far_target)
-        accepted = distances < threshold
-        if (test & same).any():
-            vals.append(accepted[test & same].mean())
-        if (test & ~same).any():
-            fars.append(accepted[test & ~same].mean())
-    return Validation(
-        val=float(np.mean(vals)),
-        std=float(np.std(vals)),
-        far=float(np.mean(fars)),
-        target=far_target,
-    )
+    folds = []
+    for test in fold_masks(len(same), nrof_folds):
+        distances = fitted(~test)
+        decided = distances[test] < _best_threshold(distances[~test], same[~test])
+        folds.append(float((decided == same[test]).mean()))
+    return tuple(folds), _best_threshold(fitted(np.ones_like(same)), same)
 
 
 def cosines(embeddings: ArrayLike) -> Floats:
@@ -149,21 +113,8 @@ def cosines(embeddings: ArrayLike) -> Floats:
     """
     unit = _unit(np.asarray(embeddings, np.float64))
     lengths = np.asarray(unit.any(axis=1), np.float64)
-    values: Floats = (lengths[0::2] + lengths[1::2] - _squared_distances(unit)) / 2
+    values: Floats = (lengths[0::2] + lengths[1::2] - squared_distances(unit)) / 2
     return values.clip(-1, 1)
-
-
-def _threshold_at_far(different: Floats, far_target: float) -> float:
-    """Threshold at which `far_target` of the distances `different` [n] are accepted."""
-    if not len(different):
-        return 0.0
-    far = _count_below(different, VAL_THRESHOLDS) / len(different)
-    if far[-1] < far_target:
-        return 0.0
-    # The curve has steps: interpolation needs one threshold per rate, the last that still has it.
-    rates, first_of_reversed = np.unique(far[::-1], return_index=True)
-    thresholds = VAL_THRESHOLDS[::-1][first_of_reversed]
-    return float(np.interp(far_target, rates, thresholds))
 
 
 def check_pairs(issame: ArrayLike, nrof_folds: int) -> None:
@@ -183,7 +134,14 @@ def check_pairs(issame: ArrayLike, nrof_folds: int) -> None:
         )
 
 
-def _unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tuple[Floats, Bools]:
+def unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tuple[Floats, Bools]:
+    """Embeddings [2P, d] at length 1, and `issame` [P], after a look at what they are.
+
+    Raises:
+        CollapsedEmbeddings: not finite, or all images alike.
+        UserError: fewer pairs than folds, or pairs of one kind only.
+
+    """
     rows, same = np.asarray(embeddings, np.float64), np.asarray(issame, bool)
     assert rows.ndim == 2 and len(rows) == 2 * len(same), (rows.shape, same.shape)
     check_pairs(same, nrof_folds)
@@ -192,7 +150,17 @@ def _unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tu
         raise CollapsedEmbeddings(
             f"embeddings have collapsed: {bad.sum()} of {len(rows)} hold NaN or infinity"
         )
-    return _unit(rows), same
+    unit = _unit(rows)
+    distances = squared_distances(unit)
+    # Below the first threshold InsightFace's protocol calls every pair the same: it would report
+    # the share of same pairs, 0.5, as if the network had been measured.
+    limit = float(ACCURACY_THRESHOLDS[1])
+    if np.quantile(distances, 0.99) < limit:
+        raise CollapsedEmbeddings(
+            f"embeddings have collapsed: images look alike, the squared distance of 99 % of the "
+            f"pairs is below {limit:g} (median {np.median(distances):.2g})"
+        )
+    return unit, same
 
 
 def _unit(rows: Floats) -> Floats:
@@ -202,18 +170,7 @@ def _unit(rows: Floats) -> Floats:
     return unit
 
 
-def _refuse_alike(distances: Floats) -> None:
-    # Below the first threshold the protocol calls every pair the same: it would report the share
-    # of same pairs, 0.5, as if the network had been measured.
-    limit = float(ACCURACY_THRESHOLDS[1])
-    if np.quantile(distances, 0.99) < limit:
-        raise CollapsedEmbeddings(
-            f"embeddings have collapsed: images look alike, the squared distance of 99 % of the "
-            f"pairs is below {limit:g} (median {np.median(distances):.2g})"
-        )
-
-
-def _folds(num_pairs: int, nrof_folds: int) -> list[Bools]:
+def fold_masks(num_pairs: int, nrof_folds: int) -> list[Bools]:
     """A mask [num_pairs] per fold: contiguous, the first ones longer by one where it is uneven."""
     masks = []
     for part in np.array_split(np.arange(num_pairs), nrof_folds):
@@ -223,21 +180,22 @@ def _folds(num_pairs: int, nrof_folds: int) -> list[Bools]:
     return masks
 
 
-def _squared_distances(unit: Floats) -> Floats:
+def squared_distances(unit: Floats) -> Floats:
+    """Of each pair [P], from rows [2P, d]."""
     distances: Floats = np.square(unit[0::2] - unit[1::2]).sum(axis=1)
     return distances
 
 
-def _count_below(values: Floats, thresholds: Floats) -> NDArray[np.int64]:
+def count_below(values: Floats, thresholds: Floats) -> NDArray[np.int64]:
+    """How many of `values` [n] are below each threshold."""
     return np.searchsorted(np.sort(values), thresholds, side="left")
 
 
-def _accuracies(distances: Floats, same: Bools) -> Floats:
-    """Share of right decisions at each of ACCURACY_THRESHOLDS."""
-    accepted = _count_below(distances[same], ACCURACY_THRESHOLDS)
-    wrongly_accepted = _count_below(distances[~same], ACCURACY_THRESHOLDS)
-    right: Floats = (accepted + (~same).sum() - wrongly_accepted) / len(same)
-    return right
+def _best_threshold(distances: Floats, same: Bools) -> float:
+    """The first of ACCURACY_THRESHOLDS at which most decisions are right."""
+    accepted = count_below(distances[same], ACCURACY_THRESHOLDS)
+    wrongly_accepted = count_below(distances[~same], ACCURACY_THRESHOLDS)
+    return float(ACCURACY_THRESHOLDS[(accepted - wrongly_accepted).argmax()])
 
 
 def _project(unit: Floats, pairs: Bools, components: int) -> Floats:

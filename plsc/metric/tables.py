@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
-from plsc.metric.folds import Accuracy
+from plsc.metric.folds import Accuracy, ProtocolName
 from plsc.metric.roc import OperatingPoint, far_name
 from plsc.metric.verification import VerificationReport
 
 FAR_COLUMN = 1e-3  # the rate that the usual sets of 3000 impostor pairs just resolve
+PROTOCOLS: dict[ProtocolName, str] = {
+    "insightface": "InsightFace's protocol, squared distances of embeddings of length 1",
+    "magface": "MagFace's protocol, angles of embeddings less the mean of the other folds'",
+}
 NO_SPREAD = " " * len(" ± 0.00")  # keeps a mean below the means
 
 
@@ -57,13 +61,29 @@ def _threshold_row(point: OperatingPoint) -> list[str]:
     ]
 
 
-def set_table(reports: Sequence[VerificationReport]) -> str:
-    """One line per set; with several sets also the mean of each column."""
-    return aligned(set_rows(reports))
+def by_protocol(
+    reports: Sequence[VerificationReport],
+) -> dict[ProtocolName, list[VerificationReport]]:
+    """The reports whose accuracies can be compared with each other, in order."""
+    parts: dict[ProtocolName, list[VerificationReport]] = {}
+    for report in reports:
+        parts.setdefault(report.accuracy.protocol, []).append(report)
+    return parts
+
+
+def set_tables(reports: Sequence[VerificationReport]) -> str:
+    """A table for each protocol of accuracies, above a line that names it.
+
+    It has one line per set; with several sets also the mean of each column.
+    """
+    return "\n\n".join(
+        f"{aligned(set_rows(part))}\naccuracy by {PROTOCOLS[protocol]}"
+        for protocol, part in by_protocol(reports).items()
+    )
 
 
 def set_rows(reports: Sequence[VerificationReport]) -> list[list[str]]:
-    """The cells of `set_table`, its head first."""
+    """The cells of one of `set_tables`, its head first; `reports` are of one protocol."""
     head = ["set", "pairs", "accuracy %", "without flip", "TAR@FAR=1e-3", "AUC %", "EER %", "xnorm"]
     rows = [
         [
@@ -84,6 +104,35 @@ def set_rows(reports: Sequence[VerificationReport]) -> list[list[str]]:
     if not any(report.flip for report in reports):
         head, *rows = [row[:flip_column] + row[flip_column + 1 :] for row in [head, *rows]]
     return [head, *rows]
+
+
+def summary_rows(report: VerificationReport) -> list[tuple[str, list[str]]]:
+    """Names of the figures of one set, and what there is to say of each."""
+    best, eer, val = report.best_accuracy, report.curve.eer, report.val
+    accuracy = [f"{_with_spread(best)} % over {len(best.folds)} folds"]
+    if report.flip:
+        accuracy.append(f"{_with_spread(report.accuracy)} % without the mirrored images")
+    accuracy.append(f"by {PROTOCOLS[best.protocol]}")
+    rows = [
+        ("Accuracy", accuracy),
+        ("Best threshold", _best_threshold(best)),
+        ("EER", [f"{_percent(eer.rate)} %, at cosine {eer.threshold.cosine:.4f}"]),
+        ("AUC", [f"{_percent(report.curve.auc)} %"]),
+    ]
+    if report.curve.at(val.target).resolved:
+        share = f"{_percent(val.val)} ± {_percent(val.std)}"
+        rows.append(("VAL", [f"{share} % at FAR {far_name(val.target)}, over folds"]))
+    return rows
+
+
+def _best_threshold(accuracy: Accuracy) -> list[str]:
+    right = f"cosine {accuracy.cosine:.4f}: most decisions right on all pairs"
+    if accuracy.protocol == "insightface":
+        return [right]
+    return [
+        f"angle {accuracy.threshold:.2f} · 180°, {right}",
+        "of embeddings less the mean of all: not to be used without it",
+    ]
 
 
 def _mean_row(reports: Sequence[VerificationReport]) -> list[str]:

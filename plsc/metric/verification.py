@@ -1,29 +1,26 @@
 """Everything that is measured on one verification set. numpy only."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from plsc.metric.angular import angular_accuracy
 from plsc.metric.folds import (
     Accuracy,
     Bools,
     CollapsedEmbeddings,
     Floats,
-    Validation,
-    check_pairs,
+    ProtocolName,
     cosines,
-    val_at_far,
     verification_accuracy,
 )
 from plsc.metric.roc import FARS, OperatingPoint, RocCurve, far_name, roc_curve
-from plsc.registry import METRICS
-from plsc.schema import Range
+from plsc.metric.validation import Validation, val_at_far
 
-__all__ = ["CollapsedEmbeddings", "LFWAcc", "VerificationReport", "thresholds_of", "verify"]
+__all__ = ["CollapsedEmbeddings", "VerificationReport", "thresholds_of", "verify"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +32,7 @@ class VerificationReport:
 
     Attributes:
         name: of the set.
-        accuracy: over folds, of the embeddings of the images as they are.
+        accuracy: over folds, of the embeddings of the images as they are; names its protocol.
         accuracy_flip: over folds, of their sums with the mirrored images'; None without such.
         val: VAL at FAR 1e-3 over folds.
         xnorm: mean length of all embeddings, before anything is added or normalised.
@@ -97,6 +94,7 @@ def verify(
     name: str = "",
     nrof_folds: int = 10,
     pca: int = 0,
+    protocol: ProtocolName = "insightface",
 ) -> VerificationReport:
     """Measure one verification set.
 
@@ -108,6 +106,8 @@ def verify(
         nrof_folds: number of contiguous folds.
         pca: project on that many principal components, fitted on the other folds, for the
             accuracies; 0 is off.
+        protocol: of the accuracies; all else is the same in both. `magface` knows neither mirrored
+            images nor principal components.
 
     Raises:
         CollapsedEmbeddings: nothing to measure.
@@ -116,7 +116,11 @@ def verify(
     """
     plain = rows = np.asarray(embeddings, np.float64)
     lengths = np.linalg.norm(plain, axis=1)
-    accuracy = verification_accuracy(plain, issame, nrof_folds=nrof_folds, pca=pca)
+    if protocol == "magface":
+        assert flipped is None and not pca, "magface: of the embeddings as they are"
+        accuracy = angular_accuracy(plain, issame, nrof_folds=nrof_folds)
+    else:
+        accuracy = verification_accuracy(plain, issame, nrof_folds=nrof_folds, pca=pca)
     accuracy_flip = None
     if flipped is not None:
         mirrored = np.asarray(flipped, np.float64)
@@ -156,102 +160,3 @@ def thresholds_of(report: VerificationReport) -> dict[str, Any]:
             if point.threshold is not None
         },
     }
-
-
-@METRICS.register
-class LFWAcc:
-    """Verification metrics as scalars, the 10-fold accuracy under PLSC's names.
-
-    Args:
-        flip_test: add the embeddings of the mirrored images before normalising.
-        nrof_folds: number of contiguous folds.
-        pca: project on that many principal components, fitted on the other folds, for the
-            accuracies; 0 is off.
-
-    """
-
-    def __init__(
-        self,
-        flip_test: bool = True,
-        nrof_folds: Annotated[int, Range(2)] = 10,
-        pca: Annotated[int, Range(0)] = 0,
-    ):
-        self.flip_test = flip_test
-        self.nrof_folds = nrof_folds
-        self.pca = pca
-
-    def check(self, issame: ArrayLike) -> None:
-        """Check, before hours of training, that a set of these pairs [P] can be measured."""
-        check_pairs(issame, self.nrof_folds)
-
-    def report(
-        self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike, *, name: str = ""
-    ) -> VerificationReport:
-        """Measure one verification set: `verify` with these settings.
-
-        Args:
-            embeddings: [2P, d] as the backbone gives them; rows 2i and 2i+1 are pair i.
-            flipped: [2P, d] of the mirrored images; needed where `flip_test` is on.
-            issame: [P] whether a pair shows one person.
-            name: of the set.
-
-        Raises:
-            CollapsedEmbeddings, UserError: as `verify`.
-
-        """
-        assert flipped is not None or not self.flip_test, "flip_test needs mirrored embeddings"
-        mirrored = flipped if self.flip_test else None
-        return verify(
-            embeddings, mirrored, issame, name=name, nrof_folds=self.nrof_folds, pca=self.pca
-        )
-
-    def __call__(
-        self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike
-    ) -> dict[str, float]:
-        """The scalars of `report`.
-
-        Returns:
-            `accuracy-flip` (or `accuracy`) and `std` over the folds; `xnorm`, the mean length of
-            the embeddings; `threshold`, the squared distance that is best over all pairs, and the
-            cosine that is the same; `metric`, the accuracy once more, which selects the best model.
-            With flip also `accuracy` and `accuracy_std` without it. `val` at FAR 1e-3 over folds;
-            over all pairs `auc`, `eer`, and `tar@far=1e-1` and so on where the pairs resolve it.
-
-        Raises:
-            CollapsedEmbeddings, UserError: as `verify`.
-
-        """
-        return self.scalars(self.report(embeddings, flipped, issame))
-
-    def scalars(self, report: VerificationReport) -> dict[str, float]:
-        """The figures of `report` that a run records, see `__call__`."""
-        best = report.best_accuracy
-        without = {"accuracy": report.accuracy.mean, "accuracy_std": report.accuracy.std}
-        return {
-            "accuracy-flip" if report.flip else "accuracy": best.mean,
-            "std": best.std,
-            "xnorm": report.xnorm,
-            "threshold": best.threshold,
-            "threshold_cosine": best.cosine,
-            "metric": best.mean,
-            **(without if report.flip else {}),
-            "val": report.val.val,
-            "auc": report.curve.auc,
-            "eer": report.curve.eer.rate,
-            **{
-                f"tar@far={far_name(point.far)}": point.tar
-                for point in report.points
-                if point.tar is not None
-            },
-        }
-
-    def shown(self, scalars: Mapping[str, float]) -> list[str]:
-        """Names of the few `scalars` that a line of the log has room for.
-
-        The TAR is that at FAR 1e-3, which the usual sets of 3000 impostor pairs just resolve, or at
-        the lowest rate that a smaller set does.
-        """
-        rates = [f"tar@far={far_name(far)}" for far in FARS if far >= 1e-3]
-        hardest = [name for name in rates if name in scalars][-1:]
-        accuracy = "accuracy-flip" if self.flip_test else "accuracy"
-        return [accuracy, "std", "xnorm", *hardest, "eer", "threshold_cosine"]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from plsc import __version__
 from plsc.data.finished_file import finished_file
-from plsc.metric.tables import set_table, threshold_table
+from plsc.metric.tables import set_tables, threshold_table
 from plsc.metric.verification import VerificationReport
 
 CAUTION = (
@@ -66,8 +66,8 @@ class Measured:
 
 
 def tables(reports: Sequence[VerificationReport]) -> str:
-    """The table of sets, then the thresholds of each."""
-    return "\n\n".join([set_table(reports), *map(threshold_table, reports), CAUTION])
+    """The tables of sets, then the thresholds of each."""
+    return "\n\n".join([set_tables(reports), *map(threshold_table, reports), CAUTION])
 
 
 def to_dict(card: ModelCard, reports: Sequence[VerificationReport]) -> dict[str, Any]:

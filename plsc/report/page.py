@@ -9,7 +9,7 @@ from plsc import __version__
 from plsc.data.finished_file import finished_file
 from plsc.errors import UserError
 from plsc.metric.roc import Threshold, far_name
-from plsc.metric.tables import about, set_rows, threshold_rows
+from plsc.metric.tables import PROTOCOLS, about, by_protocol, set_rows, summary_rows, threshold_rows
 from plsc.metric.verification import VerificationReport
 from plsc.report.evaluation import CAUTION, Measured, ModelCard
 from plsc.report.pictures import PairPicture, hardest_pairs
@@ -105,12 +105,21 @@ def _values(values: tuple[float, ...]) -> str:
 
 
 def _sets(reports: Sequence[VerificationReport]) -> str:
+    numbers = {report: number for number, report in enumerate(reports, 1)}
+    return "\n".join(
+        f"{_set_table(part, [numbers[report] for report in part])}\n"
+        f'<p class="muted">Accuracy by {escape(PROTOCOLS[protocol])}.</p>'
+        for protocol, part in by_protocol(reports).items()
+    )
+
+
+def _set_table(reports: Sequence[VerificationReport], numbers: Sequence[int]) -> str:
     head, *rows = set_rows(reports)
-    names = [f'<a href="#set-{number}">{escape(row[0])}</a>' for number, row in enumerate(rows, 1)]
-    names[len(reports) :] = [escape(row[0]) for row in rows[len(reports) :]]  # the mean
+    links = [f'<a href="#set-{number}">{{}}</a>' for number in numbers]
+    links += ["{}"] * (len(rows) - len(links))  # the mean
     body = [
-        _row([name, *map(escape, row[1:])], "mean" if number >= len(reports) else "")
-        for number, (name, row) in enumerate(zip(names, rows, strict=True))
+        _row([link.format(escape(row[0])), *map(escape, row[1:])], "mean" if link == "{}" else "")
+        for link, row in zip(links, rows, strict=True)
     ]
     return _table(head, body, kind="sets")
 
@@ -132,7 +141,7 @@ def _section(number: int, measured: Measured) -> str:
 <section id="set-{number}">
 <h2>{escape(report.name)}</h2>
 <p class="muted">{escape(about(report))}</p>
-{_described(_summary(report))}
+{_described(summary_rows(report))}
 <div class="plots">
 {figures}
 </div>
@@ -145,28 +154,6 @@ squared L2 distance of unit vectors, or its angle, at or below.</p>
 {_pairs(measured, same=False)}
 </section>
 """
-
-
-def _summary(report: VerificationReport) -> list[tuple[str, list[str]]]:
-    best, eer, val = report.best_accuracy, report.curve.eer, report.val
-    accuracy = [f"{_spread(best.mean, best.std)} over {len(best.folds)} folds"]
-    if report.flip:
-        plain = report.accuracy
-        accuracy.append(f"{_spread(plain.mean, plain.std)} without the mirrored images")
-    rows = [
-        ("Accuracy", accuracy),
-        ("Best threshold", [f"cosine {best.cosine:.4f}: most decisions right on all pairs"]),
-        ("EER", [f"{_percent(eer.rate)} %, at cosine {eer.threshold.cosine:.4f}"]),
-        ("AUC", [f"{_percent(report.curve.auc)} %"]),
-    ]
-    if report.curve.at(val.target).resolved:
-        text = f"{_spread(val.val, val.std)} at FAR {far_name(val.target)}, over folds"
-        rows.append(("VAL", [text]))
-    return rows
-
-
-def _spread(mean: float, std: float) -> str:
-    return f"{_percent(mean)} ± {_percent(std)} %"
 
 
 def _percent(share: float) -> str:

@@ -585,7 +585,7 @@ def test_quoted_messages(tmp_path, monkeypatch):
     from plsc.distributed import world
     from plsc.engine import build_data
     from plsc.engine.diagnose import non_finite_error
-    from plsc.metric.verification import LFWAcc
+    from plsc.metric.registered import LFWAcc
 
     alike = np.ones((40, 8), np.float32)
     with pytest.raises(UserError) as error:

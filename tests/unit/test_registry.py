@@ -76,7 +76,7 @@ def test_register_returns_the_builder_unchanged():
         (registry.SCHEDULES, {"Poly", "TimmCosine", "Step"}),
         (registry.DATASETS, {"FaceIdentificationDataset", "FaceVerificationDataset"}),
         (registry.TRANSFORMS, {"DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage"}),
-        (registry.METRICS, {"LFWAcc"}),
+        (registry.METRICS, {"LFWAcc", "AngularAcc"}),
     ],
     ids=lambda value: getattr(value, "kind", ""),
 )

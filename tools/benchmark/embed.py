@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from plsc.engine.evaluator import VerificationEvaluator, backbone_embedder
     from plsc.engine.precision import Precision
     from plsc.export import export_onnx
-    from plsc.metric.verification import LFWAcc
+    from plsc.metric.registered import LFWAcc
     from plsc.registry import BACKBONES
 
     paddle.seed(0)

@@ -14,7 +14,7 @@ from plsc.engine.evaluator import VerificationEvaluator, backbone_embedder
 from plsc.engine.onnx_backbone import FEWEST_IMAGES, onnx_embedder
 from plsc.engine.precision import Precision
 from plsc.errors import UserError
-from plsc.metric.verification import LFWAcc
+from plsc.metric.registered import LFWAcc
 from plsc.models.cpu_layers import DepthwiseConv2D
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.interpolate import interp1d
 
 from plsc.errors import UserError
-from plsc.metric.folds import CollapsedEmbeddings, cosines, val_at_far, verification_accuracy
+from plsc.metric.folds import CollapsedEmbeddings, cosines, verification_accuracy
+from plsc.metric.validation import val_at_far
 
 
 def test_each_fold_is_golden(golden):

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from plsc.metric.tables import aligned, set_table, threshold_table
+from plsc.metric.tables import aligned, set_tables, summary_rows, threshold_table
 from plsc.metric.verification import verify
 
 
-def report(num_pairs, *, seed, name, flip=True):
+def report(num_pairs, *, seed, name, flip=True, protocol="insightface"):
     rng = np.random.default_rng(seed)
     issame = np.arange(num_pairs) % 2 == 0
     first, stranger = rng.standard_normal((2, num_pairs, 16))
     second = np.where(issame[:, None], first + 0.8 * stranger, stranger)
     rows = np.stack([first, second], axis=1).reshape(2 * num_pairs, 16)
-    return verify(rows, rows[:, ::-1] if flip else None, issame, name=name)
+    return verify(rows, rows[:, ::-1] if flip else None, issame, name=name, protocol=protocol)
 
 
 def test_aligned():
@@ -51,7 +51,8 @@ def test_threshold_table():
 
 def test_set_table():
     reports = [report(2000, seed=3, name="lfw"), report(100, seed=4, name="agedb_30")]
-    head, *rows = set_table(reports).splitlines()
+    head, *rows, protocol = set_tables(reports).splitlines()
+    assert protocol.startswith("accuracy by InsightFace's protocol, ")
     assert [row.split()[0] for row in rows] == ["lfw", "agedb_30", "mean"]
     figures = rows[0].split()[1:]
     lfw = reports[0]
@@ -67,6 +68,33 @@ def test_set_table():
 
 
 def test_one_set_has_no_mean_and_no_empty_column():
-    text = set_table([report(100, seed=5, name="own", flip=False)])
-    assert len(text.splitlines()) == 2 and "without flip" not in text
+    text = set_tables([report(100, seed=5, name="own", flip=False)])
+    assert len(text.splitlines()) == 3 and "without flip" not in text
     assert text.count("±") == 1
+
+
+def test_accuracies_of_two_protocols_are_not_mixed():
+    usual = [report(100, seed=6, name=name) for name in ("lfw", "own")]
+    angular = report(100, seed=6, name="lfw", flip=False, protocol="magface")
+    first, second = set_tables([usual[0], angular, usual[1]]).split("\n\n")
+    assert [line.split()[0] for line in first.splitlines()] == [
+        "set", "lfw", "own", "mean", "accuracy"
+    ]  # fmt: skip
+    head, row, protocol = second.splitlines()
+    assert "without flip" not in head and row.split()[:2] == ["lfw", "100"]
+    assert row.split()[2] == f"{100 * angular.accuracy.mean:.2f}"
+    assert protocol.startswith("accuracy by MagFace's protocol, angles ")
+
+
+def test_summary_names_the_protocol_and_the_unit_of_its_threshold():
+    usual = dict(summary_rows(report(100, seed=7, name="own")))
+    assert [line.split(",")[0] for line in usual["Accuracy"]][-1] == "by InsightFace's protocol"
+    assert len(usual["Best threshold"]) == 1 and usual["Best threshold"][0].startswith("cosine ")
+    measured = report(100, seed=7, name="own", flip=False, protocol="magface")
+    angular = dict(summary_rows(measured))
+    share, protocol = angular["Accuracy"]
+    assert share.startswith(f"{100 * measured.accuracy.mean:.2f} ± ") and "MagFace's" in protocol
+    threshold, caution = angular["Best threshold"]
+    half_turns, cosine = measured.accuracy.threshold, measured.accuracy.cosine
+    assert threshold.startswith(f"angle {half_turns:.2f} · 180°, cosine {cosine:.4f}: ")
+    assert "not to be used" in caution

@@ -7,9 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from plsc.metric.folds import val_at_far, verification_accuracy
+from plsc.metric.angular import angular_accuracy
+from plsc.metric.folds import verification_accuracy
+from plsc.metric.registered import AngularAcc, LFWAcc
 from plsc.metric.roc import FARS
-from plsc.metric.verification import CollapsedEmbeddings, LFWAcc, thresholds_of, verify
+from plsc.metric.validation import val_at_far
+from plsc.metric.verification import CollapsedEmbeddings, thresholds_of, verify
 
 
 @pytest.fixture
@@ -176,10 +179,42 @@ def test_inputs_stay_as_they_are():
     np.testing.assert_array_equal(report.issame, pairs_before)
 
 
-@pytest.mark.parametrize("module", ["verification", "roc", "tables"])
+@pytest.mark.parametrize("module", ["registered", "roc", "tables"])
 def test_metrics_import_numpy_only(module):
     code = (
         f"import sys, plsc.metric.{module}; "
         "sys.exit(any(name in sys.modules for name in ('paddle', 'cv2', 'scipy', 'sklearn')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_of_magfaces_protocol_only_the_accuracy_is_another():
+    rows, issame = pairs_of(200, seed=14, noise=0.8)
+    rows = rows + 1  # a mean that counts
+    usual, angular = (
+        verify(rows, None, issame, name="own", protocol=protocol)
+        for protocol in ("insightface", "magface")
+    )
+    assert angular.accuracy == angular_accuracy(rows, issame) != usual.accuracy
+    assert (angular.val, angular.xnorm, angular.points) == (usual.val, usual.xnorm, usual.points)
+    assert thresholds_of(angular) == thresholds_of(usual)
+    trees = [report.to_dict() for report in (usual, angular)]
+    assert [tree["accuracy"]["protocol"] for tree in trees] == ["insightface", "magface"]
+    assert {name for name in trees[0] if trees[0][name] != trees[1][name]} == {"accuracy"}
+
+
+def test_scalars_of_magfaces_protocol():
+    rows, issame = pairs_of(200, seed=15, noise=0.8)
+    metric = AngularAcc(nrof_folds=5)
+    scalars = metric(rows, rows[:, ::-1], issame)
+    accuracy = angular_accuracy(rows, issame, nrof_folds=5)
+    assert scalars["accuracy-magface"] == scalars["metric"] == accuracy.mean
+    assert scalars["std"] == accuracy.std and scalars["threshold_angle"] == accuracy.threshold
+    assert scalars["threshold_cosine"] == accuracy.cosine
+    usual = LFWAcc(flip_test=False, nrof_folds=5)(rows, None, issame)
+    of_protocol = {"std", "metric", "threshold_cosine"}
+    shared = scalars.keys() & usual.keys() - of_protocol
+    assert scalars.keys() - shared == {"accuracy-magface", "threshold_angle", *of_protocol}
+    assert {name: scalars[name] for name in shared} == {name: usual[name] for name in shared}
+    shown = ["accuracy-magface", "std", "xnorm", "tar@far=1e-2", "eer", "threshold_angle"]
+    assert metric.shown(scalars) == shown
