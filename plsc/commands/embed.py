@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.commands.embedding_output import EmbeddingOutput, Entry
+from plsc.commands.embedding_output import EmbeddingOutput
 from plsc.commands.face_set import fingerprint, open_set
 from plsc.commands.model_options import add_model, embedder_of, new_parser
+from plsc.commands.resumable_rows import Entry, ResumableRows
+from plsc.commands.work_options import add_work, check_work, whole_batches
 from plsc.data.commands.options import add_source
-from plsc.data.output import available_cores, exit_status
+from plsc.data.output import exit_status
 from plsc.data.ranges import over_ranges
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source.loose import NO_CLASS
 from plsc.embedder import Embedder
-from plsc.errors import UserError
 from plsc.inference.faces import Faces
 
 DESCRIPTION = """Embed all faces of a set: OUT.npy, float32 [n, d], as the model gives them, and
@@ -45,7 +46,7 @@ TINY = np.finfo(np.float32).tiny
 def embed(
     embedder: Embedder,
     source: ImageSource,
-    output: EmbeddingOutput,
+    output: ResumableRows,
     *,
     batch_size: int,
     flip: bool = False,
@@ -142,14 +143,6 @@ def build_parser() -> argparse.ArgumentParser:
     add_source(parser)
     add = parser.add_argument
     add("--out", default="embeddings.npy", metavar="OUT.npy", help="the output (%(default)s)")
-    add("--batch-size", "--batch_size", type=int, default=64, help="images at once (%(default)s)")
-    add(
-        "--num-workers",
-        "--num_workers",
-        type=int,
-        default=available_cores(),
-        help="processes that read images (%(default)s, the cores available)",
-    )
     add(
         "--flip",
         choices=["none", "sum"],
@@ -157,16 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="sum: add the embedding of the mirrored image, as verification does (%(default)s)",
     )
     add("--normalise", action="store_true", help="bring each embedding to length 1")
-    add("--resize", action="store_true", help="bring images of other sizes to the model's")
-    add(
-        "--on-bad",
-        "--on_bad",
-        choices=["error", "skip"],
-        default="error",
-        help="an image that cannot be used ends the run, or gives a row of NaN (%(default)s)",
-    )
-    add("--overwrite", action="store_true", help="replace an output of something else")
-    add("--json", action="store_true", help="report as one JSON object")
+    add_work(parser, bad="a row of NaN")
     return parser
 
 
@@ -177,9 +161,7 @@ def run(options: argparse.Namespace) -> int:
         UserError: wrong options, or a model or source that cannot be used.
 
     """
-    for name, least in (("batch_size", 1), ("num_workers", 0)):
-        if (value := getattr(options, name)) < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+    check_work(options)
     source = open_set(options)
     embedder = embedder_of(options, batch_size=options.batch_size)
     about = {
@@ -200,12 +182,11 @@ def run(options: argparse.Namespace) -> int:
     )
     present, before = len(source), output.whole
     if not output.whole:
-        fixed = embedder.info.batch or 1
         present = embed(
             embedder,
             source,
             output,
-            batch_size=-(-options.batch_size // fixed) * fixed,
+            batch_size=whole_batches(options.batch_size, embedder),
             flip=options.flip == "sum",
             normalise=options.normalise,
             resize=options.resize,

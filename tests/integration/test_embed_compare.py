@@ -151,8 +151,8 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path, refuse
     (faces / "17.png").unlink()
     os.mkfifo(faces / "17.png")  # whoever reads it waits
     code = (
-        "import sys\nfrom plsc.commands import embed, embedding_output\n"
-        "embedding_output.MARK_SECONDS = 0\nsys.exit(embed.main())"
+        "import sys\nfrom plsc.commands import embed, resumable_rows\n"
+        "resumable_rows.MARK_SECONDS = 0\nsys.exit(embed.main())"
     )
     line = [sys.executable, "-c", code, *map(str, arguments), "--out", "killed.npy"]
     process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL)

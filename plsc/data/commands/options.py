@@ -30,6 +30,11 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help=".rec file or a folder with some; folder of identities' folders; list",
     )
+    add_list_format(parser)
+
+
+def add_list_format(parser: argparse.ArgumentParser) -> None:
+    """What `open_source` has to know of a list."""
     parser.add_argument(
         "--image_root", help="of a list: the folder that its paths begin in (the list's own)"
     )

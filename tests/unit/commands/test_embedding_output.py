@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from plsc.commands import embedding_output
+from plsc.commands import resumable_rows
 from plsc.commands.embedding_output import EmbeddingOutput
 from plsc.errors import UserError
 
@@ -95,7 +95,7 @@ def test_a_run_goes_on_where_another_ended(until, tmp_path):
 
 def test_what_was_not_marked_does_not_count(tmp_path, monkeypatch):
     """A killed process leaves a mark of some time ago, and anything behind it."""
-    monkeypatch.setattr(embedding_output, "MARK_SECONDS", 0)
+    monkeypatch.setattr(resumable_rows, "MARK_SECONDS", 0)
     fill(opened(tmp_path), until=6)
     partial = tmp_path / "out.npy.partial"
     kept = (partial / "progress.json").read_bytes()
