@@ -12,14 +12,18 @@ import numpy as np
 
 from plsc.commands.input_options import add_input_options
 from plsc.commands.model_options import embedder_of
+from plsc.commands.quality_scores import quality_scores
 from plsc.data.finished_file import finished_file
 from plsc.data.output import available_cores, exit_status
 from plsc.errors import UserError
+from plsc.ijb.embedding_file import CHUNK, EmbeddingFile
 from plsc.ijb.extract import embed_faces
 from plsc.ijb.protocol import TARGETS, Target, image_stamps, read_release
 from plsc.ijb.results import Results, evaluate
 from plsc.ijb.roc_plot import can_draw, draw_roc
-from plsc.ijb.tables import search_table, tpr_table
+from plsc.ijb.tables import about_templates, search_table, tpr_table
+from plsc.metric.quality_calibration import SAME
+from plsc.metric.templates import POOLINGS, Pooling
 
 DESCRIPTION = """Measure a model on IJB-B or IJB-C: verification 1:1 (TPR at FPR), and search 1:N
 where the protocol's gallery and probe files are there.
@@ -38,7 +42,17 @@ EXAMPLES = """examples:
 Embeddings are kept in RESULT_DIR/<target>_result/embeddings as they are computed: a run that was
 ended goes on there, and the same model needs none anew. Scores of the pairs go to
 RESULT_DIR/<target>_result/<target>.npy, the figures to <target>.json, the ROC curve to
-<target>_roc.png and .pdf."""
+<target>_roc.png and .pdf.
+
+--pooling says what of a template's faces is added up; embeddings need not be computed anew:
+  magnitude   embeddings as the model gives them, so that longer ones count more: InsightFace's way
+  mean        embeddings at length 1, so that all faces count alike
+  media       as the model gives them, then the mean of each medium (photo, video) at length 1
+  score       at length 1, weighted by the quality score of each face's magnitude; the model needs a
+              calibration: plsc-quality MODEL REFERENCE --calibrate
+
+MagFace's protocol has neither mirror images nor detector scores: --no-flip --no-detector-score
+with --pooling magnitude is its magface_qlt 1, with --pooling media its magface_qlt 0."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--no-flip", action="store_true", help="leave the mirrored images out")
     add("--no-detector-score", action="store_true", help="do not weigh faces by detector scores")
+    add("--pooling", choices=POOLINGS, help="of faces to templates, see below (magnitude)")
     add("--provider", default="cpu", help="cpu, cuda, or ONNX Runtime's name (%(default)s)")
     add("--json", action="store_true", help="print the figures as one JSON object")
     add_input_options(parser)
@@ -95,6 +110,8 @@ def run(options: argparse.Namespace) -> None:
     release = read_release(options.image_path, target)
     stamps = image_stamps(release.images, release.faces)
     embedder = embedder_of(options, batch_size=options.batch_size)
+    pooling: Pooling = options.pooling or "magnitude"
+    quality = quality_scores(embedder) if pooling == "score" else None
     began = time.perf_counter()
     embeddings, num_embedded = embed_faces(
         release.faces,
@@ -111,11 +128,15 @@ def run(options: argparse.Namespace) -> None:
         f"{num_embedded} of {len(release.faces)} faces embedded, "
         f"{len(release.faces) - num_embedded} kept in {embeddings.folder}"
     )
+    if options.pooling in ("magnitude", "score"):
+        _say_if_of_one_length(embeddings, pooling)
     results = evaluate(
         release,
         embeddings,
         flip=not options.no_flip,
         detector_score=not options.no_detector_score,
+        pooling=pooling,
+        quality=quality,
     )
     report = {
         "target": target,
@@ -123,6 +144,7 @@ def run(options: argparse.Namespace) -> None:
         "model_digest": embedder.digest,
         "flip": not options.no_flip,
         "detector_score": not options.no_detector_score,
+        "pooling": pooling,
         "num_faces": len(release.faces),
         "num_faces_embedded": num_embedded,
         **results.to_dict(),
@@ -135,6 +157,7 @@ def run(options: argparse.Namespace) -> None:
     print(tpr_table(f"{target}.npy-{target}", results.points))
     if results.searches:
         print(search_table(results.searches))
+    print(about_templates(report))
     for file in files:
         print(_printable(str(file)))
 
@@ -151,6 +174,15 @@ def model_path(root: str) -> str:
         names = ", ".join(path.name for path in models[:4])
         raise UserError(f"--model-root: {root} has {len(models)} models ({names}): name one")
     return str(models[0]) if models else root
+
+
+def _say_if_of_one_length(embeddings: EmbeddingFile, pooling: Pooling) -> None:
+    lengths = np.linalg.norm(embeddings[:CHUNK][:, 0], axis=1)
+    if np.ptp(lengths) <= SAME * lengths.max():
+        _say(
+            f"--pooling {pooling} makes no difference: all embeddings have length "
+            f"{lengths.mean():.4g}, so the model says nothing of quality"
+        )
 
 
 def write_results(
@@ -171,8 +203,8 @@ def write_results(
     if not can_draw():
         _say('no ROC picture: matplotlib is missing: pip install "plsc[plot]"')
         return [scores, figures]
-    name = Path(report["model"]).stem
-    draw_roc(results.curve, results.points, plots, title=f"{target}, 1:1, {name}")
+    title = f"{target}, 1:1, {Path(report['model']).stem}, pooling {report['pooling']}"
+    draw_roc(results.curve, results.points, plots, title=title)
     return [scores, figures, *plots]
 
 

@@ -13,15 +13,9 @@ from plsc.errors import UserError
 from plsc.ijb.protocol import Release
 from plsc.ijb.search_files import Searches, Subjects
 from plsc.metric.identification import Identification, identification, mean_of
-from plsc.metric.ijb import (
-    FaceFeatures,
-    NearestPoint,
-    Templates,
-    pair_scores,
-    pool_templates,
-    tpr_at_fpr,
-)
+from plsc.metric.ijb import NearestPoint, pair_scores, tpr_at_fpr
 from plsc.metric.roc import RocCurve, roc_curve
+from plsc.metric.templates import FaceFeatures, Pooling, Quality, Templates, pool_templates
 
 MEAN = "mean"
 ALIKE = 1e-6  # scores of equal vectors differ by rounding
@@ -64,7 +58,13 @@ class Results:
 
 
 def evaluate(
-    release: Release, embeddings: FaceFeatures, *, flip: bool, detector_score: bool
+    release: Release,
+    embeddings: FaceFeatures,
+    *,
+    flip: bool,
+    detector_score: bool,
+    pooling: Pooling = "magnitude",
+    quality: Quality | None = None,
 ) -> Results:
     """Pool templates, score the pairs, read the table, and search the probes.
 
@@ -73,6 +73,8 @@ def evaluate(
         embeddings: float32 [n, views, d], of its faces.
         flip: add the mirrored images' embeddings.
         detector_score: multiply a face's by the score of its detector.
+        pooling: of faces to templates, see `pool_templates`.
+        quality: for pooling by score.
 
     Raises:
         UserError: the embeddings are not finite, or all alike.
@@ -85,6 +87,8 @@ def evaluate(
             embeddings,
             faces.templates,
             faces.media,
+            pooling=pooling,
+            quality=quality,
             detector_scores=faces.detector_scores if detector_score else None,
             flip=flip,
         )

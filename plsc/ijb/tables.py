@@ -1,6 +1,7 @@
 """Results as tables for a terminal, in the look that IJB results have."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from plsc.metric.identification import FPIR_TARGETS, RANKS, Identification
 from plsc.metric.ijb import NearestPoint
@@ -30,6 +31,13 @@ def tpr_table(name: str, points: Sequence[NearestPoint]) -> str:
     """TPR in percent at each FPR, one row."""
     head = ["Methods", *(str(point.target) for point in points)]
     return boxed([head, [name, *(_percent(point.tpr) for point in points)]])
+
+
+def about_templates(report: Mapping[str, Any]) -> str:
+    """Of what the figures of `report`, as JSON has it, are."""
+    mirrored = "with mirror images" if report["flip"] else "without mirror images"
+    detector = "times detector scores" if report["detector_score"] else "no detector scores"
+    return f"templates: pooling {report['pooling']}, {mirrored}, {detector}"
 
 
 def search_table(searches: Mapping[str, Identification]) -> str:

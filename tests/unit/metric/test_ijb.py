@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
-from plsc.metric.ijb import FPR_TARGETS, Templates, pair_scores, pool_templates, tpr_at_fpr
+from plsc.metric.ijb import FPR_TARGETS, pair_scores, tpr_at_fpr
 from plsc.metric.roc import roc_curve
+from plsc.metric.templates import Templates, pool_templates
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_pooling_agrees_with_plain_loops(seed, count, flip, views, scored, in_or
     features = random.normal(0, 10, shape).astype(np.float32)
     detector = random.uniform(0.1, 1, count) if scored else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("plsc.metric.ijb.POOLED_FACES", at_once)
+        patch.setattr("plsc.metric.templates.POOLED_FACES", at_once)
         pooled = pool_templates(features, templates, media, detector_scores=detector, flip=flip)
     taken = features.reshape(count, -1, 6)[:, : 2 if flip else 1]
     factors = np.ones(count) if detector is None else detector

@@ -1,0 +1,29 @@
+"""The quality scores of a model's faces, for commands that weigh by them."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.embedder import Embedder
+from plsc.errors import UserError
+from plsc.inference.calibration import require_alike
+
+Floats = NDArray[np.float64]
+
+
+def quality_scores(embedder: Embedder) -> Callable[[Floats], Floats]:
+    """Magnitudes [n] -> scores [n] from 0 to 100, by the calibration that the model carries.
+
+    Raises:
+        UserError: it carries none, or one of images that were prepared otherwise.
+
+    """
+    info = embedder.info
+    if info.calibration is None:
+        raise UserError(
+            f"{info.path} carries no calibration of its magnitudes, which quality scores need: "
+            f"make one with plsc-quality {info.path} REFERENCE --calibrate"
+        )
+    require_alike(info.calibration, info)
+    return info.calibration.scores

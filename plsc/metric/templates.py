@@ -1,0 +1,223 @@
+"""Templates of faces as the IJB protocols have them, and the ways to pool faces into one.
+
+A template is the set of one person's faces that is compared as one; its faces come from media
+(a photo, a video), of which each counts once. Pooling by magnitude is InsightFace's, and MagFace's
+(Meng et al., CVPR 2021) with quality; by media is MagFace's without. numpy only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from plsc.errors import UserError
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.integer]
+Pooling = Literal["magnitude", "mean", "media", "score"]
+Quality = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+POOLINGS: tuple[Pooling, ...] = ("magnitude", "mean", "media", "score")
+LEAST_SCORE = 1.0
+POOLED_FACES = 8192  # at once
+LARGEST_TABLE = 1 << 26  # entries, where template ids are looked up
+
+
+class FaceFeatures(Protocol):
+    """What `pool_templates` reads: an array, a memory map, or a file that is read in slices."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[n, d], or [n, 2, d] with those of the mirrored faces."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[np.floating]:
+        """Consecutive faces."""
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Templates of faces, ready to be compared.
+
+    Attributes:
+        ids: int64 [T], ascending.
+        vectors: float32 [T, d], of length 1; zero where all features of a template are.
+
+    """
+
+    ids: NDArray[np.int64]
+    vectors: Floats
+
+    def rows(self, ids: ArrayLike, what: str = "pair list") -> NDArray[np.int32]:
+        """Where these template ids [n] are, int32 [n]; see `rows_of_templates`."""
+        return rows_of_templates(self.ids, ids, what)
+
+
+def rows_of_templates(known: NDArray[np.integer], ids: ArrayLike, what: str) -> NDArray[np.int32]:
+    """Where `ids` [n] are in `known` [T, ascending], int32 [n].
+
+    Raises:
+        UserError: a template is not known; `what` says who asks for it.
+
+    """
+    wanted = np.asarray(ids)
+    low, extent = np.int64(known[0]), int(known[-1]) - int(known[0]) + 1
+    if extent <= LARGEST_TABLE:  # a search takes twenty times as long
+        table = np.full(extent, -1, np.int32)
+        table[known - low] = np.arange(len(known), dtype=np.int32)
+        place = wanted - low
+        found = table.take(place, mode="clip")
+        found[(place < 0) | (place >= extent)] = -1
+    else:
+        place = np.searchsorted(known, wanted)
+        found = np.minimum(place, len(known) - 1).astype(np.int32)
+        found[known[found] != wanted] = -1
+    unknown = np.flatnonzero(found < 0)
+    if len(unknown):
+        names = np.unique(wanted[unknown])
+        raise UserError(
+            f"{what}: template {wanted[unknown[0]]} (entry {unknown[0] + 1}) has no faces; "
+            f"{len(names)} of the templates there have none: are the files of one release?"
+        )
+    return found
+
+
+def pool_templates(
+    features: FaceFeatures,
+    template_ids: ArrayLike,
+    media_ids: ArrayLike,
+    *,
+    pooling: Pooling = "magnitude",
+    quality: Quality | None = None,
+    detector_scores: ArrayLike | None = None,
+    flip: bool = True,
+) -> Templates:
+    """Add up features by template, each medium by its mean, and bring the sums to length 1.
+
+    Features are read once, in order, a few thousand faces at a time.
+
+    Args:
+        features: [n, 2, d], of each face and its mirror image as the model gives them, not
+            normalised; or [n, d].
+        template_ids: int [n], the template that a face belongs to.
+        media_ids: int [n], the medium that it was seen in.
+        pooling: what of a face is added up. `magnitude`: its features as they are, so that longer
+            ones count more. `mean`: its features at length 1. `media`: as they are, and each
+            medium's mean is brought to length 1. `score`: at length 1, weighted by `quality`.
+        quality: magnitudes [b] -> scores [b] from 0 to 100, of the faces as they are, also where
+            mirrored ones are added; for `score`. Below 1 they count as 1, so that a template of the
+            worst faces is still one.
+        detector_scores: [n], by which a face's features are multiplied, in each kind of pooling.
+        flip: add the mirror image's features, if `features` has them, before anything else.
+
+    Raises:
+        UserError: there are no faces, or features are not finite.
+
+    """
+    assert (quality is not None) == (pooling == "score"), pooling
+    count, width = features.shape[0], features.shape[-1]
+    ids, rows = np.unique(np.asarray(template_ids, np.int64), return_inverse=True)
+    assert len(rows) == len(np.asarray(media_ids)) == count, (features.shape, len(rows))
+    if not count:
+        raise UserError("there are no faces to make templates of")
+    media = _media_of_templates(rows, np.asarray(media_ids))
+    # The mean of a medium and the sum of media are one weighted sum of faces.
+    weights = 1 / np.bincount(media)[media]
+    if detector_scores is not None:
+        weights *= np.asarray(detector_scores, np.float64)
+    sums = np.zeros((len(ids), width), np.float32)
+    unfinished = _UnfinishedMedia(media, rows) if pooling == "media" else None
+    for start in range(0, count, POOLED_FACES):
+        part = slice(start, min(start + POOLED_FACES, count))
+        views = np.asarray(features[part], np.float32).reshape(part.stop - start, -1, width)
+        faces, factors = views[:, : 2 if flip else 1], weights[part]
+        if pooling in ("mean", "score"):
+            factors = factors * _inverse(_lengths(faces.sum(axis=1)))
+        if quality is not None:
+            factors *= np.maximum(quality(_lengths(faces[:, 0])), LEAST_SCORE)
+        if unfinished is None:
+            _add_faces(sums, faces, rows[part], factors)
+        else:
+            finished, owners = unfinished.add(faces, factors, part)
+            _add_faces(sums, finished[:, None], owners, _inverse(_lengths(finished)))
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all():
+        bad = ids[~np.isfinite(lengths[:, 0])]
+        raise UserError(
+            f"features or detector scores of {len(bad)} templates are not finite, the first is "
+            f"template {bad[0]}: does the model give NaN?"
+        )
+    sums /= np.where(lengths > 0, lengths, 1)
+    return Templates(ids, sums)
+
+
+def _lengths(vectors: Floats) -> NDArray[np.float64]:
+    return np.sqrt(np.einsum("nd,nd->n", vectors, vectors), dtype=np.float64)
+
+
+def _inverse(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What brings vectors of these `lengths` [n] to length 1; those of zeros stay."""
+    return 1 / np.where(lengths == 0, 1, lengths)
+
+
+def _media_of_templates(template_rows: Integers, media_ids: Integers) -> NDArray[np.int64]:
+    """A number from 0 on for each face [n]: faces of one template and medium have the same."""
+    media, columns = np.unique(media_ids, return_inverse=True)
+    keys = template_rows.astype(np.int64) * len(media) + columns
+    return np.unique(keys, return_inverse=True)[1]
+
+
+class _UnfinishedMedia:
+    """Sums of the media whose last face has not come; those of all media would be many times more.
+
+    Args:
+        media: int [n], number of each face's medium, from 0 on.
+        template_rows: int [n], where each face's template is.
+
+    """
+
+    def __init__(self, media: Integers, template_rows: Integers):
+        self._media, self._template_rows = media, template_rows
+        self._last = np.zeros(int(media.max()) + 1, np.int64)
+        np.maximum.at(self._last, media, np.arange(len(media)))
+        self._sums: dict[int, Floats] = {}
+
+    def add(
+        self, faces: Floats, weights: NDArray[np.float64], part: slice
+    ) -> tuple[Floats, Integers]:
+        """Add faces [b, k, d] of the next `part`, weighted [b].
+
+        Returns:
+            sums: float32 [m, d], of the media that are finished now.
+            template_rows: int [m], where their templates are.
+
+        """
+        numbers, rows = np.unique(self._media[part], return_inverse=True)
+        sums = np.zeros((len(numbers), faces.shape[2]), np.float32)
+        _add_faces(sums, faces, rows, weights)
+        for row, number in enumerate(numbers.tolist()):
+            if number in self._sums:
+                sums[row] += self._sums.pop(number)
+        last = self._last[numbers]
+        finished = last < part.stop
+        for row in np.flatnonzero(~finished).tolist():
+            self._sums[int(numbers[row])] = sums[row].copy()
+        return sums[finished], self._template_rows[last[finished]]
+
+
+def _add_faces(sums: Floats, faces: Floats, rows: Integers, weights: NDArray[np.float64]) -> None:
+    """Add `faces` [b, k, d], weighted [b], to the `rows` [b] of `sums` [T, d]."""
+    if (rows[1:] < rows[:-1]).any():
+        order = np.argsort(rows, kind="stable")
+        faces, rows, weights = faces[order], rows[order], weights[order]
+    views = faces.shape[1]
+    stacked = faces.reshape(-1, faces.shape[2])
+    factors = np.repeat(weights.astype(np.float32), views)
+    begins = np.flatnonzero(np.diff(rows, prepend=-1))
+    ends = np.append(begins[1:], len(rows)) * views
+    # A product per template: add.reduceat takes thirty times as long.
+    for row, begin, end in zip(
+        rows[begins].tolist(), (begins * views).tolist(), ends.tolist(), strict=True
+    ):
+        sums[row] += factors[begin:end] @ stacked[begin:end]
