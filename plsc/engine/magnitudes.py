@@ -10,6 +10,7 @@ from plsc.loss.margin import Margin
 STEPS = 20  # judged together: one batch is no rule
 OUTSIDE = 0.9  # share of samples from which on there is nobody left to learn from
 ALIKE = 0.01  # of the median, between the 5th and the 95th percentile
+LEAST = 1e-3  # of dead features
 BELOW, ABOVE, RATIO = 0.8, 2.0, 11.0  # of what is seen; the published range is 10 to 110
 
 
@@ -65,10 +66,10 @@ def suggested_range(low: float, high: float) -> tuple[float, float]:
     Both with room: below for bad pictures, and above, where good ones are to move, as much as the
     published range of 10 to 110 has.
     """
-    l_a = _two_digits(BELOW * low, math.floor)
+    l_a = _two_digits(BELOW * max(low, LEAST), math.floor)
     return l_a, _two_digits(max(ABOVE * high, RATIO * l_a), math.ceil)
 
 
 def _two_digits(value: float, rounded: Callable[[float], int]) -> float:
-    unit = 10.0 ** (math.floor(math.log10(max(value, 1e-6))) - 1)  # dead networks give 0
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
     return float(f"{rounded(value / unit) * unit:.3g}")

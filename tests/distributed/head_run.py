@@ -20,8 +20,9 @@ from plsc.engine.trainer import Training, train_step
 from plsc.engine.update import UpdateReport
 from plsc.heads.centres import ClassCentres
 from plsc.heads.partial_fc import PartialFC
-from plsc.loss.margin import MarginLoss, MarginOutput, target_cosines
+from plsc.loss.margin import MarginOutput, target_cosines
 from plsc.optimizer.dense import DenseParameters
+from plsc.registry import LOSSES
 
 
 class Net(nn.Layer):
@@ -56,6 +57,12 @@ class NormMargin:
         moved = paddle.put_along_axis(cosines, column, change, axis=1, reduce="add")
         extra = self.pull * (feature_norms * owned).sum() / len(cosines)
         return MarginOutput(self.s * moved, extra, {"norm": feature_norms.mean()})
+
+
+def margin_of(term: dict):
+    """The margin of these settings: one of the registry, or the one above."""
+    name = term.pop("name", "MarginLoss")
+    return NormMargin(**term) if name == "NormMargin" else LOSSES.get(name, "name")(**term)
 
 
 class ChosenRows(PartialFC):
@@ -105,10 +112,7 @@ def run(arrays: dict[str, np.ndarray], settings: dict) -> dict[str, np.ndarray]:
     """This rank's part of one step: twice, so that nothing may be left over from the first."""
     place = world.current()
     shard = ClassShard(len(arrays["centres"]), place.rank, place.size)
-    losses = [
-        (term.pop("weight"), NormMargin(**term) if "pull" in term else MarginLoss(**term))
-        for term in settings["losses"]
-    ]
+    losses = [(term.pop("weight"), margin_of(term)) for term in settings["losses"]]
     head = ChosenRows(
         ClassCentres.of(shard, arrays["centres"][shard.start : shard.stop], state_names=()),
         losses,

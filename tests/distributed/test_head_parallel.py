@@ -17,7 +17,12 @@ TOLERANCE = {"float64": 1e-6, "float32": 1e-4}  # of each tensor's norm
 ARCFACE = {"weight": 1.0, "m2": 0.5, "s": 16.0}
 COSFACE = {"weight": 1.0, "m3": 0.4, "s": 64.0}
 COMBINED = {"weight": 1.0, "m1": 1.35, "m2": 0.2, "m3": 0.1, "s": 16.0}
-NORMS = {"weight": 0.5, "margin": 0.1, "pull": 0.7, "s": 8.0}
+NORMS = {"name": "NormMargin", "weight": 0.5, "margin": 0.1, "pull": 0.7, "s": 8.0}
+# Features here are 1 to 4 long: some are outside the range, on either side.
+RANGE = {"l_a": 1.6, "u_a": 3.0, "l_m": 0.2, "u_m": 0.7, "lambda_g": 9.0, "s": 16.0}
+MAGFACE = {"name": "MagFace", "weight": 1.0, **RANGE}
+MAGCOS = {"name": "MagCosFace", "weight": 0.6, **RANGE}
+ADAFACE = {"name": "AdaFace", "weight": 1.0, "m": 0.3, "h": 0.5, "s": 16.0, "t_alpha": 0.9}
 SPREAD = [0, 9, 4, 4, 7, 2, 6, 8, 2, 9, 8, 0] * 2  # without 1, 3, 5
 CASES = {
     "arcface": {"losses": [ARCFACE]},
@@ -43,6 +48,12 @@ CASES = {
     "two_parts_f32": {"losses": [COSFACE], "accum_steps": 2, "dtype": "float32"},
     "several_losses": {"losses": [{**ARCFACE, "weight": 0.7}, {**COSFACE, "weight": 0.2}]},
     "norms": {"losses": [NORMS, ARCFACE], "accum_steps": 2},
+    "magface": {"losses": [MAGFACE]},
+    "magface_f32": {"losses": [MAGFACE], "dtype": "float32"},
+    "magface_sampled_parts": {"losses": [MAGFACE], "sampled": "most", "accum_steps": 2},
+    "magcosface": {"losses": [MAGCOS, ARCFACE], "labels": [8, 9, 9, 9] * 6},
+    "adaface": {"losses": [ADAFACE]},
+    "adaface_sampled_f32": {"losses": [ADAFACE], "sampled": "most", "dtype": "float32"},
     "filtered": {"losses": [ARCFACE], "threshold": 0.3},
     "filtered_sampled": {
         "losses": [{**ARCFACE, "weight": 0.7}, COSFACE],
@@ -82,32 +93,67 @@ def normalised(vectors):
     return unit, norms, lambda d: (d - unit * (unit * d).sum(axis=1, keepdims=True)) / norms
 
 
+def changed_cosine(own, norms, term):
+    """(changed, d/d own, d/d norms) of the target's cosines [n] as a margin changes them."""
+    name, angle = term.get("name", "MarginLoss"), np.arccos(own)
+    flat = np.zeros_like(own)
+    if name == "NormMargin":
+        return own - term["margin"] * norms, 1.0, flat - term["margin"]
+    if name == "MarginLoss":
+        m1, m2, m3 = term.get("m1", 1.0), term.get("m2", 0.0), term.get("m3", 0.0)
+        turned = m1 * angle + m2
+        return np.cos(turned) - m3, m1 * np.sin(turned) / np.sin(angle), flat
+    if name == "AdaFace":
+        clipped, m, alpha = norms.clip(1e-3, 100), term["m"], term["t_alpha"]
+        mean, std = 20.0, 100.0
+        for _ in range(2):  # head_run takes the step twice
+            mean = alpha * clipped.mean() + (1 - alpha) * mean
+            std = alpha * clipped.std(ddof=1) + (1 - alpha) * std
+        quality = (term["h"] * (clipped - mean) / (std + 1e-3)).clip(-1, 1)
+        turned = angle - m * quality
+        assert (turned > 1e-3).all()
+        return np.cos(turned) - m - m * quality, np.sin(turned) / np.sin(angle), flat
+    slope = (term["u_m"] - term["l_m"]) / (term["u_a"] - term["l_a"])
+    margin = slope * (norms.clip(term["l_a"], term["u_a"]) - term["l_a"]) + term["l_m"]
+    slope = np.where((norms > term["l_a"]) & (norms < term["u_a"]), slope, 0)
+    if name == "MagCosFace":
+        return own - margin, 1.0, -slope
+    turned, easy = angle + margin, own > 0
+    return (
+        np.where(easy, np.cos(turned), own),
+        np.where(easy, np.sin(turned) / np.sin(angle), 1.0),
+        np.where(easy, -np.sin(turned) * slope, 0.0),
+    )
+
+
+def extra_term(norms, term):
+    """(sum over the batch, d/d norms) of what a margin adds to the cross entropy, n times."""
+    if "pull" in term:
+        return term["pull"] * norms, np.full_like(norms, term["pull"])
+    if "lambda_g" not in term:
+        return np.zeros_like(norms), np.zeros_like(norms)
+    a, inside = norms.clip(term["l_a"], term["u_a"]), (norms > term["l_a"]) & (norms < term["u_a"])
+    pull = term["lambda_g"] * (a / term["u_a"] ** 2 + 1 / a)
+    return pull, np.where(inside, term["lambda_g"] * (1 / term["u_a"] ** 2 - 1 / a**2), 0)
+
+
 def one_loss(cosines, labels, norms, term):
     """(loss, d/d cosines, d/d norms) of one margin."""
     rows, count = np.arange(len(labels)), len(labels)
-    own, slope = cosines[rows, labels], 1.0
-    if "pull" in term:
-        changed = own - term["margin"] * norms[:, 0]
-    else:
-        m1, m2, m3 = term.get("m1", 1.0), term.get("m2", 0.0), term.get("m3", 0.0)
-        angle = np.arccos(own)
-        changed = np.cos(m1 * angle + m2) - m3
-        slope = m1 * np.sin(m1 * angle + m2) / np.sin(angle)
+    changed, slope, of_norms = changed_cosine(cosines[rows, labels], norms[:, 0], term)
+    extra, of_extra = extra_term(norms[:, 0], term)
     logits = cosines.copy()
     logits[rows, labels] = changed
     logits *= term["s"]
     chances = np.exp(logits - logits.max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)
-    loss = -np.log(chances[rows, labels]).mean()
+    loss = -np.log(chances[rows, labels]).mean() + extra.mean()
     gradient = chances
     gradient[rows, labels] -= 1
     gradient *= term["s"] / count
-    d_norms = np.zeros_like(norms)
-    if "pull" in term:
-        d_norms[:, 0] = -term["margin"] * gradient[rows, labels] + term["pull"] / count
-        loss += term["pull"] * norms.mean()
+    d_norms = gradient[rows, labels] * of_norms + of_extra / count
     gradient[rows, labels] *= slope
-    return loss, gradient, d_norms
+    return loss, gradient, d_norms[:, None]
 
 
 def reference(name, *, sampling=True, filtering=True):
@@ -209,6 +255,32 @@ def test_ranks_agree_to_the_last_bit(found, size):
         for key, values in first.items():
             if key.split("/")[1] in ("loss", "norm", "w1", "b1", "w2", "b2"):
                 np.testing.assert_array_equal(values, other[key], err_msg=key)
+
+
+MAGNITUDES = [name for name in CASES if name.startswith("mag")]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("name", MAGNITUDES)
+def test_what_is_logged_of_magnitudes(found, name, size):
+    """Of all ranks' samples, wherever they are; of parts of a batch, their mean."""
+    arrays, term = arrays_of(name), CASES[name]["losses"][0]
+    hidden = np.tanh(arrays["images"] @ arrays["w1"] + arrays["b1"])
+    norms = np.linalg.norm(hidden @ arrays["w2"] + arrays["b2"], axis=1)
+    assert (norms < term["l_a"]).any() and (norms > term["u_a"]).any()
+    pulls, _ = extra_term(norms, term)
+    outside = ((norms < term["l_a"]) | (norms > term["u_a"])).mean()
+    for part in found[size]:
+        assert part[f"{name}/loss_mag"] == pytest.approx(pulls.mean(), rel=1e-5)
+        assert part[f"{name}/magnitude_outside"] == pytest.approx(outside, rel=1e-5)
+        if CASES[name].get("accum_steps", 1) == 1:
+            low, middle, high = np.sort(norms)[[1, 12, 22]]  # of 24
+            assert part[f"{name}/magnitude_p5"] == pytest.approx(low, rel=1e-5)
+            assert part[f"{name}/magnitude_p50"] == pytest.approx(middle, rel=1e-5)
+            assert part[f"{name}/magnitude_p95"] == pytest.approx(high, rel=1e-5)
+        if len(CASES[name]["losses"]) == 1:
+            whole = part[f"{name}/loss_id"] + part[f"{name}/loss_mag"]
+            assert part[f"{name}/loss"] == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "sampled" in CASES[name]])

@@ -61,7 +61,7 @@ def keeper_of(evaluators=(), best_set="mean", first_ratio=1.0, **settings):
             progress=progress,
             precision=None,
             backbone=SimpleNamespace(backbone=None),
-            head=SimpleNamespace(ratio=lambda: first_ratio),
+            head=SimpleNamespace(ratio=lambda: first_ratio, losses=[]),
         ),
         Config(Global=settings, Metric=MetricConfig(best_set=best_set)),
         folder=None,

@@ -6,6 +6,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
+import paddle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,8 @@ from plsc.errors import UserError
 from plsc.heads.centres import ClassCentres
 from plsc.heads.rounding import NUMPY_DTYPES, decode, round_nearest
 from plsc.heads.stores import HostRows
+from plsc.loss.adaface import AdaFace
+from plsc.loss.margin import MarginLoss
 
 NUM_CLASSES, DIM, ZONE, PART = 26, 3, 4, 8  # four parts
 
@@ -47,7 +50,9 @@ class Dense:
 class Run:
     """A process that trains in a folder."""
 
-    def __init__(self, folder, *, dtype="float32", dim=DIM, newest=-1, names=("weight", "v")):
+    def __init__(
+        self, folder, *, dtype="float32", dim=DIM, newest=-1, names=("weight", "v"), losses=()
+    ):
         shape = (NUM_CLASSES, dim)
         stores = {name: HostRows(np.zeros(shape, NUMPY_DTYPES[dtype])) for name in names}
         self.centres = ClassCentres(ClassShard(NUM_CLASSES), dim, stores, zone=ZONE)
@@ -57,7 +62,7 @@ class Run:
         self.progress = Progress(epochs=9, num_images=90, steps_per_epoch=90, global_batch=1)
         self.training = SimpleNamespace(
             backbone=SimpleNamespace(backbone=nn.Sequential(nn.Linear(2, 2))),
-            head=SimpleNamespace(centres=self.centres),
+            head=SimpleNamespace(centres=self.centres, losses=losses),
             updater=SimpleNamespace(dense=Dense()),
             precision=SimpleNamespace(scaler=LossScaler()),
             progress=self.progress,
@@ -169,6 +174,39 @@ def test_the_loss_scale_goes_on(tmp_path):
     scaler.scale, scaler.good_steps, scaler.bad_steps = 512.0, 0, 1
     again = Run(tmp_path).resume(run.save())
     assert again.training.precision.scaler == scaler
+
+
+def seen(margin, *batches):
+    """A margin that has been given features of these norms."""
+    for norms in batches:
+        cosines = paddle.to_tensor(np.full((len(norms), 2), 0.5, np.float32))
+        norms = paddle.to_tensor(np.array(norms, np.float32)).unsqueeze(1)
+        margin(cosines, paddle.to_tensor(np.zeros(len(norms), np.int64)), norms)
+    return margin
+
+
+def test_the_averages_of_a_loss_go_on_to_the_last_bit(tmp_path):
+    batches = [[3.0, 5.0, 9.0], [2.0, 8.0, 1.5], [7.0, 0.3, 30.1]]
+    through = seen(AdaFace(), *batches)
+    first = seen(AdaFace(), *batches[:2])
+    saved = Run(tmp_path, losses=[(1.0, MarginLoss()), (0.5, first)]).save()
+    again = AdaFace()
+    Run(tmp_path, losses=[(1.0, MarginLoss()), (0.5, again)]).resume(saved)
+    assert again.state() == first.state() != AdaFace().state()
+    assert seen(again, batches[2]).state() == through.state()
+
+
+@pytest.mark.parametrize("before", [[], [(1.0, MarginLoss())]])
+def test_a_loss_whose_averages_were_not_saved(tmp_path, before):
+    saved = Run(tmp_path, losses=before).save()
+    again = Run(tmp_path, losses=[(1.0, AdaFace())]).resume(saved)
+    assert any("another Loss.Train" in line for line in again.lines)
+    assert again.training.head.losses[0][1].state() == AdaFace().state()
+
+
+def test_a_loss_without_averages_may_be_exchanged_in_silence(tmp_path):
+    saved = Run(tmp_path, losses=[(1.0, AdaFace())]).save()
+    assert not any("Loss" in line for line in Run(tmp_path).resume(saved).lines)
 
 
 @pytest.mark.parametrize(("before", "after"), [("float32", "bfloat16"), ("float16", "float32")])
