@@ -1,0 +1,222 @@
+"""`plsc-quality`: how good each picture of a face is, by the length of its embedding."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from plsc.commands.embed import embed
+from plsc.commands.model_options import add_model, embedder_of, new_parser
+from plsc.commands.stored_measurements import require_storable
+from plsc.commands.work_options import add_work, check_work, whole_batches
+from plsc.data.commands.options import add_list_format
+from plsc.data.finished_file import require_writable
+from plsc.data.lists.image_root import shown
+from plsc.data.output import exit_status
+from plsc.data.source.base import ImageSource
+from plsc.embedder import Embedder
+from plsc.errors import UserError
+from plsc.inference.faces import Faces
+from plsc.quality import reference as references
+from plsc.quality import summary as summaries
+from plsc.quality.images import are_files, name_of_set, open_images
+from plsc.quality.magnitudes import MagnitudeOutput, Measured
+from plsc.quality.reference import Reference
+from plsc.quality.sheet import Face, sampled, write_quality_sheet
+
+DESCRIPTION = """Score how good pictures of faces are for recognition. The length of the embedding
+that a MagFace model gives (its magnitude) grows with quality; other losses order images less well.
+IMAGES are image files, or one set:
+  a folder with one folder of images per identity, or any folder of images
+  a list, or a folder with label.txt         lines: path<TAB>class; or MagFace's: path 0 class 0
+  a .rec file, or a folder that holds some   MXNet RecordIO
+
+The CSV has the columns path, magnitude, percentile, score and error. Percentile: the share of a
+reference set below this magnitude. Score, 0 to 100: the logistic curve of ISO/IEC 29794-5, on which
+a quarter of the reference set lies below 25 and a quarter above 75. The reference is --calibration,
+else what --calibrate has stored in the model, else the images at hand, if there are at least 10;
+with fewer, percentile and score stay empty.
+
+A run that was killed goes on where it stopped, when it is called again. A CSV of the same model,
+images and options is not measured again: another calibration or a sheet takes no time. Any other is
+not replaced without --overwrite. Images must be aligned faces (`plsc-data align` makes them). The
+model must give embeddings as they are, not of length 1 (export with Export.preprocessing=none)."""
+EXAMPLES = """examples:
+  plsc-quality magface.onnx faces/ --sheet sheet.png      quality.csv, and a picture to look at
+  plsc-quality magface.onnx reference/ --calibrate --out reference.csv
+                                                          from now on the model scores by these
+  plsc-quality magface.onnx a.png b.png                   a few files: printed, no CSV
+  plsc-quality output/IResNet18/best_model train.rec --on-bad skip --calibration C.json
+  plsc-quality evr --help                                 error-versus-reject curves: what
+                                                          rejecting the worst images gains
+                                                          (a model called evr: ./evr)
+
+Exit status: 0 done, 2 something is to be mended (said in one line)."""
+DEFAULT_OUT = "quality.csv"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's parser."""
+    parser = new_parser("plsc-quality", description=DESCRIPTION, examples=EXAMPLES)
+    add_model(parser)
+    add = parser.add_argument
+    add("images", metavar="IMAGES", nargs="+", help="image files; or a folder, a list, a .rec file")
+    add_list_format(parser)
+    add("--out", metavar="CSV", help=f"the output ({DEFAULT_OUT}; of image files: none)")
+    add("--calibration", metavar="C.json", help="score by this calibration, not by the model's own")
+    add(
+        "--calibrate",
+        action="store_true",
+        help="learn the calibration from these images and save it: in --calibration if given, else "
+        "in the model's own file",
+    )
+    add("--sheet", metavar="PNG", help="draw the faces from worst to best, 60 at most")
+    add_work(parser, bad="a line without magnitude that says why")
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """The command; see `build_parser` for its options.
+
+    Raises:
+        UserError: wrong options, or a model, images or a calibration that cannot be used.
+
+    """
+    _check(options)
+    source, fingerprint = open_images(options)
+    embedder = embedder_of(options, batch_size=options.batch_size)
+    info, own_file = embedder.info, options.calibration
+    if options.calibrate and own_file is None:
+        require_storable(info.kind, "--calibrate")
+    reference = Reference(None, "none")
+    if not options.calibrate:
+        reference = references.given(embedder, own_file)
+    kept = options.out or not are_files(options)
+    about = {
+        "digest": embedder.digest,
+        "source": fingerprint,
+        "resize": options.resize,
+        "on_bad": options.on_bad,
+    }
+    with nullcontext("") if kept else tempfile.TemporaryDirectory() as folder:
+        output = MagnitudeOutput(
+            Path(folder, options.out or DEFAULT_OUT),
+            num_images=len(source),
+            about=about,
+            overwrite=options.overwrite,
+        )
+        measured, before = measure(embedder, source, output, options)
+        if not len(measured.usable):
+            raise UserError(f"none of {len(source)} images can be used: {measured.errors[0]}")
+        if reference.calibration is None:
+            learn = references.learned if options.calibrate else references.relative
+            reference = learn(measured, info, name_of_set(options))
+        report: dict[str, Any] = {
+            "output": str(output.path) if kept else None,
+            "num_present_before": before,
+            **summaries.summary(measured, reference),
+        }
+        model = {"path": options.model, "digest": embedder.digest, "notes": info.notes}
+        remarks = {"model": model, "relative_to": report["relative_to"]}
+        output.publish(measured, reference.calibration, remarks=remarks)
+    report |= {"stored_in": _calibrate(options, embedder, reference), "sheet": options.sheet}
+    report["model"] = model
+    if options.sheet:
+        draw(options, embedder, source, measured, reference)
+    for note in reference.notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
+    print(json.dumps(report) if options.json else summaries.text(report))
+    return 0
+
+
+def measure(
+    embedder: Embedder, source: ImageSource, output: MagnitudeOutput, options: argparse.Namespace
+) -> tuple[Measured, int]:
+    """Magnitudes of all images, and how many were there before.
+
+    Raises:
+        UserError: an image or an embedding cannot be used; what is done is kept.
+
+    """
+    before = len(source)
+    if not output.whole:
+        before = embed(
+            embedder,
+            source,
+            output,
+            batch_size=whole_batches(options.batch_size, embedder),
+            resize=options.resize,
+            skip=options.on_bad == "skip",
+            num_workers=options.num_workers,
+        )
+    return output.measured(), before
+
+
+def draw(
+    options: argparse.Namespace,
+    embedder: Embedder,
+    source: ImageSource,
+    measured: Measured,
+    reference: Reference,
+) -> None:
+    """Write the contact sheet.
+
+    Raises:
+        UserError: an image cannot be read any more, or the picture not be written.
+
+    """
+    order = summaries.worst_first(measured)
+    places = sampled(len(order))
+    ready = Faces(embedder.info.size, options.resize)
+    faces = []
+    for index, row in zip(
+        order[places].tolist(), summaries.rows(measured, order[places], reference), strict=True
+    ):
+        pixels = ready.decoded(source.read(index)[0], source.where(index))
+        faces.append(Face(pixels, row["magnitude"], row["score"], row["path"]))
+    count = f"{len(order)} images"
+    if len(faces) < len(order):
+        count = f"{len(faces)} of {count}, evenly over the order"
+    score = ", right and bar: score 0 to 100" if reference.calibration else ""
+    write_quality_sheet(
+        options.sheet,
+        faces,
+        title=f"{count}: worst first, best last, row by row",
+        note=f"left: magnitude{score}; {shown(Path(options.model).name)}",
+    )
+
+
+def _calibrate(options: argparse.Namespace, embedder: Embedder, reference: Reference) -> str | None:
+    if not options.calibrate or reference.calibration is None:
+        return None
+    path, replaced = references.keep(
+        reference.calibration, embedder, options.calibration, overwrite=options.overwrite
+    )
+    if replaced:
+        print(f"note: replaces the calibration of {replaced}", file=sys.stderr, flush=True)
+    return str(path)
+
+
+def _check(options: argparse.Namespace) -> None:
+    check_work(options)
+    if options.sheet is not None:
+        if Path(options.sheet).suffix.lower() != ".png":
+            raise UserError(f"--sheet must end in .png, got {options.sheet!r}")
+        require_writable(options.sheet)
+    if options.calibrate and options.calibration is not None:
+        require_writable(options.calibration)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["evr"]:
+        from plsc.quality import evr_command
+
+        return evr_command.main(given[1:])
+    options = build_parser().parse_intermixed_args(given)
+    return exit_status("plsc-quality", lambda: run(options))

@@ -1,0 +1,44 @@
+"""The images that plsc-quality is to score: a set as plsc-embed takes it, or files one by one."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from plsc.commands.face_set import fingerprint, open_set
+from plsc.data.lists.image_root import shown
+from plsc.data.source.base import ImageSource
+from plsc.data.source.named import NamedImages, is_image_name
+from plsc.errors import UserError
+from plsc.metric.quality_calibration import NAME_LENGTH
+
+
+def are_files(options: argparse.Namespace) -> bool:
+    """Whether IMAGES are image files, not one set of them."""
+    images = options.images
+    return len(images) > 1 or (is_image_name(images[0]) and not os.path.isdir(images[0]))
+
+
+def open_images(options: argparse.Namespace) -> tuple[ImageSource, dict[str, Any]]:
+    """IMAGES, and what tells them from others without a look into them, as JSON has it.
+
+    Raises:
+        UserError: they are not there, none, or damaged.
+
+    """
+    if are_files(options):
+        named = NamedImages(options.images)
+        stats = [(os.path.abspath(path), os.stat(path)) for path in options.images]
+        return named, {"files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]}
+    of_set = argparse.Namespace(**vars(options), source=options.images[0])
+    source = open_set(of_set)
+    if not len(source):
+        raise UserError(f"{shown(options.images[0])}: holds no images")
+    return source, fingerprint(of_set, source)
+
+
+def name_of_set(options: argparse.Namespace) -> str:
+    """What a calibration made of IMAGES calls them: in one line and printable."""
+    if are_files(options):
+        return f"{len(options.images)} image files"
+    return shown(Path(options.images[0]).resolve().name)[:NAME_LENGTH]

@@ -1,0 +1,132 @@
+"""Which calibration gives percentiles and scores: a file's, the model's own, or one learned now."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from plsc.commands.stored_measurements import store
+from plsc.data.finished_file import finished_file
+from plsc.embedder import Embedder
+from plsc.errors import UserError
+from plsc.inference.calibration import preparation, require_alike
+from plsc.inference.model_info import ModelInfo
+from plsc.metric.quality_calibration import MIN_IMAGES, Calibration
+from plsc.quality.magnitudes import Measured
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What percentiles and scores are relative to.
+
+    Attributes:
+        calibration: None gives neither.
+        origin: "file", "model", "images" (those at hand), or "none".
+        notes: lines for standard error.
+
+    """
+
+    calibration: Calibration | None
+    origin: Literal["file", "model", "images", "none"]
+    notes: tuple[str, ...] = ()
+
+
+def given(embedder: Embedder, file: str | None) -> Reference:
+    """The calibration in `file`, else the model's own, else none; before any image is read.
+
+    Raises:
+        UserError: it is damaged, or of images that were prepared otherwise.
+
+    """
+    info, notes = embedder.info, []
+    found, origin = (info.calibration, "model") if file is None else (None, "file")
+    if file is not None:
+        content = _content(file)
+        found = Calibration.from_dict(content, source=file)
+        made_with = content.get("model")
+        if isinstance(made_with, Mapping) and made_with.get("digest") != embedder.digest:
+            notes.append(
+                f"{file}: was made with {str(made_with.get('path'))[:200]!r}, which is another "
+                "file: its scores hold only if both hold the same network"
+            )
+    if found is None:
+        return Reference(None, "none")
+    require_alike(found, info)
+    return Reference(found, "file" if origin == "file" else "model", tuple(notes))
+
+
+def learned(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
+    """The calibration that the images at hand teach.
+
+    Raises:
+        UserError: they teach none.
+
+    """
+    lengths = measured.magnitudes[measured.usable]
+    found = Calibration.fit(lengths, set_name=set_name, prepared=preparation(info))
+    return Reference(found, "images")
+
+
+def relative(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
+    """The images at hand as their own reference, where nothing else is known.
+
+    Raises:
+        UserError: their magnitudes are all the same.
+
+    """
+    count, remedy = len(measured.usable), "--calibrate with a reference set mends that"
+    if count < MIN_IMAGES:
+        note = (
+            f"no calibration, and {count} {'image is' if count == 1 else 'images are'} too few to "
+            f"compare with each other ({MIN_IMAGES} are needed): magnitudes alone; {remedy}"
+        )
+        return Reference(None, "none", (note,))
+    note = f"no calibration: percentiles and scores are relative to these {count} images; {remedy}"
+    return replace(learned(measured, info, set_name), notes=(note,))
+
+
+def keep(
+    calibration: Calibration, embedder: Embedder, file: str | None, *, overwrite: bool
+) -> tuple[Path, str]:
+    """Save what was learned in `file`, else in the model; where to, and what it replaced, or "".
+
+    Raises:
+        UserError: another calibration is in `file`, or the system refuses to write.
+
+    """
+    info, before = embedder.info, embedder.info.calibration
+    if file is None:
+        replaced = "" if before in (None, calibration) else _named(before)
+        if before == calibration:
+            return Path(info.path), ""
+        return store(info.kind, Path(info.path), "quality", calibration.to_dict()), replaced
+    made_with = {"path": info.path, "digest": embedder.digest}
+    content = {**calibration.to_dict(), "model": made_with}
+    text = json.dumps(content, indent=1) + "\n"
+    path = Path(file)
+    if path.exists():
+        if path.read_bytes() == text.encode():
+            return path, ""
+        if not overwrite:
+            raise UserError(
+                f"{file}: exists, and is not this calibration: name another --calibration, or give "
+                "--overwrite"
+            )
+    with finished_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path, ""
+
+
+def _named(calibration: Calibration) -> str:
+    return f"{calibration.set_name or 'a set without name'} ({calibration.num_images} images)"
+
+
+def _content(file: str) -> Any:
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--calibration {file}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        raise UserError(f"--calibration {file}: is no JSON file") from None
+    return content

@@ -1,0 +1,140 @@
+"""A contact sheet: faces in the order of their quality, worst to best."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.data.finished_file import finished_file
+
+Pixels = NDArray[np.uint8]
+Colour = tuple[int, int, int]  # BGR
+
+MOST = 60  # faces
+COLUMNS = 10
+CELL, GAP, MARGIN = 128, 10, 16  # pixels
+BAR, LINE, HEAD = 6, 17, 56
+GROUND, TRACK, PLAIN, FAINT = (30, 30, 30), (66, 66, 66), (240, 240, 240), (165, 165, 165)
+# From bad to good; as Okabe and Ito choose them, told apart by the colour-blind, too.
+LOW, MIDDLE, HIGH = (0, 94, 213), (66, 228, 240), (178, 114, 0)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+LARGE, SMALL = 0.45, 0.38  # of the font
+
+
+@dataclass(frozen=True)
+class Face:
+    """One picture of the sheet.
+
+    Attributes:
+        pixels: RGB uint8 [h, w, 3].
+        magnitude: of its embedding.
+        score: 0 to 100; None where there is none.
+        name: its path or key.
+
+    """
+
+    pixels: Pixels
+    magnitude: float
+    score: float | None
+    name: str
+
+
+def sampled(count: int, most: int = MOST) -> NDArray[np.intp]:
+    """Places in an order of `count` images, at most `most`, even, the first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
+
+
+def write_quality_sheet(path: str | Path, faces: Sequence[Face], *, title: str, note: str) -> None:
+    """Write a PNG with all `faces` in their order, row by row.
+
+    Below each are its magnitude on the left, its score on the right and as a bar, and the end of
+    its name.
+
+    Args:
+        path: the PNG; replaced if it is there.
+        faces: worst first.
+        title: stands above.
+        note: below the title, smaller.
+
+    Raises:
+        UserError: the picture cannot be written.
+
+    """
+    columns = min(COLUMNS, max(4, int(np.ceil((1.6 * len(faces)) ** 0.5))))
+    rows = -(-len(faces) // columns)
+    height = CELL + BAR + 2 * LINE + 4
+    sheet = np.full(
+        (
+            2 * MARGIN + HEAD + rows * (height + GAP) - GAP,
+            2 * MARGIN + columns * (CELL + GAP) - GAP,
+            3,
+        ),
+        GROUND,
+        np.uint8,
+    )
+    _text(sheet, title, (MARGIN, MARGIN + 16), LARGE * 1.2, PLAIN)
+    _text(sheet, note, (MARGIN, MARGIN + 38), LARGE * 0.9, FAINT)
+    for number, face in enumerate(faces):
+        row, column = divmod(number, columns)
+        top, left = MARGIN + HEAD + row * (height + GAP), MARGIN + column * (CELL + GAP)
+        sheet[top : top + height, left : left + CELL] = _cell(face, height)
+    done, encoded = cv2.imencode(".png", sheet)
+    assert done
+    with finished_file(path) as partial:
+        partial.write_bytes(encoded.tobytes())
+
+
+def _cell(face: Face, height: int) -> Pixels:
+    cell = np.full((height, CELL, 3), GROUND, np.uint8)
+    cell[:CELL] = _square(face.pixels[..., ::-1])
+    if face.score is not None:
+        cell[CELL : CELL + BAR] = TRACK
+        cell[CELL : CELL + BAR, : max(2, round(face.score / 100 * CELL))] = colour_of(face.score)
+    base = CELL + BAR + LINE - 3
+    _text(cell, f"{face.magnitude:.2f}", (1, base), LARGE, PLAIN)
+    score = "" if face.score is None else f"{face.score:.0f}"
+    _text(cell, score, (CELL - 2 - _width(score, LARGE), base), LARGE, PLAIN)
+    _text(cell, _end_of(face.name), (1, base + LINE - 2), SMALL, FAINT)
+    return cell
+
+
+def colour_of(score: float) -> Colour:
+    """Of a score's bar: from orange through yellow to blue."""
+    first, second = (LOW, MIDDLE) if score < 50 else (MIDDLE, HIGH)
+    part = score % 50 / 50 if score < 100 else 1.0
+    blue, green, red = (round(a + (b - a) * part) for a, b in zip(first, second, strict=True))
+    return blue, green, red
+
+
+def _square(pixels: Pixels) -> Pixels:
+    """The whole picture in a square cell, its shape kept."""
+    height, width = pixels.shape[:2]
+    scale = CELL / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    square = np.full((CELL, CELL, 3), GROUND, np.uint8)
+    top, left = (CELL - size[1]) // 2, (CELL - size[0]) // 2
+    resized = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=method)
+    square[top : top + size[1], left : left + size[0]] = resized
+    return square
+
+
+def _end_of(name: str) -> str:
+    """As much of the end of a name as a cell is wide."""
+    text = "".join(char if " " <= char <= "~" else "?" for char in name)  # all that the font has
+    if _width(text, SMALL) <= CELL - 2:
+        return text
+    while _width("..." + text, SMALL) > CELL - 2:
+        text = text[1:]
+    return "..." + text
+
+
+def _width(text: str, scale: float) -> int:
+    return int(cv2.getTextSize(text, FONT, scale, 1)[0][0])
+
+
+def _text(image: Pixels, text: str, place: tuple[int, int], scale: float, colour: Colour) -> None:
+    cv2.putText(image, text, place, FONT, scale, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,96 @@
+"""What plsc-quality says of a set: how its magnitudes spread, which images are worst and best."""
+
+from typing import Any
+
+import numpy as np
+
+from plsc.data.lists.image_root import shown
+from plsc.quality.magnitudes import Measured
+from plsc.quality.reference import Reference
+
+QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # percent
+ENDS = 5  # images at either end that are shown
+ALL_SHOWN = 20  # images that are few enough to show all
+ORIGINS = {
+    "file": "the calibration file",
+    "model": "the model's calibration",
+    "images": "these images",
+}
+
+
+def worst_first(measured: Measured) -> np.ndarray:
+    """Rows of the usable images, by magnitude; equal ones in their order."""
+    usable = measured.usable
+    return usable[np.argsort(measured.magnitudes[usable], kind="stable")]
+
+
+def summary(measured: Measured, reference: Reference) -> dict[str, Any]:
+    """The figures, as JSON has them; all images where they are few, else the worst and best."""
+    order, calibration = worst_first(measured), reference.calibration
+    few = len(order) <= ALL_SHOWN
+    percent = np.percentile(measured.magnitudes[order], QUANTILES)
+    return {
+        "num_images": len(measured.paths),
+        "num_skipped": len(measured.paths) - len(order),
+        "magnitude": {str(at): float(value) for at, value in zip(QUANTILES, percent, strict=True)},
+        "relative_to": {
+            "origin": reference.origin,
+            "set": calibration.set_name if calibration else None,
+            "num_images": calibration.num_images if calibration else None,
+        },
+        "worst": rows(measured, order if few else order[:ENDS], reference),
+        "best": [] if few else rows(measured, order[-ENDS:], reference),
+    }
+
+
+def rows(measured: Measured, order: np.ndarray, reference: Reference) -> list[dict[str, Any]]:
+    """Path, magnitude, percentile and score of the images in these rows."""
+    lengths, calibration = measured.magnitudes[order], reference.calibration
+    columns = (
+        [scale(lengths).tolist() for scale in (calibration.percentiles, calibration.scores)]
+        if calibration
+        else [[None] * len(order)] * 2
+    )
+    return [
+        {"path": measured.paths[row], "magnitude": length, "percentile": percent, "score": score}
+        for row, length, percent, score in zip(order, lengths.tolist(), *columns, strict=True)
+    ]
+
+
+def text(report: dict[str, Any]) -> str:
+    """The report for people to read."""
+    said, skipped = report["relative_to"], report["num_skipped"]
+    lines = [f"{report['num_images'] - skipped} images" + (f", {skipped} skipped" * bool(skipped))]
+    if report["output"]:
+        lines[0] = f"{report['output']}: {lines[0]}"
+    if report["num_present_before"]:
+        lines.append(f"{report['num_present_before']} of them were measured before this run")
+    values = report["magnitude"].items()
+    lines += ["", "".join(f"{_quantile(at):>9}" for at, _ in values)]
+    lines += ["".join(f"{value:9.2f}" for _, value in values) + "   magnitude", ""]
+    lines += [f"{'magnitude':>9} {'percentile':>10} {'score':>6}  worst to best"]
+    lines += [_line(row) for row in report["worst"]]
+    if report["best"]:
+        lines += [f"{'...':>9}", *map(_line, report["best"])]
+    if said["origin"] != "none":
+        lines += [
+            "",
+            f"percentile and score by {ORIGINS[said['origin']]}: {said['set']}, "
+            f"{said['num_images']} images; a quarter of those scores below 25, a quarter above 75",
+        ]
+    if report["stored_in"]:
+        lines.append(f"calibration saved in {report['stored_in']}")
+    if report["sheet"]:
+        lines.append(f"contact sheet: {report['sheet']}")
+    return "\n".join(lines)
+
+
+def _line(row: dict[str, Any]) -> str:
+    percent, score = (
+        "-" if row[name] is None else f"{row[name]:.1f}" for name in ("percentile", "score")
+    )
+    return f"{row['magnitude']:9.2f} {percent:>10} {score:>6}  {shown(row['path'])}"
+
+
+def _quantile(at: str) -> str:
+    return {"0": "least", "50": "median", "100": "most"}.get(at, f"{at}%")
