@@ -45,6 +45,14 @@ class PairedImages(ABC):
     def where(self, index: int) -> str:
         """The image's place for messages."""
 
+    @abstractmethod
+    def names(self, index: int) -> tuple[str, ...]:
+        """What another file may call the image, the shortest name first.
+
+        Of a list the path as it is written there and the absolute one; of a `.bin` file the
+        image's number from 0 on, and that behind the file's name: `lfw.bin:17`.
+        """
+
 
 class BinPairs(PairedImages):
     """The pairs of an LFW-style `.bin` file."""
@@ -60,6 +68,10 @@ class BinPairs(PairedImages):
     def where(self, index: int) -> str:
         """The `.bin` file and the image's number in it."""
         return f"{self._path}: image {index}"
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """The image's number from 0 on, as it is and behind the file's name."""
+        return str(index), f"{Path(self._path).name}:{index}"
 
 
 class ListedPairs(PairedImages):
@@ -81,6 +93,11 @@ class ListedPairs(PairedImages):
         """The image's path, and the pair that it is in."""
         path = os.path.join(self._root, self._paths[index])
         return f"{shown(path)} ({self._list_path}: pair {index // 2 + 1})"
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """The path as listed, and the absolute one."""
+        path = self._paths[index]
+        return path, os.path.abspath(os.path.join(self._root, path))
 
 
 class LfwPairs(PairedImages):
@@ -119,6 +136,11 @@ class LfwPairs(PairedImages):
         """The image's path, and the line that names it."""
         return f"{shown(self._files[index])} ({self._path}:{self._lines[index // 2]})"
 
+    def names(self, index: int) -> tuple[str, ...]:
+        """The path below `image_root`, and the absolute one."""
+        path = self._files[index]
+        return os.path.relpath(path, self._root), os.path.abspath(path)
+
 
 class ChosenPairs(PairedImages):
     """Pairs of images of a set with classes."""
@@ -133,6 +155,10 @@ class ChosenPairs(PairedImages):
     def where(self, index: int) -> str:
         """The image's place in its set."""
         return self._source.where(self._rows[index])
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """The image's name in its set."""
+        return (self._source.name(self._rows[index]),)
 
 
 def open_pairs(path: str | Path, image_root: str | Path | None = None) -> PairedImages | None:

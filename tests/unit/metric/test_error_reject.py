@@ -9,17 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
+from plsc.metric.angular import angles
 from plsc.metric.error_reject import (
-    REJECTS,
-    RejectCurve,
-    RejectPoint,
-    angular_distances,
     decades,
     error_reject_curve,
     impostors_needed,
     pair_quality,
     threshold_at,
 )
+from plsc.metric.reject_curve import REJECTS, RejectCurve, RejectPoint
 
 
 def naive_curve(distances, issame, quality, *, steps, fixed):
@@ -79,7 +77,7 @@ def test_as_the_protocol_is_worded(pairs, steps, fixed):
 def golden_pairs(golden):
     with np.load(golden / "error_versus_reject.npz") as arrays:
         embeddings, issame = arrays["embeddings_x100"] / 100, arrays["issame"]
-    return angular_distances(embeddings), issame, pair_quality(np.linalg.norm(embeddings, axis=1))
+    return angles(embeddings), issame, pair_quality(np.linalg.norm(embeddings, axis=1))
 
 
 @pytest.mark.parametrize(("name", "fixed"), [("evr", False), ("evr_fixed_threshold", True)])
@@ -142,9 +140,8 @@ def test_ends_where_impostors_are_too_few(impostors, num_points):
         assert curve.end is None and curve.to_dict()["ended"] is None
         return
     left = impostors - round(impostors * REJECTS[num_points])
-    assert curve.end.reason == (
-        f"at {5 * num_points} % rejected {left} impostor pairs are left, FMR 1e-3 needs 101"
-    )
+    at = f" left at {5 * num_points} % rejected" if num_points else ""
+    assert curve.end.reason == (f"{left} impostor pairs{at}, FMR 1e-3 needs 101")
 
 
 def test_a_kept_threshold_needs_its_impostors_once():
@@ -161,7 +158,7 @@ def test_ends_where_no_genuine_pair_is_left():
     distances = np.linspace(0, 1, 100)
     curve = error_reject_curve(distances, issame, np.arange(100), fmr=1e-1)
     assert len(curve.points) == 10 and curve.points[-1].genuine == 5
-    assert curve.end.reason == "at 50 % rejected no genuine pair is left"
+    assert curve.end.reason == "no genuine pair is left at 50 % rejected"
 
 
 def test_equal_qualities_go_in_the_order_of_the_set():
@@ -201,10 +198,11 @@ def test_areas_by_hand():
     assert written["area"]["stop"] == pytest.approx(0.15)
 
 
-def test_fnmr_at_a_share():
+def test_the_point_at_a_share():
     curve = curve_of(0.4, 0.2, 0.1)
-    assert [curve.fnmr_at(share) for share in (0.0, 0.05, 0.1, 0.15)] == [0.4, 0.2, 0.1, None]
-    assert curve_of().fnmr_at(0.0) is None
+    points = [curve.at(share) for share in (0.0, 0.05, 0.1, 0.15)]
+    assert points == [*curve.points, None]
+    assert curve_of().at(0.0) is None
 
 
 def test_perfect_rejection_drops_the_errors_first():
@@ -220,13 +218,6 @@ def test_perfect_rejection_drops_the_errors_first():
     best = np.where(issame & (distances > 0.8), 0.0, quality + 1)
     found = error_reject_curve(distances, issame, best, fmr=1e-2, fixed=True)
     np.testing.assert_allclose([point.fnmr for point in found.points], curve.perfect())
-
-
-def test_distances_are_shares_of_half_a_turn():
-    rows = np.array(
-        [[1, 0], [3, 0], [1, 0], [0, 2], [1, 0], [-4, 0], [1, 0], [0, 0], [1, 0], [1, 1]]
-    )
-    np.testing.assert_allclose(angular_distances(rows), [0, 0.5, 1, 0.5, 0.25], atol=1e-12)
 
 
 def test_a_pair_is_as_good_as_the_worse_of_its_images():

@@ -1,0 +1,144 @@
+"""`plsc-quality evr`: what rejecting the pictures of worst quality gains, on verification sets."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.commands.evaluation import embed_pairs
+from plsc.commands.model_options import embedder_of
+from plsc.data.finished_file import finished_file
+from plsc.data.making.paired_images import PairedImages
+from plsc.data.output import exit_status
+from plsc.embedder import Embedder
+from plsc.errors import UserError
+from plsc.metric.angular import angles
+from plsc.quality.evr_options import Task, build_parser, checked_task
+from plsc.quality.evr_plot import can_draw, draw_curves
+from plsc.quality.evr_results import Line, SetCurves, curves_of, text_of
+from plsc.quality.measures import (
+    IMAGE_MEASURES,
+    MAGNITUDE,
+    RANDOM,
+    magnitude,
+    measure_images,
+    random,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    return exit_status(parser.prog, lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the options say.
+
+    Raises:
+        UserError: a mistake in options, models, sets or tables.
+
+    """
+    task = checked_task(options)
+    folder = Path(options.out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error
+    embedders = {
+        name: embedder_of(
+            argparse.Namespace(**vars(options), model=path), batch_size=options.batch_size
+        )
+        for name, path in task.models.items()
+    }
+    about = [
+        {"name": name, "path": task.models[name], "digest": item.digest, "notes": item.info.notes}
+        for name, item in embedders.items()
+    ]
+    reports, files = [], []
+    for name, pairs in task.sets.items():
+        found = measure_set(name, pairs, embedders, task, options)
+        report = found.to_dict() | {"models": about}
+        files += write_results(folder, found, report)
+        reports.append(report)
+        if not options.json:
+            print(text_of(found), end="\n\n", flush=True)
+    print(json.dumps({"sets": reports}) if options.json else "\n".join(map(str, files)))
+
+
+def measure_set(
+    name: str,
+    pairs: PairedImages,
+    embedders: Mapping[str, Embedder],
+    task: Task,
+    options: argparse.Namespace,
+) -> SetCurves:
+    """The curves of one set; with progress on standard error.
+
+    Raises:
+        UserError: an image, a model's embedding or a measure cannot be used.
+
+    """
+    _say(f"{name}: {len(pairs.issame)} pairs")
+    wanted = [measure for measure in task.measures if measure in IMAGE_MEASURES]
+    known: dict[str, NDArray[np.float64]] = {table.name: table.of(pairs) for table in task.tables}
+    if RANDOM in task.measures:
+        known[RANDOM] = random(len(pairs))
+    if wanted:
+        _say(f"{name}: {', '.join(wanted)}")
+        known |= measure_images(pairs, wanted, num_workers=options.num_workers)
+    lines: list[Line] = []
+    for model, embedder in embedders.items():
+        _say(f"{name}: embeddings of {model}")
+        plain, mirrored = embed_pairs(
+            pairs,
+            embedder,
+            flip=options.flip,
+            resize=options.resize,
+            num_workers=options.num_workers,
+        )
+        rows = plain.astype(np.float64) + (0 if mirrored is None else mirrored)
+        qualities = known | {MAGNITUDE: magnitude(plain)}
+        try:
+            lines += curves_of(
+                angles(rows),
+                pairs.issame,
+                {measure: qualities[measure] for measure in task.measures},
+                model=model,
+                fmrs=task.fmrs,
+                fixed=task.fixed,
+            )
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+    return SetCurves(
+        name, pairs.issame, options.flip, task.fmrs, task.fixed, lines, options.partial
+    )
+
+
+def write_results(folder: Path, found: SetCurves, report: dict[str, Any]) -> list[Path]:
+    """Write a set's figures and, where matplotlib is there, its plot; the files' names.
+
+    Raises:
+        UserError: the system refuses to write.
+
+    """
+    stem = folder / f"{found.name}_evr"
+    figures = stem.with_name(f"{stem.name}.json")
+    plots = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "pdf")]
+    with finished_file(figures) as partial:
+        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if not can_draw():
+        _say('no plot: matplotlib is missing: pip install "plsc[plot]"')
+        return [figures]
+    draw_curves(found, plots)
+    return [figures, *plots]
+
+
+def _say(text: str) -> None:
+    print(f"plsc-quality evr: {text}", file=sys.stderr, flush=True)

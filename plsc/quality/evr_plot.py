@@ -1,0 +1,175 @@
+"""Error-versus-reject curves of a verification set as a picture."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from plsc.data.finished_file import finished_file
+from plsc.metric.error_reject import impostors_needed
+from plsc.metric.reject_curve import REJECTS, RejectCurve
+from plsc.metric.roc import far_name
+from plsc.quality.evr_results import SetCurves
+
+# Told apart also by those who confuse red and green; the control is grey.
+OWN_COLOURS = {
+    "magnitude": "#2f6fa8", "sharpness": "#d9772b", "brightness": "#2a9d8f", "contrast": "#8a5aa8",
+    "random": "#999999",
+}  # fmt: skip
+COLOURS = ("#c2405b", "#7a6a2f", "#5b8def", "#444444")  # of users' own measures
+STYLES = ("solid", (0, (4, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (2, 3)))
+DARK, FAINT, PALE = "#333333", "#e2e2e2", 0.42
+FONT, SMALL = 9, 7
+PANEL, HEAD, NARROWEST = (3.2, 2.4), 0.6, 4.6  # inches
+LEGEND_ENTRY = (1.5, 0.2)
+TOLD = {False: "re-estimated threshold", True: "threshold of the full set"}
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw_curves(found: SetCurves, paths: Sequence[Path]) -> None:
+    """Write the curves of a set, once for each of `paths` (.png, .pdf).
+
+    A column of panels per FMR, a row per kind of threshold; a colour per measure, dashes per model.
+
+    Raises:
+        UserError: the system refuses to write.
+
+    """
+    import matplotlib
+    from matplotlib.figure import Figure  # not pyplot: it keeps figures and looks for a display
+
+    style = {"font.size": FONT, "axes.labelcolor": DARK, "text.color": DARK}
+    style |= {"xtick.color": DARK, "ytick.color": DARK, "pdf.fonttype": 42}
+    colours, styles = colours_of(found.measures), dict(zip(found.models, STYLES, strict=False))
+    drawn = [fmr for fmr in found.fmrs if any(line.curve.points for line in found.of_rate(fmr))]
+    width = max(PANEL[0] * len(drawn) + 0.5, NARROWEST)
+    with matplotlib.rc_context(style):
+        handles, per_line = _legend(found, colours, styles), int(width / LEGEND_ENTRY[0])
+        lines = -(-len(handles) // per_line)
+        height = PANEL[1] * len(found.fixed) + HEAD + LEGEND_ENTRY[1] * lines
+        figure = Figure(figsize=(width, height), layout="constrained")
+        panels = figure.subplots(
+            len(found.fixed), len(drawn), sharex=True, sharey="col", squeeze=False
+        )
+        for across, fixed in zip(panels, found.fixed, strict=True):
+            for axes, fmr in zip(across, drawn, strict=True):
+                _draw_panel(axes, found, fmr, fixed, colours, styles)
+            across[0].set_ylabel(f"FNMR, %\n{TOLD[fixed]}")
+        for axes, fmr in zip(panels[0], drawn, strict=True):
+            axes.set_title(f"FMR {far_name(fmr)}", fontsize=FONT + 0.5, loc="left")
+        for axes in panels[-1]:
+            axes.set_xlabel("pairs rejected, %")
+        for column in range(len(drawn)):
+            _limit(list(panels[:, column]))
+        figure.suptitle(_title(found, drawn), fontsize=FONT + 0.5)
+        figure.legend(
+            handles=_by_rows(handles, per_line), loc="outside lower center", ncols=per_line,
+            frameon=False, handlelength=2.6, columnspacing=1.2, fontsize=FONT - 0.5,
+        )  # fmt: skip
+        for path in paths:
+            with finished_file(path) as partial:
+                figure.savefig(partial, dpi=200)
+
+
+def colours_of(measures: Sequence[str]) -> dict[str, str]:
+    """A colour for each measure; at most as many as COLOURS may be unknown here."""
+    others = iter(COLOURS)
+    return {measure: OWN_COLOURS.get(measure) or next(others) for measure in measures}
+
+
+def _title(found: SetCurves, drawn: Sequence[float]) -> str:
+    genuine, impostors = int(found.issame.sum()), int((~found.issame).sum())
+    models = f"{found.models[0]} on " if len(found.models) == 1 else ""
+    title = f"{models}{found.name}: {genuine:,} genuine and {impostors:,} impostor pairs"
+    missing = [
+        f"FMR {far_name(fmr)} needs {impostors_needed(fmr):,} impostors"
+        for fmr in found.fmrs
+        if fmr not in drawn
+    ]
+    return "\n".join([title, *([f"not drawn: {', '.join(missing)}"] if missing else [])])
+
+
+def _draw_panel(
+    axes: Any,
+    found: SetCurves,
+    fmr: float,
+    fixed: bool,
+    colours: dict[str, str],
+    styles: dict[str, Any],
+) -> None:
+    lines = found.panel(fmr, fixed)
+    for line in reversed(lines):  # the first is the one to be seen
+        _draw_curve(axes, line.curve, colours[line.measure], styles[line.model])
+    if fixed:
+        for model in found.models:
+            curve = next(line.curve for line in lines if line.model == model)
+            if curve.points:
+                axes.plot(100 * REJECTS, 100 * curve.perfect(), color=DARK, linewidth=0.7,
+                          linestyle=styles[model], zorder=2)  # fmt: skip
+    axes.set_xlim(0, 100)
+    axes.set_xticks(range(0, 101, 20))
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    reasons = _reasons([line.curve for line in lines])
+    axes.set_title("   ".join(reasons), fontsize=SMALL, color="#666666", loc="right")
+
+
+def _draw_curve(axes: Any, curve: RejectCurve, colour: str, style: Any) -> None:
+    """A line that is pale where too few impostors resolve the rate, with a cross where it ends."""
+    rejects = [100 * point.reject for point in curve.points]
+    fnmrs = [100 * point.fnmr for point in curve.points]
+    resolved = sum(point.resolved for point in curve.points)
+    axes.plot(rejects[:resolved], fnmrs[:resolved], color=colour, linewidth=1.5, linestyle=style,
+              zorder=3)  # fmt: skip
+    rest = slice(max(resolved - 1, 0), None)
+    axes.plot(rejects[rest], fnmrs[rest], color=colour, linewidth=1.1, linestyle=style,
+              alpha=PALE, zorder=3)  # fmt: skip
+    if curve.points and curve.end:
+        axes.plot(rejects[-1], fnmrs[-1], "x", color=colour, markersize=4.5, markeredgewidth=1.2,
+                  zorder=4, clip_on=False)  # fmt: skip
+
+
+def _reasons(curves: Sequence[RejectCurve]) -> list[str]:
+    """Why curves of a panel end, each reason once."""
+    ends = {(curve.end.kind, curve.end.needed) for curve in curves if curve.end}
+    return [
+        f"× fewer than {needed:,} impostors left"
+        if kind == "impostor"
+        else "× no genuine pair left"
+        for kind, needed in sorted(ends)
+    ]
+
+
+def _limit(panels: Sequence[Any]) -> None:
+    """From 0 to a little above the highest line of a column, which shares its axis."""
+    highest = max(max(line.get_ydata(), default=0) for axes in panels for line in axes.lines)
+    panels[0].set_ylim(0, max(1.0, min(1.12 * highest, 104.0)))
+
+
+def _by_rows(handles: Sequence[Any], per_line: int) -> list[Any]:
+    """`handles` in the order in which a legend, which fills its columns first, has them by rows."""
+    return [handle for column in range(per_line) for handle in handles[column::per_line]]
+
+
+def _legend(found: SetCurves, colours: dict[str, str], styles: dict[str, Any]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    several = len(found.models) > 1
+    handles = [Line2D([], [], color=colours[m], linewidth=1.8, label=m) for m in found.measures]
+    if several:
+        handles += [
+            Line2D([], [], color="#777777", linewidth=1.5, linestyle=styles[model], label=model)
+            for model in found.models
+        ]
+    if True in found.fixed:
+        handles.append(Line2D([], [], color=DARK, linewidth=0.7, label="errors rejected first"))
+    if any(not point.resolved for line in found.lines for point in line.curve.points):
+        handles.append(
+            Line2D([], [], color="#777777", linewidth=1.1, alpha=PALE, label="impostors < 1 / FMR")
+        )
+    return handles

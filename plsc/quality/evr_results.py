@@ -1,0 +1,195 @@
+"""Error-versus-reject curves of one verification set: all models, measures and rates; as text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsc.errors import UserError
+from plsc.metric.error_reject import check_differs, error_reject_curve, pair_quality
+from plsc.metric.reject_curve import PARTIAL, Area, RejectCurve
+from plsc.metric.roc import far_name
+from plsc.metric.tables import aligned
+from plsc.quality.measures import MAGNITUDE
+
+Floats = NDArray[np.float64]
+
+THRESHOLDS = {"reestimated": (False,), "fixed": (True,), "both": (False, True)}
+TOLD = {False: "threshold re-estimated at each share", True: "threshold of the full set kept"}
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.5)  # columns of the table
+MARK = "*"
+UNRESOLVED = f"\n{MARK} the threshold rests on fewer than 1/FMR impostor pairs"
+ALIKE = 1e-6  # half turns: distances of equal vectors differ by rounding
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot and of a table: a measure on a model's distances."""
+
+    model: str
+    measure: str
+    curve: RejectCurve
+
+
+@dataclass(frozen=True)
+class SetCurves:
+    """What was found on one set.
+
+    Attributes:
+        name: of the set.
+        issame: [P] whether a pair shows one person.
+        flip: whether distances are of sums with the mirrored images' embeddings.
+        fmrs: the rates, in the user's order.
+        fixed: which thresholds: re-estimated, kept, or both.
+        lines: by model, then by measure, then by rate and threshold.
+        partial: the share where partial areas end.
+
+    """
+
+    name: str
+    issame: NDArray[np.bool_]
+    flip: bool
+    fmrs: Sequence[float]
+    fixed: Sequence[bool]
+    lines: Sequence[Line]
+    partial: float = PARTIAL
+
+    @property
+    def models(self) -> list[str]:
+        """Their names, in order."""
+        return list(dict.fromkeys(line.model for line in self.lines))
+
+    @property
+    def measures(self) -> list[str]:
+        """Their names, in order."""
+        return list(dict.fromkeys(line.measure for line in self.lines))
+
+    def panel(self, fmr: float, fixed: bool) -> list[Line]:
+        """The lines at one rate and with one kind of threshold."""
+        return [line for line in self.of_rate(fmr) if line.curve.fixed == fixed]
+
+    def of_rate(self, fmr: float) -> list[Line]:
+        """The lines at one rate."""
+        return [line for line in self.lines if line.curve.fmr == fmr]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "set": self.name,
+            "pairs": len(self.issame),
+            "genuine": int(self.issame.sum()),
+            "impostors": int((~self.issame).sum()),
+            "flip": self.flip,
+            "curves": [
+                {"model": line.model, "measure": line.measure}
+                | line.curve.to_dict(partial=self.partial)
+                for line in self.lines
+            ],
+        }
+
+
+def curves_of(
+    distances: Floats,
+    issame: NDArray[np.bool_],
+    qualities: Mapping[str, Floats],
+    *,
+    model: str,
+    fmrs: Sequence[float],
+    fixed: Sequence[bool],
+) -> list[Line]:
+    """All lines of one model on one set.
+
+    Args:
+        distances: [P] of the pairs, as `plsc.metric.angular.angles` has them.
+        issame: [P] whether a pair shows one person.
+        qualities: measure -> quality [2P] of the images.
+        model: its name.
+        fmrs: the rates.
+        fixed: as of SetCurves.
+
+    Raises:
+        UserError: qualities that are all the same; distances that are.
+
+    """
+    if np.ptp(distances) < ALIKE:
+        raise UserError(f"{model}: embeddings have collapsed: all pairs are at one distance")
+    lines = []
+    for measure, quality in qualities.items():
+        try:
+            check_differs(quality)
+            of_pairs = pair_quality(quality)
+            lines += [
+                Line(
+                    model,
+                    measure,
+                    error_reject_curve(distances, issame, of_pairs, fmr=fmr, fixed=kept),
+                )
+                for fmr in fmrs
+                for kept in fixed
+            ]
+        except UserError as error:
+            raise UserError(f"{model}: {measure}: {error}{_remedy(measure, quality)}") from error
+    return lines
+
+
+def _remedy(measure: str, quality: Floats) -> str:
+    """What to do about magnitudes that are all the same."""
+    if measure != MAGNITUDE or not np.allclose(quality, quality[0], rtol=1e-3):
+        return ""
+    return (
+        ": the model normalises its embeddings; take its network without that last step, or leave "
+        "magnitude out (--measure)"
+    )
+
+
+def text_of(found: SetCurves) -> str:
+    """Tables for a terminal, one for each rate and kind of threshold."""
+    embeddings = "sums with the mirrored images" if found.flip else "images as they are"
+    impostors = int((~found.issame).sum())
+    parts = [f"{found.name}: {len(found.issame)} pairs, {impostors} impostors; {embeddings}"]
+    for fmr in found.fmrs:
+        for fixed in found.fixed:
+            lines = found.panel(fmr, fixed)
+            head = f"FNMR % at FMR {far_name(fmr)}, {TOLD[fixed]}"
+            if not any(line.curve.points for line in lines) and lines[0].curve.end:
+                parts.append(f"{head}\nno curve: {lines[0].curve.end.reason}")
+            else:
+                table = aligned(_rows(found, lines))
+                parts.append(f"{head}\n{table}" + (UNRESOLVED if MARK in table else ""))
+    return "\n\n".join(parts)
+
+
+def _rows(found: SetCurves, lines: Sequence[Line]) -> list[list[str]]:
+    shares = [f"{100 * share:.0f} % " for share in SHARES]
+    head = ["rejected:", *shares, f"mean to {100 * found.partial:g} %", "mean to 95 %"]
+    return [head, *(_row(found, line) for line in lines)]
+
+
+def _row(found: SetCurves, line: Line) -> list[str]:
+    curve = line.curve
+    name = line.measure if len(found.models) == 1 else f"{line.model} {line.measure}"
+    cells = [name, *(_at(curve, share) for share in SHARES)]
+    cells += [_mean(curve.area(found.partial), found.partial), _mean(curve.area(), 0.95)]
+    return [*cells, f"ends: {curve.end.reason}"] if curve.end else cells
+
+
+def _at(curve: RejectCurve, share: float) -> str:
+    """FNMR at a share, marked where it is not resolved."""
+    point = curve.at(share)
+    if point is None:
+        return "- "
+    return _percent(point.fnmr) + (" " if point.resolved else MARK)
+
+
+def _mean(area: Area | None, stop: float) -> str:
+    """The mean, with how far it goes if that is less than `stop`."""
+    if area is None:
+        return "-"
+    short = f"(to {100 * area.stop:g} %) " if area.stop < stop - 1e-9 else ""
+    return short + _percent(area.mean_fnmr)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"

@@ -1,0 +1,113 @@
+"""How good a picture is, by measures that have nothing to do with each other; higher is better.
+
+A new measure of the pixels is a function here and its line in IMAGE_MEASURES.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from plsc.data.making.paired_images import PairedImages
+from plsc.data.ranges import over_ranges
+from plsc.data.source.base import BadImage
+from plsc.data.transforms import DecodeImage
+
+Floats = NDArray[np.float64]
+Grey = NDArray[np.uint8]
+
+MIDDLE_GREY = 127.5
+AT_ONCE = 64  # images: fewer are not worth a message between processes
+
+
+def sharpness(grey: Grey) -> float:
+    """Variance of the Laplacian of `grey` uint8 [h, w]: what blur takes away.
+
+    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000. Noise raises
+    it, and so does a larger picture of the same face.
+    """
+    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
+
+
+def brightness(grey: Grey) -> float:
+    """How near the mean of `grey` uint8 [h, w] is to middle grey: minus the distance, in levels.
+
+    A face that is too dark is as bad as one that is too bright: 0 is best, -127.5 worst.
+    """
+    return -abs(float(grey.mean()) - MIDDLE_GREY)
+
+
+def contrast(grey: Grey) -> float:
+    """RMS contrast of `grey` uint8 [h, w]: the standard deviation, 0 to 0.5 of the full range."""
+    return float(grey.std()) / 255
+
+
+IMAGE_MEASURES: Mapping[str, Callable[[Grey], float]] = {
+    "sharpness": sharpness,
+    "brightness": brightness,
+    "contrast": contrast,
+}
+MAGNITUDE, RANDOM = "magnitude", "random"
+MEASURES = (MAGNITUDE, *IMAGE_MEASURES, RANDOM)
+
+
+def magnitude(embeddings: ArrayLike) -> Floats:
+    """L2 length [n] of embeddings [n, d] as the model gives them (MagFace, arXiv:2103.06627)."""
+    return np.asarray(np.linalg.norm(np.asarray(embeddings, np.float64), axis=1))
+
+
+def random(count: int, *, seed: int = 0) -> Floats:
+    """A control [count] that knows nothing of the images: what rejecting by chance gains."""
+    return np.random.default_rng(seed).random(count)
+
+
+def measure_images(
+    pairs: PairedImages, names: Sequence[str], *, num_workers: int = 0
+) -> dict[str, Floats]:
+    """Measures of pixels, float64 [2P] each, by name; with progress.
+
+    Images are measured in the size that they have, in grey: 0.299 R + 0.587 G + 0.114 B.
+
+    Args:
+        pairs: the images.
+        names: of IMAGE_MEASURES.
+        num_workers: processes that read and measure.
+
+    Raises:
+        BadImage: a file is no whole image.
+
+    """
+    functions = [IMAGE_MEASURES[name] for name in names]
+    found = np.empty((len(pairs), len(functions)))
+
+    def measured(rows: range) -> tuple[list[Floats], None]:
+        values = np.empty((len(rows), len(functions)))
+        for place, row in enumerate(rows):
+            grey = _grey(pairs.read(row), pairs.where(row))
+            values[place] = [function(grey) for function in functions]
+        return [values], None
+
+    start = 0
+    batches = over_ranges(
+        measured,
+        len(pairs),
+        at_once=AT_ONCE,
+        num_workers=num_workers,
+        unit="images",
+        slot_bytes=AT_ONCE * len(functions) * found.itemsize,
+    )
+    with closing(batches):
+        for (values,), _ in batches:
+            found[start : start + len(values)] = values
+            start += len(values)
+    return {name: found[:, column].copy() for column, name in enumerate(names)}
+
+
+def _grey(encoded: bytes, where: str) -> Grey:
+    try:
+        pixels = DecodeImage(to_rgb=True)(encoded, np.random.default_rng(0))
+    except BadImage as error:
+        raise BadImage(f"{where}: {error}") from error
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
