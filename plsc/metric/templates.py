@@ -141,6 +141,11 @@ def pool_templates(
         else:
             finished, owners = unfinished.add(faces, factors, part)
             _add_faces(sums, finished[:, None], owners, _inverse(_lengths(finished)))
+    return _at_length_one(ids, sums)
+
+
+def _at_length_one(ids: NDArray[np.int64], sums: Floats) -> Templates:
+    """The templates whose `sums` [T, d] are brought to length 1 in place."""
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     if not np.isfinite(lengths).all():
         bad = ids[~np.isfinite(lengths[:, 0])]
@@ -208,6 +213,8 @@ class _UnfinishedMedia:
 
 def _add_faces(sums: Floats, faces: Floats, rows: Integers, weights: NDArray[np.float64]) -> None:
     """Add `faces` [b, k, d], weighted [b], to the `rows` [b] of `sums` [T, d]."""
+    if not len(rows):
+        return
     if (rows[1:] < rows[:-1]).any():
         order = np.argsort(rows, kind="stable")
         faces, rows, weights = faces[order], rows[order], weights[order]

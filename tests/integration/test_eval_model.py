@@ -166,6 +166,42 @@ def test_reference_figures(models, bins, tmp_path, capsys):
     assert re.search(r"\n1e-2( +-){5}  needs 100 impostors\n", shown)
 
 
+def test_magfaces_protocol(models, bins, tmp_path, capsys):
+    """Its accuracy by other means than `verify`, of the images without mirrored ones."""
+    arguments = "--model", models["onnx"], "--bin", bins / "all.bin", "--json", tmp_path / "o.json"
+    page = "--report", tmp_path / "page"
+    (angular,) = measured(*arguments, *page, "--protocol", "magface")["sets"]
+    shown = capsys.readouterr().out
+    text = (tmp_path / "page" / "index.html").read_text()
+    (plain,) = measured(*arguments, "--no_flip")["sets"]
+    assert angular["accuracy"]["protocol"] == "magface" and not angular["flip"]
+    assert plain["accuracy"]["protocol"] == "insightface"
+    assert angular["operating_points"] == plain["operating_points"]
+
+    encoded, issame = pickle.loads((bins / "all.bin").read_bytes())
+    files = [tmp_path / f"{number}.png" for number in range(len(encoded))]
+    for file, content in zip(files, encoded, strict=True):
+        file.write_bytes(content)
+    rows, same = Embedder(models["onnx"]).embed_files(files).astype(np.float64), np.array(issame)
+    folds = []
+    for test in range(0, 20, 2):
+        train = np.delete(np.arange(20), [test, test + 1])
+        first, second = (rows - rows.reshape(20, 2, -1)[train].mean(axis=(0, 1))).reshape(
+            20, 2, -1
+        ).swapaxes(0, 1)  # fmt: skip
+        cosines = (first * second).sum(1)
+        cosines /= np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+        accepted = np.arccos(cosines)[:, None] / np.pi < np.arange(0, 4, 0.01)
+        right = accepted == same[:, None]
+        folds.append(right[[test, test + 1], right[train].sum(axis=0).argmax()].mean())
+    assert angular["accuracy"]["folds"] == folds
+    for said in (shown, text.replace("&#x27;", "'")):
+        assert "MagFace's protocol, angles of embeddings less the mean" in said
+        assert "InsightFace's protocol" not in said
+    assert f"cosine {angular['accuracy']['cosine']:.4f}: most decisions" in text
+    assert "InsightFace's protocol, squared distances" in capsys.readouterr().out
+
+
 def third_party(path, *, batch):
     """An insightface-style network: float NCHW in, [N, 24] out, no word about itself."""
     shape = [batch, 3, 112, 112]
@@ -256,6 +292,7 @@ MISTAKES = [
     (["--model", "{onnx}", "-o", "Global.seed=1", "--bin", "{bin}"], "-o changes a key"),
     (["-c", "x.yaml", "--bin", "{bin}"], "--bin goes with --model"),
     (["-c", "x.yaml", "--no_flip"], "--no_flip goes with --model"),
+    (["-c", "x.yaml", "--protocol", "magface"], "--protocol goes with --model; with -c the config"),
     (["--model", "nowhere.onnx", "--bin", "{bin}"], "nowhere.onnx: no such file"),
     (["--model", "{bin}", "--bin", "{bin}"], "is none of these"),
     (["--model", "{onnx}", "--bin", "nowhere.bin"], "nowhere.bin: no such file"),

@@ -135,7 +135,14 @@ def plain_scores():
     return expected_scores
 
 
-def expected_scores(made: MadeRelease, *, flip: bool = True, detector: bool = True) -> np.ndarray:
+def expected_scores(
+    made: MadeRelease,
+    *,
+    flip: bool = True,
+    detector: bool = True,
+    pooling: str = "magnitude",
+    quality=None,
+) -> np.ndarray:
     """Each pair's score, in float64 loops: own landmarks' fit, own network, own pooling."""
     wanted = np.array(
         [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366]]
@@ -151,11 +158,16 @@ def expected_scores(made: MadeRelease, *, flip: bool = True, detector: bool = Tr
         )
         (a, b, c, d), *_ = np.linalg.lstsq(equations, wanted.T.ravel(), rcond=None)
         crop = cv2.warpAffine(picture, np.array([[a, -b, c], [b, a, d]]), (112, 112))
-        total = np.zeros(DIM)
+        views = []
         for view in [crop, crop[:, ::-1]] if flip else [crop]:
             pixels = (view.astype(np.float64) - 127.5) / 127.5
             means = pixels.reshape(14, 8, 14, 8, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
-            total += means.ravel() @ weights
+            views.append(means.ravel() @ weights)
+        total = np.sum(views, axis=0)
+        if pooling in ("mean", "score"):
+            total = total / np.linalg.norm(total)
+        if pooling == "score":
+            total = total * quality(np.linalg.norm(views[0]))
         features.append(total * (score if detector else 1))
     vectors = {}
     for template in set(made.templates):
@@ -163,6 +175,9 @@ def expected_scores(made: MadeRelease, *, flip: bool = True, detector: bool = Tr
         for row, other in enumerate(made.templates):
             if other == template:
                 media.setdefault(made.media[row], []).append(features[row])
-        total = sum(np.mean(faces, axis=0) for faces in media.values())
+        means = [np.mean(faces, axis=0) for faces in media.values()]
+        if pooling == "media":
+            means = [mean / np.linalg.norm(mean) for mean in means]
+        total = np.sum(means, axis=0)
         vectors[template] = total / np.linalg.norm(total)
     return np.array([vectors[a] @ vectors[b] for a, b, _ in made.pairs])

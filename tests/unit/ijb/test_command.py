@@ -14,6 +14,8 @@ import pytest
 from plsc.embedder import Embedder
 from plsc.ijb.command import main, model_path
 from plsc.ijb.tables import boxed
+from plsc.metric.quality_calibration import Calibration
+from plsc.metric.templates import POOLINGS
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOW = """
@@ -89,6 +91,87 @@ def test_flip_and_detector_score_can_be_left_out(
     expected = plain_scores(release, flip=flip, detector=detector)
     np.testing.assert_allclose(scores_of(tmp_path), expected, atol=1e-5)
     assert abs(expected - plain_scores(release)).max() > 1e-3
+
+
+@pytest.fixture
+def calibrated(model, tmp_path):
+    """The model with a calibration by which some of the release's faces score low, others high."""
+    import onnx
+
+    magnitudes = np.linspace(2, 5, 40)
+    told = Calibration.fit(magnitudes, set_name="own")
+    content = onnx.load(str(model))
+    onnx.helper.set_model_props(content, {"quality": json.dumps(told.to_dict())})
+    onnx.save(content, str(tmp_path / "told.onnx"))
+    return tmp_path / "told.onnx", told
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_each_pooling_is_that_of_plain_loops(
+    arguments, release, plain_scores, tmp_path, calibrated, counted, capsys, monkeypatch, flip
+):
+    monkeypatch.setattr("plsc.ijb.command.can_draw", lambda: False)  # pictures take longer
+    path, told = calibrated
+    arguments[1] = str(path)
+    options = [] if flip else ["--no-flip", "--no-detector-score"]
+    seen = []
+    for pooling in POOLINGS:
+        assert main([*arguments, *options, "--pooling", pooling]) == 0
+        expected = plain_scores(
+            release, flip=flip, detector=flip, pooling=pooling,
+            quality=lambda length: told.scores([length])[0],
+        )  # fmt: skip
+        np.testing.assert_allclose(scores_of(tmp_path), expected, atol=1e-5)
+        assert not any(abs(expected - other).max() < 1e-4 for other in seen), pooling
+        seen.append(expected)
+        shown = capsys.readouterr()
+        mirrored = "with mirror images, times" if flip else "without mirror images, no"
+        line = f"templates: pooling {pooling}, {mirrored} detector scores"
+        assert line in shown.out.splitlines() and "no difference" not in shown.err
+        figures = json.loads((tmp_path / "out" / "IJBC_result" / "IJBC.json").read_text())
+        assert figures["pooling"] == pooling
+    assert sum(counted) == 48 * (1 + flip)  # embedded once for all of them
+
+
+def test_magnitude_is_what_is_done_without_a_word(arguments, tmp_path, capsys):
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pooling"] == "magnitude"
+    first = scores_of(tmp_path)
+    assert main([*arguments, "--pooling", "magnitude"]) == 0
+    assert (scores_of(tmp_path) == first).all()
+
+
+def test_scores_need_a_calibration_before_the_work(arguments, model, counted, capsys):
+    assert main([*arguments, "--pooling", "score"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"plsc-ijb: error: {model} carries no calibration ")
+    assert line.endswith(f"plsc-quality {model} REFERENCE --calibrate") and not counted
+
+
+def test_a_calibration_of_other_pixels_is_refused(arguments, calibrated, tmp_path, capsys):
+    import onnx
+
+    content = onnx.load(str(calibrated[0]))
+    told = Calibration.fit(np.arange(2.0, 30), prepared={"colour_order": "BGR"})
+    onnx.helper.set_model_props(content, {"quality": json.dumps(told.to_dict())})
+    onnx.save(content, str(tmp_path / "bgr.onnx"))
+    arguments[1] = str(tmp_path / "bgr.onnx")
+    assert main([*arguments, "--pooling", "score"]) == 2
+    assert "calibration was made with --colour-order BGR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("options", "said"), [([], 0), (["--pooling", "magnitude"], 1)])
+def test_magnitudes_that_are_all_1_say_nothing(arguments, monkeypatch, capsys, options, said):
+    embed = Embedder.embed
+
+    def unit(self, images, **named):
+        rows = embed(self, images, **named)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    monkeypatch.setattr(Embedder, "embed", unit)
+    assert main([*arguments, *options]) == 0
+    line = "--pooling magnitude makes no difference: all embeddings have length 1, so the model"
+    assert capsys.readouterr().err.count(line) == said
 
 
 def test_workers_and_batches_do_not_change_scores(arguments, tmp_path):
@@ -296,13 +379,13 @@ def test_a_folder_with_one_model_is_that_model(model, tmp_path):
 def test_the_script_of_the_task_is_the_command(arguments, tmp_path):
     script = ROOT / "tasks" / "recognition" / "face" / "onnx_ijbc.py"
     done = subprocess.run(
-        [sys.executable, str(script), *arguments, "--target", "IJBC"],
+        [sys.executable, str(script), *arguments, "--target", "IJBC", "--pooling", "mean"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "| IJBC.npy-IJBC |" in done.stdout
+    assert "| IJBC.npy-IJBC |" in done.stdout and "pooling mean, with mirror" in done.stdout
 
 
 def test_tables_have_the_look_of_prettytable():

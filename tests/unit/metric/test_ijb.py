@@ -1,4 +1,4 @@
-"""IJB templates, scores and table against golden figures and implementations in plain loops."""
+"""IJB scores and table against golden figures and implementations in plain loops."""
 
 import json
 import subprocess
@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc.errors import UserError
 from plsc.metric.ijb import FPR_TARGETS, pair_scores, tpr_at_fpr
 from plsc.metric.roc import roc_curve
 from plsc.metric.templates import Templates, pool_templates
@@ -29,24 +28,6 @@ def golden_templates(faces):
         faces["medias"],
         detector_scores=faces["detector_scores"],
     )
-
-
-def plain_templates(features, template_ids, media_ids, factors):
-    """Template id -> vector, float64; `features` [n, views, d]."""
-    result = {}
-    for template in sorted(set(template_ids.tolist())):
-        total = np.zeros(features.shape[2])
-        for medium in sorted(set(media_ids[template_ids == template].tolist())):
-            rows = [
-                i
-                for i in range(len(features))
-                if template_ids[i] == template and media_ids[i] == medium
-            ]
-            views = [features[i].astype(np.float64).sum(axis=0) * factors[i] for i in rows]
-            total += np.mean(views, axis=0)
-        length = np.sqrt((total**2).sum())
-        result[template] = total / length if length else total
-    return result
 
 
 def plain_table(scores, same, targets):
@@ -88,71 +69,6 @@ def test_table_is_golden(faces, golden_templates, golden):
         assert accepted[~label].mean() == point.fpr
 
 
-def test_templates_of_the_golden_set_agree_with_plain_loops(faces, golden_templates):
-    features = np.stack([faces["features"], faces["features_flipped"]], axis=1)
-    expected = plain_templates(
-        features, faces["templates"], faces["medias"], faces["detector_scores"]
-    )
-    assert golden_templates.ids.tolist() == list(expected)
-    np.testing.assert_allclose(golden_templates.vectors, list(expected.values()), atol=1e-6)
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    count=st.integers(1, 60),
-    flip=st.booleans(),
-    views=st.sampled_from([None, 1, 2]),
-    scored=st.booleans(),
-    in_order=st.booleans(),
-    at_once=st.sampled_from([1, 7, 8192]),
-)
-def test_pooling_agrees_with_plain_loops(seed, count, flip, views, scored, in_order, at_once):
-    random = np.random.default_rng(seed)
-    templates = random.integers(5, 20, count) * 1000
-    if in_order:
-        templates.sort()
-    media = random.integers(-3, 3, count)
-    shape = (count, 6) if views is None else (count, views, 6)
-    features = random.normal(0, 10, shape).astype(np.float32)
-    detector = random.uniform(0.1, 1, count) if scored else None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("plsc.metric.templates.POOLED_FACES", at_once)
-        pooled = pool_templates(features, templates, media, detector_scores=detector, flip=flip)
-    taken = features.reshape(count, -1, 6)[:, : 2 if flip else 1]
-    factors = np.ones(count) if detector is None else detector
-    expected = plain_templates(taken, templates, media, factors)
-    assert pooled.ids.tolist() == list(expected)
-    np.testing.assert_allclose(pooled.vectors, list(expected.values()), atol=2e-5)
-
-
-def test_a_medium_counts_once_however_many_frames_it_has():
-    features = np.array([[3.0, 0], [3, 0], [3, 0], [0, 3]], np.float32)
-    (vector,) = pool_templates(features, [7] * 4, [1, 1, 1, 2]).vectors
-    np.testing.assert_allclose(vector, [0.5**0.5] * 2, atol=1e-7)
-
-
-def test_media_of_one_number_are_parted_by_template():
-    features = np.array([[1.0, 0], [0, 1], [1, 0]], np.float32)
-    pooled = pool_templates(features, [1, 1, 2], [9, 8, 9])
-    np.testing.assert_allclose(pooled.vectors, [[0.5**0.5] * 2, [1, 0]], atol=1e-7)
-
-
-def test_features_without_length_stay_zero():
-    pooled = pool_templates(np.zeros((2, 3), np.float32), [1, 2], [0, 0])
-    assert not pooled.vectors.any()
-
-
-def test_features_that_are_not_finite_are_refused():
-    features = np.ones((4, 2, 3), np.float32)
-    features[2, 1, 0] = np.nan
-    with pytest.raises(UserError, match=r"of 1 templates .* template 30:"):
-        pool_templates(features, [10, 20, 30, 40], [0] * 4)
-    assert pool_templates(features, [10, 20, 30, 40], [0] * 4, flip=False).ids.tolist()
-    with pytest.raises(UserError, match="no faces"):
-        pool_templates(features[:0], [], [])
-
-
 @settings(deadline=None, max_examples=30)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -180,17 +96,6 @@ def test_both_ways_of_scoring_are_equal(monkeypatch, cost):
     monkeypatch.setattr("plsc.metric.ijb.GATHER_COST", cost)
     exact = (templates.vectors[first].astype(np.float64) * templates.vectors[second]).sum(axis=1)
     np.testing.assert_allclose(pair_scores(templates, first, second), exact, atol=1e-4)
-
-
-@pytest.mark.parametrize("far_id", [12, 1 << 40], ids=["table", "search"])
-@pytest.mark.parametrize("unknown", [0, 4, 1 << 41])
-def test_an_unknown_template_is_named(far_id, unknown):
-    templates = Templates(np.array([3, 5, far_id]), np.eye(3, dtype=np.float32))
-    assert templates.rows([5, 3, far_id, 3]).tolist() == [1, 0, 2, 0]
-    with pytest.raises(UserError, match=rf"^pair list: template {unknown} \(entry 2\) .*; 2 of"):
-        templates.rows([5, unknown, 11, unknown])
-    with pytest.raises(UserError, match="^pair list: template"):
-        pair_scores(templates, [3, 5], [5, unknown])
 
 
 @settings(deadline=None, max_examples=300)
