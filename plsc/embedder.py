@@ -17,6 +17,7 @@ from plsc.inference.model_info import ColourOrder, Options, model_info
 from plsc.inference.network import Floats, Network
 from plsc.inference.onnx_network import open_onnx
 from plsc.inference.paddle_network import open_checkpoint, open_paddle
+from plsc.inference.torch_network import SUFFIXES, open_torch
 
 Image = str | os.PathLike[str] | NDArray[np.uint8]
 CHECKPOINT_STATE = "state.json"
@@ -46,8 +47,9 @@ class Embedder:
         """Open a model. What it says of itself need not be given; options come before that.
 
         Args:
-            model: an `.onnx` file of anyone's, a checkpoint folder, or a Paddle inference model
-                (`<stem>.json` and `<stem>.pdiparams`: either, or the stem).
+            model: an `.onnx` file of anyone's, a checkpoint folder, a Paddle inference model
+                (`<stem>.json` and `<stem>.pdiparams`: either, or the stem), or a `.pth` of an
+                IResNet as MagFace and arcface_torch write it.
             provider: "cpu", "cuda", or ONNX Runtime's name of an execution provider.
             batch_size: images that the network is given at once; a network with a fixed batch size
                 is given that many.
@@ -177,10 +179,10 @@ def open_network(model: str, provider: str) -> Network:
 
     """
     path = Path(model)
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", *SUFFIXES):
         if not path.is_file():
             raise UserError(f"{model}: no such file")
-        return open_onnx(model, provider)
+        return (open_onnx if path.suffix == ".onnx" else open_torch)(model, provider)
     if (path / CHECKPOINT_STATE).is_file():
         return open_checkpoint(model, provider)
     stem = path.with_suffix("") if path.suffix in (".json", ".pdiparams") else path
@@ -190,7 +192,10 @@ def open_network(model: str, provider: str) -> Network:
 
 
 def _what_else(path: Path) -> str:
-    kinds = "a model is an .onnx file, a checkpoint folder or a Paddle inference model"
+    kinds = (
+        "a model is an .onnx file, a checkpoint folder or a Paddle inference model, or the .pth of "
+        "an IResNet"
+    )
     weights = path if path.suffix == ".pdparams" else path.with_name(path.name + ".pdparams")
     if weights.is_file():
         return "weights without their network: make a model of them with plsc-export"

@@ -33,6 +33,7 @@ KINDS = {
     "onnx": "ONNX file",
     "checkpoint": "plsc checkpoint",
     "paddle": "Paddle inference model",
+    "torch": "torch state dict",
 }
 
 

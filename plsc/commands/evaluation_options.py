@@ -17,8 +17,8 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="M",
-        help="instead of a config: an .onnx file of anyone's, a checkpoint folder, or the stem of "
-        "a Paddle inference model",
+        help="instead of a config: an .onnx file of anyone's, a checkpoint folder, the stem of a "
+        "Paddle inference model, or the .pth of an IResNet (MagFace, arcface_torch)",
     )
     both = parser.add_argument_group("results, in both ways of use")
     both.add_argument("--json", metavar="OUT", help="write all figures as JSON; - prints them")

@@ -23,7 +23,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help=".onnx file, checkpoint folder, or stem of a Paddle inference model",
+        help=".onnx file, checkpoint folder, stem of a Paddle inference model, or .pth of an "
+        "IResNet (MagFace, arcface_torch)",
     )
     add_input_options(parser)
     parser.add_argument(

@@ -39,9 +39,14 @@ def require_storable(kind: Kind, option: str) -> None:
         option: of the command that asks for it.
 
     Raises:
-        UserError: the module onnx is missing.
+        UserError: the module onnx is missing, or the file has no place for it.
 
     """
+    if kind == "torch":
+        raise UserError(
+            f"{option}: a .pth keeps nothing beside its weights: make an ONNX file of it first "
+            "(plsc-export -c CONFIG.yaml -o Global.pretrained_model=FILE.pth) and measure that"
+        )
     if kind == "onnx" and importlib.util.find_spec("onnx") is None:
         raise UserError(f"{option} in an ONNX file needs onnx: pip install onnx")
 

@@ -24,15 +24,21 @@ def describe_model(config: Config, *, num_features: int) -> dict[str, str]:
         num_features: the embedding's size.
 
     """
-    pixels = trained_on(config)
     return {
-        "color_order": pixels.colour_order,
-        "mean": _text(pixels.mean),
-        "std": _text(pixels.std),
+        **pixel_metadata(trained_on(config)),
         "input_size": f"{IMAGE_SIZE}x{IMAGE_SIZE}",
         "alignment_template": " ".join(f"{x:g},{y:g}" for x, y in template(IMAGE_SIZE)),
         "embedding_size": str(num_features),
         "plsc_version": __version__,
+    }
+
+
+def pixel_metadata(pixels: InputPixels) -> dict[str, str]:
+    """Colour order, mean and std, as texts."""
+    return {
+        "color_order": pixels.colour_order,
+        "mean": _text(pixels.mean),
+        "std": _text(pixels.std),
     }
 
 

@@ -16,6 +16,7 @@ from plsc.engine.head_files import Piece
 from plsc.engine.head_rows import fill
 from plsc.engine.log import RunLog
 from plsc.engine.one_pass import one_pass
+from plsc.engine.preparation import preparation_notes
 from plsc.engine.pretrained import take_weights
 from plsc.engine.tensor_file import spans
 from plsc.engine.tensor_types import as_type
@@ -41,7 +42,7 @@ def load_pretrained(training: Training, config: Config, dataset: Any, log: RunLo
     path, settings = config.Global.pretrained_model, config.Global
     assert path is not None
     weights = take_weights(path, training.backbone.backbone)
-    for note in weights.notes:
+    for note in (*weights.notes, *preparation_notes(weights.trained_on, config)):
         log.line(f"{path}: {note}")
     if weights.folded and not training.freeze_backbone:
         measure_norms(training, weights.folded, dataset, config, log)

@@ -18,6 +18,7 @@ from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.description import describe_model, metadata, model_card
 from plsc.engine.keeper import Keeper, Phase
 from plsc.engine.log import RunLog
+from plsc.engine.preparation import preparation_notes
 from plsc.engine.pretrained import find_weights, take_weights
 from plsc.engine.trainer import Training, fit
 from plsc.export import export_onnx, export_paddle
@@ -112,7 +113,8 @@ def _estimate(log: RunLog, lines: Callable[[], list[str]]) -> None:
 def _backbone_with_weights(config: Config, command: str, log: RunLog) -> tuple[nn.Layer, str]:
     path = start.check_weights_given(config, command)
     backbone = build.build_backbone(config, f"plsc-{command}")
-    for note in take_weights(path, backbone).notes:
+    weights = take_weights(path, backbone)
+    for note in (*weights.notes, *preparation_notes(weights.trained_on, config)):
         log.line(f"{path}: {note}")
     backbone.eval()
     return backbone, path

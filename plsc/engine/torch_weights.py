@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from paddle import nn
 
+from plsc.data.input_pixels import InputPixels
 from plsc.engine.weights import (
     Head,
     Weights,
@@ -35,6 +36,7 @@ SHARD = re.compile(r"checkpoint_gpu_(\d+)\.pt")  # arcface_torch, one per rank
 # MagFace keeps its network as `features`, with another epsilon in each BatchNorm than ours.
 MAGFACE_PREFIXES = ("features.module.", "module.features.", "features.")
 MAGFACE_EPSILON = 2e-5
+MAGFACE_PIXELS = InputPixels("BGR", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
 
 
 def torch_weights(path: str, backbone: nn.Layer) -> Weights:
@@ -47,7 +49,7 @@ def torch_weights(path: str, backbone: nn.Layer) -> Weights:
 
     """
     content = load_torch(path)
-    tensors = _state_dict(content, path)
+    tensors = state_dict_in(content, path)
     names = torch_names(backbone)
     prefix = _prefix(tensors, [theirs for theirs, _ in names.values()])
     inside = {
@@ -62,11 +64,11 @@ def torch_weights(path: str, backbone: nn.Layer) -> Weights:
             arrays[ours] = array.T if transposed and array.ndim == 2 else array
     arrays |= {name: tensor.array() for name, tensor in inside.items()}
     notes = []
-    if prefix in MAGFACE_PREFIXES:
-        _carry_epsilon(arrays, backbone)
+    magface = prefix in MAGFACE_PREFIXES
+    if magface and _carry_epsilon(arrays, backbone):
         notes.append(
             f"MagFace's key names: its BatchNorm epsilon of {MAGFACE_EPSILON:g} is carried over in "
-            "the variances; it was trained on BGR images from 0 to 1 (see transform_ops)"
+            "the variances"
         )
     outside = sorted(name for name in tensors if not name.startswith(prefix))
     if outside:
@@ -77,7 +79,8 @@ def torch_weights(path: str, backbone: nn.Layer) -> Weights:
         if SHARD.fullmatch(Path(path).name):
             shards = shards_of_ranks(Path(path).parent, SHARD, path)
         head = sharded_head(shards, _centres)
-    return Weights(path, arrays, head, tuple(notes))
+    pixels = MAGFACE_PIXELS if magface else None
+    return Weights(path, arrays, head, tuple(notes), trained_on=pixels)
 
 
 def torch_names(backbone: nn.Layer) -> dict[str, tuple[str, bool]]:
@@ -94,8 +97,13 @@ def torch_names(backbone: nn.Layer) -> dict[str, tuple[str, bool]]:
     return names
 
 
-def _state_dict(content: Any, path: str) -> Mapping[str, TorchTensor]:
-    """The innermost dict of tensors that the usual wrappers lead to."""
+def state_dict_in(content: Any, path: str) -> Mapping[str, TorchTensor]:
+    """The innermost dict of tensors that the usual wrappers lead to.
+
+    Raises:
+        UserError: there is none; names `path`.
+
+    """
     while isinstance(content, dict):
         tensors = {
             name: value
@@ -129,12 +137,15 @@ def _prefix(tensors: Mapping[str, TorchTensor], names: list[str]) -> str:
     )
 
 
-def _carry_epsilon(arrays: dict[str, np.ndarray], backbone: nn.Layer) -> None:
-    """Variances that with our epsilon divide as theirs do with MagFace's."""
+def _carry_epsilon(arrays: dict[str, np.ndarray], backbone: nn.Layer) -> bool:
+    """Make variances divide with our epsilon as with MagFace's; whether that changes any."""
+    changed = False
     for name, norm in batch_norms(backbone).items():
-        key = f"{name}._variance"
-        if key in arrays:
-            arrays[key] = arrays[key] + np.float32(MAGFACE_EPSILON - epsilon_of(norm))
+        key, difference = f"{name}._variance", MAGFACE_EPSILON - epsilon_of(norm)
+        if key in arrays and difference:
+            arrays[key] = arrays[key] + np.float32(difference)
+            changed = True
+    return changed
 
 
 def _centres(path: Path) -> np.ndarray:

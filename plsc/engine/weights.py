@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from paddle import nn
 
+from plsc.data.input_pixels import InputPixels
 from plsc.engine.head_files import Piece
 from plsc.errors import UserError
 
@@ -36,6 +37,7 @@ class Weights:
             into the layer before: right in evaluation mode, but nothing to train on with.
         prove: raises a UserError unless the backbone, its weights now set, gives what the file
             itself does; returns what it found. None where keys alone decide.
+        trained_on: what the network was trained on, where the source tells.
 
     """
 
@@ -45,6 +47,7 @@ class Weights:
     notes: tuple[str, ...] = ()
     folded: tuple[str, ...] = ()
     prove: Callable[[nn.Layer], str] | None = None
+    trained_on: InputPixels | None = None
 
 
 def whole_head(rows: np.ndarray) -> Head:

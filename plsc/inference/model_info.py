@@ -17,6 +17,7 @@ from plsc.metric.quality_calibration import Calibration
 ColourOrder = Literal["RGB", "BGR"]
 USUAL_SIZE = (112, 112)
 ASSUMED = ", assumed"
+DEDUCED = ", deduced"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class ModelInfo:
 
     Attributes:
         path: as the user named it.
-        kind: "onnx", "checkpoint" or "paddle".
+        kind: "onnx", "checkpoint", "paddle" or "torch".
         dim: the embedding's size.
         size: width and height in pixels.
         colour_order: "RGB" or "BGR".
@@ -75,8 +76,8 @@ class ModelInfo:
 
     @property
     def assumptions(self) -> tuple[str, ...]:
-        """The notes on what nothing but habit says."""
-        return tuple(note for note in self.notes if ASSUMED in note)
+        """The notes on what no metadata says: habit, or a file's other content."""
+        return tuple(note for note in self.notes if ASSUMED in note or DEDUCED in note)
 
 
 def model_info(network: Network, options: Options) -> ModelInfo:
@@ -87,7 +88,7 @@ def model_info(network: Network, options: Options) -> ModelInfo:
 
     """
     said = network.metadata
-    notes: list[str] = []
+    notes = list(network.notes)
     size = _size(network, options, notes)
     mean, std = _mean_std(network, options, notes)
     order = _colour_order(network, options, notes)
@@ -146,7 +147,7 @@ def _mean_std(
             found[name], sources[name] = _colour_values(value, name), ", by option"
         elif (text := network.metadata.get(name)) and not uint8:
             found[name] = _colour_values(_numbers(text, network, name), name)
-            sources[name] = ", as the model's metadata says"
+            sources[name] = f", {network.said_by}"
         else:
             found[name] = _colour_values(usual[name], name)
             inside = network.takes_pixels
@@ -170,7 +171,7 @@ def _colour_order(network: Network, options: Options, notes: list[str]) -> Colou
     source, order = (
         (", by option", given)
         if given is not None
-        else (", as the model's metadata says", said)
+        else (f", {network.said_by}", said)
         if said
         else (f"{ASSUMED} as insightface does; if wrong set colour_order", "RGB")
     )

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from plsc.errors import UserError
 
 Floats = NDArray[np.float32]
-Kind = Literal["onnx", "checkpoint", "paddle"]
+Kind = Literal["onnx", "checkpoint", "paddle", "torch"]
+METADATA = "as the model's metadata says"
 BLOCK_BYTES = 1 << 20
 
 
@@ -43,11 +44,14 @@ class Network:
         kind: what lies there.
         run: images as `input` says -> embeddings float32 [b, d].
         input: what it takes.
-        metadata: what plsc's export or training wrote about it; empty for others' files.
+        metadata: what plsc's export or training wrote about it, or what its kind is known for;
+            empty for others' files.
         thresholds: the JSON text of a threshold table that it carries, or "".
         quality: the JSON text of a quality calibration that it carries, or "".
         takes_pixels: why pixels from 0 to 255 go in as they are; "" if nothing says so.
         digest: of its files, sha256 in hex.
+        said_by: why the metadata is taken, for notes.
+        notes: what else is to be said of it, one line each.
 
     """
 
@@ -60,6 +64,8 @@ class Network:
     quality: str
     takes_pixels: str
     digest: str
+    said_by: str = METADATA
+    notes: tuple[str, ...] = ()
 
 
 def digest_of(files: Iterable[Path], *, also: str = "") -> str:

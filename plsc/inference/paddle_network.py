@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def open_checkpoint(path: str, provider: str) -> Network:
         UserError: Paddle or the device is missing, or the checkpoint is not whole.
 
     """
-    _start_paddle(provider)
+    start_paddle(provider)
     from plsc.engine import checkpoint
     from plsc.engine.description import config_of, metadata
     from plsc.engine.pretrained import set_backbone
@@ -46,7 +47,7 @@ def open_checkpoint(path: str, provider: str) -> Network:
     return Network(
         path=path,
         kind="checkpoint",
-        run=_runner(backbone),
+        run=runner(backbone),
         input=InputSpec(size=SIZE),
         metadata=said,
         thresholds=said.get("thresholds", ""),
@@ -63,7 +64,7 @@ def open_paddle(stem: Path, provider: str) -> Network:
         UserError: Paddle or the device is missing, or the files are damaged.
 
     """
-    _start_paddle(provider)
+    start_paddle(provider)
     import paddle
 
     program, parameters, notes = (
@@ -83,7 +84,7 @@ def open_paddle(stem: Path, provider: str) -> Network:
     return Network(
         path=str(stem),
         kind="paddle",
-        run=_runner(layer),
+        run=runner(layer),
         input=InputSpec(size=SIZE if "plsc_version" in described else None),
         metadata={name: str(value) for name, value in described.items()},
         thresholds=str(described.get("thresholds", "")),
@@ -93,8 +94,13 @@ def open_paddle(stem: Path, provider: str) -> Network:
     )
 
 
-def _start_paddle(provider: str) -> None:
-    """Import Paddle, fast on this CPU unless it is there already, and choose its device."""
+def start_paddle(provider: str) -> None:
+    """Import Paddle, fast on this CPU unless it is there already, and choose its device.
+
+    Raises:
+        UserError: Paddle or the device is missing.
+
+    """
     name = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}.get(provider, provider)
     if name not in DEVICES:
         raise UserError(f"provider {provider}: Paddle runs this model on cpu or cuda")
@@ -110,7 +116,8 @@ def _start_paddle(provider: str) -> None:
     paddle.set_device(DEVICES[name])
 
 
-def _runner(layer: Any) -> Any:
+def runner(layer: Any) -> Callable[[NDArray[Any]], Floats]:
+    """Images as Paddle's `layer` takes them -> embeddings float32 [b, d]."""
     import paddle
 
     def run(images: NDArray[np.float32]) -> Floats:

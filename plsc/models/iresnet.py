@@ -22,6 +22,7 @@ from plsc.schema import Range
 
 CHANNELS = (64, 128, 256, 512)
 FINAL_SIDE = IMAGE_SIZE // 16  # every stage halves the map
+FLAT = CHANNELS[-1] * FINAL_SIDE**2
 Init = Literal["normal", "kaiming"]
 Epsilon = Annotated[float, Range(0, low_open=True)]
 
@@ -146,7 +147,7 @@ class IResNet(Backbone):
         # the weights by lr over their squared norm: Xavier's is the one that PLSC's published
         # learning rates were found with (torch's default norm is 2.4 times smaller).
         self.fc = nn.Linear(
-            CHANNELS[-1] * FINAL_SIDE**2,
+            FLAT,
             num_features,
             weight_attr=nn.initializer.XavierUniform(),
             bias_attr=nn.initializer.Constant(0.0),

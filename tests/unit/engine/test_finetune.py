@@ -7,9 +7,12 @@ import paddle
 import pytest
 from paddle import nn
 
+from plsc.config import parse_config
+from plsc.data.input_pixels import InputPixels
 from plsc.distributed.sharding import ClassShard
 from plsc.engine import checkpoint, finetune, tensor_file
 from plsc.engine.finetune import load_pretrained, set_class_means
+from plsc.engine.weights import Weights
 from plsc.errors import UserError
 from plsc.heads.centres import ClassCentres
 from plsc.heads.rounding import decode
@@ -114,3 +117,20 @@ def test_centres_of_another_dimension(saved):
         load_pretrained(training_of(dim=DIM + 1), config, None, Log())
     text = str(error.value)
     assert "4 dimensions, this Model 5" in text and str(saved) in text and "\n" not in text
+
+
+def test_a_warning_where_images_are_prepared_otherwise_than_the_weights_were_trained_on(
+    monkeypatch,
+):
+    weights = Weights("net.pth", {}, notes=("first",), trained_on=InputPixels("BGR"))
+    monkeypatch.setattr(finetune, "take_weights", lambda path, backbone: weights)
+    dataset = {"name": "FaceRecordDataset", "root": "x", "transform_ops": ["DecodeImage"]}
+    config = parse_config({
+        "Global": {"pretrained_model": "net.pth", "finetune": True},
+        "DataLoader": {"Train": {"dataset": dataset, "sampler": {"batch_size": 2}}},
+    })  # fmt: skip
+    log = Log()
+    load_pretrained(training_of(), config, None, log)
+    assert log.lines[0] == "net.pth: first"
+    assert log.lines[1].startswith("net.pth: WARNING: DataLoader.Train.dataset.transform_ops gives")
+    assert "trained on BGR, mean 127.5" in log.lines[1] and len(log.lines) == 3

@@ -7,6 +7,7 @@ import paddle
 import pytest
 from paddle import nn
 
+from plsc.data.input_pixels import InputPixels
 from plsc.engine.pretrained import find_weights, load_weights, take_weights
 from plsc.engine.torch_weights import torch_names
 from plsc.errors import UserError
@@ -145,7 +146,8 @@ def test_magface_divides_by_another_epsilon(tmp_path, write_torch, quick, prefix
         difference = 2e-5 - 1e-5 if name.endswith("_variance") else 0
         found = after[name].numpy().astype(np.float64) - before[name].numpy()
         np.testing.assert_allclose(found, difference, atol=1e-7)
-    assert "2e-05" in weights.notes[0] and "BGR" in weights.notes[0]
+    assert "2e-05" in weights.notes[0]
+    assert weights.trained_on == InputPixels("BGR", mean=(0.0,) * 3, std=(255.0,) * 3)
     assert weights.notes[1].startswith("1 tensors beside the network stay unread: parallel_fc")
 
 
@@ -155,7 +157,8 @@ def test_a_prefix_of_features_alone_is_not_magface(tmp_path, write_torch, fill):
     for prefix in ("", "module."):
         state = {prefix + name: array for name, array in to_torch(net).items()}
         fresh = MobileFaceNet_base(16)
-        assert not take_weights(str(write_torch(tmp_path / "a.pth", state)), fresh).notes
+        weights = take_weights(str(write_torch(tmp_path / "a.pth", state)), fresh)
+        assert not weights.notes and weights.trained_on is None
         assert equal(net, fresh)
 
 

@@ -1,0 +1,55 @@
+"""Whether a config prepares images as the network whose weights it takes was trained on them."""
+
+import math
+
+from plsc.data.dataset.images import DEFAULT_TRANSFORMS
+from plsc.data.input_pixels import InputPixels, input_pixels
+from plsc.sections import Config
+
+NEAR = 1e-4  # of a pixel's value: 0.0039216 is meant to be 1/255
+
+
+def preparation_notes(expected: InputPixels | None, config: Config) -> list[str]:
+    """A warning for each set of the config whose images would be prepared otherwise.
+
+    Where all are prepared as expected one line says so; None expects nothing.
+    """
+    if expected is None:
+        return []
+    train, evaluation = config.DataLoader.Train, config.DataLoader.Eval
+    datasets = [train.dataset] if train else []
+    datasets += evaluation.dataset if evaluation else ()
+    warnings = []
+    for dataset in datasets:
+        key = f"{dataset.key}.transform_ops"
+        found = input_pixels(dataset.params.get("transform_ops") or DEFAULT_TRANSFORMS, key)
+        if not _alike(found, expected):
+            warnings.append(
+                f"WARNING: {key} gives {_shown(found)}; these weights were trained on "
+                f"{_shown(expected)}: set {_remedy(expected)}, or embeddings are not what they "
+                "could be"
+            )
+    if warnings or not datasets:
+        return warnings
+    return [f"trained on {_shown(expected)}, as transform_ops prepare images"]
+
+
+def _alike(found: InputPixels, expected: InputPixels) -> bool:
+    pairs = zip((*found.mean, *found.std), (*expected.mean, *expected.std), strict=True)
+    near = (math.isclose(one, other, rel_tol=NEAR, abs_tol=NEAR) for one, other in pairs)
+    return found.colour_order == expected.colour_order and all(near)
+
+
+def _shown(pixels: InputPixels) -> str:
+    mean, std = _text(pixels.mean), _text(pixels.std)
+    return f"{pixels.colour_order}, mean {mean}, std {std} (of pixels from 0 to 255)"
+
+
+def _remedy(pixels: InputPixels) -> str:
+    mean, std = ([round(value / 255, 6) for value in each] for each in (pixels.mean, pixels.std))
+    to_rgb = pixels.colour_order == "RGB"
+    return f"DecodeImage.to_rgb: {to_rgb} and NormalizeImage.mean: {mean}, std: {std}"
+
+
+def _text(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in (values[:1] if len(set(values)) == 1 else values))

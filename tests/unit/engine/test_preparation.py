@@ -1,0 +1,61 @@
+"""Configs against what weights were trained on."""
+
+import pytest
+
+from plsc.config import parse_config
+from plsc.data.input_pixels import InputPixels
+from plsc.engine.preparation import preparation_notes
+
+MAGFACE = InputPixels("BGR", mean=(0.0,) * 3, std=(255.0,) * 3)
+
+
+def ops(to_rgb=False, mean=0.0, std=1.0, scale="1.0/255.0"):
+    normalize = {"scale": scale, "mean": [mean] * 3, "std": [std] * 3}
+    return [{"DecodeImage": {"to_rgb": to_rgb}}, {"NormalizeImage": normalize}, "ToCHWImage"]
+
+
+def config(train=None, evaluate=()):
+    loader = {}
+    dataset = {"name": "FaceRecordDataset", "root": "x"}
+    pairs = {"name": "FaceVerificationBin", "bin_path": "x.bin"}
+    if train is not None:
+        sampler = {"batch_size": 2}
+        loader["Train"] = {"dataset": dataset | {"transform_ops": train}, "sampler": sampler}
+    if evaluate:
+        sets = [pairs | ({"transform_ops": each} if each else {}) for each in evaluate]
+        loader["Eval"] = {"dataset": sets, "sampler": {"batch_size": 2}}
+    return parse_config({"Model": {"name": "QuickFace_nano"}, "DataLoader": loader})
+
+
+@pytest.mark.parametrize(
+    "same",
+    [ops(), ops(scale=0.00392156862745), ops(std=255.0, scale=1.0), [*ops(), *ops(std=1.0)[:1]]],
+)
+def test_as_expected(same):
+    (note,) = preparation_notes(MAGFACE, config(same, [same]))
+    assert note.startswith("trained on BGR, mean 0, std 255 ")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (ops(to_rgb=True), "gives RGB, mean 0, std 255 "),
+        (ops(mean=0.5), "gives BGR, mean 127.5, std 255 "),
+        (ops(std=0.5), "gives BGR, mean 0, std 127.5 "),
+        (ops()[::2], "gives BGR, mean 0, std 1 "),
+        (None, "gives RGB, mean 127.5, std 127.5 "),
+    ],
+)
+def test_each_set_that_differs_is_named(other, said):
+    found = preparation_notes(MAGFACE, config(ops(), [ops(), other]))
+    assert len(found) == 1
+    assert found[0].startswith(f"WARNING: DataLoader.Eval.dataset.1.transform_ops {said}")
+    remedy = "set DecodeImage.to_rgb: False and NormalizeImage.mean: [0.0, 0.0, 0.0], std: [1.0, "
+    assert remedy in found[0] and "\n" not in found[0]
+    both = preparation_notes(MAGFACE, config(other or [], [other]))
+    assert [line.split()[1].split(".")[1] for line in both] == ["Train", "Eval"]
+
+
+def test_where_nothing_is_known_or_prepared():
+    assert preparation_notes(None, config([])) == []
+    assert preparation_notes(MAGFACE, config()) == []
