@@ -135,6 +135,8 @@ def moved_logits(
         norms: [n, 1], of which `move` makes something; they get their gradient.
 
     """
+    if norms is not None and norms.stop_gradient:  # a PyLayer may not return what nobody asks for
+        return _Moved.apply(cosines, None, target, lambda cosine, _: move(cosine, norms), s)
     return _Moved.apply(cosines, norms, target, move, s)
 
 

@@ -10,6 +10,8 @@ import pytest
 from plsc.distributed.sharding import ClassShard
 from plsc.heads.centres import ClassCentres, vector_norms
 from plsc.heads.partial_fc import PartialFC
+from plsc.loss.adaface import AdaFace
+from plsc.loss.magface import MagCosFace, MagFace
 from plsc.loss.margin import MarginLoss, MarginOutput
 
 CLASSES, DIM = 40, 6
@@ -173,6 +175,29 @@ def test_extra_terms_and_statistics():
     assert sorted(output.statistics) == ["a", "b", "loss_id"]
     assert output.statistics["loss_id"].item() == pytest.approx(plain.loss.item(), rel=1e-9)
     assert output.statistics["a"].item() == pytest.approx(norms.mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [MagFace(u_a=600.0), MagCosFace(u_a=600.0), AdaFace()])
+def test_lengths_of_half_precision_features(loss):
+    """Autocast gives float16, in which the squares of these would be infinite."""
+    features, labels = batch("float32")
+    half = (400 * features / np.linalg.norm(features, axis=1, keepdims=True)).astype("float16")
+    found, gradient, _ = run(head_of("float32", [(1.0, loss)]), half, labels)
+    exact = half.astype("float64")
+    length = np.sort(np.linalg.norm(exact, axis=1))[4]
+    assert found.statistics["magnitude_p50"].dtype == paddle.float32
+    assert found.statistics["magnitude_p50"].item() == pytest.approx(length, rel=1e-5)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("loss", [MagFace(), AdaFace()])
+def test_features_of_a_frozen_backbone(loss):
+    """Nobody asks for their gradient, nor for that of their lengths."""
+    features, labels = batch()
+    head = head_of(losses=[(1.0, loss)])
+    head.begin_step(labels, step=0)
+    head(paddle.to_tensor(features), labels).loss.backward()
+    assert np.abs(head.rows.gradient.whole().numpy()).sum() > 0
 
 
 def test_end_step_lets_the_rows_go():
