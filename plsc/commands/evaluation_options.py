@@ -36,7 +36,7 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
         "at (the list's own)")  # fmt: skip
     add("--protocol", choices=PROTOCOLS, help="of the accuracies: insightface's (the default), or "
         "magface's: angles, after the mean of the other folds' embeddings is subtracted, of the "
-        "images without their mirror images")  # fmt: skip
+        "images without mirror images; a config names the metric AngularAcc")  # fmt: skip
     add("--no_flip", "--no-flip", action="store_true", default=None, help="leave the mirrored "
         "images out")  # fmt: skip
     add("--resize", action="store_true", default=None, help="bring aligned faces of another size "

@@ -202,6 +202,26 @@ def test_magfaces_protocol(models, bins, tmp_path, capsys):
     assert "InsightFace's protocol, squared distances" in capsys.readouterr().out
 
 
+def test_a_config_measures_by_both_protocols(run, models, tmp_path):
+    run.config["Metric"]["Eval"].append({"AngularAcc": {}})
+    _, *arguments = run.arguments("eval", f"Global.pretrained_model={models['checkpoint']}")
+    out = tmp_path / "out.json"
+    done = run.without_config("eval", *arguments, "--json", out, "--report", tmp_path / "page")
+    usual, angular = json.loads(out.read_text())["sets"]
+    assert usual["flip"] and usual["accuracy"]["protocol"] == "insightface"
+    assert not angular["flip"] and angular["accuracy"]["protocol"] == "magface"
+    for name, accuracy in (
+        ("accuracy-flip", usual["accuracy_flip"]), ("accuracy-magface", angular["accuracy"]),
+    ):  # fmt: skip
+        assert f"{name}: {accuracy['mean']:.5f}, std: {accuracy['std']:.5f}" in done.stdout
+    assert f"threshold_angle: {angular['accuracy']['threshold']:.5f}" in done.stdout
+    first, second = re.findall(r"^accuracy by (\w+)'s protocol", done.stdout, re.MULTILINE)
+    assert (first, second) == ("InsightFace", "MagFace")
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert page.count('<a href="#set-') == page.count("<section") == 2
+    assert page.index("#set-1") < page.index("InsightFace") < page.index('<a href="#set-2')
+
+
 def third_party(path, *, batch):
     """An insightface-style network: float NCHW in, [N, 24] out, no word about itself."""
     shape = [batch, 3, 112, 112]
