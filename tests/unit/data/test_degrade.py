@@ -69,7 +69,7 @@ def test_another_kind_is_refused_with_those_there_are():
         degrade(FACES[0], "fog", 0.5, generator())
 
 
-@pytest.mark.parametrize("severity, sigma", [(0.2, 1.0), (1.0, 5.0)])
+@pytest.mark.parametrize("severity, sigma", [(0.1, 1.2), (0.5, 6.0)])
 def test_blur_is_a_gaussian_of_the_stated_width(severity, sigma):
     image = flat(grey=0)
     image[:, 56:] = 200
@@ -85,7 +85,7 @@ def test_blur_is_wider_in_a_larger_picture():
     assert distance(shrunk, degrade(small, "blur", 0.6, generator())) < 2
 
 
-@pytest.mark.parametrize("severity, sigma", [(0.1, 7.0), (0.4, 28.0)])
+@pytest.mark.parametrize("severity, sigma", [(0.05, 9.0), (0.15, 27.0)])
 def test_noise_has_the_stated_deviation_and_no_pattern(severity, sigma):
     noise = degrade(flat(), "noise", severity, generator()).astype(float) - 128
     assert abs(noise.mean()) < 0.03 * sigma and abs(noise.std() / sigma - 1) < 0.03
@@ -102,7 +102,7 @@ def test_noise_grows_without_changing_its_pattern():
     np.testing.assert_allclose(strong, 4 * weak, atol=2.6)
 
 
-@pytest.mark.parametrize("severity, light", [(0.5, math.sqrt(0.06)), (1.0, 0.06)])
+@pytest.mark.parametrize("severity, light", [(0.5, math.sqrt(0.015)), (1.0, 0.015)])
 def test_darkness_is_a_factor_on_the_light(severity, light):
     image = generator().integers(0, 256, (40, 30, 3), dtype=np.uint8)
     wanted = np.rint(image * light)
@@ -117,10 +117,11 @@ def test_a_crop_loses_part_of_the_face_and_is_black_outside(seed):
         (np.ptp(degrade(image, "crop", severity, generator(seed)), axis=2) > 128).sum()
         for severity in (0.0, 0.1, 1.0)
     ]
-    assert red[0] == 256 and red[1] > 256 and red[2] < red[0] / 4  # enlarged at first, then gone
+    # Enlarged at first; then, 576 pixels by now, at the edge.
+    assert red[0] == 256 and red[1] > 256 and red[2] < 0.75 * 576
     black = (degrade(image, "crop", 1.0, generator(seed)) == 0).all(axis=2).mean()
-    # Of a window of 75 pixels, 56 off the middle, 37 lie outside; in a corner 21 of either side.
-    assert 0.45 < black < 0.52
+    # Of a window of 75 pixels, 45 off the middle, 26 lie outside; in a corner 13 of either side.
+    assert 0.31 < black < 0.37
 
 
 def test_crops_go_in_every_direction():
