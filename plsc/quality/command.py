@@ -178,7 +178,7 @@ def draw(
     ):
         pixels = ready.decoded(source.read(index)[0], source.where(index))
         faces.append(Face(pixels, row["magnitude"], row["score"], row["path"]))
-    count = f"{len(order)} images"
+    count = f"{len(order)} image{'s' * (len(order) > 1)}"
     if len(faces) < len(order):
         count = f"{len(faces)} of {count}, evenly over the order"
     score = ", right and bar: score 0 to 100" if reference.calibration else ""

@@ -130,8 +130,9 @@ class MagnitudeOutput(ResumableRows):
         if self.whole:
             with open(self.path, newline="", encoding="utf-8", errors="surrogateescape") as file:
                 _, *lines = csv.reader(file)
-            lengths = np.array([float(line[1] or "nan") for line in lines])
-            return Measured([line[0] for line in lines], lengths, [line[4] for line in lines])
+            lengths = np.array([line[1] or "nan" for line in lines]).astype(np.float32)
+            paths, errors = [line[0] for line in lines], [line[4] for line in lines]
+            return Measured(paths, lengths.astype(np.float64), errors)
         assert self.done == self._shape[0], (self.done, self._shape)
         lengths = np.load(self.partial / ROWS)[:, 0].astype(np.float64)
         entries = read_index(self.partial / INDEX)

@@ -15,6 +15,8 @@ from plsc.inference.model_info import ModelInfo
 from plsc.metric.quality_calibration import MIN_IMAGES, Calibration
 from plsc.quality.magnitudes import Measured
 
+ENOUGH = 100  # images whose quartiles are known to a few percentiles
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -65,7 +67,8 @@ def learned(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
     """
     lengths = measured.magnitudes[measured.usable]
     found = Calibration.fit(lengths, set_name=set_name, prepared=preparation(info))
-    return Reference(found, "images")
+    few = f"{len(lengths)} images are few to calibrate by: hundreds of all qualities are better"
+    return Reference(found, "images", (few,) if len(lengths) < ENOUGH else ())
 
 
 def relative(measured: Measured, info: ModelInfo, set_name: str) -> Reference:

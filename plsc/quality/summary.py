@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from plsc.data.lists.image_root import shown
+from plsc.metric.quality_calibration import MIN_IMAGES
 from plsc.quality.magnitudes import Measured
 from plsc.quality.reference import Reference
 
@@ -60,15 +61,17 @@ def rows(measured: Measured, order: np.ndarray, reference: Reference) -> list[di
 def text(report: dict[str, Any]) -> str:
     """The report for people to read."""
     said, skipped = report["relative_to"], report["num_skipped"]
-    lines = [f"{report['num_images'] - skipped} images" + (f", {skipped} skipped" * bool(skipped))]
+    count = report["num_images"] - skipped
+    lines = [f"{count} image{'s' * (count > 1)}" + (f", {skipped} skipped" * bool(skipped))]
     if report["output"]:
         lines[0] = f"{report['output']}: {lines[0]}"
     if report["num_present_before"]:
         lines.append(f"{report['num_present_before']} of them were measured before this run")
-    values = report["magnitude"].items()
-    lines += ["", "".join(f"{_quantile(at):>9}" for at, _ in values)]
-    lines += ["".join(f"{value:9.2f}" for _, value in values) + "   magnitude", ""]
-    lines += [f"{'magnitude':>9} {'percentile':>10} {'score':>6}  worst to best"]
+    if count >= MIN_IMAGES:  # of fewer, quantiles say less than the images themselves
+        values = report["magnitude"].items()
+        lines += ["", "".join(f"{_quantile(at):>9}" for at, _ in values)]
+        lines += ["".join(f"{value:9.2f}" for _, value in values) + "   magnitude"]
+    lines += ["", f"{'magnitude':>9} {'percentile':>10} {'score':>6}  worst to best"]
     lines += [_line(row) for row in report["worst"]]
     if report["best"]:
         lines += [f"{'...':>9}", *map(_line, report["best"])]

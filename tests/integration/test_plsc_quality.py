@@ -1,0 +1,157 @@
+"""plsc-quality as a user runs it: killed and resumed, beside plsc-embed, and what exports carry."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from plsc.embedder import Embedder
+from plsc.quality import command
+
+BIN = Path(sys.executable).parent
+
+
+def started(name, *arguments, cwd):
+    """The finished process."""
+    line = [str(part) for part in (BIN / name, *arguments)]
+    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def magnitudes_of(path):
+    with open(path, newline="") as file:
+        return np.array([float(row["magnitude"]) for row in csv.DictReader(file)])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A network of the kind that insightface exports, and noisy faces."""
+    folder = tmp_path_factory.mktemp("quality")
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(4, 3, 28, 28)).astype(np.float32) / 50
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["maps"], strides=[28, 28]),
+            helper.make_node("Flatten", ["maps"], ["e"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 112, 112])],
+        [helper.make_tensor_value_info("e", TensorProto.FLOAT, ["N", 64])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "model.onnx")
+    (folder / "faces").mkdir()
+    for number in range(24):
+        noise = random.normal(128, 5 + 3 * number, (112, 112, 3)).clip(0, 255)
+        cv2.imwrite(str(folder / "faces" / f"{number:02d}.png"), noise.astype(np.uint8))
+    return folder
+
+
+def test_magnitudes_are_the_lengths_of_embeddings(place, tmp_path):
+    done = started("plsc-quality", place / "model.onnx", place / "faces", cwd=tmp_path)
+    assert "quality.csv: 24 images" in done.stdout and "these images: faces, 24" in done.stdout
+    assert "note: no calibration: percentiles and scores are relative" in done.stderr
+    started("plsc-embed", place / "model.onnx", place / "faces", cwd=tmp_path)
+    rows = np.load(tmp_path / "embeddings.npy").astype(np.float64)
+    found = magnitudes_of(tmp_path / "quality.csv")
+    np.testing.assert_allclose(found, np.linalg.norm(rows, axis=1), rtol=1e-6)
+    files = sorted((place / "faces").iterdir())
+    options = ["--json", "--sheet", "sheet.png"]
+    done = started("plsc-quality", place / "model.onnx", *files, *options, cwd=tmp_path)
+    report = json.loads(done.stdout)
+    assert report["best"][-1]["path"] == str(files[int(found.argmax())])
+    assert report["worst"][0]["magnitude"] == pytest.approx(found.min(), rel=1e-6)
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet.shape[1] > sheet.shape[0] > 300
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        *("quality.csv", "quality.about.json", "sheet.png"),
+        *("embeddings.npy", "embeddings.json", "embeddings.index.tsv"),
+    }
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path):
+    faces = shutil.copytree(place / "faces", tmp_path / "faces")
+    arguments = [place / "model.onnx", faces, "--batch-size", "4", "--num-workers", "1"]
+    started("plsc-quality", *arguments, "--out", "whole.csv", cwd=tmp_path)
+    image = (faces / "17.png").read_bytes()
+    (faces / "17.png").unlink()
+    os.mkfifo(faces / "17.png")  # whoever reads it waits
+    code = (
+        "import sys\nfrom plsc.commands import resumable_rows\nfrom plsc.quality import command\n"
+        "resumable_rows.MARK_SECONDS = 0\nsys.exit(command.main())"
+    )
+    line = [sys.executable, "-c", code, *map(str, arguments), "--out", "killed.csv"]
+    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    progress = tmp_path / "killed.csv.partial" / "progress.json"
+    deadline = time.monotonic() + 30
+    while not (progress.exists() and json.loads(progress.read_text())["done"] == 16):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed.csv").exists()
+    (faces / "17.png").unlink()
+    (faces / "17.png").write_bytes(image)
+    done = started("plsc-quality", *arguments, "--out", "killed.csv", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["num_present_before"] == 16
+    assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not progress.parent.exists()
+
+
+def test_a_calibration_goes_along_where_it_holds(run, small_checkpoint, tiny_faces, monkeypatch):
+    """Stored in a checkpoint; carried by its exports; stored anew in each of those."""
+    monkeypatch.chdir(run.folder)
+    latest = shutil.copytree(small_checkpoint, run.folder / "latest")
+
+    def calibrate(model, *images):
+        arguments = [model, *images, "--calibrate", "--num-workers", "0"]
+        assert command.main([str(part) for part in arguments]) == 0
+        return Embedder(model).info.calibration
+
+    stored = calibrate(latest, tiny_faces)
+    assert (stored.num_images, stored.set_name) == (22, tiny_faces.name)
+    state = json.loads((latest / "state.json").read_text())
+    assert state["quality"]["num_images"] == 22 and state["step"] == 2
+    lengths = np.linalg.norm(
+        Embedder(latest).embed_files([tiny_faces / f"{i}.png" for i in range(22)]), axis=1
+    )
+    expected = np.percentile(lengths.astype(np.float64), [25, 75])
+    np.testing.assert_allclose(stored.scores(expected), [25, 75], atol=1e-3)
+    weights = f"Global.pretrained_model={latest}"
+    own = run.output.with_name(run.output.name + ".onnx")
+    run("export", weights)
+    assert Embedder(own).info.calibration == stored
+    run("export", weights, "Export.export_type=paddle")
+    assert Embedder(run.output).info.calibration == stored
+    some = [tiny_faces / f"{i}.png" for i in range(12)]
+    for model in (own, run.output):
+        again = calibrate(model, *some, "--out", f"{model.suffix}.some.csv")
+        assert again.num_images == 12 and again != stored
+    done = run("export", weights, "Export.preprocessing=nhwc")
+    assert "quality calibration left out: embeddings of length 1 say nothing" in done.stdout
+    assert Embedder(own).info.calibration is None
+    assert command.main([str(part) for part in (own, tiny_faces, "--out", "unit.csv")]) == 2
+
+
+def test_onnx_models_need_no_paddle(place, tmp_path):
+    code = (
+        "import sys\nsys.modules['paddle'] = None\nfrom plsc.quality import command\n"
+        "sys.exit(command.main())"
+    )
+    line = [sys.executable, "-c", code, str(place / "model.onnx"), str(place / "faces")]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
