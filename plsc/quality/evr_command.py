@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plsc.commands.evaluation import embed_pairs
 from plsc.commands.model_options import embedder_of
 from plsc.data.finished_file import finished_file
+from plsc.data.lists.image_root import shown
 from plsc.data.making.paired_images import PairedImages
 from plsc.data.output import exit_status
 from plsc.embedder import Embedder
@@ -69,7 +70,11 @@ def run(options: argparse.Namespace) -> None:
         reports.append(report)
         if not options.json:
             print(text_of(found), end="\n\n", flush=True)
-    print(json.dumps({"sets": reports}) if options.json else "\n".join(map(str, files)))
+    print(
+        json.dumps({"sets": reports})
+        if options.json
+        else "\n".join(shown(str(file)) for file in files)
+    )
 
 
 def measure_set(

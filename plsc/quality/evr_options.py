@@ -7,6 +7,8 @@ from pathlib import Path
 
 from plsc.commands.input_options import add_input_options
 from plsc.commands.model_options import new_parser
+from plsc.commands.work_options import check_work
+from plsc.data.lists.image_root import shown
 from plsc.data.making.paired_images import PairedImages
 from plsc.data.output import available_cores
 from plsc.data.pair_sets import distinct, open_pair_set
@@ -100,9 +102,7 @@ def checked_task(options: argparse.Namespace) -> Task:
         UserError: as `run`.
 
     """
-    for name, least in (("batch_size", 1), ("num_workers", 0)):
-        if (value := getattr(options, name)) < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+    check_work(options)
     if not 0 < options.partial <= 1:
         raise UserError(f"--partial is a share above 0 and at most 1, got {options.partial:g}")
     fmrs = list(dict.fromkeys(options.fmr))
@@ -177,9 +177,9 @@ def _model(text: str) -> tuple[str, str]:
     path = Path(text)
     name, equals, rest = text.partition("=")
     if equals and name and "/" not in name and not path.exists():
-        return name, rest
-    is_state = path.name in ("best_model", "latest") or path.name.startswith("step_")
-    return (path.absolute().parent.name if is_state else path.stem) or text, text
+        return shown(name), rest
+    is_checkpoint = path.name in ("best_model", "latest") or path.name.startswith(("step_", "epoch_"))
+    return shown(path.absolute().parent.name if is_checkpoint else path.stem), text
 
 
 def _named(text: str, option: str) -> tuple[str, str]:

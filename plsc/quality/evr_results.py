@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from plsc.errors import UserError
 from plsc.metric.error_reject import check_differs, error_reject_curve, pair_quality
+from plsc.metric.quality_calibration import refuse_constant
 from plsc.metric.reject_curve import PARTIAL, Area, RejectCurve
 from plsc.metric.roc import far_name
 from plsc.metric.tables import aligned
@@ -118,6 +119,8 @@ def curves_of(
     lines = []
     for measure, quality in qualities.items():
         try:
+            if measure == MAGNITUDE:
+                refuse_constant(quality)
             check_differs(quality)
             of_pairs = pair_quality(quality)
             lines += [
@@ -130,18 +133,9 @@ def curves_of(
                 for kept in fixed
             ]
         except UserError as error:
-            raise UserError(f"{model}: {measure}: {error}{_remedy(measure, quality)}") from error
+            hint = ", or leave magnitude out (--measure)" if measure == MAGNITUDE else ""
+            raise UserError(f"{model}: {measure}: {error}{hint}") from error
     return lines
-
-
-def _remedy(measure: str, quality: Floats) -> str:
-    """What to do about magnitudes that are all the same."""
-    if measure != MAGNITUDE or not np.allclose(quality, quality[0], rtol=1e-3):
-        return ""
-    return (
-        ": the model normalises its embeddings; take its network without that last step, or leave "
-        "magnitude out (--measure)"
-    )
 
 
 def text_of(found: SetCurves) -> str:
