@@ -63,8 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's parser."""
     parser = new_parser("plsc-quality evr", description=DESCRIPTION, examples=EXAMPLES)
     add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help=".onnx file, checkpoint folder, or stem of a "
-        "Paddle inference model; or NAME=MODEL")  # fmt: skip
+    add("models", nargs="+", metavar="MODEL", help=".onnx file, checkpoint folder, stem of a Paddle "
+        "inference model, or .pth of an IResNet; or NAME=MODEL")  # fmt: skip
     add("--bin", nargs="+", action="extend", default=[], metavar="F", help=".bin files, or folders "
         "with label.txt")  # fmt: skip
     add("--pairs", nargs="+", action="extend", default=[], metavar="LIST", help="lists of lines "
@@ -178,7 +178,9 @@ def _model(text: str) -> tuple[str, str]:
     name, equals, rest = text.partition("=")
     if equals and name and "/" not in name and not path.exists():
         return shown(name), rest
-    is_checkpoint = path.name in ("best_model", "latest") or path.name.startswith(("step_", "epoch_"))
+    is_checkpoint = path.name in ("best_model", "latest") or path.name.startswith(
+        ("step_", "epoch_")
+    )
     return shown(path.absolute().parent.name if is_checkpoint else path.stem), text
 
 

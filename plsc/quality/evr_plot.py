@@ -170,6 +170,13 @@ def _legend(found: SetCurves, colours: dict[str, str], styles: dict[str, Any]) -
         handles.append(Line2D([], [], color=DARK, linewidth=0.7, label="errors rejected first"))
     if any(not point.resolved for line in found.lines for point in line.curve.points):
         handles.append(
-            Line2D([], [], color="#777777", linewidth=1.1, alpha=PALE, label="impostors < 1 / FMR")
+            Line2D(
+                [],
+                [],
+                color="#777777",
+                linewidth=1.1,
+                alpha=PALE,
+                label="fewer than 1/FMR impostors",
+            )
         )
     return handles
