@@ -753,7 +753,7 @@ def test_files_and_configs_that_are_named_exist():
 def test_tables_describe_each_config(path):
     """The row of the README has the backbone, classes, loss and ratio that the file has."""
     model = load_config(path).Model
-    margin = load_config(path).Loss.Train[0].loss.params
+    loss = load_config(path).Loss.Train[0].loss
     (row,) = (
         line
         for line in README.read_text("utf-8").splitlines()
@@ -762,7 +762,8 @@ def test_tables_describe_each_config(path):
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1] == model.name
     assert cells[2].endswith(f"({model.class_num:,})")
-    kind = "ArcFace" if margin.get("m2") else "CosFace"
+    margin = "ArcFace" if loss.params.get("m2") else "CosFace"
+    kind = margin if loss.name == "MarginLoss" else loss.name
     assert cells[3] == f"{kind}, {model.pfc_config.sample_ratio}"
     published = re.search(
         r"TAR ([\d.]+) % at FAR 1e-4, ([\d.]+) % at 1e-5", path.read_text("utf-8")

@@ -11,6 +11,8 @@ import yaml
 
 from plsc.component import components
 from plsc.config import dump_config, load_config
+from plsc.engine.preparation import preparation_notes
+from plsc.engine.torch_weights import MAGFACE_PIXELS
 from plsc.registry import (
     BACKBONES,
     DATASETS,
@@ -49,6 +51,25 @@ PUBLISHED = {
     VIT.format("base", "pfc03_droppath005_mask005"):
         (0.3, 0, 0.4, 256, 40, 0.001, {"warmup_epochs": 4, "warmup_end_lr": 0.001}, "AdamW", 0.1,
          False, 0.05, 0.05, None, 4000, 0, 10),
+}  # fmt: skip
+
+LIKE_MAGFACE = {
+    "num_features": 512, "data_format": "NHWC", "dropout": 0.4, "dropout_of": "channels",
+    "feature_scale": "trained", "bn_epsilon": 2e-5, "conv_init": "kaiming",
+}  # fmt: skip
+MAGNITUDE = {"l_a": 10, "u_a": 110, "u_m": 0.8, "s": 64.0}
+# Name -> classes, loss and its parameters: as MagFace's scripts have them.
+MAGFACES = {
+    "IResNet100_MS1MV2_MagFace":
+        (85742, "MagFace", MAGNITUDE | {"l_m": 0.45, "lambda_g": 35, "easy_margin": True}),
+    "IResNet50_MS1MV2_MagFace":
+        (85742, "MagFace", MAGNITUDE | {"l_m": 0.45, "lambda_g": 35, "easy_margin": True}),
+    "IResNet50_MS1MV2_MagCosFace":
+        (85742, "MagCosFace", MAGNITUDE | {"l_m": 0.35, "lambda_g": 150}),
+    "IResNet18_CASIA_MagFace":
+        (10572, "MagFace", MAGNITUDE | {"l_m": 0.45, "lambda_g": 35, "easy_margin": True}),
+    "IResNet18_CASIA_ArcFace":
+        (10572, "MarginLoss", {"m1": 1.0, "m2": 0.5, "m3": 0.0, "s": 64.0}),
 }  # fmt: skip
 
 
@@ -149,3 +170,46 @@ def test_keys_are_plscs(stem):
         *("eval_during_train", "eval_interval", "eval_unit", "accum_steps", "epochs"),
         *("print_batch_step", "use_visualdl", "seed"),
     }
+
+
+def magface(name):
+    return load_config(FOLDER / f"{name}_pfc10_1n8c_dp_mp_fp16o1.yaml")
+
+
+@pytest.mark.parametrize("name", MAGFACES)
+def test_values_of_magface(name):
+    config = magface(name)
+    classes, loss, params = MAGFACES[name]
+    (term,) = config.Loss.Train
+    assert (term.loss.name, dict(term.loss.params), term.weight) == (loss, params, 1)
+    assert config.Model.name == name.split("_")[0] and config.Model.class_num == classes
+    assert dict(config.Model.backbone.check(BACKBONES)) == LIKE_MAGFACE
+    assert (config.Global.epochs, config.DataLoader.Train.sampler.batch_size * 8) == (25, 512)
+    schedule = config.LRScheduler.build(SCHEDULES, epochs=25, steps_per_epoch=10)
+    rates = [round(schedule(epoch * 10 + step), 9) for epoch in range(25) for step in (0, 9)]
+    assert rates == [0.1] * 20 + [0.01] * 16 + [0.001] * 8 + [0.0001] * 6
+    optimizer = config.Optimizer
+    assert (optimizer.name, optimizer.grad_clip) == ("Momentum", None)
+    assert optimizer.params == {"momentum": 0.9, "weight_decay": 5e-4}
+    assert not optimizer.no_weight_decay_name
+    (note,) = preparation_notes(MAGFACE_PIXELS, config)
+    assert "WARNING" not in note
+
+
+def test_values_of_magfaces_fine_tuning():
+    config = magface("IResNet50_MS1MV2_MagFace_finetune")
+    (term,) = config.Loss.Train
+    said = {"l_a": 1, "u_a": 51, "l_m": 0.45, "u_m": 1.0, "lambda_g": 5, "s": 64.0}
+    assert (term.loss.name, dict(term.loss.params)) == ("MagFace", said | {"easy_margin": True})
+    assert config.Global.pretrained_model and config.Global.finetune
+    assert config.Model.backbone.check(BACKBONES)["feature_scale"] == "trained"
+    assert len(preparation_notes(MAGFACE_PIXELS, config)) == 2  # it is for weights of ArcFace
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "Mag" in path.name])
+def test_lambda_g_is_above_the_bound_that_the_file_names(path):
+    (term,) = load_config(path).Loss.Train
+    loss = term.loss.build(LOSSES)
+    assert loss.lambda_g > loss.bound()
+    (named,) = re.findall(r"lambda_g: \d+  # at least ([\d.]+) for", path.read_text())
+    assert float(named) == pytest.approx(loss.bound(), abs=0.005)
