@@ -63,8 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's parser."""
     parser = new_parser("plsc-quality evr", description=DESCRIPTION, examples=EXAMPLES)
     add = parser.add_argument
-    add("models", nargs="+", metavar="MODEL", help=".onnx file, checkpoint folder, stem of a Paddle "
-        "inference model, or .pth of an IResNet; or NAME=MODEL")  # fmt: skip
+    add("models", nargs="+", metavar="MODEL", help=".onnx file, checkpoint folder, stem of a "
+        "Paddle inference model, or .pth of an IResNet; or NAME=MODEL")  # fmt: skip
     add("--bin", nargs="+", action="extend", default=[], metavar="F", help=".bin files, or folders "
         "with label.txt")  # fmt: skip
     add("--pairs", nargs="+", action="extend", default=[], metavar="LIST", help="lists of lines "
