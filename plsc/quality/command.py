@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     embedder = embedder_of(options, batch_size=options.batch_size)
     info, own_file = embedder.info, options.calibration
     if options.calibrate and own_file is None:
-        require_storable(info.kind, "--calibrate")
+        require_storable(info.kind, "--calibrate without --calibration C.json")
     reference = Reference(None, "none")
     if not options.calibrate:
         reference = references.given(embedder, own_file)

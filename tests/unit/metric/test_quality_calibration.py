@@ -130,7 +130,7 @@ DAMAGES = {
 }
 DAMAGES["quantiles"] += [
     [*range(100), item] for item in (float("nan"), float("inf"), 10**400, "100", None, True, [1])
-] + [[-1, *range(100)]]
+] + [[-1, *range(100)], [*range(50), 3, *range(51, 101)]]
 
 
 @pytest.mark.parametrize("key", DAMAGES)

@@ -324,6 +324,24 @@ def test_killed_while_publishing(step, calls, again, place, quality, monkeypatch
     assert not (place / "out.csv.partial").exists()
 
 
+def test_killed_while_it_replaces_another(place, quality, monkeypatch):
+    """The next run does not take the old CSV for one that somebody has changed."""
+    quality("faces")
+    write_face(place / "faces" / "41.png", 77)
+    real, left = magnitudes.finished_file, iter(range(1))
+
+    def killed(path):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(magnitudes, "finished_file", killed)
+        assert command.main(["model.onnx", "faces", "--overwrite", *PIXELS]) == 130
+    report, _ = quality("faces")
+    assert (report["num_images"], report["num_present_before"]) == (41, 41)
+
+
 def test_evr_is_another_command(monkeypatch):
     from plsc.quality import evr_command
 
