@@ -42,7 +42,7 @@ def load_pretrained(training: Training, config: Config, dataset: Any, log: RunLo
     path, settings = config.Global.pretrained_model, config.Global
     assert path is not None
     weights = take_weights(path, training.backbone.backbone)
-    for note in (*weights.notes, *preparation_notes(weights.trained_on, config)):
+    for note in (*weights.notes, *preparation_notes(weights, config)):
         log.line(f"{path}: {note}")
     if weights.folded and not training.freeze_backbone:
         measure_norms(training, weights.folded, dataset, config, log)

@@ -4,18 +4,21 @@ import math
 
 from plsc.data.dataset.images import DEFAULT_TRANSFORMS
 from plsc.data.input_pixels import InputPixels, input_pixels
+from plsc.engine.weights import Weights
 from plsc.sections import Config
 
 NEAR = 1e-4  # of a pixel's value: 0.0039216 is meant to be 1/255
 
 
-def preparation_notes(expected: InputPixels | None, config: Config) -> list[str]:
-    """A warning for each set of the config whose images would be prepared otherwise.
+def preparation_notes(weights: Weights, config: Config) -> list[str]:
+    """A warning for each set of the config whose images `weights` would take for something else.
 
-    Where all are prepared as expected one line says so; None expects nothing.
+    Where all are prepared as they should be, one line says so; where nobody knows, none.
     """
+    expected = weights.trained_on
     if expected is None:
         return []
+    trained = f"{weights.trained_by} trained these weights on {_shown(expected)}"
     train, evaluation = config.DataLoader.Train, config.DataLoader.Eval
     datasets = [train.dataset] if train else []
     datasets += evaluation.dataset if evaluation else ()
@@ -25,13 +28,12 @@ def preparation_notes(expected: InputPixels | None, config: Config) -> list[str]
         found = input_pixels(dataset.params.get("transform_ops") or DEFAULT_TRANSFORMS, key)
         if not _alike(found, expected):
             warnings.append(
-                f"WARNING: {key} gives {_shown(found)}; these weights were trained on "
-                f"{_shown(expected)}: set {_remedy(expected)}, or embeddings are not what they "
-                "could be"
+                f"WARNING: {key} gives {_shown(found)}; {trained} (in pixels from 0 to 255): set "
+                f"{_remedy(expected)}, or embeddings are not what they could be"
             )
     if warnings or not datasets:
         return warnings
-    return [f"trained on {_shown(expected)}, as transform_ops prepare images"]
+    return [f"{trained}, as transform_ops prepare images"]
 
 
 def _alike(found: InputPixels, expected: InputPixels) -> bool:
@@ -42,7 +44,7 @@ def _alike(found: InputPixels, expected: InputPixels) -> bool:
 
 def _shown(pixels: InputPixels) -> str:
     mean, std = _text(pixels.mean), _text(pixels.std)
-    return f"{pixels.colour_order}, mean {mean}, std {std} (of pixels from 0 to 255)"
+    return f"{pixels.colour_order}, mean {mean}, std {std}"
 
 
 def _remedy(pixels: InputPixels) -> str:

@@ -114,7 +114,7 @@ def _backbone_with_weights(config: Config, command: str, log: RunLog) -> tuple[n
     path = start.check_weights_given(config, command)
     backbone = build.build_backbone(config, f"plsc-{command}")
     weights = take_weights(path, backbone)
-    for note in (*weights.notes, *preparation_notes(weights.trained_on, config)):
+    for note in (*weights.notes, *preparation_notes(weights, config)):
         log.line(f"{path}: {note}")
     backbone.eval()
     return backbone, path

@@ -7,6 +7,7 @@ transpose of ours. Wrappers of torch put prefixes before all names.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,10 @@ def torch_weights(path: str, backbone: nn.Layer) -> Weights:
         if SHARD.fullmatch(Path(path).name):
             shards = shards_of_ranks(Path(path).parent, SHARD, path)
         head = sharded_head(shards, _centres)
-    pixels = MAGFACE_PIXELS if magface else None
-    return Weights(path, arrays, head, tuple(notes), trained_on=pixels)
+    weights = Weights(path, arrays, head, tuple(notes))
+    if magface:
+        return replace(weights, trained_on=MAGFACE_PIXELS, trained_by="MagFace")
+    return weights
 
 
 def torch_names(backbone: nn.Layer) -> dict[str, tuple[str, bool]]:

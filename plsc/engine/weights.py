@@ -38,6 +38,7 @@ class Weights:
         prove: raises a UserError unless the backbone, its weights now set, gives what the file
             itself does; returns what it found. None where keys alone decide.
         trained_on: what the network was trained on, where the source tells.
+        trained_by: whose network it is, where the source tells.
 
     """
 
@@ -48,6 +49,7 @@ class Weights:
     folded: tuple[str, ...] = ()
     prove: Callable[[nn.Layer], str] | None = None
     trained_on: InputPixels | None = None
+    trained_by: str = ""
 
 
 def whole_head(rows: np.ndarray) -> Head:

@@ -122,7 +122,8 @@ def test_centres_of_another_dimension(saved):
 def test_a_warning_where_images_are_prepared_otherwise_than_the_weights_were_trained_on(
     monkeypatch,
 ):
-    weights = Weights("net.pth", {}, notes=("first",), trained_on=InputPixels("BGR"))
+    pixels = InputPixels("BGR")
+    weights = Weights("net.pth", {}, notes=("first",), trained_on=pixels, trained_by="Somebody")
     monkeypatch.setattr(finetune, "take_weights", lambda path, backbone: weights)
     dataset = {"name": "FaceRecordDataset", "root": "x", "transform_ops": ["DecodeImage"]}
     config = parse_config({
@@ -133,4 +134,5 @@ def test_a_warning_where_images_are_prepared_otherwise_than_the_weights_were_tra
     load_pretrained(training_of(), config, None, log)
     assert log.lines[0] == "net.pth: first"
     assert log.lines[1].startswith("net.pth: WARNING: DataLoader.Train.dataset.transform_ops gives")
-    assert "trained on BGR, mean 127.5" in log.lines[1] and len(log.lines) == 3
+    assert "Somebody trained these weights on BGR, mean 127.5" in log.lines[1]
+    assert len(log.lines) == 3  # and that the head is new

@@ -5,8 +5,10 @@ import pytest
 from plsc.config import parse_config
 from plsc.data.input_pixels import InputPixels
 from plsc.engine.preparation import preparation_notes
+from plsc.engine.weights import Weights
 
-MAGFACE = InputPixels("BGR", mean=(0.0,) * 3, std=(255.0,) * 3)
+PIXELS = InputPixels("BGR", mean=(0.0,) * 3, std=(255.0,) * 3)
+MAGFACE = Weights("net.pth", {}, trained_on=PIXELS, trained_by="MagFace")
 
 
 def ops(to_rgb=False, mean=0.0, std=1.0, scale="1.0/255.0"):
@@ -33,17 +35,17 @@ def config(train=None, evaluate=()):
 )
 def test_as_expected(same):
     (note,) = preparation_notes(MAGFACE, config(same, [same]))
-    assert note.startswith("trained on BGR, mean 0, std 255 ")
+    assert note.startswith("MagFace trained these weights on BGR, mean 0, std 255, as transform")
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (ops(to_rgb=True), "gives RGB, mean 0, std 255 "),
-        (ops(mean=0.5), "gives BGR, mean 127.5, std 255 "),
-        (ops(std=0.5), "gives BGR, mean 0, std 127.5 "),
-        (ops()[::2], "gives BGR, mean 0, std 1 "),
-        (None, "gives RGB, mean 127.5, std 127.5 "),
+        (ops(to_rgb=True), "gives RGB, mean 0, std 255; MagFace "),
+        (ops(mean=0.5), "gives BGR, mean 127.5, std 255; MagFace "),
+        (ops(std=0.5), "gives BGR, mean 0, std 127.5; MagFace "),
+        (ops()[::2], "gives BGR, mean 0, std 1; MagFace "),
+        (None, "gives RGB, mean 127.5, std 127.5; MagFace "),
     ],
 )
 def test_each_set_that_differs_is_named(other, said):
@@ -57,5 +59,5 @@ def test_each_set_that_differs_is_named(other, said):
 
 
 def test_where_nothing_is_known_or_prepared():
-    assert preparation_notes(None, config([])) == []
+    assert preparation_notes(Weights("net.pth", {}), config([])) == []
     assert preparation_notes(MAGFACE, config()) == []

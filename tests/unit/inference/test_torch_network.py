@@ -203,7 +203,7 @@ def test_its_preparation_travels_with_an_export(files, pictures, tmp_path, monke
     assert not embedder.info.assumptions
     close(embedder.embed(pictures), Embedder(files / "magface.pth").embed(pictures))
     log = (tmp_path / "IResNet18" / "export.log").read_text()
-    assert "WARNING" not in log and "trained on BGR, mean 0, std 255" in log
+    assert "WARNING" not in log and "trained these weights on BGR, mean 0, std 255" in log
     assert "2e-05 is carried over in the variances" in log
 
 
@@ -238,7 +238,7 @@ def test_a_config_that_prepares_otherwise_is_warned_of(files, tmp_path, exported
         if "WARNING" in line
     ]
     assert "DataLoader.Train.dataset.transform_ops gives RGB, mean 127.5, std 127.5" in line
-    assert "trained on BGR, mean 0, std 255" in line
+    assert "MagFace trained these weights on BGR, mean 0, std 255" in line
     assert "to_rgb: False and NormalizeImage.mean: [0.0, 0.0, 0.0], std: [1.0, 1.0, 1.0]" in line
     ((_, said),) = exported
     assert (said["color_order"], said["mean"], said["std"]) == ("RGB", "127.5", "127.5")
