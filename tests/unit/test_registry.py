@@ -71,7 +71,7 @@ def test_register_returns_the_builder_unchanged():
     ("table", "expected"),
     [
         (registry.BACKBONES, {"IResNet50", "MobileFaceNet_base", "FaceViT_tiny_patch9_112"}),
-        (registry.LOSSES, {"MarginLoss"}),
+        (registry.LOSSES, {"MarginLoss", "MagFace", "MagCosFace", "AdaFace"}),
         (registry.OPTIMIZERS, {"Momentum", "AdamW"}),
         (registry.SCHEDULES, {"Poly", "TimmCosine", "Step"}),
         (registry.DATASETS, {"FaceIdentificationDataset", "FaceVerificationDataset"}),
