@@ -167,7 +167,7 @@ class Keeper:
             left = min(left, self.config.Global.max_train_step - progress.step)
         mean = math.fsum(self._losses) / len(self._losses)
         done = math.ceil(progress.consumed / progress.global_batch)
-        extra = "".join(f", {name}: {value:.5f}" for name, value in report.statistics.items())
+        extra = "".join(f", {name}: {value:.5g}" for name, value in report.statistics.items())
         self.log.line(
             f"[Train][Epoch {progress.epoch + 1}/{progress.epochs}]"
             f"[Iter: {done}/{progress.steps_per_epoch}] lr: {report.lr:.6f}, loss: {mean:.5f}"
