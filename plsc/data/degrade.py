@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 
 REFERENCE_SIDE = 112  # pixels; lengths below are of such an image
-MOST_BLUR = 12.0  # sigma, pixels: eyes and mouth run into one
+MOST_BLUR = 14.0  # sigma, pixels: eyes and mouth run into one
 MOST_NOISE = 180.0  # sigma, grey levels
 LEAST_LIGHT = 0.015  # factor on all colours: of 255 levels 4 are left
-MOST_SHIFT = 0.4  # of the side: half of the face or more is outside
-MOST_ZOOM = 1.5
+MOST_SHIFT = 0.25  # of the side: chin, brow or an ear is outside
+MOST_ZOOM = 1.3
 
 
 def with_noise(image: Image, sigma: float, rng: np.random.Generator) -> Image:
