@@ -65,17 +65,17 @@ def curve_summary(curve: Mapping[str, Any]) -> dict[str, Any]:
     """A curve of `plsc-quality evr`: its FNMRs, and its areas as shares of that at 0 rejected.
 
     Networks whose FNMR differs at the start are compared by the shares: 1 is a useless measure.
+    None where there is no error at the start, or no share at which enough impostors are left.
     """
     fnmrs = [point["fnmr"] for point in curve["points"]]
-    return {
-        **{key: curve[key] for key in ("model", "measure", "fmr", "threshold", "ended")},
-        "rejects": [point["reject"] for point in curve["points"]],
-        "fnmr": fnmrs,
-        "resolved_to": max((p["reject"] for p in curve["points"] if p["resolved"]), default=0),
-        "mean_fnmr": curve["area"]["mean_fnmr"],
-        "relative_area": curve["area"]["mean_fnmr"] / fnmrs[0],
-        "relative_partial_area": curve["partial_area"]["mean_fnmr"] / fnmrs[0],
-    }
+    resolved = [point["reject"] for point in curve["points"] if point["resolved"]]
+    summary = {key: curve[key] for key in ("model", "measure", "fmr", "threshold", "ended")}
+    summary |= {"rejects": [point["reject"] for point in curve["points"]], "fnmr": fnmrs}
+    summary["resolved_to"] = max(resolved, default=None)
+    for name in ("area", "partial_area"):
+        mean = curve[name]["mean_fnmr"]
+        summary |= {name: mean, f"relative_{name}": mean / fnmrs[0] if fnmrs[0] else None}
+    return summary
 
 
 def text_of(result: Mapping[str, Any], networks: Sequence[str]) -> str:
@@ -88,11 +88,15 @@ def text_of(result: Mapping[str, Any], networks: Sequence[str]) -> str:
             for name, cell in zip(networks, cells, strict=True)
         ]
         lines.append(f"  {kind:<9} {'   '.join(texts)}")
-    lines.append("error versus reject: FNMR with none rejected; mean over all shares as part of it")
-    for curve in result["curves"]:
+    lines.append(
+        "FNMR with none rejected, and its mean over 0 to 95 % rejected as a share of that:"
+    )
+    for curve in sorted(result["curves"], key=lambda c: (-c["fmr"], c["threshold"], c["measure"])):
+        share = "-" if curve["relative_area"] is None else f"{curve['relative_area']:.3f}"
+        ended = f"   ends: {curve['ended']}" if curve["ended"] else ""
         lines.append(
-            f"  FMR {far_name(curve['fmr'])} {curve['threshold']:<11} {curve['model']:<8} "
-            f"{curve['measure']:<9} {curve['fnmr'][0]:.3f}   x {curve['relative_area']:.3f}"
+            f"  FMR {far_name(curve['fmr'])}, threshold {curve['threshold']:<11} "
+            f"{curve['measure']:<9} {curve['model']:<8} {curve['fnmr'][0]:.3f}  {share}{ended}"
         )
     accuracies = [f"{name} {result['accuracy'][name]['accuracy']:.4f}" for name in networks]
     lines.append(f"verification accuracy, none rejected: {'   '.join(accuracies)}")

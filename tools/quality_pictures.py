@@ -18,8 +18,8 @@ DPI = 110
 STYLE = {"font.size": 9, "text.color": DARK, "axes.labelcolor": DARK}
 STYLE |= {"xtick.color": DARK, "ytick.color": DARK}
 BINS = 10  # of severity
-PALETTE = 64  # colours of a picture of pictures
-SHEET_SCALE = 0.55
+PALETTE = 160  # colours of a picture of pictures
+SHEET_SCALE = 0.65
 SHOWN = 5  # severities of the series that are shown
 
 
@@ -71,7 +71,7 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, Any]], networks: Seque
             colour = COLOURS[networks.index(curve["model"])]
             column, fnmr = fmrs.index(curve["fmr"]), np.array(curve["fnmr"])
             rejects = 100 * np.array(curve["rejects"])
-            resolved = rejects <= 100 * curve["resolved_to"]
+            resolved = rejects <= 100 * (curve["resolved_to"] or 0)
             for row, values in enumerate((100 * fnmr, fnmr / fnmr[0])):
                 panels[row, column].plot(
                     rejects[resolved], values[resolved], color=colour, lw=1.6,

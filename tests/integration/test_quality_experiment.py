@@ -1,0 +1,103 @@
+"""The quality experiment: its figures are what its tables say, and it runs from end to end."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from plsc.data.dataset.tools.render_synthetic_faces import main as render
+from plsc.data.degrade import KINDS
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+NETWORKS = ("MagFace", "ArcFace")
+
+
+@pytest.fixture(scope="module")
+def figures():
+    spec = importlib.util.spec_from_file_location("quality_figures", TOOLS / "quality_figures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def faces(figures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiment") / "faces"
+    size = ["--identities", "1", "--images_per_identity", "2", "--eval_identities", "8"]
+    assert render(["--output_dir", str(folder), *size, "--pairs", "60", "--degrade", "0.8"]) == 0
+    return figures.held_out(folder)
+
+
+def test_held_out_are_the_people_of_the_pairs(faces):
+    assert set(faces["person"]) == set(range(1, 9)) and len(faces["path"]) == 120
+    assert set(faces["kind"]) == {"none", *KINDS}
+    assert (faces["path"][:2] == ["00000000_0.jpg", "00000000_1.jpg"]).all()
+    assert ((faces["kind"] == "none") == (faces["severity"] == 0)).all()
+
+
+def test_correlations_tell_kinds_apart(figures, faces):
+    # A magnitude that falls with blur, rises with noise, and knows nothing of the others.
+    rng = np.random.default_rng(0)
+    slope = np.select([faces["kind"] == "blur", faces["kind"] == "noise"], [-5.0, 5.0], 0.0)
+    magnitude = 10 + slope * faces["severity"] + rng.uniform(0, 0.01, len(slope))
+    found = figures.correlations(faces, magnitude)
+    assert found["blur"]["rho"] < -0.95 and found["noise"]["rho"] > 0.95
+    assert -0.6 < found["darkness"]["rho"] < 0.6 and -0.6 < found["all"]["rho"] < 0.6
+    assert found["all"]["images"] == 120
+    assert sum(found[kind]["images"] for kind in KINDS) == (faces["kind"] != "none").sum()
+    for cell in found.values():
+        assert cell["low"] <= cell["rho"] <= cell["high"]
+
+
+def curve(fnmrs, resolved=2):
+    points = [
+        {"reject": 0.05 * place, "fnmr": fnmr, "resolved": place <= resolved}
+        for place, fnmr in enumerate(fnmrs)
+    ]
+    areas = {"area": {"mean_fnmr": 0.1}, "partial_area": {"mean_fnmr": 0.15}}
+    named = {"model": "MagFace", "measure": "magnitude", "fmr": 1e-2, "threshold": "fixed"}
+    return {**named, "ended": None, "points": points, **areas}
+
+
+def test_areas_are_told_as_shares_of_the_whole_set_s_fnmr(figures):
+    found = figures.curve_summary(curve([0.2, 0.1, 0.05, 0.02]))
+    assert found["relative_area"] == pytest.approx(0.5)
+    assert found["relative_partial_area"] == pytest.approx(0.75)
+    assert found["fnmr"] == [0.2, 0.1, 0.05, 0.02] and found["resolved_to"] == pytest.approx(0.1)
+    assert figures.curve_summary(curve([0.2, 0.1], resolved=-1))["resolved_to"] is None
+    # No error to reject: nothing to be a share of.
+    assert figures.curve_summary(curve([0.0, 0.0]))["relative_area"] is None
+
+
+@pytest.mark.slow
+def test_the_whole_of_it_on_few_faces(tmp_path):
+    size = ["--identities", "8", "--images_per_identity", "8", "--eval_identities", "6"]
+    done = subprocess.run(
+        [sys.executable, TOOLS / "quality_experiment.py", "--folder", "run", *size]
+        + ["--pairs", "300", "--epochs", "1", "--seeds", "3", "--pictures", "beside"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "=== seed 3" in done.stdout and "Spearman" in done.stdout
+    (seed,) = json.loads((tmp_path / "beside" / "figures.json").read_text())["seeds"]
+    assert seed["seed"] == 3
+    assert {(c["model"], c["measure"]) for c in seed["curves"]} == {
+        (network, measure)
+        for network in NETWORKS
+        for measure in ("magnitude", "random", "severity")
+    }
+    for network in NETWORKS:
+        assert set(seed["correlation"][network]) == {"all", *KINDS}
+        for kind in KINDS:
+            mean = seed["series"][network]["mean"][kind]
+            assert len(mean) == len(seed["series"]["severities"]) and min(mean) > 0
+    for name in ("error_reject", "magnitude_severity", "series", "sheet"):
+        assert cv2.imread(str(tmp_path / "beside" / f"{name}.png")).std() > 10
