@@ -18,7 +18,11 @@ from plsc.loss.softmax import cross_entropy
 
 @dataclass
 class HeadOutput:
-    """The loss of the global batch and scalars to log of it, the same on every rank."""
+    """The loss of the global batch and scalars to log of it, the same on every rank.
+
+    Of scalars that several losses have, those of the first keep the name; those of the k-th get
+    `_k` behind it. They are unweighted.
+    """
 
     loss: Tensor
     statistics: dict[str, Tensor] = field(default_factory=dict)
@@ -168,14 +172,16 @@ class PartialFC:
             cosines = filter_similar(cosines, target, self.interclass_filtering_threshold)
 
         loss, statistics = paddle.zeros([], cosines.dtype), {}
-        for factor, margin in self.losses:
+        for number, (factor, margin) in enumerate(self.losses, 1):
             output = margin(cosines, target, feature_norms)
             term = cross_entropy(output.logits, target, reuse=output.reusable)
+            said = output.statistics
             if output.extra is not None:
-                statistics["loss_id"] = term.detach()  # what says who it is, without the extra
+                said = {"loss_id": term.detach(), **said}  # who it is, without the extra
                 term = term + reduce_sum_with_grad(output.extra)
             loss = loss + factor * term
-            statistics.update(output.statistics)
+            for name, value in said.items():
+                statistics[f"{name}_{number}" if name in statistics else name] = value
         return HeadOutput(loss, statistics)
 
     def _labels_of_all_ranks(self, labels: np.ndarray) -> np.ndarray:

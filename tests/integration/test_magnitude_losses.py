@@ -73,3 +73,23 @@ def test_mistakes(run, settings, message):
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "error:" in line]
     assert message in line
+
+
+def test_above_a_frozen_backbone_two_ranks_are_as_one(run, small_checkpoint):
+    """Nobody asks for the gradient of the features, nor for that of the pull on their lengths."""
+    run.config["Loss"]["Train"] = [
+        {"MagFace": {**MAGFACE["MagFace"], "weight": 1.0}},
+        {"AdaFace": {"s": 16.0, "weight": 0.5}},
+    ]
+    options = (
+        f"Global.pretrained_model={small_checkpoint}",
+        "Global.freeze_backbone=True",
+        "Global.max_train_step=3",
+        "Global.print_batch_step=1",
+    )
+    losses = []
+    for size in (1, 2):
+        batch = f"DataLoader.Train.sampler.batch_size={4 // size}"
+        run("train", *options, batch, size=size)
+        losses.append(run.losses())  # the later run's: their steps have the same numbers
+    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=1e-5)

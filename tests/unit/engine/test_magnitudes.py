@@ -51,6 +51,10 @@ def test_a_range_that_fits():
     assert watched(seen(14.0, 21.0, 29.0, 0.02), steps=10 * STEPS) == []
 
 
+def test_magnitudes_that_are_near_to_each_other_but_not_alike():
+    assert watched(seen(20.0, 20.3, 20.6, 0.0)) == []
+
+
 def test_some_batches_are_no_rule():
     assert watched(seen(0.92, 1.05, 1.31, 1.0), steps=STEPS - 1) == []
 

@@ -100,8 +100,11 @@ def test_the_loss_scale_changes_nothing_but_itself(parts):
     assert not any(report.skipped for report in scaled[0])
 
 
-def test_what_a_step_reports():
-    training = made(losses=[(1.0, lambda c, t, n: MarginOutput(c, None, {"norm": n.mean()}))])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_what_a_step_reports(parts):
+    """Of parts of a batch, the mean of what each says."""
+    losses = [(1.0, lambda c, t, n: MarginOutput(c, None, {"norm": n.mean()}))]
+    training = made(losses=losses, accum_steps=parts)
     images, labels = batch()
     features = training.backbone(paddle.to_tensor(images)).numpy()
     report = train_step(training, images, labels, lr=0.25)

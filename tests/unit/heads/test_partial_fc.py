@@ -172,9 +172,21 @@ def test_extra_terms_and_statistics():
     assert output.loss.item() == pytest.approx(expected, rel=1e-9)
     pull = 0.5 * 0.3 * features / norms[:, None] / len(norms)
     np.testing.assert_allclose(found_gradient, 0.75 * gradient + pull, rtol=1e-8)
-    assert sorted(output.statistics) == ["a", "b", "loss_id"]
+    assert sorted(output.statistics) == ["a", "b", "loss_id", "loss_id_2"]
     assert output.statistics["loss_id"].item() == pytest.approx(plain.loss.item(), rel=1e-9)
     assert output.statistics["a"].item() == pytest.approx(norms.mean(), rel=1e-9)
+
+
+def test_statistics_of_losses_of_one_kind_are_kept_apart():
+    features, labels = batch()
+    strong, weak = MagFace(lambda_g=35.0), MagFace(lambda_g=7.0, l_m=0.1)
+    both, _, _ = run(head_of(losses=[(0.5, strong), (2.0, MarginLoss()), (3.0, weak)]), *batch())
+    for loss, behind in ((strong, ""), (weak, "_3")):
+        alone, _, _ = run(head_of(losses=[(1.0, loss)]), features, labels)
+        for name, value in alone.statistics.items():
+            assert both.statistics[name + behind].item() == pytest.approx(value.item(), rel=1e-12)
+    assert both.statistics["loss_mag"].item() != both.statistics["loss_mag_3"].item()
+    assert len(both.statistics) == 2 * len(alone.statistics)
 
 
 @pytest.mark.parametrize("loss", [MagFace(u_a=600.0), MagCosFace(u_a=600.0), AdaFace()])

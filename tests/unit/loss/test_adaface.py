@@ -79,6 +79,27 @@ def test_quality_has_no_gradient_and_the_cosine_its_own():
         assert cosines.grad[row, column].item() == pytest.approx(slope, rel=1e-6)
 
 
+def test_what_is_logged():
+    """Quantiles of the norms as they are, and of the quality."""
+    norms = np.array([5.0, 10.0, 15.0])  # mean 10, deviation 5
+    output = AdaFace(h=0.5, t_alpha=1.0)(*tensors(np.full((3, 2), 0.5), [0, -1, 1], norms))
+    quality = 0.5 * (norms - 10) / 5.001
+    expected = {
+        f"{name}_p{percent}": values[place]
+        for name, values in (("magnitude", norms), ("quality", quality))
+        for place, percent in enumerate((5, 50, 95))
+    }
+    found = {name: value.item() for name, value in output.statistics.items()}
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_averages_do_not_keep_the_steps_that_made_them():
+    """Else the memory of every step before would be held."""
+    loss = AdaFace()
+    loss(*tensors([[0.5, 0.2], [0.3, 0.7]], [0, 1], [5.0, 60.0]))
+    assert loss._moving.stop_gradient
+
+
 def test_the_kinds_of_margin_that_a_quality_gives():
     """A bad picture has ArcFace's, a middling one CosFace's, a good one asks more at 0 degrees."""
     loss = AdaFace(m=0.4, h=1.0, s=1.0, t_alpha=1.0)

@@ -119,6 +119,40 @@ def test_margin_and_pull_of_a_magnitude(a, margin, g):
     assert loss.regulariser(norms).item() == pytest.approx(g, abs=5e-7)
 
 
+def test_beyond_the_widest_angle_for_its_margin():
+    """There the cosine less m·sin m, so that the logit still falls; not a copy of the easy one."""
+    norms = paddle.to_tensor([[30.0]] * 3, "float64")  # of margin 0.52
+    angles = np.pi - np.array([0.1, 0.51, 0.53])
+    cosines = paddle.to_tensor(np.stack([np.cos(angles), [0.2] * 3], axis=1))
+    loss = MagFace(easy_margin=False, s=1.0)
+    found = loss(cosines, paddle.zeros([3], "int64"), norms).logits.numpy()[:, 0]
+    less = 0.52 * np.sin(0.52)
+    wide = np.cos(angles[:2]) - less
+    np.testing.assert_allclose(found, [*wide, np.cos(angles[2] + 0.52)], rtol=1e-12)
+
+
+def test_what_is_logged():
+    """Of all rows, wherever their classes are; the extra is of this rank's rows alone."""
+    lengths = np.array([5.0, 20.0, 60.0, 111.0, 130.0])
+    norms = paddle.to_tensor(lengths[:, None])
+    cosines = paddle.full([5, 2], 0.3, "float64")
+    output = MagFace()(cosines, paddle.to_tensor([0, -1, 1, -1, -1]), norms)
+    a = lengths.clip(10, 110)
+    pulls = 35 * (a / 110**2 + 1 / a) / 5
+    assert output.extra.item() == pytest.approx(pulls[[0, 2]].sum(), rel=1e-12)
+    found = {name: value.item() for name, value in output.statistics.items()}
+    margins = 0.45 + 0.35 / 100 * (a - 10)
+    assert found == pytest.approx(
+        {
+            "loss_mag": pulls.sum(),
+            "magnitude_outside": 0.6,
+            **{f"magnitude_p{p}": lengths[i] for p, i in ((5, 0), (50, 2), (95, 4))},
+            **{f"margin_p{p}": margins[i] for p, i in ((5, 0), (50, 2), (95, 4))},
+        },
+        rel=1e-12,
+    )
+
+
 @pytest.mark.parametrize(("norm", "as_at"), [(3.0, 10.0), (500.0, 110.0)])
 def test_outside_the_range_nothing_moves(norm, as_at):
     def found(value):
@@ -160,6 +194,15 @@ def test_the_trap_of_the_published_command_line():
     (note,) = MagFace(lambda_g=20.0).notes()
     assert note.startswith("WARNING: MagFace:")
     assert "at least 22.5867; it is 20" in note
+
+
+@pytest.mark.parametrize("cls", [MagFace, MagCosFace])
+@pytest.mark.parametrize("u_a", [51.0, 73.0, 110.0])
+def test_the_bound_as_it_is_shown_may_be_set(cls, u_a):
+    (note,) = cls(u_a=u_a, lambda_g=0.0).notes()
+    shown = float(note.split("at least ")[1].split(";")[0])
+    assert not cls(u_a=u_a, lambda_g=shown).notes()[0].startswith("WARNING")
+    assert cls(u_a=u_a, lambda_g=0.9999 * shown).notes()[0].startswith("WARNING")
 
 
 def test_below_the_bound_a_good_sample_may_shrink():
