@@ -180,7 +180,7 @@ def _say_if_of_one_length(embeddings: EmbeddingFile, pooling: Pooling) -> None:
     lengths = np.linalg.norm(embeddings[:CHUNK][:, 0], axis=1)
     if np.ptp(lengths) <= SAME * lengths.max():
         _say(
-            f"--pooling {pooling} makes no difference: all embeddings have length "
+            f"--pooling {pooling} makes no difference: embeddings have length "
             f"{lengths.mean():.4g}, so the model says nothing of quality"
         )
 

@@ -170,7 +170,7 @@ def test_magnitudes_that_are_all_1_say_nothing(arguments, monkeypatch, capsys, o
 
     monkeypatch.setattr(Embedder, "embed", unit)
     assert main([*arguments, *options]) == 0
-    line = "--pooling magnitude makes no difference: all embeddings have length 1, so the model"
+    line = "--pooling magnitude makes no difference: embeddings have length 1, so the model"
     assert capsys.readouterr().err.count(line) == said
 
 
