@@ -61,7 +61,8 @@ class Keeper:
         self._hint = DataHint(self.log, self.config)
         self._skips = SkipReport(self.log, self.folder)
         margins = [margin for _, margin in self.training.head.losses]
-        self._magnitudes = MagnitudeWatch(self.log, margins)
+        frozen = self.training.freeze_backbone
+        self._magnitudes = MagnitudeWatch(self.log, margins, frozen=frozen)
         self._stop_signal: str | None = None
         self._evaluated_step = -1
         self._losses: list[float] = []

@@ -21,10 +21,23 @@ class MagnitudeWatch:
     have all of theirs there.
     """
 
-    def __init__(self, log: RunLog, margins: Sequence[Margin]):
-        self._log, self._said = log, False
+    def __init__(self, log: RunLog, margins: Sequence[Margin], *, frozen: bool = False):
+        """Watch the first of `margins` that has a range; says so at once if the backbone is frozen.
+
+        Args:
+            log: hears it.
+            margins: of the head.
+            frozen: whether the backbone learns nothing.
+
+        """
+        self._log, self._said = log, frozen
         self._margin = next((m for m in margins if isinstance(m, MagnitudeMargin)), None)
         self._seen: list[Mapping[str, float]] = []
+        if self._margin and frozen:
+            log.line(
+                "WARNING: Global.freeze_backbone: magnitudes stay as they are; only the class "
+                f"centres learn from {type(self._margin).__name__}"
+            )
 
     def __call__(self, statistics: Mapping[str, float]) -> None:
         """Judge the statistics of one more step."""

@@ -28,7 +28,7 @@ class AdaFace(Margin):
         m: margin.
         h: how steep q is: it ends where the norm is σ/h from μ.
         s: scale of the logits.
-        t_alpha: weight of the newest batch in μ and σ.
+        t_alpha: weight of the newest batch in μ and σ; with accumulation, of each of its parts.
 
     """
 

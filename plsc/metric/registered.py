@@ -6,7 +6,7 @@ from typing import Annotated
 
 from numpy.typing import ArrayLike
 
-from plsc.metric.folds import check_pairs
+from plsc.metric.folds import Accuracy, check_pairs
 from plsc.metric.roc import FARS, far_name
 from plsc.metric.verification import VerificationReport, verify
 from plsc.registry import METRICS
@@ -22,15 +22,13 @@ class PairMetric(ABC):
         flip_test: whether the mirrored images' embeddings are needed.
         nrof_folds: number of contiguous folds.
         accuracy_name: of the accuracy that selects the best model.
-        threshold_name: of its threshold.
-        logged_threshold: the one of both thresholds that a line of the log shows.
+        logged_threshold: name of the threshold that a line of the log shows.
 
     """
 
     flip_test: bool
     nrof_folds: int
     accuracy_name: str
-    threshold_name: str
     logged_threshold: str
 
     def check(self, issame: ArrayLike) -> None:
@@ -54,6 +52,10 @@ class PairMetric(ABC):
 
         """
 
+    @abstractmethod
+    def thresholds(self, accuracy: Accuracy) -> dict[str, float]:
+        """The threshold that is best over all pairs, by name."""
+
     def __call__(
         self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike
     ) -> dict[str, float]:
@@ -61,10 +63,10 @@ class PairMetric(ABC):
 
         Returns:
             The accuracy and `std` over the folds; `xnorm`, the mean length of the embeddings; the
-            threshold that is best over all pairs, and the cosine that is the same; `metric`, the
-            accuracy once more, which selects the best model. With flip also `accuracy` and
-            `accuracy_std` without it. `val` at FAR 1e-3 over folds; over all pairs `auc`, `eer`,
-            and `tar@far=1e-1` and so on where the pairs resolve it.
+            threshold that is best over all pairs; `metric`, the accuracy once more, which selects
+            the best model. With flip also `accuracy` and `accuracy_std` without it. `val` at FAR
+            1e-3 over folds; over all pairs `auc`, `eer`, and `tar@far=1e-1` and so on where the
+            pairs resolve it.
 
         Raises:
             CollapsedEmbeddings, UserError: as `verify`.
@@ -80,8 +82,7 @@ class PairMetric(ABC):
             self.accuracy_name: best.mean,
             "std": best.std,
             "xnorm": report.xnorm,
-            self.threshold_name: best.threshold,
-            "threshold_cosine": best.cosine,
+            **self.thresholds(best),
             "metric": best.mean,
             **(without if report.flip else {}),
             "val": report.val.val,
@@ -109,7 +110,7 @@ class LFWAcc(PairMetric):
     """Verification with the 10-fold accuracy of InsightFace's protocol, under PLSC's names.
 
     The accuracy is `accuracy-flip`, or `accuracy` without flip; its `threshold` is a squared
-    distance of unit vectors.
+    distance of unit vectors, `threshold_cosine` the cosine that is the same.
 
     Args:
         flip_test: add the embeddings of the mirrored images before normalising.
@@ -119,7 +120,7 @@ class LFWAcc(PairMetric):
 
     """
 
-    threshold_name, logged_threshold = "threshold", "threshold_cosine"
+    logged_threshold = "threshold_cosine"
 
     def __init__(
         self,
@@ -129,6 +130,10 @@ class LFWAcc(PairMetric):
     ):
         self.flip_test, self.nrof_folds, self.pca = flip_test, nrof_folds, pca
         self.accuracy_name = "accuracy-flip" if flip_test else "accuracy"
+
+    def thresholds(self, accuracy: Accuracy) -> dict[str, float]:
+        """See `PairMetric.thresholds`."""
+        return {"threshold": accuracy.threshold, "threshold_cosine": accuracy.cosine}
 
     def report(
         self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike, *, name: str = ""
@@ -145,8 +150,8 @@ class LFWAcc(PairMetric):
 class AngularAcc(PairMetric):
     """Verification with the 10-fold accuracy of MagFace's protocol; of the images as they are.
 
-    The accuracy is `accuracy-magface`; its `threshold_angle` is in half turns, and that and its
-    cosine are of embeddings less their mean. The other figures are those of `LFWAcc` without flip.
+    The accuracy is `accuracy-magface`; its `threshold_angle` is in half turns, of embeddings less
+    their mean: no cosine to judge by. The other figures are those of `LFWAcc` without flip.
 
     Args:
         nrof_folds: number of contiguous folds.
@@ -155,10 +160,14 @@ class AngularAcc(PairMetric):
 
     flip_test = False
     accuracy_name = "accuracy-magface"
-    threshold_name = logged_threshold = "threshold_angle"
+    logged_threshold = "threshold_angle"
 
     def __init__(self, nrof_folds: Annotated[int, Range(2)] = 10):
         self.nrof_folds = nrof_folds
+
+    def thresholds(self, accuracy: Accuracy) -> dict[str, float]:
+        """See `PairMetric.thresholds`."""
+        return {"threshold_angle": accuracy.threshold}
 
     def report(
         self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike, *, name: str = ""

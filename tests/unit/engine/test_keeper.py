@@ -60,6 +60,7 @@ def keeper_of(evaluators=(), best_set="mean", first_ratio=1.0, **settings):
         SimpleNamespace(
             progress=progress,
             precision=None,
+            freeze_backbone=False,
             backbone=SimpleNamespace(backbone=None),
             head=SimpleNamespace(ratio=lambda: first_ratio, losses=[]),
         ),

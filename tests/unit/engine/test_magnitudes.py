@@ -47,6 +47,17 @@ def test_weights_of_another_loss():
     MagFace(l_a=l_a, u_a=u_a)  # may be set
 
 
+def test_a_frozen_backbone_is_told_of_at_once_and_gets_no_other_range():
+    log = Log()
+    watch = MagnitudeWatch(log, [MagFace()], frozen=True)
+    for _ in range(2 * STEPS):
+        watch(seen(0.92, 1.05, 1.31, 1.0))
+    (line,) = log.lines
+    assert "freeze_backbone" in line and "only the class centres learn from MagFace" in line
+    MagnitudeWatch(log, [MarginLoss()], frozen=True)
+    assert log.lines == [line]
+
+
 def test_a_range_that_fits():
     assert watched(seen(14.0, 21.0, 29.0, 0.02), steps=10 * STEPS) == []
 

@@ -210,9 +210,8 @@ def test_scalars_of_magfaces_protocol():
     accuracy = angular_accuracy(rows, issame, nrof_folds=5)
     assert scalars["accuracy-magface"] == scalars["metric"] == accuracy.mean
     assert scalars["std"] == accuracy.std and scalars["threshold_angle"] == accuracy.threshold
-    assert scalars["threshold_cosine"] == accuracy.cosine
     usual = LFWAcc(flip_test=False, nrof_folds=5)(rows, None, issame)
-    of_protocol = {"std", "metric", "threshold_cosine"}
+    of_protocol = {"std", "metric"}
     shared = scalars.keys() & usual.keys() - of_protocol
     assert scalars.keys() - shared == {"accuracy-magface", "threshold_angle", *of_protocol}
     assert {name: scalars[name] for name in shared} == {name: usual[name] for name in shared}
