@@ -65,7 +65,7 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, Any]], networks: Seque
     fmrs = sorted({curve["fmr"] for curve in curves}, reverse=True)
     styles = {"magnitude": "solid", "severity": (0, (4, 1.6)), "random": (0, (1, 1.2))}
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+        figure = Figure(figsize=(2.7 * len(fmrs) + 0.4, 5.0), layout="constrained")
         panels = figure.subplots(2, len(fmrs), sharex=True, squeeze=False)
         for curve in (curve for curve in curves if curve["threshold"] == "reestimated"):
             colour = COLOURS[networks.index(curve["model"])]
