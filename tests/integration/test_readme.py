@@ -1,10 +1,11 @@
-"""The two READMEs are true: their commands run, and what they name exists.
+"""The READMEs are true: their commands run, and what they name exists.
 
 Commands run in the documents' order, in a folder with tiny data under the names that the documents
 use, with a small network in place of IResNet18. A command that is new in a document fails
 `test_every_command_is_run_or_listed` until it is entered in RUN or NOT_RUN.
 """
 
+import csv
 import inspect
 import json
 import os
@@ -30,10 +31,13 @@ from plsc.schema import check_params
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 RECIPE = ROOT / "tasks" / "recognition" / "face" / "README.md"
-DOCUMENTS = [RECIPE, README]  # the recipe makes the lists that the README takes for granted
+QUALITY = ROOT / "tasks" / "recognition" / "quality" / "README.md"
+DOCUMENTS = [RECIPE, QUALITY, README]  # the first makes what the others take for granted
+NAMES = ["recipe", "quality", "readme"]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 BASELINE = ROOT / "configs" / "IResNet50_MS1MV3_ArcFace_pfc01_1n8c_dp_mp_fp16o1.yaml"
 RECORDS = ROOT / "configs" / "IResNet18_ORL_ArcFace_cpu.yaml"
+MAGFACE = ROOT / "configs" / "IResNet100_MS1MV2_MagFace_pfc10_1n8c_dp_mp_fp16o1.yaml"
 SMALL = "QuickFace_nano"
 
 LAUNCH = "python -m paddle.distributed.launch"
@@ -44,6 +48,9 @@ WEIGHTS = "-o Global.pretrained_model=output/IResNet18/best_model"
 PUBLIC = "ms1m-retinaface-t1"
 THIRD_PARTY = "w600k_r50.onnx"
 RELEASE = "IJB_release/IJBC"
+PUBLISHED = "magface_epoch_00025.pth"
+MAGFACE_ONNX = "magface/IResNet18.onnx"
+ONE_IN_TEN = " --fmr 1e-1"  # of 10 impostor pairs
 FINETUNE = "plsc-train -c mine.yaml -o Global.pretrained_model"
 BRIEFLY = "-o Global.max_train_step=1 -o Global.eval_during_train=False -o Global.output_dir"
 # Command -> what is appended to keep it short.
@@ -92,6 +99,40 @@ RUN = {
     f"plsc-ijb --model-root output/IResNet18.onnx --image-path {RELEASE} --target IJBC": "",
     "python tasks/recognition/face/onnx_ijbc.py --model-root output/IResNet18.onnx "
     f"--image-path {RELEASE} --result-dir script --target IJBC": "",
+    "cp mine.yaml magface.yaml": "",
+    "plsc-train -c magface.yaml": "",
+    "plsc-export -c magface.yaml -o Global.pretrained_model=magface/IResNet18/best_model": "",
+    "plsc-quality output/IResNet18/best_model faces/train --out before.csv": "",
+    "plsc-train -c magface.yaml -o Global.pretrained_model=output/IResNet18/best_model "
+    "-o Global.finetune=True -o Global.head_init=class_means -o Loss.Train.0.MagFace.l_a=1 "
+    "-o Loss.Train.0.MagFace.u_a=51 -o Loss.Train.0.MagFace.u_m=1.0 "
+    "-o Loss.Train.0.MagFace.lambda_g=5 -o Global.output_dir=magface_finetuned": (
+        " -o Global.max_train_step=1 -o Global.eval_during_train=False"
+    ),
+    f"plsc-eval --model {PUBLISHED} --bin {PUBLIC}/lfw.bin --protocol magface": "",
+    f"plsc-quality {PUBLISHED} faces/test --out published.csv": "",
+    f"plsc-embed {PUBLISHED} faces/test --out published.npy": "",
+    f"plsc-export -c configs/{MAGFACE.name} -o Global.pretrained_model={PUBLISHED} "
+    "-o Global.device=cpu -o Global.output_dir=published": (
+        " -o Model.name=IResNet18 -o Model.num_features=32"
+    ),
+    f"plsc-quality {MAGFACE_ONNX} faces/test --sheet sheet.png": "",
+    f"plsc-quality {MAGFACE_ONNX} a.jpg b.jpg": "",
+    f"plsc-quality {MAGFACE_ONNX} reference --calibrate --out reference.csv": "",
+    f"plsc-quality {MAGFACE_ONNX} reference --calibrate --calibration calibration.json "
+    "--out reference.csv": "",
+    f"plsc-quality {MAGFACE_ONNX} faces/test --calibration calibration.json --out scored.csv": "",
+    f"plsc-quality evr MagFace={MAGFACE_ONNX} ArcFace=output/IResNet18.onnx "
+    "--bin dataset/mine/val.bin --out evr": ONE_IN_TEN,
+    "plsc-data pairs dataset/mine/val.bin val": "",
+    f"plsc-quality {MAGFACE_ONNX} val/images/* --out val.csv": "",
+    "plsc-quality evr output/IResNet18.onnx --pairs val/label.txt --csv score=val.csv "
+    "--out evr_score": ONE_IN_TEN,
+    f"plsc-ijb --model-root {MAGFACE_ONNX} --image-path {RELEASE} --target IJBC --result-dir ijb "
+    "--pooling score": "",
+    f"plsc-ijb --model-root {MAGFACE_ONNX} --image-path {RELEASE} --target IJBC --result-dir ijb "
+    "--no-flip --no-detector-score": "",
+    f"plsc-eval --model {MAGFACE_ONNX} --bin dataset/mine/val.bin --protocol magface": "",
 }
 # Command -> why it is not run.
 NOT_RUN = {
@@ -101,6 +142,7 @@ NOT_RUN = {
     'pip install -e ".[cpu,onnx]"': "needs a package index; test_packaging installs the wheel",
     f"{GPUS}_pfc10_1n8c_dp_mp_fp16o1.yaml": "needs 8 GPUs; two processes on the CPU are run",
     f"{GPUS}_pfc01_1n8c_dp_mp_fp16o1.yaml": "needs 8 GPUs; two processes on the CPU are run",
+    f"{LAUNCH} --devices=0,1,2,3,4,5,6,7 plsc-train -c configs/{MAGFACE.name}": "needs 8 GPUs",
     f"{LAUNCH} {NODES} X.yaml": "needs two machines; test_commands has two launchers on one",
     f"{LAUNCH} {NODES} configs/IResNet50_MS1MV3_ArcFace_pfc10_1n8c_dp_mp_fp16o1.yaml": (
         "needs two machines with 8 GPUs"
@@ -200,12 +242,22 @@ def write_pth(path: Path, arrays: dict[str, np.ndarray]) -> None:
         archive.writestr("archive/version", "3\n")
 
 
+def torch_arrays(backbone, prefix: str = "") -> dict[str, np.ndarray]:
+    """Its weights, named and laid out as torch has them."""
+    from plsc.engine.torch_weights import torch_names
+
+    arrays = (tensor.numpy() for tensor in backbone.state_dict().values())
+    return {
+        prefix + theirs: np.ascontiguousarray(array.T if transposed else array)
+        for (theirs, transposed), array in zip(torch_names(backbone).values(), arrays, strict=True)
+    }
+
+
 def write_others_weights(folder: Path) -> None:
-    """A network as InsightFace's ONNX file is, without metadata, and as arcface_torch's .pth."""
+    """Networks as InsightFace's ONNX file without metadata, arcface_torch's .pth and MagFace's."""
     import onnx
     import paddle
 
-    from plsc.engine.torch_weights import torch_names
     from plsc.export import export_onnx
     from plsc.registry import BACKBONES
 
@@ -215,15 +267,9 @@ def write_others_weights(folder: Path) -> None:
     model = onnx.load(str(folder / THIRD_PARTY))
     del model.metadata_props[:]
     onnx.save(model, str(folder / THIRD_PARTY))
-    arrays = {
-        theirs: np.ascontiguousarray(tensor.T if transposed else tensor)
-        for (theirs, transposed), tensor in zip(
-            torch_names(backbone).values(),
-            (tensor.numpy() for tensor in backbone.state_dict().values()),
-            strict=True,
-        )
-    }
-    write_pth(folder / "backbone.pth", arrays)
+    write_pth(folder / "backbone.pth", torch_arrays(backbone))
+    network = BACKBONES.get("IResNet18", "Model.name")(num_features=32, conv_init="kaiming")
+    write_pth(folder / PUBLISHED, torch_arrays(network, "features.module."))
 
 
 class Walk:
@@ -268,6 +314,7 @@ class Walk:
         for path in (records / "agedb_30.bin", records / "lfw.bin", self.folder / "lfw.bin"):
             path.write_bytes(content)
         (self.folder / "faces_emore").symlink_to(records)
+        (self.folder / "reference").symlink_to("faces/test")
         for name, row in (("a.jpg", 0), ("b.jpg", 1)):
             (self.folder / name).write_bytes(encoded[rows[row][0]])
 
@@ -291,8 +338,10 @@ class Walk:
         if command in self.done or command in NOT_RUN:
             return
         self.done[command] = self.run(command + RUN[command], "bash", "-c")
-        if command.startswith("cp "):
+        if command.startswith("cp configs"):
             self._edit(self.folder / "mine.yaml")
+        elif command.startswith("cp mine.yaml"):
+            self._replace(self.folder / "magface.yaml", blocks("yaml", QUALITY)[0])
 
     def _edit(self, config: Path) -> None:
         """What the documents tell their reader to enter, and a small network."""
@@ -310,6 +359,14 @@ class Walk:
             assert count, f"{old} is not in {config}"
         config.write_text(text)
 
+    def _replace(self, config: Path, block: str) -> None:
+        """What a block replaces, but for the network, which is a small one's."""
+        tree, sections = yaml_tree.read(config), yaml.safe_load(block)
+        assert set(sections.pop("Model")) == {"name", "feature_scale"}
+        for name, section in sections.items():
+            tree[name] |= section
+        config.write_text(yaml_tree.dump(tree))
+
     def document(self, path: Path) -> None:
         text = path.read_text(encoding="utf-8")
         for language, block in re.findall(
@@ -323,7 +380,7 @@ class Walk:
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory, tiny_faces):
-    """Both documents, run from top to bottom."""
+    """All documents, run from top to bottom."""
     pytest.importorskip("onnxruntime")
     walk = Walk(tmp_path_factory.mktemp("documents"), tiny_faces)
     for path in DOCUMENTS:
@@ -389,7 +446,8 @@ def test_models_are_used_as_documented(walk):
     assert np.load(walk.folder / "embeddings.npy").shape == (20, 32)
     ijb, script = (walk.folder / name / "IJBC_result" / "IJBC.npy" for name in ("output", "script"))
     np.testing.assert_array_equal(np.load(ijb), np.load(script))
-    assert said(walk, "plsc-ijb").splitlines()[:5] == said(walk, "python tasks").splitlines()[:5]
+    printed, by_script = said(walk, "plsc-ijb --model-root output"), said(walk, "python tasks")
+    assert printed.splitlines()[:5] == by_script.splitlines()[:5]
     figures = json.loads(ijb.with_suffix(".json").read_text())
     assert figures["num_faces_embedded"] == 40 and list(figures["identification"]) == ["G1"]
     assert (ijb.parent / "IJBC_roc.pdf").is_file() and (ijb.parent / "embeddings").is_dir()
@@ -400,17 +458,77 @@ def test_models_are_used_as_documented(walk):
 def test_metadata_keys_are_those_of_the_file(walk):
     import onnx
 
-    plain, pixels = (
+    plain, pixels, calibrated = (
         {item.key for item in onnx.load(str(walk.folder / place / f"{SMALL}.onnx")).metadata_props}
-        for place in ("output", "pixels")
+        for place in ("output", "pixels", "magface")
     )
     assert pixels - plain == {"input_type", "embedding_length"}
+    assert calibrated - plain == {"quality"}
     section = RECIPE.read_text("utf-8").partition("### What the file says of itself")[2]
     rows = [
         line.split("|")[1] for line in section.partition("\n### ")[0].splitlines() if "|" in line
     ]
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert documented == pixels | plain
+    assert documented == pixels | plain | calibrated
+
+
+def test_faces_are_scored_as_documented(walk):
+    def rows(name: str) -> list[dict[str, str]]:
+        with (walk.folder / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    files = [f"{name}.csv" for name in ("quality", "scored", "reference")]
+    by_model, by_file, reference = map(rows, files)
+    assert by_model == by_file == reference and len(reference) == 20  # of the same images
+    scores = [float(row["score"]) for row in reference]
+    assert min(scores) < 25 < np.median(scores) < 75 < max(scores)
+    shown = said(walk, f"plsc-quality {MAGFACE_ONNX} faces/test --sheet")
+    assert "by these images: test, 20 images" in shown
+    assert "by the model's calibration" in said(walk, f"plsc-quality {MAGFACE_ONNX} val")
+    assert (walk.folder / "sheet.png").stat().st_size > 10000
+    section = QUALITY.read_text("utf-8").partition("| column | |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", section, re.M) == list(reference[0])
+    lengths = [float(row["magnitude"]) for row in rows("published.csv")]
+    embeddings = np.load(walk.folder / "published.npy")
+    np.testing.assert_allclose(lengths, np.linalg.norm(embeddings, axis=1), rtol=1e-4)
+    exported = said(walk, f"plsc-export -c configs/{MAGFACE.name}")
+    assert "as transform_ops prepare images" in exported
+    assert (walk.folder / "published" / "IResNet18.onnx").is_file()
+
+
+def test_quality_is_measured_as_documented(walk):
+    def curves(folder: str) -> set[tuple[str, str]]:
+        figures = json.loads((walk.folder / folder / "val_evr.json").read_text())
+        assert (walk.folder / folder / "val_evr.pdf").is_file()
+        return {(curve["model"], curve["measure"]) for curve in figures["curves"]}
+
+    measures = {"magnitude", "sharpness", "brightness", "contrast", "random"}
+    assert curves("evr") == {(model, m) for model in ("MagFace", "ArcFace") for m in measures}
+    assert curves("evr_score") == {(SMALL, measure) for measure in measures | {"score"}}
+    ijb = f"plsc-ijb --model-root {MAGFACE_ONNX} --image-path {RELEASE} --target IJBC"
+    assert "pooling score" in said(walk, f"{ijb} --result-dir ijb --pooling")
+    figures = json.loads((walk.folder / "ijb" / "IJBC_result" / "IJBC.json").read_text())
+    assert (figures["pooling"], figures["flip"]) == ("magnitude", False)
+    assert figures["num_faces_embedded"] == 0
+    for model in (PUBLISHED, MAGFACE_ONNX):
+        assert "accuracy by MagFace's protocol" in said(walk, f"plsc-eval --model {model}")
+
+
+def test_magfaces_run_says_and_logs_what_is_documented(walk):
+    trained = walk.done["plsc-train -c magface.yaml"]
+    (bound,) = (line for line in blocks("text", QUALITY) if line.startswith("MagFace: "))
+    assert bound in trained
+    tuned = said(walk, "plsc-train -c magface.yaml -o Global.pretrained_model")
+    assert "need lambda_g of at least 0.704279; it is 5" in tuned and "(class_means)" in tuned
+
+    def logged(place: str) -> set[str]:
+        lines = (walk.folder / place / SMALL / "metrics.jsonl").read_text().splitlines()
+        return set().union(*(x for x in map(json.loads, lines) if x["kind"] == "train"))
+
+    section = QUALITY.read_text("utf-8").partition("### What is logged")[2].partition("\n\nIn ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert logged("magface") - logged("output") == documented
 
 
 def test_paddles_format_beside_the_checkpoints(walk, monkeypatch):
@@ -490,7 +608,7 @@ def test_log_line_and_metrics_have_the_documented_fields(walk):
         assert documented == keys - {"kind"}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=["recipe", "readme"])
+@pytest.mark.parametrize("path", [RECIPE, README], ids=["recipe", "readme"])
 def test_yaml_blocks(walk, monkeypatch, path):
     monkeypatch.chdir(walk.folder)
     found = blocks("yaml", path)
@@ -724,13 +842,16 @@ def test_the_hint_about_data_is_as_quoted(monkeypatch):
     assert f"{hint.SHARE:.0%}".replace("%", " %") in text and f"over {hint.STEPS} steps" in text
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=["recipe", "readme"])
+@pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)
 def test_links_lead_somewhere(path):
-    links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
-    local = [link for link in links if not link.startswith("http")]
-    assert local and [link for link in local if not (path.parent / link).exists()] == []
-    places = set(re.findall(r"\]\(#([^)\s]+)\)", path.read_text(encoding="utf-8")))
-    assert places <= {anchor(line) for line in path.read_text("utf-8").splitlines()}
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", path.read_text(encoding="utf-8"))
+    local = [(link, place) for link, place in links if not link.startswith("http")]
+    assert local
+    for link, place in local:
+        target = path.parent / link if link else path
+        assert target.exists(), link
+        if place:
+            assert place in {anchor(line) for line in target.read_text("utf-8").splitlines()}
 
 
 def anchor(line: str) -> str:
@@ -783,15 +904,15 @@ def test_keys_exist():
     sections = "Global|FP16|DistributedStrategy|Model|Loss|LRScheduler|Optimizer|DataLoader|Metric"
     keys = set(re.findall(rf"(?<![\w/.<>])(?:{sections}|Export)(?:\.\w+)+", text))
     assert len(keys) > 30
-    unknown = []
+    kinds, unknown = (BASELINE, RECORDS, MAGFACE), []
     for key in sorted(keys):
         refusals = []
-        for path in (BASELINE, RECORDS):
+        for path in kinds:
             try:
                 check(load_config(path, [f"{key}=?!"]))
             except UserError as error:
                 refusals += [str(error)] * ("unknown" in str(error))
-        if len(refusals) == 2:
+        if len(refusals) == len(kinds):
             unknown.append(refusals)
     assert not unknown
 
@@ -837,13 +958,14 @@ def with_setting(key: str, value: str):
 def helps(command: str) -> list[tuple[str, list[str]]]:
     """(program, its options) of a command; two of them where the launcher starts one.
 
-    The program is as much as `--help` is asked of: of plsc-data, its command too.
+    The program is as much as `--help` is asked of: of plsc-data, and evr, its command too.
     """
     words = shlex.split(command)
     if words[:3] == LAUNCH.split():
         script = next(i for i, word in enumerate(words) if i > 2 and not word.startswith("-"))
         return [(LAUNCH, words[3:script]), *helps(shlex.join(words[script:]))]
     size = 3 if words[1:2] == ["-m"] else 2 if words[0] in ("python", "plsc-data") else 1
+    size += words[:2] == ["plsc-quality", "evr"]
     return [(shlex.join(words[:size]), words[size:])]
 
 

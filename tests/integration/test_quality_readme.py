@@ -1,0 +1,208 @@
+"""The recipe of face quality says what the code does: its tables, figures and messages."""
+
+import inspect
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from plsc import yaml_tree
+from plsc.config import load_config, parse_config
+from plsc.data.pair_sets import open_pair_set
+from plsc.engine.build import check_components
+from plsc.engine.magnitudes import STEPS, MagnitudeWatch
+from plsc.errors import UserError
+from plsc.inference.calibration import require_alike
+from plsc.metric.error_reject import decades, impostors_needed
+from plsc.metric.quality_calibration import Calibration, refuse_constant
+from plsc.metric.registered import AngularAcc, LFWAcc
+from plsc.metric.templates import POOLINGS
+from plsc.models.iresnet import IResNet
+from plsc.quality import evr_command, reference
+from plsc.quality.magnitudes import COLUMNS, Measured
+from plsc.quality.quality_table import read_quality_table
+from plsc.registry import LOSSES
+from plsc.schema import check_params
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "tasks" / "recognition" / "quality" / "README.md").read_text(encoding="utf-8")
+ORL = ROOT / "configs" / "IResNet18_ORL_ArcFace_cpu.yaml"
+MAGFACE = ROOT / "configs" / "IResNet100_MS1MV2_MagFace_pfc10_1n8c_dp_mp_fp16o1.yaml"
+LITTLE = 1e-9
+
+
+def table(head: str) -> list[list[str]]:
+    """The cells of the table whose first line begins so."""
+    (found,) = re.findall(rf"^\| {re.escape(head)} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", TEXT, re.M)
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in found.splitlines()]
+
+
+def names_in(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def quoted(begins: str) -> str:
+    """The line of the text blocks that begins so."""
+    lines = "".join(re.findall(r"^```text\n(.*?)^```$", TEXT, re.S | re.M)).splitlines()
+    (line,) = (line for line in lines if line.startswith(begins))
+    return line
+
+
+def test_losses_have_their_keys_and_defaults():
+    rows = {names_in(name)[0]: names_in(keys) for name, keys in table("loss")}
+    assert sorted(rows) == sorted(LOSSES.names())
+    for name, settings in rows.items():
+        given = yaml.safe_load("{" + ", ".join(settings) + "}")
+        parameters = inspect.signature(LOSSES.get(name, "")).parameters
+        assert given == {key: item.default for key, item in parameters.items()}
+
+
+def test_losses_have_their_ranges():
+    """Each key's bounds are accepted, and what lies beyond is not."""
+    ranges = {key: cells[1] for cells in table("key") for key in names_in(cells[0])}
+    seen = set()
+    for name in LOSSES.names():
+        factory = LOSSES.get(name, "")
+        for key in inspect.signature(factory).parameters:
+            words, allowed, refused = ranges[key], [1e6], [-LITTLE]
+            if words.startswith("0 or more"):
+                allowed.append(0)
+            elif words != "true or false":
+                assert words.startswith("above 0"), words
+                refused.append(0)
+            if words.endswith("up to 1"):
+                allowed, refused = [LITTLE, 1], [*refused, 1 + LITTLE]
+            if words == "true or false":
+                allowed, refused = [True, False], [1.0, "yes"]
+            for value in allowed:
+                assert check_params(factory, {key: value}, name)[key] == value
+            for value in refused:
+                with pytest.raises(UserError):
+                    check_params(factory, {key: value}, name)
+            seen.add(key)
+    assert seen == set(ranges)
+
+
+def test_the_options_of_magfaces_networks():
+    magface = load_config(MAGFACE).Model.params
+    parameters = inspect.signature(IResNet.__init__).parameters
+    rows = table("key of `Model`")
+    for cells in rows:
+        (key,) = names_in(cells[0])
+        for cell, expected in ((cells[1], parameters[key].default), (cells[2], magface[key])):
+            assert yaml_value(cell) == expected, key
+    assert {names_in(cells[0])[0] for cells in rows} == set(magface) & set(parameters) - {
+        *("num_features", "data_format")
+    }
+
+
+def yaml_value(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def test_bounds_of_lambda_g():
+    for name in ("MagFace", "MagCosFace"):
+        assert f"{LOSSES.get(name, '')().bound():.2f} for {name}'s" in TEXT
+    tuned = LOSSES.get("MagFace", "")(l_a=1, u_a=51, l_m=0.45, u_m=1.0, lambda_g=5)
+    assert f"the bound is {tuned.bound():.2f}" in TEXT
+    (note,) = LOSSES.get("MagFace", "")().notes()
+    assert note == quoted("MagFace: ")
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_yaml_blocks_are_configs(number):
+    found = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.S | re.M)
+    assert len(found) == 3
+    tree = yaml_tree.read(ORL)
+    for name, section in yaml.safe_load(found[number]).items():
+        tree[name] |= section
+    check_components(parse_config(tree))
+
+
+def test_rates_and_the_impostors_that_they_need():
+    for rate, needed, resolved in table("FMR"):
+        assert int(needed.replace(",", "")) == impostors_needed(float(rate))
+        assert int(resolved.replace(",", "")) == 10 ** decades(float(rate))
+
+
+def test_columns_poolings_and_fields():
+    assert [names_in(cells[0])[0] for cells in table("column")] == list(COLUMNS)
+    assert [names_in(cells[0])[0] for cells in table("`--pooling`")] == list(POOLINGS)
+    embeddings = np.random.default_rng(0).normal(size=(80, 8))
+    same = [True, False] * 20
+    magface, insightface = (
+        AngularAcc()(embeddings, None, same),
+        LFWAcc()(embeddings, embeddings, same),
+    )
+    rows = table("field of `metrics.jsonl`")
+    assert {names_in(cells[0])[0] for cells in rows} == set(magface) - set(insightface)
+    replaced = {name for cells in rows for name in names_in(cells[1]) if name != "best_model"}
+    without_mirror = {"accuracy", "accuracy_std"}
+    assert replaced == set(insightface) - set(magface) - without_mirror
+
+
+class Lines(list):
+    """In place of a run's log."""
+
+    def line(self, text):
+        self.append(text)
+
+
+def watched(**settings: float) -> str:
+    """What a run says of 20 steps with these magnitudes."""
+    low, high, outside = (settings.pop(name) for name in ("low", "high", "outside"))
+    log = Lines()
+    watch = MagnitudeWatch(log, [LOSSES.get("MagFace", "")(**settings)])
+    middle = {"magnitude_p50": (low + high) / 2, "magnitude_outside": outside}
+    for _ in range(STEPS):
+        watch({"magnitude_p5": low, "magnitude_p95": high, **middle})
+    (line,) = log
+    return line
+
+
+def test_warnings_about_magnitudes():
+    rendered = {"l_a": 60.0, "u_a": 110.0, "l_m": 0.25, "u_m": 0.6, "s": 32.0}
+    flat = watched(low=9.045, high=17.16, outside=1.0, **rendered)
+    assert flat == quoted("WARNING: magnitudes will stay flat")
+    assert watched(low=20.0, high=20.0, outside=0.0) == quoted("WARNING: magnitudes are all alike")
+
+
+def test_messages_of_plsc_quality(tmp_path, monkeypatch, capsys):
+    with pytest.raises(UserError) as error:
+        refuse_constant(np.ones(20))
+    assert str(error.value) == quoted("all 20 magnitudes")
+
+    class Info:
+        mean, std, colour_order, size = (127.5,) * 3, (127.5,) * 3, "BGR", (112, 112)
+
+    two = Measured(["a.jpg", "b.jpg"], np.array([1.0, 2.0]), ["", ""])
+    assert reference.relative(two, Info, "").notes == (quoted("no calibration, and 2"),)
+    other = Calibration.fit(np.arange(1.0, 30.0), prepared={"colour_order": "RGB"})
+    with pytest.raises(UserError) as error:
+        require_alike(other, Info)
+    assert str(error.value) == quoted("the quality calibration")
+
+    monkeypatch.chdir(tmp_path)
+    Path("faces/images").mkdir(parents=True)
+    for name in ("1", "2"):
+        cv2.imwrite(f"faces/images/{name}.jpg", np.zeros((112, 112, 3), np.uint8))
+    Path("faces/label.txt").write_text("images/1.jpg\timages/2.jpg\t1\n")
+    Path("scores.csv").write_text("path,score\n1.jpg,1\n2.jpg,2\n")
+    with pytest.raises(UserError) as error:
+        read_quality_table("score", "scores.csv").of(open_pair_set("faces")[1])
+    assert str(error.value).replace(str(tmp_path), "/photos") == quoted("scores.csv: no row")
+    Path("scores.csv").write_text("path,score\n1.jpg,1\n2.jpg,\n")
+    with pytest.raises(UserError) as error:
+        read_quality_table("score", "scores.csv")
+    assert str(error.value) == quoted("scores.csv:3")
+
+    pairs = "images/1.jpg\timages/2.jpg\t1\n" * 10 + "images/1.jpg\timages/2.jpg\t0\n" * 10
+    Path("faces/label.txt").write_text(pairs)
+    assert evr_command.main(["none.onnx", "--bin", "faces"]) == 2
+    assert quoted("10 impostor pairs") in capsys.readouterr().err
