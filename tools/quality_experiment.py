@@ -38,7 +38,7 @@ DEGRADED = 0.8
 FMRS = (1e-1, 1e-2, 1e-3)
 SEVERITIES = tuple(round(step / 8, 3) for step in range(9))
 SERIES_VIEWS = 16
-ON_SHEET = 30  # pictures
+ON_SHEET = 28  # pictures: four full rows
 
 
 def run(*command: object, quiet: bool = False) -> None:
@@ -63,6 +63,9 @@ def render(folder: Path, seed: int, options: argparse.Namespace) -> None:
 
 def train(name: str, folder: Path, seed: int, options: argparse.Namespace) -> None:
     """One network from its config, on this seed's people."""
+    if options.keep and model_of(name, folder).exists():
+        print(f"\n{model_of(name, folder)}: is kept", flush=True)
+        return
     shutil.rmtree(folder / name, ignore_errors=True)
     faces = folder / "faces"
     overrides = {
@@ -114,8 +117,7 @@ def series(folder: Path, seed: int, person: int) -> dict[str, Any]:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     identity = Identity.sample(seed, person)
-    # The frontal view first, which is shown.
-    views = [View(), *(View.sample(seed, person, 10**6 + view) for view in range(SERIES_VIEWS - 1))]
+    views = [View.sample(seed, person, 10**6 + view) for view in range(SERIES_VIEWS)]
     for number, view in enumerate(views):
         image = render_face(identity, view)[0]
         for kind in KINDS:
@@ -136,7 +138,7 @@ def series(folder: Path, seed: int, person: int) -> dict[str, Any]:
             ]
         )
         found[network] = {
-            "frontal": dict(zip(KINDS, grid[..., 0].tolist(), strict=True)),
+            "first": dict(zip(KINDS, grid[..., 0].tolist(), strict=True)),
             "mean": dict(zip(KINDS, grid.mean(axis=2).tolist(), strict=True)),
         }
     return found
@@ -199,13 +201,13 @@ def main() -> None:
     add("--eval_identities", type=int, default=200, help="people held out (%(default)s)")
     add("--pairs", type=int, default=8000, help="pairs of their pictures (%(default)s)")
     add("--epochs", type=int, help="other than the configs'")
+    add("--keep", action="store_true", help="do not train again what is there")
     options = parser.parse_args()
     results = []
     for seed in options.seeds:
         results.append(experiment(options.folder / f"seed_{seed}", seed, options))
         print(f"\n=== seed {seed}\n{figures.text_of(results[-1], list(NETWORKS))}", flush=True)
-    text = json.dumps({"seeds": results}, indent=1) + "\n"
-    (options.folder / "figures.json").write_text(text, encoding="utf-8")
+    (options.folder / "figures.json").write_text(figures.json_of(results), encoding="utf-8")
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
         first = options.folder / f"seed_{options.seeds[0]}" / "pictures"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,18 @@ def text_of(result: Mapping[str, Any], networks: Sequence[str]) -> str:
     accuracies = [f"{name} {result['accuracy'][name]['accuracy']:.4f}" for name in networks]
     lines.append(f"verification accuracy, none rejected: {'   '.join(accuracies)}")
     return "\n".join(lines)
+
+
+def json_of(results: Sequence[Mapping[str, Any]]) -> str:
+    """All seeds' figures as JSON, five digits each, a list of numbers in one line."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: rounded(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [rounded(item) for item in value]
+        return float(f"{value:.5g}") if isinstance(value, float) else value
+
+    text = json.dumps({"seeds": rounded(results)}, indent=1)
+    lists = re.compile(r"\[\s+([^][{}\"]+?)\s+\]")
+    return lists.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"

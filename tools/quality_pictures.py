@@ -14,7 +14,7 @@ from plsc.metric.roc import far_name
 
 COLOURS = ("#2f6fa8", "#d9772b")  # one per network; told apart by the colour-blind, too
 DARK, FAINT, CONTROL = "#333333", "#e2e2e2", "#999999"
-DPI = 110
+DPI = 100
 STYLE = {"font.size": 9, "text.color": DARK, "axes.labelcolor": DARK}
 STYLE |= {"xtick.color": DARK, "ytick.color": DARK}
 BINS = 10  # of severity
@@ -64,6 +64,7 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, Any]], networks: Seque
     """FNMR over the share rejected, re-estimated thresholds: as it is, and as part of the first."""
     fmrs = sorted({curve["fmr"] for curve in curves}, reverse=True)
     styles = {"magnitude": "solid", "severity": (0, (4, 1.6)), "random": (0, (1, 1.2))}
+    named = {"magnitude": "by magnitude", "severity": "by known severity", "random": "at random"}
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.7 * len(fmrs) + 0.4, 5.0), layout="constrained")
         panels = figure.subplots(2, len(fmrs), sharex=True, squeeze=False)
@@ -75,7 +76,8 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, Any]], networks: Seque
             for row, values in enumerate((100 * fnmr, fnmr / fnmr[0])):
                 panels[row, column].plot(
                     rejects[resolved], values[resolved], color=colour, lw=1.6,
-                    ls=styles[curve["measure"]], label=f"{curve['model']}, {curve['measure']}",
+                    ls=styles[curve["measure"]], alpha=0.5 if curve["measure"] == "random" else 1,
+                    label=f"{curve['model']}, {named[curve['measure']]}",
                 )  # fmt: skip
         for column, fmr in enumerate(fmrs):
             panels[0, column].set_title(f"FMR {far_name(fmr)}", fontsize=9.5)
@@ -93,7 +95,7 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, Any]], networks: Seque
 def draw_series(
     path: Path, folder: Path, series: Mapping[str, Any], networks: Sequence[str]
 ) -> None:
-    """One person spoilt more and more: the frontal view, and the mean magnitude of many views."""
+    """One person spoilt more and more: one view, and the mean magnitude of many."""
     severities = np.array(series["severities"])
     shown = np.linspace(0, len(severities) - 1, SHOWN).astype(int)
     with matplotlib.rc_context(STYLE):
@@ -104,7 +106,7 @@ def draw_series(
                 axes = figure.add_subplot(grid[row, column])
                 file = f"{kind}_{1000 * severities[index]:04.0f}_00.png"
                 axes.imshow(Image.open(folder / file))
-                lengths = [series[name]["frontal"][kind][index] for name in networks]
+                lengths = [series[name]["first"][kind][index] for name in networks]
                 axes.set_xlabel("   ".join(f"{v:.1f}" for v in lengths), fontsize=7.5, labelpad=2)
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
