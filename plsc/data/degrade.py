@@ -1,7 +1,7 @@
 """Four ways to spoil the picture of a face, each by a severity: blur, noise, darkness, crop.
 
-For data whose quality is known. The constants are such that at severity 1 a small network tells
-people apart about equally badly in each kind.
+For data whose quality is known. The constants are such that at severity 1 and FMR 1e-2 a small
+network knows about half of the people of unspoilt pictures again, of crops one in six.
 """
 
 import math
