@@ -25,6 +25,7 @@ from plsc.ijb.tables import about_templates, search_table, tpr_table
 from plsc.metric.quality_calibration import SAME
 from plsc.metric.templates import POOLINGS, Pooling
 
+USUAL_POOLING: Pooling = "magnitude"
 DESCRIPTION = """Measure a model on IJB-B or IJB-C: verification 1:1 (TPR at FPR), and search 1:N
 where the protocol's gallery and probe files are there.
 
@@ -42,7 +43,7 @@ EXAMPLES = """examples:
 Embeddings are kept in RESULT_DIR/<target>_result/embeddings as they are computed: a run that was
 ended goes on there, and the same model needs none anew. Scores of the pairs go to
 RESULT_DIR/<target>_result/<target>.npy, the figures to <target>.json, the ROC curve to
-<target>_roc.png and .pdf.
+<target>_roc.png and .pdf; <target> is IJBC, with another --pooling IJBC_<pooling>.
 
 --pooling says what of a template's faces is added up; embeddings need not be computed anew:
   magnitude   embeddings as the model gives them, so that longer ones count more: InsightFace's way
@@ -110,7 +111,7 @@ def run(options: argparse.Namespace) -> None:
     release = read_release(options.image_path, target)
     stamps = image_stamps(release.images, release.faces)
     embedder = embedder_of(options, batch_size=options.batch_size)
-    pooling: Pooling = options.pooling or "magnitude"
+    pooling: Pooling = options.pooling or USUAL_POOLING
     quality = quality_scores(embedder) if pooling == "score" else None
     began = time.perf_counter()
     embeddings, num_embedded = embed_faces(
@@ -150,11 +151,12 @@ def run(options: argparse.Namespace) -> None:
         **results.to_dict(),
         "seconds": seconds | dict(results.seconds),
     }
-    files = write_results(folder, target, results, report)
+    name = target if pooling == USUAL_POOLING else f"{target}_{pooling}"
+    files = write_results(folder, name, results, report)
     if options.json:
         print(json.dumps(report))
         return
-    print(tpr_table(f"{target}.npy-{target}", results.points))
+    print(tpr_table(f"{name}.npy-{target}", results.points))
     if results.searches:
         print(search_table(results.searches))
     print(about_templates(report))
@@ -185,17 +187,15 @@ def _say_if_of_one_length(embeddings: EmbeddingFile, pooling: Pooling) -> None:
         )
 
 
-def write_results(
-    folder: Path, target: Target, results: Results, report: dict[str, Any]
-) -> list[Path]:
-    """Write scores, figures and, where matplotlib is there, the ROC curve; the files' names.
+def write_results(folder: Path, name: str, results: Results, report: dict[str, Any]) -> list[Path]:
+    """Write scores, figures and, where matplotlib is there, the ROC curve, as `name`; the files.
 
     Raises:
         UserError: the system refuses to write.
 
     """
-    scores, figures = folder / f"{target}.npy", folder / f"{target}.json"
-    plots = [folder / f"{target}_roc.{ending}" for ending in ("png", "pdf")]
+    scores, figures = folder / f"{name}.npy", folder / f"{name}.json"
+    plots = [folder / f"{name}_roc.{ending}" for ending in ("png", "pdf")]
     with finished_file(scores) as partial:
         np.save(partial, results.scores)
     with finished_file(figures) as partial:
@@ -203,7 +203,7 @@ def write_results(
     if not can_draw():
         _say('no ROC picture: matplotlib is missing: pip install "plsc[plot]"')
         return [scores, figures]
-    title = f"{target}, 1:1, {Path(report['model']).stem}, pooling {report['pooling']}"
+    title = f"{report['target']}, 1:1, {Path(report['model']).stem}, pooling {report['pooling']}"
     draw_roc(results.curve, results.points, plots, title=title)
     return [scores, figures, *plots]
 

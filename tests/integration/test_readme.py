@@ -507,9 +507,10 @@ def test_quality_is_measured_as_documented(walk):
     assert curves("evr_score") == {(SMALL, measure) for measure in measures | {"score"}}
     ijb = f"plsc-ijb --model-root {MAGFACE_ONNX} --image-path {RELEASE} --target IJBC"
     assert "pooling score" in said(walk, f"{ijb} --result-dir ijb --pooling")
-    figures = json.loads((walk.folder / "ijb" / "IJBC_result" / "IJBC.json").read_text())
-    assert (figures["pooling"], figures["flip"]) == ("magnitude", False)
-    assert figures["num_faces_embedded"] == 0
+    folder = walk.folder / "ijb" / "IJBC_result"
+    scored, plain = (json.loads((folder / f"IJBC{end}.json").read_text()) for end in ("_score", ""))
+    assert scored["pooling"] == "score"
+    assert (plain["pooling"], plain["flip"], plain["num_faces_embedded"]) == ("magnitude", False, 0)
     for model in (PUBLISHED, MAGFACE_ONNX):
         assert "accuracy by MagFace's protocol" in said(walk, f"plsc-eval --model {model}")
 
