@@ -91,9 +91,11 @@ def measure_set(
 
     """
     _say(f"{name}: {len(pairs.issame)} pairs")
-    wanted = [measure for measure in task.measures if measure in IMAGE_MEASURES]
     known: dict[str, NDArray[np.float64]] = {table.name: table.of(pairs) for table in task.tables}
-    if RANDOM in task.measures:
+    # A table may be called as a measure here that was not asked for, such as another's magnitude.
+    own = [measure for measure in task.measures if measure not in known]
+    wanted = [measure for measure in own if measure in IMAGE_MEASURES]
+    if RANDOM in own:
         known[RANDOM] = random(len(pairs))
     if wanted:
         _say(f"{name}: {', '.join(wanted)}")
@@ -109,7 +111,7 @@ def measure_set(
             num_workers=options.num_workers,
         )
         rows = plain.astype(np.float64) + (0 if mirrored is None else mirrored)
-        qualities = known | {MAGNITUDE: magnitude(plain)}
+        qualities = {MAGNITUDE: magnitude(plain)} | known
         try:
             lines += curves_of(
                 angles(rows),

@@ -175,12 +175,15 @@ def csv_of(measured: Measured, calibration: Calibration | None) -> str:
     percentiles = calibration.percentiles(measured.magnitudes) if calibration else nothing
     scores = calibration.scores(measured.magnitudes) if calibration else nothing
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    plain = csv.writer(text, lineterminator="\n")
+    # Not every Python quotes a carriage return, which ends a line to a reader.
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow(COLUMNS)
     for path, length, percentile, score, error in zip(
         measured.paths, measured.magnitudes, percentiles, scores, measured.errors, strict=True
     ):
-        writer.writerow([path, _number(length, ".9g"), _number(percentile), _number(score), error])
+        row = [path, _number(length, ".9g"), _number(percentile), _number(score), error]
+        (quoted if "\r" in path + error else plain).writerow(row)
     return text.getvalue()
 
 

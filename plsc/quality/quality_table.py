@@ -1,6 +1,7 @@
 """Quality of images as a table of the user's own: CSV with a path and a number in each line."""
 
 import csv
+import io
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -97,14 +98,15 @@ def read_quality_table(name: str, path: str | Path) -> QualityTable:
 def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Number and fields of the lines that are not blank."""
     try:
-        # Names of files need not be text in any encoding.
-        text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
+        # Names of files need not be text in any encoding, and may hold line ends.
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            text = io.StringIO(file.read(), newline="")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    lines = text.splitlines()
-    header = lines[0] if lines else ""
+    header = text.readline()
+    text.seek(0)
     delimiter = next((mark for mark in "\t;" if mark in header), ",")
-    rows = csv.reader(lines, delimiter=delimiter)
+    rows = csv.reader(text, delimiter=delimiter)
     try:
         for fields in rows:
             if fields:

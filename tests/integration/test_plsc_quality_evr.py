@@ -136,6 +136,20 @@ def test_figures_by_other_means(place, tmp_path):
     assert len(fixed["points"]) == 20
 
 
+@pytest.mark.parametrize("name", ["magnitude", "sharpness", "random"])
+def test_ones_own_table_may_be_called_as_a_measure_that_is_not_asked_for(name, place, tmp_path):
+    curves = []
+    for called_so in ("mine", name):
+        asked = "contrast", "--csv", called_so + "={at}/numbers.csv"
+        out = tmp_path / called_so
+        bins = "--bin", "{at}/lfw.bin", "--fmr", "1e-2", "--out", out
+        assert called("{at}/net.onnx", *bins, "--measure", *asked, place=place) == 0
+        curves.append(json.loads((out / "lfw_evr.json").read_text())["curves"])
+    mine, named = curves
+    assert [curve["measure"] for curve in named] == ["contrast"] * 2 + [name] * 2
+    assert [curve["points"] for curve in named] == [curve["points"] for curve in mine]
+
+
 def test_several_models_with_names_of_ones_own(place, tmp_path, capsys):
     models = "First={at}/net.onnx", "{at}/other.onnx", "{at}/net.onnx"
     options = "--threshold", "fixed", "--fmr", "1e-2", "--measure", "magnitude", "random", "--json"

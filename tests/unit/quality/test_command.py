@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from plsc.embedder import Embedder
 from plsc.metric.quality_calibration import Calibration
 from plsc.quality import command, magnitudes
+from plsc.quality.quality_table import read_quality_table
 
 PIXELS = ["--mean", "0", "--std", "1", "--colour-order", "RGB"]
 GREYS = np.random.default_rng(2).permutation(np.arange(20, 220, 5))
@@ -202,13 +203,17 @@ def test_few_images_have_magnitudes_alone(count, place, quality):
 
 
 def test_paths_of_any_kind(place, quality):
-    name = 'a, "b"\n\udcff.png'
-    write_face(place / "face.png", 90).rename(place / "faces" / name)
+    names = ['a, "b"\n\udcff.png', "c\rd.png", "e\u2028f;g\t.png"]
+    for name in names:
+        write_face(place / "face.png", 90).rename(place / "faces" / name)
     quality("faces")
     with open("quality.csv", newline="", errors="surrogateescape") as file:
-        assert name in {row["path"] for row in csv.DictReader(file)}
+        paths = [row["path"] for row in csv.DictReader(file)]
+    assert len(paths) == 43 and set(names) < set(paths)
     report, _ = quality("faces", "--sheet", "s.png")
-    assert report["num_present_before"] == 41
+    assert report["num_present_before"] == 43
+    table = read_quality_table("magnitude", "quality.csv")
+    assert list(table.values) == paths
 
 
 def test_bad_images(place, quality, refused):
