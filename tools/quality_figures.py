@@ -12,6 +12,7 @@ import numpy as np
 from plsc.data.degrade import KINDS
 from plsc.metric.rank_correlation import spearman, spearman_interval
 from plsc.metric.roc import far_name
+from plsc.metric.tables import aligned
 
 RESAMPLES = 500
 QUANTILES = (5, 25, 50, 75, 95)
@@ -89,19 +90,24 @@ def text_of(result: Mapping[str, Any], networks: Sequence[str]) -> str:
             for name, cell in zip(networks, cells, strict=True)
         ]
         lines.append(f"  {kind:<9} {'   '.join(texts)}")
-    lines.append(
-        "FNMR with none rejected, and its mean over 0 to 95 % rejected as a share of that:"
-    )
-    for curve in sorted(result["curves"], key=lambda c: (-c["fmr"], c["threshold"], c["measure"])):
-        share = "-" if curve["relative_area"] is None else f"{curve['relative_area']:.3f}"
-        ended = f"   ends: {curve['ended']}" if curve["ended"] else ""
-        lines.append(
-            f"  FMR {far_name(curve['fmr'])}, threshold {curve['threshold']:<11} "
-            f"{curve['measure']:<9} {curve['model']:<8} {curve['fnmr'][0]:.3f}  {share}{ended}"
-        )
+    lines.append("error versus reject; 0: FNMR with none rejected; then as shares of that: left at")
+    lines.append("20 and 50 % rejected, mean over 0 to 20 and 0 to 95 %")
+    head = ["FMR", "threshold", "rejected by", "network", "0", "20 %", "50 %", "to 20 %", "to 95 %"]
+    curves = sorted(result["curves"], key=lambda c: (-c["fmr"], c["threshold"], c["measure"]))
+    lines.append(aligned([head, *map(_row, curves)]))
     accuracies = [f"{name} {result['accuracy'][name]['accuracy']:.4f}" for name in networks]
     lines.append(f"verification accuracy, none rejected: {'   '.join(accuracies)}")
     return "\n".join(lines)
+
+
+def _row(curve: Mapping[str, Any]) -> list[str]:
+    fnmrs = dict(zip((round(share, 2) for share in curve["rejects"]), curve["fnmr"], strict=True))
+    whole = fnmrs[0]
+    shares = [fnmrs[at] / whole if whole and at in fnmrs else None for at in (0.2, 0.5)]
+    shares += [curve["relative_partial_area"], curve["relative_area"]]
+    cells = [far_name(curve["fmr"]), curve["threshold"], curve["measure"], curve["model"]]
+    cells += [f"{whole:.3f}", *("-" if share is None else f"{share:.3f}" for share in shares)]
+    return [*cells, f"ends: {curve['ended']}"] if curve["ended"] else cells
 
 
 def json_of(results: Sequence[Mapping[str, Any]]) -> str:

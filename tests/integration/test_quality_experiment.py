@@ -74,6 +74,29 @@ def test_areas_are_told_as_shares_of_the_whole_set_s_fnmr(figures):
     assert figures.curve_summary(curve([0.0, 0.0]))["relative_area"] is None
 
 
+def test_text_and_json_say_what_was_found(figures, faces):
+    magnitude = 10 - faces["severity"]
+    cells = figures.correlations(faces, magnitude)
+    fixed = figures.curve_summary(curve([0.2, 0.1, 0.1, 0.1, 0.05]))
+    result = {
+        "correlation": {"MagFace": cells, "ArcFace": figures.correlations(faces, -magnitude)},
+        "accuracy": {name: {"accuracy": 0.91234, "std": 0.01} for name in NETWORKS},
+        "curves": [fixed, {**fixed, "model": "ArcFace", "ended": "too few"}],
+    }
+    text = figures.text_of(result, NETWORKS)
+    all_kinds = next(line for line in text.splitlines() if line.startswith("  all "))
+    assert "MagFace -1.000 (-1.000 to -1.000)" in all_kinds and "ArcFace +1.000" in all_kinds
+    rows = [line.split() for line in text.splitlines() if line.startswith("1e-2")]
+    named = ["1e-2", "fixed", "magnitude"]
+    assert rows[0] == [*named, "MagFace", "0.200", "0.250", "-", "0.750", "0.500"]
+    assert rows[1][3] == "ArcFace" and rows[1][-3:] == ["ends:", "too", "few"]
+    text = figures.json_of([result])
+    assert "[0.2, 0.1, 0.1, 0.1, 0.05]" in text
+    (back,) = json.loads(text)["seeds"]
+    assert back["correlation"]["ArcFace"]["blur"]["rho"] == pytest.approx(1)
+    assert back["accuracy"]["MagFace"]["accuracy"] == 0.91234
+
+
 @pytest.mark.slow
 def test_the_whole_of_it_on_few_faces(tmp_path):
     size = ["--identities", "8", "--images_per_identity", "8", "--eval_identities", "6"]
