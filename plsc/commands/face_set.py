@@ -19,9 +19,14 @@ def open_set(options: argparse.Namespace) -> ImageSource:
 
     """
     place = Path(options.source)
-    plain = place.is_dir() and not any(place.glob("*.rec")) and not (place / LIST_NAME).is_file()
     of_list = (options.image_root, options.list_format, options.delimiter)
-    return folder_images(place) if plain and of_list == (None,) * 3 else source_of(options)
+    plain = is_plain_folder(place) and of_list == (None,) * 3
+    return folder_images(place) if plain else source_of(options)
+
+
+def is_plain_folder(place: Path) -> bool:
+    """Whether a folder's images are all that it holds, not what a list or a `.rec` file says."""
+    return place.is_dir() and not any(place.glob("*.rec")) and not (place / LIST_NAME).is_file()
 
 
 def fingerprint(options: argparse.Namespace, source: ImageSource) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from plsc.errors import UserError
 from plsc.inference.faces import Faces
 from plsc.quality import reference as references
 from plsc.quality import summary as summaries
-from plsc.quality.images import are_files, name_of_set, open_images
+from plsc.quality.images import are_files, name_of_set, open_images, require_apart
 from plsc.quality.magnitudes import MagnitudeOutput, Measured
 from plsc.quality.reference import Reference
 from plsc.quality.sheet import Face, sampled, write_quality_sheet
@@ -88,6 +88,8 @@ def run(options: argparse.Namespace) -> int:
     """
     _check(options)
     source, fingerprint = open_images(options)
+    if options.sheet:
+        require_apart(options.sheet, options)
     embedder = embedder_of(options, batch_size=options.batch_size)
     info, own_file = embedder.info, options.calibration
     if options.calibrate and own_file is None:

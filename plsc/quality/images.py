@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from plsc.commands.face_set import fingerprint, open_set
+from plsc.commands.face_set import fingerprint, is_plain_folder, open_set
 from plsc.data.lists.image_root import shown
 from plsc.data.source.base import ImageSource
 from plsc.data.source.named import NamedImages, is_image_name
@@ -35,6 +35,20 @@ def open_images(options: argparse.Namespace) -> tuple[ImageSource, dict[str, Any
     if not len(source):
         raise UserError(f"{shown(options.images[0])}: holds no images")
     return source, fingerprint(of_set, source)
+
+
+def require_apart(picture: str, options: argparse.Namespace) -> None:
+    """Refuse to write a picture where it would take the place of an image, or count as one.
+
+    Raises:
+        UserError: it would.
+
+    """
+    target = Path(picture).resolve()
+    for image in options.images:
+        place = Path(image).resolve()
+        if place == target or (place in target.parents and is_plain_folder(place)):
+            raise UserError(f"{shown(picture)}: lies among the images: name another place for it")
 
 
 def name_of_set(options: argparse.Namespace) -> str:

@@ -259,6 +259,8 @@ def test_what_is_there_is_not_replaced(place, quality, refused):
         (["faces", "--out", "x.tsv"], "--out must end in .csv, got 'x.tsv'"),
         (["faces", "--sheet", "x.jpg"], "--sheet must end in .png, got 'x.jpg'"),
         (["faces", "--sheet", "no/x.png"], "no/x.png: cannot be written"),
+        (["faces", "--sheet", "faces/x.png"], "faces/x.png: lies among the images"),
+        (["faces/00.png", "--sheet", "same/../faces/00.png"], "00.png: lies among the images"),
         (["faces", "--calibration", "c.json"], "c.json: cannot be read: No such file"),
         (["faces", "--calibration", "model.onnx"], "model.onnx: is no JSON file"),
         (["faces", "--calibration", "bad.json"], "bad.json: a quality calibration of version 1"),
@@ -275,10 +277,11 @@ def test_mistakes_end_in_one_line(arguments, said, place, refused):
     (place / "bad.json").write_text("{}")
     for number in range(12):
         write_face(place / "same" / f"{number}.png", 50)
-    before = (place / "model.onnx").read_bytes()
+    kept = [place / "model.onnx", place / "faces" / "00.png"]
+    before = [path.read_bytes() for path in kept]
     with pytest.raises(AssertionError, match=said):
         raise AssertionError(refused(*arguments))
-    assert not list(place.glob("*.csv")) and (place / "model.onnx").read_bytes() == before
+    assert not list(place.glob("*.csv")) and [path.read_bytes() for path in kept] == before
 
 
 def test_embeddings_of_length_one_stop_at_the_first_batch(place, refused, monkeypatch):
