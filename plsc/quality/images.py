@@ -8,6 +8,7 @@ from typing import Any
 from plsc.commands.face_set import fingerprint, is_plain_folder, open_set
 from plsc.data.lists.image_root import shown
 from plsc.data.source.base import ImageSource
+from plsc.data.source.guess import LIST_NAME
 from plsc.data.source.named import NamedImages, is_image_name
 from plsc.errors import UserError
 from plsc.metric.quality_calibration import NAME_LENGTH
@@ -55,4 +56,7 @@ def name_of_set(options: argparse.Namespace) -> str:
     """What a calibration made of IMAGES calls them: in one line and printable."""
     if are_files(options):
         return f"{len(options.images)} image files"
-    return shown(Path(options.images[0]).resolve().name)[:NAME_LENGTH]
+    place = Path(options.images[0]).resolve()
+    if place.name == LIST_NAME:  # every set's list has this name
+        place = place.parent
+    return shown(place.name)[:NAME_LENGTH]

@@ -202,6 +202,14 @@ def test_few_images_have_magnitudes_alone(count, place, quality):
     assert row["path"] == "faces/00.png" and row["score"] == row["percentile"] == ""
 
 
+def test_a_list_is_called_by_its_folder(place, quality):
+    lines = [f"{path.name}\t0\n" for path in sorted((place / "faces").iterdir())]
+    for name, called in (("label.txt", "faces"), ("chosen.txt", "chosen.txt")):
+        (place / "faces" / name).write_text("".join(lines))
+        report, _ = quality(f"faces/{name}", "--out", f"{name}.csv")
+        assert report["relative_to"]["set"] == called
+
+
 def test_paths_of_any_kind(place, quality):
     names = ['a, "b"\n\udcff.png', "c\rd.png", "e\u2028f;g\t.png"]
     for name in names:
