@@ -256,6 +256,15 @@ def test_what_is_there_is_not_replaced(place, quality, refused):
     assert (place / "own.csv").read_text() == "mine\n"
 
 
+def test_files_are_known_by_place_and_time(place, quality, refused):
+    files = "faces/00.png", "faces/01.png"
+    quality(*files, "--out", "few.csv")
+    report, _ = quality(*(place / name for name in files), "--out", "few.csv")
+    assert report["num_present_before"] == 2
+    write_face(place / "faces" / "01.png", 250)
+    assert "few.csv: exists, of another" in refused(*files, "--out", "few.csv")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

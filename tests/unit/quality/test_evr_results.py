@@ -1,12 +1,15 @@
 """Curves of several models and measures as tables, JSON and pictures."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from plsc.errors import UserError
 from plsc.metric.error_reject import error_reject_curve, pair_quality
+from plsc.quality import evr_plot
 from plsc.quality.evr_plot import COLOURS, OWN_COLOURS, colours_of, draw_curves
 from plsc.quality.evr_results import SetCurves, curves_of, text_of
 from plsc.quality.measures import MEASURES
@@ -102,6 +105,38 @@ def test_pictures(tmp_path, models):
     draw_curves(found_on(models=models), paths)
     assert paths[0].read_bytes().startswith(b"\x89PNG") and paths[1].read_bytes()[:4] == b"%PDF"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_is_drawn_is_what_was_found(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: drawn.append(self))
+    models, fmrs = ("a", "b"), (1e-2, 1e-3)
+    lines = [
+        line
+        for seed, model in enumerate(models)
+        for line in found_on(models=[model], fmrs=fmrs, seed=seed).lines
+    ]
+    found = SetCurves("faces", made()[1], False, fmrs, (False, True), lines)
+    monkeypatch.setattr(evr_plot, "finished_file", lambda path: nullcontext(path))
+    draw_curves(found, ["never.png"])
+    panels = np.array(drawn[0].axes).reshape(2, 2)
+    for row, fixed in enumerate((False, True)):
+        for column, fmr in enumerate(fmrs):
+            curves = [line.curve for line in found.panel(fmr, fixed)]
+            wanted = [100 * np.array([point.fnmr for point in curve.points]) for curve in curves]
+            if fixed:
+                wanted += [100 * curves[0].perfect(), 100 * curves[2].perfect()]
+            shown = [np.column_stack(line.get_data()) for line in panels[row, column].lines]
+            # A curve is a line up to where its rate is resolved and a pale one from there on.
+            paths = [part for part in shown if len(part) > 1]
+            for values in wanted:
+                points = np.column_stack([5 * np.arange(len(values)), values])
+                assert any(len(p) == len(points) and np.allclose(p, points) for p in paths) or any(
+                    np.allclose(np.concatenate([first, second[1:]]), points)
+                    for first in paths
+                    for second in paths
+                    if len(first) + len(second) - 1 == len(points)
+                ), (fmr, fixed)
 
 
 def test_colours_stay_with_their_measures():
