@@ -97,17 +97,18 @@ def magnitudes_of(name: str, folder: Path, images: Path) -> dict[str, float]:
         return {row["path"]: float(row["magnitude"]) for row in csv.DictReader(file)}
 
 
-def reject(folder: Path, faces: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def reject(folder: Path, faces: Mapping[str, np.ndarray], count: int) -> list[dict[str, Any]]:
     """Error-versus-reject curves of both networks: by magnitude, known severity and chance."""
-    known = folder / "known_severity.csv"
+    known, pairs = folder / "known_severity.csv", folder / "comparisons.txt"
     with known.open("w", newline="") as file:
         rows = zip(faces["path"], 1 - faces["severity"], strict=True)
-        csv.writer(file).writerows((f"images/{path}", f"{value:.4f}") for path, value in rows)
+        csv.writer(file).writerows((path, f"{value:.4f}") for path, value in rows)
+    pairs.write_text(figures.comparisons(faces, count), encoding="utf-8")
     models = [f"{name}={model_of(name, folder)}" for name in NETWORKS]
-    pairs = folder / "faces" / "val" / "label.txt"
+    images = ["--pairs", pairs, "--image-root", folder / "faces" / "val" / "images"]
     measures = ["--measure", "magnitude", "random", "--csv", f"severity={known}", "--fmr", *FMRS]
-    run("plsc-quality", "evr", *models, "--pairs", pairs, *measures, "--out", folder / "evr")
-    report = json.loads(next((folder / "evr").glob("*_evr.json")).read_text())
+    run("plsc-quality", "evr", *models, *images, *measures, "--out", folder / "evr")
+    report = json.loads((folder / "evr" / f"{pairs.stem}_evr.json").read_text())
     return report["curves"]
 
 
@@ -174,7 +175,9 @@ def experiment(folder: Path, seed: int, options: argparse.Namespace) -> dict[str
         result["accuracy"][name] = figures.accuracy_of(folder / name / MODEL / "metrics.jsonl")
         result["magnitude"][name] = figures.magnitude_quantiles(lengths[name])
         result["correlation"][name] = figures.correlations(faces, lengths[name])
-    result["curves"] = [figures.curve_summary(curve) for curve in reject(folder, faces)]
+    result["curves"] = [
+        figures.curve_summary(curve) for curve in reject(folder, faces, options.comparisons)
+    ]
     result["series"] = series(folder, seed, int(faces["person"].min()))
     place = folder / "pictures"
     place.mkdir(exist_ok=True)
@@ -199,10 +202,15 @@ def main() -> None:
     add("--identities", type=int, default=600, help="people to train on (%(default)s)")
     add("--images_per_identity", type=int, default=20, help="pictures of each (%(default)s)")
     add("--eval_identities", type=int, default=200, help="people held out (%(default)s)")
-    add("--pairs", type=int, default=8000, help="pairs of their pictures (%(default)s)")
+    add("--pairs", type=int, default=8000, help="pictures of these, in pairs (%(default)s)")
+    add("--comparisons", type=int, default=24000, help="pairs to reject from (%(default)s)")
     add("--epochs", type=int, help="other than the configs'")
     add("--keep", action="store_true", help="do not train again what is there")
     options = parser.parse_args()
+    of_each = 2 * options.pairs // max(1, options.eval_identities)
+    most = options.eval_identities * of_each * (of_each - 1) // 2
+    if not 2 <= options.comparisons <= most:
+        parser.error(f"--comparisons must be from 2 to {most} of {options.pairs} --pairs")
     results = []
     for seed in options.seeds:
         results.append(experiment(options.folder / f"seed_{seed}", seed, options))

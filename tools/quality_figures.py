@@ -34,6 +34,27 @@ def held_out(faces: Path) -> dict[str, np.ndarray]:
     }
 
 
+def comparisons(faces: Mapping[str, np.ndarray], count: int) -> str:
+    """A list of pairs of the held-out pictures, half of them of one person, none twice.
+
+    More than the pairs that were rendered: the rarer an error, the more impostors it takes.
+    `count` is at most the pairs of one person that there are.
+    """
+    rng, found = np.random.default_rng(0), dict[tuple[int, int], bool]()
+    people = [np.flatnonzero(faces["person"] == person) for person in np.unique(faces["person"])]
+    for same in (True, False):
+        wanted = len(found) + count // 2
+        while len(found) < wanted:
+            first, second = rng.choice(len(people), 2, replace=False)
+            if same:
+                pair = rng.choice(people[first], 2, replace=False)
+            else:
+                pair = np.array([rng.choice(people[first]), rng.choice(people[second])])
+            found[(int(pair.min()), int(pair.max()))] = same
+    names = faces["path"]
+    return "".join(f"{names[a]}\t{names[b]}\t{int(same)}\n" for (a, b), same in found.items())
+
+
 def correlations(faces: dict[str, np.ndarray], magnitude: np.ndarray) -> dict[str, Any]:
     """Spearman's correlation of magnitude and severity with its interval: all, and each kind."""
     found = {}

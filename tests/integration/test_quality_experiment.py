@@ -40,6 +40,18 @@ def test_held_out_are_the_people_of_the_pairs(faces):
     assert ((faces["kind"] == "none") == (faces["severity"] == 0)).all()
 
 
+def test_comparisons_are_half_of_one_person_and_none_twice(figures, faces):
+    lines = [line.split("\t") for line in figures.comparisons(faces, 400).splitlines()]
+    person = dict(zip(faces["path"], faces["person"], strict=True))
+    assert len({frozenset(line[:2]) for line in lines}) == len(lines) == 400
+    same = [person[first] == person[second] for first, second, _ in lines]
+    assert same == [line[2] == "1" for line in lines] and sum(same) == 200
+    assert {name for line in lines for name in line[:2]} == set(person)
+    assert {frozenset((person[a], person[b])) for a, b, _ in lines} == {
+        frozenset((a, b)) for a in range(1, 9) for b in range(1, 9)
+    }
+
+
 def test_correlations_tell_kinds_apart(figures, faces):
     # A magnitude that falls with blur, rises with noise, and knows nothing of the others.
     rng = np.random.default_rng(0)
@@ -102,7 +114,8 @@ def test_the_whole_of_it_on_few_faces(tmp_path):
     size = ["--identities", "8", "--images_per_identity", "8", "--eval_identities", "6"]
     done = subprocess.run(
         [sys.executable, TOOLS / "quality_experiment.py", "--folder", "run", *size]
-        + ["--pairs", "300", "--epochs", "1", "--seeds", "3", "--pictures", "beside"],
+        + ["--pairs", "300", "--comparisons", "800", "--epochs", "1", "--seeds", "3"]
+        + ["--pictures", "beside"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
