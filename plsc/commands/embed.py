@@ -28,6 +28,7 @@ OUT.index.tsv, which says of each row its image and, where it is known, its clas
   a folder with one folder of images per identity, or any folder of images
   a list, or a folder with label.txt         lines: path<TAB>class; or MagFace's: path 0 class 0
   a .rec file, or a folder that holds some   MXNet RecordIO
+  a .bin file, or a list of pairs            a verification set: each of its images once
 
 A run that was killed goes on where it stopped, when it is called again. An output that is there
 already, of the same model, source and options, is left as it is; any other is not replaced without

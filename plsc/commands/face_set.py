@@ -6,27 +6,40 @@ from pathlib import Path
 from typing import Any
 
 from plsc.data.commands.options import source_of
+from plsc.data.making.distinct_images import DistinctImages
+from plsc.data.making.paired_images import open_pairs
 from plsc.data.source.base import ImageSource
 from plsc.data.source.guess import LIST_NAME
 from plsc.data.source.loose import folder_images
+from plsc.errors import UserError
 
 
 def open_set(options: argparse.Namespace) -> ImageSource:
-    """SOURCE as plsc-data takes it, or any folder of images.
+    """SOURCE as plsc-data takes it, any folder of images, or the images of a verification set.
 
     Raises:
         UserError: it is none of these, or a damaged one.
 
     """
     place = Path(options.source)
-    of_list = (options.image_root, options.list_format, options.delimiter)
-    plain = is_plain_folder(place) and of_list == (None,) * 3
-    return folder_images(place) if plain else source_of(options)
+    root = options.image_root
+    if (options.list_format, options.delimiter) != (None, None) or _holds_records(place):
+        return source_of(options)
+    if root is None and is_plain_folder(place):
+        return folder_images(place)
+    if root is not None and place.suffix == ".bin":
+        raise UserError(f"--image_root belongs to a list, and {place} is none: leave it out")
+    pairs = open_pairs(place, root)
+    return source_of(options) if pairs is None else DistinctImages(pairs)
 
 
 def is_plain_folder(place: Path) -> bool:
     """Whether a folder's images are all that it holds, not what a list or a `.rec` file says."""
-    return place.is_dir() and not any(place.glob("*.rec")) and not (place / LIST_NAME).is_file()
+    return place.is_dir() and not _holds_records(place) and not (place / LIST_NAME).is_file()
+
+
+def _holds_records(place: Path) -> bool:
+    return place.suffix == ".rec" or any(place.glob("*.rec"))
 
 
 def fingerprint(options: argparse.Namespace, source: ImageSource) -> dict[str, Any]:

@@ -34,6 +34,7 @@ IMAGES are image files, or one set:
   a folder with one folder of images per identity, or any folder of images
   a list, or a folder with label.txt         lines: path<TAB>class; or MagFace's: path 0 class 0
   a .rec file, or a folder that holds some   MXNet RecordIO
+  a verification set, for `evr --csv`        .bin, or a list path<TAB>path<TAB>0 or 1, or LFW's
 
 The CSV has the columns path, magnitude, percentile, score and error. Percentile: the share of a
 reference set below this magnitude. Score, 0 to 100: the logistic curve of ISO/IEC 29794-5, on which
@@ -51,6 +52,8 @@ EXAMPLES = """examples:
                                                           from now on the model scores by these
   plsc-quality magface.onnx a.png b.png                   a few files: printed, no CSV
   plsc-quality output/IResNet18/best_model train.rec --on-bad skip --calibration C.json
+  plsc-quality magface.onnx lfw.bin --out lfw.csv
+  plsc-quality evr other.onnx --bin lfw.bin --csv score=lfw.csv
   plsc-quality evr --help                                 error-versus-reject curves: what
                                                           rejecting the worst images gains
                                                           (a model called evr: ./evr)
@@ -64,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser("plsc-quality", description=DESCRIPTION, examples=EXAMPLES)
     add_model(parser)
     add = parser.add_argument
-    add("images", metavar="IMAGES", nargs="+", help="image files; or a folder, a list, a .rec file")
+    add("images", metavar="IMAGES", nargs="+", help="image files, or one set")
     add_list_format(parser)
     add("--out", metavar="CSV", help=f"the output ({DEFAULT_OUT}; of image files: none)")
     add("--calibration", metavar="C.json", help="score by this calibration, not by the model's own")
