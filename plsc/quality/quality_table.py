@@ -17,6 +17,8 @@ from plsc.errors import UserError
 
 PATH_COLUMN = "path"
 
+Quality = float | None
+
 
 @dataclass(frozen=True)
 class QualityTable:
@@ -25,15 +27,15 @@ class QualityTable:
     Attributes:
         name: of the measure.
         file: where it was read.
-        values: by the text of the table.
+        values: by the text of the table; None where the number is left empty.
         by_place: by that text as an absolute path, seen from the working directory.
 
     """
 
     name: str
     file: str
-    values: dict[str, float]
-    by_place: dict[str, float]
+    values: dict[str, Quality]
+    by_place: dict[str, Quality]
 
     def of(self, pairs: PairedImages) -> NDArray[np.float64]:
         """Quality float64 [2P] of a set's images.
@@ -41,42 +43,47 @@ class QualityTable:
         An image is found by one of its `names`.
 
         Raises:
-            UserError: rows are missing; names the first image without and says how many there are.
+            UserError: rows or their numbers are missing; names the first image without and says
+                how many there are.
 
         """
         found: list[float] = []
-        missing: list[tuple[str, ...]] = []
+        without_row, without_number = list[str](), list[str]()
         for index in range(len(pairs)):
-            value = self._value(names := pairs.names(index))
-            if value is None:
-                missing.append(names)
+            names = pairs.names(index)
+            rows = [table[name] for name in names for table in self._tables if name in table]
+            if not rows:
+                without_row.append(" or ".join(map(shown, names)))
+            elif rows[0] is None:
+                without_number.append(shown(names[0]))
             else:
-                found.append(value)
-        if missing:
-            first = " or ".join(shown(name) for name in missing[0])
-            raise UserError(
-                f"{self.file}: no row for {len(missing)} of {len(pairs)} images, the first is "
-                f"{first}"
-            )
+                found.append(rows[0])
+        for lacking, what, remedy in (
+            (without_row, "row", "plsc-quality, given this set, calls its images so"),
+            (without_number, "number", "leave its pairs out, or mend the image and measure anew"),
+        ):
+            if lacking:
+                raise UserError(
+                    f"{self.file}: no {what} for {len(lacking)} of {len(pairs)} images, the first "
+                    f"is {lacking[0]}: {remedy}"
+                )
         return np.array(found)
 
-    def _value(self, names: Sequence[str]) -> float | None:
-        for name in names:
-            for table in (self.values, self.by_place):
-                if name in table:
-                    return table[name]
-        return None
+    @property
+    def _tables(self) -> tuple[dict[str, Quality], ...]:
+        return self.values, self.by_place
 
 
 def read_quality_table(name: str, path: str | Path) -> QualityTable:
     """Read a CSV file, its fields between commas, semicolons or tabs.
 
     With a header the images are in the column `path`, else in the first; the number is in the
-    column `name`, or in the only other one. Without a header a line is a path and a number.
+    column `name`, or in the only other one. Without a header a line is a path and a number. An
+    image that could not be measured has none.
 
     Raises:
-        UserError: it cannot be read, a column cannot be told, a value is no finite number, or two
-            lines say different things of one image; names file and line.
+        UserError: it cannot be read, a column cannot be told, a value is neither empty nor a finite
+            number, or two lines say different things of one image; names file and line.
 
     """
     rows = _rows(path)
@@ -84,8 +91,8 @@ def read_quality_table(name: str, path: str | Path) -> QualityTable:
     if not first:
         raise UserError(f"{path}: is empty: each line is a path and a number")
     columns = 0, 1
-    values: dict[str, float] = {}
-    if len(first) == 2 and _number(first[1]) is not None:
+    values: dict[str, Quality] = {}
+    if len(first) == 2 and _is_number(first[1]):
         _put(values, first, columns, f"{path}:{number}")
     else:
         columns = _columns([field.strip() for field in first], name, path)
@@ -130,21 +137,23 @@ def _columns(header: list[str], name: str, path: str | Path) -> tuple[int, int]:
 
 
 def _put(
-    values: dict[str, float], fields: Sequence[str], columns: tuple[int, int], where: str
+    values: dict[str, Quality], fields: Sequence[str], columns: tuple[int, int], where: str
 ) -> None:
     if len(fields) <= max(columns):
         raise UserError(f"{where}: must be a path and a number, got {','.join(fields)[:80]!r}")
-    text, value = fields[columns[0]], _number(fields[columns[1]])
-    if value is None or not math.isfinite(value):
-        raise UserError(f"{where}: quality must be a finite number, got {fields[columns[1]]!r}")
-    if values.setdefault(text, value) != value:
-        raise UserError(
-            f"{where}: {shown(text)} has quality {value:g} here and {values[text]:g} above"
-        )
+    text, number = (fields[column] for column in columns)
+    if not _is_number(number) or not math.isfinite(float(number or 0)):
+        raise UserError(f"{where}: quality must be a finite number, got {number!r}")
+    value = float(number) if number else None
+    if (before := values.setdefault(text, value)) != value:
+        here, above = ("none" if item is None else f"{item:g}" for item in (value, before))
+        raise UserError(f"{where}: {shown(text)} has quality {here} here and {above} above")
 
 
-def _number(text: str) -> float | None:
+def _is_number(text: str) -> bool:
+    """Whether a field is a number, or empty."""
     try:
-        return float(text)
+        float(text or 0)
     except ValueError:
-        return None
+        return False
+    return True

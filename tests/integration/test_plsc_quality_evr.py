@@ -150,6 +150,32 @@ def test_ones_own_table_may_be_called_as_a_measure_that_is_not_asked_for(name, p
     assert [curve["points"] for curve in named] == [curve["points"] for curve in mine]
 
 
+@pytest.mark.parametrize("kind", ["list", "bin"])
+def test_scores_of_a_set_are_found_again(kind, place, tmp_path, monkeypatch, capsys):
+    """What plsc-quality measures of a set is, as a table, its magnitude."""
+    monkeypatch.chdir(tmp_path)
+    given, sets = {
+        "list": (["{at}/blurred.tsv", "--image_root", "{at}/faces"], LIST),
+        "bin": (["{at}/lfw.bin"], BIN),
+    }[kind]
+    options = "--calibrate", "--sheet", "s.png", "--out", "q.csv", "--num-workers", "0"
+    texts = [text.format(at=place) for text in ("{at}/net.onnx", *given, *options)]
+    (tmp_path / "net.onnx").write_bytes((place / "net.onnx").read_bytes())
+    assert main(["net.onnx", *texts[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_images"] == 2 * PAIRS
+    assert main(["net.onnx", *texts[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_present_before"] == 2 * PAIRS
+    text = Path("q.csv").read_text().replace("path,magnitude,", "path,length,", 1)
+    Path("q.csv").write_text(text + "not/of/a/pair.png,,,,the image is empty\n")
+    tables = "--csv", "length=q.csv", "score=q.csv"
+    asked = "--measure", "magnitude", "--fmr", "1e-2", "--json"
+    assert called("{at}/net.onnx", *sets, *tables, *asked, place=place) == 0
+    (found,) = json.loads(capsys.readouterr().out)["sets"]
+    magnitude, length, score = (found["curves"][at : at + 2] for at in (0, 2, 4))
+    assert [curve["points"] for curve in magnitude] == [curve["points"] for curve in length]
+    assert [curve["measure"] for curve in score] == ["score"] * 2 and score[0]["points"]
+
+
 def test_several_models_with_names_of_ones_own(place, tmp_path, capsys):
     models = "First={at}/net.onnx", "{at}/other.onnx", "{at}/net.onnx"
     options = "--threshold", "fixed", "--fmr", "1e-2", "--measure", "magnitude", "random", "--json"

@@ -78,6 +78,17 @@ def test_missing_rows_name_the_first_image(tmp_path, pairs):
         read(tmp_path, "b/2.png,1\n").of(pairs)
 
 
+@pytest.mark.parametrize("header", ["", "path,mine\n"])
+def test_an_image_that_was_skipped(tmp_path, pairs, header):
+    rows = "a/1.png,1\nb/2.png,2\na/3.png,3\n"
+    table = read(tmp_path, f"{header}other.png,\nother.png,\n{rows}")
+    assert table.of(pairs).tolist() == [1, 2, 1, 3]
+    skipped = r"quality.csv: no number for 1 of 4 images, the first is b/2.png: leave its pairs out"
+    for text in (rows.replace(",2", ","), "b/2.png,\n" + rows.replace("b/2.png,2\n", "")):
+        with pytest.raises(UserError, match=skipped):
+            read(tmp_path, header + text).of(pairs)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -85,7 +96,8 @@ def test_missing_rows_name_the_first_image(tmp_path, pairs):
         ("a.png,1\nb.png,nan\n", r":2: quality must be a finite number, got 'nan'"),
         ("a.png,nan\n", r":1: quality must be a finite number, got 'nan'"),
         ("path,mine\na.png,inf\n", ":2: quality must be a finite number, got 'inf'"),
-        ("path,mine\na.png,\n", ":2: quality must be a finite number, got ''"),
+        ("path,mine\na.png, \n", ":2: quality must be a finite number, got ' '"),
+        ("a.png,1\na.png,\n", ":2: a.png has quality none here and 1 above"),
         ("a.png,1\nb.png,good\n", ":2: quality must be a finite number, got 'good'"),
         ("a.png,1\nb.png\n", ":2: must be a path and a number, got 'b.png'"),
         ("path,x,y\na.png,1,2\n", "no column 'mine' among 'path', 'x', 'y': call the measure as"),
