@@ -114,6 +114,8 @@ def run(options: argparse.Namespace) -> int:
             about=about,
             overwrite=options.overwrite,
         )
+        if options.calibrate and own_file is not None and not options.overwrite:
+            references.require_own(own_file, output.key)
         measured, before = measure(embedder, source, output, options)
         if not len(measured.usable):
             raise UserError(f"none of {len(source)} images can be used: {measured.errors[0]}")
@@ -128,7 +130,7 @@ def run(options: argparse.Namespace) -> int:
         model = {"path": options.model, "digest": embedder.digest, "notes": info.notes}
         remarks = {"model": model, "relative_to": report["relative_to"]}
         output.publish(measured, reference.calibration, remarks=remarks)
-    report |= {"stored_in": _calibrate(options, embedder, reference), "sheet": options.sheet}
+    report |= {"stored_in": _calibrate(options, embedder, reference, output.key), "sheet": options.sheet}
     report["model"] = model
     if options.sheet:
         draw(options, embedder, source, measured, reference)
@@ -195,11 +197,17 @@ def draw(
     )
 
 
-def _calibrate(options: argparse.Namespace, embedder: Embedder, reference: Reference) -> str | None:
+def _calibrate(
+    options: argparse.Namespace, embedder: Embedder, reference: Reference, key: str
+) -> str | None:
     if not options.calibrate or reference.calibration is None:
         return None
     path, replaced = references.keep(
-        reference.calibration, embedder, options.calibration, overwrite=options.overwrite
+        reference.calibration,
+        embedder,
+        options.calibration,
+        key=key,
+        overwrite=options.overwrite,
     )
     if replaced:
         print(f"note: replaces the calibration of {replaced}", file=sys.stderr, flush=True)

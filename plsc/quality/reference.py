@@ -1,11 +1,13 @@
 """Which calibration gives percentiles and scores: a file's, the model's own, or one learned now."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from plsc.commands.resumable_rows import read_object
 from plsc.commands.stored_measurements import store
 from plsc.data.finished_file import finished_file
 from plsc.embedder import Embedder
@@ -15,6 +17,7 @@ from plsc.inference.model_info import ModelInfo
 from plsc.metric.quality_calibration import MIN_IMAGES, Calibration
 from plsc.quality.magnitudes import Measured
 
+REMEDY = "name another --calibration, or give --overwrite"
 ENOUGH = 100  # images whose quartiles are known to a few percentiles
 
 
@@ -89,10 +92,32 @@ def relative(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
     return replace(learned(measured, info, set_name), notes=(note,))
 
 
+def require_own(file: str, key: str) -> None:
+    """Refuse, before the images are measured, to replace a file that is of something else.
+
+    Args:
+        file: where `keep` is to save a calibration; may be missing.
+        key: what `keep` is given.
+
+    Raises:
+        UserError: the file is there, and of other images, another model or other options.
+
+    """
+    if os.path.lexists(file) and read_object(Path(file)).get("key") != key:
+        raise UserError(f"{file}: exists, of another model, source or options: {REMEDY}")
+
+
 def keep(
-    calibration: Calibration, embedder: Embedder, file: str | None, *, overwrite: bool
+    calibration: Calibration, embedder: Embedder, file: str | None, *, key: str, overwrite: bool
 ) -> tuple[Path, str]:
     """Save what was learned in `file`, else in the model; where to, and what it replaced, or "".
+
+    Args:
+        calibration: what was learned.
+        embedder: the model.
+        file: the file, if any.
+        key: of what the magnitudes depend on, kept in the file.
+        overwrite: replace another calibration in `file`.
 
     Raises:
         UserError: another calibration is in `file`, or the system refuses to write.
@@ -105,17 +130,14 @@ def keep(
             return Path(info.path), ""
         return store(info.kind, Path(info.path), "quality", calibration.to_dict()), replaced
     made_with = {"path": info.path, "digest": embedder.digest}
-    content = {**calibration.to_dict(), "model": made_with}
+    content = {**calibration.to_dict(), "model": made_with, "key": key}
     text = json.dumps(content, indent=1) + "\n"
     path = Path(file)
     if path.exists():
         if path.read_bytes() == text.encode():
             return path, ""
         if not overwrite:
-            raise UserError(
-                f"{file}: exists, and is not this calibration: name another --calibration, or give "
-                "--overwrite"
-            )
+            raise UserError(f"{file}: exists, and is not this calibration: {REMEDY}")
     with finished_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return path, ""

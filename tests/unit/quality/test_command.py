@@ -162,7 +162,7 @@ def test_what_is_learned_stays_with_the_model(place, quality, refused):
     assert "calibration was made with --mean 0, the images are prepared with 9: give" in error
 
 
-def test_a_calibration_file_leaves_the_model_as_it_is(place, quality, refused):
+def test_a_calibration_file_leaves_the_model_as_it_is(place, quality, refused, monkeypatch):
     before = (place / "model.onnx").read_bytes()
     report, _ = quality("faces", "--calibrate", "--calibration", "c.json")
     assert report["stored_in"] == "c.json" and (place / "model.onnx").read_bytes() == before
@@ -170,13 +170,26 @@ def test_a_calibration_file_leaves_the_model_as_it_is(place, quality, refused):
     quality("faces", "--calibrate", "--calibration", "c.json")
     assert (place / "c.json").read_bytes() == written
     faces = [f"faces/{number:02d}.png" for number in range(30)]
-    error = refused(*faces, "--calibrate", "--calibration", "c.json")
-    assert error.startswith("c.json: exists, and is not this calibration")
+    with monkeypatch.context() as patch:  # before hours of work
+        patch.setattr(command, "embed", None)
+        for images in (faces, ["faces", "--resize", "--out", "other.csv"]):
+            error = refused(*images, "--calibrate", "--calibration", "c.json")
+            assert error.startswith("c.json: exists, of another model, source or options: name an")
+    assert (place / "c.json").read_bytes() == written
     quality(*faces, "--calibrate", "--calibration", "c.json", "--overwrite")
     assert json.loads((place / "c.json").read_text())["set"] == "30 image files"
     write_model(place / "other.onnx", normalised=True)
     error = refused("faces", "--calibration", "c.json", "--overwrite", model="other.onnx")
     assert "embeddings of length 1, which say nothing of quality; export it" in error
+
+
+def test_a_calibration_of_images_that_were_exchanged_is_not_replaced(place, quality, refused):
+    quality("faces", "--calibrate", "--calibration", "c.json")
+    written = (place / "c.json").read_bytes()
+    write_face(place / "faces" / "01.png", 250)
+    error = refused("faces", "--calibrate", "--calibration", "c.json", "--out", "new.csv")
+    assert error.startswith("c.json: exists, and is not this calibration")
+    assert (place / "c.json").read_bytes() == written
 
 
 def test_a_file_of_another_model_is_noted(place, quality):
