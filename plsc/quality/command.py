@@ -26,7 +26,7 @@ from plsc.quality import summary as summaries
 from plsc.quality.images import are_files, name_of_set, open_images, require_apart
 from plsc.quality.magnitudes import MagnitudeOutput, Measured
 from plsc.quality.reference import Reference
-from plsc.quality.sheet import Face, sampled, write_quality_sheet
+from plsc.quality.sheet import Face, require_sheet, sampled, write_quality_sheet
 
 DESCRIPTION = """Score how good pictures of faces are for recognition. The length of the embedding
 that a MagFace model gives (its magnitude) grows with quality; other losses order images less well.
@@ -93,6 +93,8 @@ def run(options: argparse.Namespace) -> int:
     source, fingerprint = open_images(options)
     if options.sheet:
         require_apart(options.sheet, options)
+        if not options.overwrite:
+            require_sheet(options.sheet)
     embedder = embedder_of(options, batch_size=options.batch_size)
     info, own_file = embedder.info, options.calibration
     if options.calibrate and own_file is None:

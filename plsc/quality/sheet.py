@@ -1,5 +1,7 @@
 """A contact sheet: faces in the order of their quality, worst to best."""
 
+import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.data.finished_file import finished_file
+from plsc.data.lists.image_root import shown
+from plsc.errors import UserError
 
 Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]  # BGR
@@ -22,6 +26,10 @@ GROUND, TRACK, PLAIN, FAINT = (30, 30, 30), (66, 66, 66), (240, 240, 240), (165,
 LOW, MIDDLE, HIGH = (0, 94, 213), (66, 228, 240), (178, 114, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LARGE, SMALL = 0.45, 0.38  # of the font
+# A PNG begins with 8 bytes and IHDR, 25; its chunks are length, type, text and their CRC-32.
+HEADER_BYTES = 33
+SAID = b"tEXtSoftware\0plsc-quality"
+MARK = (len(SAID) - 4).to_bytes(4, "big") + SAID + zlib.crc32(SAID).to_bytes(4, "big")
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,27 @@ class Face:
 def sampled(count: int, most: int = MOST) -> NDArray[np.intp]:
     """Places in an order of `count` images, at most `most`, even, the first and last among them."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
+
+
+def require_sheet(path: str | Path) -> None:
+    """Refuse to replace anything but a sheet.
+
+    Raises:
+        UserError: there is something else, or it cannot be read.
+
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        with open(path, "rb") as file:
+            begins = file.read(HEADER_BYTES + len(MARK))
+    except OSError as error:
+        raise UserError(f"{shown(str(path))}: cannot be read: {error.strerror}") from error
+    if begins[HEADER_BYTES:] != MARK:
+        raise UserError(
+            f"{shown(str(path))}: exists, and is no sheet of plsc-quality: name another --sheet, "
+            "or give --overwrite"
+        )
 
 
 def write_quality_sheet(path: str | Path, faces: Sequence[Face], *, title: str, note: str) -> None:
@@ -83,8 +112,9 @@ def write_quality_sheet(path: str | Path, faces: Sequence[Face], *, title: str, 
         sheet[top : top + height, left : left + CELL] = _cell(face, height)
     done, encoded = cv2.imencode(".png", sheet)
     assert done
+    png = encoded.tobytes()
     with finished_file(path) as partial:
-        partial.write_bytes(encoded.tobytes())
+        partial.write_bytes(png[:HEADER_BYTES] + MARK + png[HEADER_BYTES:])
 
 
 def _cell(face: Face, height: int) -> Pixels:

@@ -201,6 +201,25 @@ def test_a_file_of_another_model_is_noted(place, quality):
     assert "c.json: was made with 'theirs.onnx', which is another file" in note
 
 
+def test_a_picture_that_is_no_sheet_is_not_replaced(place, quality, refused, monkeypatch):
+    mine = write_face(place / "mine.png", 40).read_bytes()
+    (place / "empty.png").write_bytes(b"")
+    (place / "nowhere.png").symlink_to("gone")
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "embed", None)
+        for name in ("mine.png", "empty.png"):
+            error = refused("faces", "--sheet", name)
+            assert error.startswith(f"{name}: exists, and is no sheet of plsc-quality: name anothe")
+        assert refused("faces", "--sheet", "nowhere.png").startswith("nowhere.png: cannot be read")
+    assert (place / "mine.png").read_bytes() == mine
+    few = "faces/00.png", "faces/01.png", "--sheet"
+    quality(*few, "mine.png", "--overwrite")
+    (place / "sheet.png").write_bytes((place / "mine.png").read_bytes())
+    quality("faces", "--sheet", "sheet.png")
+    sheets = [cv2.imread(name).shape for name in ("sheet.png", "mine.png")]
+    assert sheets[0][0] > sheets[1][0]
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_few_images_have_magnitudes_alone(count, place, quality):
     report, (note,) = quality(*[f"faces/{number:02d}.png" for number in range(count)])

@@ -1,11 +1,14 @@
 """The contact sheet: its size, its order, what is taken of many images."""
 
+import zlib
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plsc.errors import UserError
 from plsc.quality.sheet import (
     CELL,
     COLUMNS,
@@ -15,6 +18,7 @@ from plsc.quality.sheet import (
     MOST,
     Face,
     colour_of,
+    require_sheet,
     sampled,
     write_quality_sheet,
 )
@@ -69,3 +73,24 @@ def test_colours_are_the_pictures_own(tmp_path):
 def test_bars_are_coloured_by_score():
     blues = [colour_of(score)[0] for score in (0, 25, 50, 75, 100)]
     assert blues == sorted(blues) and len({colour_of(score) for score in range(101)}) > 90
+
+
+def test_a_sheet_is_known_again(tmp_path):
+    """Every chunk of the PNG is whole, and one says what made it; another's picture has none."""
+    face = Face(np.zeros((112, 112, 3), np.uint8), 1.0, None, "a.png")
+    write_quality_sheet(tmp_path / "s.png", [face], title="t", note="n")
+    content, place, chunks = (tmp_path / "s.png").read_bytes(), 8, []
+    while place < len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        body = content[place + 4 : place + 8 + length]
+        crc = content[place + 8 + length : place + 12 + length]
+        assert int.from_bytes(crc, "big") == zlib.crc32(body)
+        chunks.append(body)
+        place += 12 + length
+    assert place == len(content) and (chunks[0][:4], chunks[-1]) == (b"IHDR", b"IEND")
+    assert b"tEXtSoftware\0plsc-quality" in chunks
+    require_sheet(tmp_path / "s.png")
+    require_sheet(tmp_path / "new.png")
+    cv2.imwrite(str(tmp_path / "s.png"), cv2.imread(str(tmp_path / "s.png")))
+    with pytest.raises(UserError, match="s.png: exists, and is no sheet of plsc-quality"):
+        require_sheet(tmp_path / "s.png")
