@@ -154,7 +154,15 @@ def sheet(folder: Path, faces: Mapping[str, np.ndarray], path: Path) -> None:
     """Some held-out pictures from worst to best, as MagFace's magnitude has it."""
     chosen = np.random.default_rng(0).choice(len(faces["path"]), ON_SHEET, replace=False)
     files = [folder / "faces" / "val" / "images" / name for name in faces["path"][chosen]]
-    run("plsc-quality", model_of("MagFace", folder), *files, "--sheet", path, quiet=True)
+    run(
+        "plsc-quality",
+        model_of("MagFace", folder),
+        *files,
+        "--sheet",
+        path,
+        "--overwrite",
+        quiet=True,
+    )
 
 
 def experiment(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
