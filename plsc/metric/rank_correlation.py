@@ -9,8 +9,13 @@ Floats = NDArray[np.float64]
 
 
 def ranks(values: ArrayLike) -> Floats:
-    """Ranks [n] of `values` [n] from 1 on; equal values share the mean of their places."""
-    _, place, count = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    """Ranks [n] of `values` [n] from 1 on; equal values share the mean of their places.
+
+    NaN has no place in an order: whoever calls leaves such images out.
+    """
+    series = np.asarray(values)
+    assert not np.isnan(series).any(), "NaN among the values"
+    _, place, count = np.unique(series, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     shared: Floats = (last - (count - 1) / 2)[place]
     return shared
@@ -19,7 +24,8 @@ def ranks(values: ArrayLike) -> Floats:
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
     """Pearson's correlation of the ranks of two series [n], from -1 to 1.
 
-    NaN where it is not defined: fewer than two values, or a series that is all the same.
+    NaN where it is not defined: fewer than two values, or a series that is all the same. No value
+    may be NaN.
     """
     x, y = (ranks(values) - (np.size(values) + 1) / 2 for values in (first, second))
     assert x.shape == y.shape, (x.shape, y.shape)
@@ -42,8 +48,8 @@ def spearman_interval(
     images: drawn one by one, these would make the interval too narrow.
 
     Args:
-        first: [n].
-        second: [n].
+        first: [n], without NaN.
+        second: [n], likewise.
         groups: [n], equal where two belong together.
         level: share of the resamples that lie within.
         resamples: how many; those for which the correlation is not defined are left out.

@@ -74,7 +74,8 @@ class CurveEnd:
         if self.kind == "genuine":
             return f"no genuine pair is left at {100 * self.reject:.0f} % rejected"
         where = f" left at {100 * self.reject:.0f} % rejected" if self.reject else ""
-        return f"{self.left} impostor pairs{where}, FMR {far_name(self.fmr)} needs {self.needed}"
+        left = "1 impostor pair" if self.left == 1 else f"{self.left} impostor pairs"
+        return f"{left}{where}, FMR {far_name(self.fmr)} needs {self.needed}"
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,10 @@ def run(options: argparse.Namespace) -> int:
         model = {"path": options.model, "digest": embedder.digest, "notes": info.notes}
         remarks = {"model": model, "relative_to": report["relative_to"]}
         output.publish(measured, reference.calibration, remarks=remarks)
-    report |= {"stored_in": _calibrate(options, embedder, reference, output.key), "sheet": options.sheet}
+    report |= {
+        "stored_in": _calibrate(options, embedder, reference, output.key),
+        "sheet": options.sheet,
+    }
     report["model"] = model
     if options.sheet:
         draw(options, embedder, source, measured, reference)

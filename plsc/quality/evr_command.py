@@ -70,10 +70,11 @@ def run(options: argparse.Namespace) -> None:
         reports.append(report)
         if not options.json:
             print(text_of(found), end="\n\n", flush=True)
+    written = [str(file) for file in files]
     print(
-        json.dumps({"sets": reports})
+        json.dumps({"sets": reports, "files": written})
         if options.json
-        else "\n".join(shown(str(file)) for file in files)
+        else "\n".join(map(shown, written))
     )
 
 

@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--partial", type=float, default=PARTIAL, metavar="SHARE", help="where the partial area "
         "ends (%(default)s)")  # fmt: skip
     add("--out", default="error_reject", metavar="DIR", help="for plots and JSON (%(default)s)")
-    add("--json", action="store_true", help="print the figures as one JSON object")
+    add("--json", action="store_true", help="print figures and files' names as one JSON object")
     add("--flip", action="store_true", help="distances of sums with the mirrored images' "
         "embeddings, as verification has them")  # fmt: skip
     add("--resize", action="store_true", help="bring aligned faces of another size to the model's")
@@ -164,10 +164,8 @@ def _check_set(pairs: PairedImages, tables: Sequence[QualityTable], fmrs: Sequen
     check_both_kinds(pairs.issame)
     impostors = int((~pairs.issame).sum())
     if impostors < (needed := impostors_needed(max(fmrs))):
-        raise UserError(
-            f"{impostors} impostor pairs give no threshold: FMR {far_name(max(fmrs))} needs "
-            f"{needed}"
-        )
+        few = "1 impostor pair gives" if impostors == 1 else f"{impostors} impostor pairs give"
+        raise UserError(f"{few} no threshold: FMR {far_name(max(fmrs))} needs {needed}")
     for table in tables:
         table.of(pairs)
 

@@ -64,6 +64,7 @@ def place(tmp_path_factory):
     (folder / "blurred.tsv").write_text("".join(lines))
     (folder / "lfw.bin").write_bytes(pickle.dumps((files, issame)))
     (folder / "small.bin").write_bytes(pickle.dumps((files[:40], issame[:20])))
+    (folder / "one.bin").write_bytes(pickle.dumps((files[:6], issame[:3])))
     (folder / "same.bin").write_bytes(pickle.dumps((files[:2] * 8, [True] * 8)))
     network(folder / "net.onnx")
     network(folder / "other.onnx", weight_of=5)
@@ -104,7 +105,9 @@ def test_a_list_and_a_bin_say_the_same(place, tmp_path, monkeypatch, capsys):
     tables = "--csv", "mine={at}/numbers.csv"
     bins = "--bin", "{at}/lfw.bin", "--fmr", "0.1", "1e-2", "1e-3"
     assert called("{at}/net.onnx", *bins, *tables, "--out", "b", "--json", place=place) == 0
-    (of_bin,) = json.loads(capsys.readouterr().out)["sets"]
+    said = json.loads(capsys.readouterr().out)
+    assert said["files"] == [f"b/lfw_evr.{ending}" for ending in ("json", "png", "pdf")]
+    (of_bin,) = said["sets"]
     assert of_bin["set"] == "lfw" and of_bin["curves"] == of_list["curves"]
     assert of_bin == json.loads(Path("b/lfw_evr.json").read_text())
     assert of_bin["models"][0]["name"] == "net" and of_bin["models"][0]["digest"]
@@ -235,6 +238,8 @@ MISTAKES = [
      "of both kinds, got 8 of one person and 0 of two"),
     (["{at}/net.onnx", "--bin", "{at}/small.bin", "--fmr", "1e-2", "1e-3"], "small: 10 impostor "
      "pairs give no threshold: FMR 1e-2 needs 11"),
+    (["{at}/net.onnx", "--bin", "{at}/one.bin"], "one: 1 impostor pair gives no threshold: FMR "
+     "1e-2 needs 11"),
     (["{at}/net.onnx", "{at}/unit.onnx", *BIN], "lfw: unit: magnitude: all 480 magnitudes are the "
      "same, 1: the model gives embeddings of length 1"),
     (["{at}/zero.onnx", *BIN], "lfw: zero: embeddings have collapsed"),

@@ -129,7 +129,9 @@ def even_pairs(genuine, impostors):
     return np.linspace(0, 1, total), issame, np.arange(total)
 
 
-@pytest.mark.parametrize(("impostors", "num_points"), [(100, 0), (101, 1), (1000, 18), (3000, 20)])
+@pytest.mark.parametrize(
+    ("impostors", "num_points"), [(1, 0), (100, 0), (101, 1), (1000, 18), (3000, 20)]
+)
 def test_ends_where_impostors_are_too_few(impostors, num_points):
     curve = error_reject_curve(*even_pairs(impostors, impostors), fmr=1e-3)
     assert len(curve.points) == num_points
@@ -141,7 +143,8 @@ def test_ends_where_impostors_are_too_few(impostors, num_points):
         return
     left = impostors - round(impostors * REJECTS[num_points])
     at = f" left at {5 * num_points} % rejected" if num_points else ""
-    assert curve.end.reason == (f"{left} impostor pairs{at}, FMR 1e-3 needs 101")
+    of_them = "impostor pair" if left == 1 else "impostor pairs"
+    assert curve.end.reason == f"{left} {of_them}{at}, FMR 1e-3 needs 101"
 
 
 def test_a_kept_threshold_needs_its_impostors_once():

@@ -35,6 +35,19 @@ def test_one_value_or_none_has_no_correlation():
     assert np.isnan(spearman([], [])) and np.isnan(spearman([1], [2]))
 
 
+@pytest.mark.parametrize("bad", [[1.0, np.nan, 2.0], [np.nan] * 3])
+def test_nan_has_no_rank(bad):
+    good = [1.0, 2.0, 3.0]
+    for call in (
+        lambda: ranks(bad),
+        lambda: spearman(bad, good),
+        lambda: spearman(good, bad),
+        lambda: spearman_interval(good, bad, [0, 0, 0], resamples=2),
+    ):
+        with pytest.raises(AssertionError, match="NaN among the values"):
+            call()
+
+
 class TestInterval:
     def correlated(self, rng, people, each, of_people):
         """x and y of `each` images of `people`; a share of both is the person's own."""
