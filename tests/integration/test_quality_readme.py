@@ -197,10 +197,10 @@ def test_messages_of_plsc_quality(tmp_path, monkeypatch, capsys):
     with pytest.raises(UserError) as error:
         read_quality_table("score", "scores.csv").of(open_pair_set("faces")[1])
     assert str(error.value).replace(str(tmp_path), "/photos") == quoted("scores.csv: no row")
-    Path("scores.csv").write_text("path,score\n1.jpg,1\n2.jpg,\n")
+    Path("scores.csv").write_text("path,score\nimages/1.jpg,1\nimages/2.jpg,\n")
     with pytest.raises(UserError) as error:
-        read_quality_table("score", "scores.csv")
-    assert str(error.value) == quoted("scores.csv:3")
+        read_quality_table("score", "scores.csv").of(open_pair_set("faces")[1])
+    assert str(error.value) == quoted("scores.csv: no number")
 
     pairs = "images/1.jpg\timages/2.jpg\t1\n" * 10 + "images/1.jpg\timages/2.jpg\t0\n" * 10
     Path("faces/label.txt").write_text(pairs)

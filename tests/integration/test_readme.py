@@ -124,9 +124,8 @@ RUN = {
     f"plsc-quality {MAGFACE_ONNX} faces/test --calibration calibration.json --out scored.csv": "",
     f"plsc-quality evr MagFace={MAGFACE_ONNX} ArcFace=output/IResNet18.onnx "
     "--bin dataset/mine/val.bin --out evr": ONE_IN_TEN,
-    "plsc-data pairs dataset/mine/val.bin val": "",
-    f"plsc-quality {MAGFACE_ONNX} val/images/* --out val.csv": "",
-    "plsc-quality evr output/IResNet18.onnx --pairs val/label.txt --csv score=val.csv "
+    f"plsc-quality {MAGFACE_ONNX} dataset/mine/val.bin --out val.csv": "",
+    "plsc-quality evr output/IResNet18.onnx --bin dataset/mine/val.bin --csv score=val.csv "
     "--out evr_score": ONE_IN_TEN,
     f"plsc-ijb --model-root {MAGFACE_ONNX} --image-path {RELEASE} --target IJBC --result-dir ijb "
     "--pooling score": "",
@@ -484,7 +483,7 @@ def test_faces_are_scored_as_documented(walk):
     assert min(scores) < 25 < np.median(scores) < 75 < max(scores)
     shown = said(walk, f"plsc-quality {MAGFACE_ONNX} faces/test --sheet")
     assert "by these images: test, 20 images" in shown
-    assert "by the model's calibration" in said(walk, f"plsc-quality {MAGFACE_ONNX} val")
+    assert "by the model's calibration" in said(walk, f"plsc-quality {MAGFACE_ONNX} dataset")
     assert (walk.folder / "sheet.png").stat().st_size > 10000
     section = QUALITY.read_text("utf-8").partition("| column | |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)`", section, re.M) == list(reference[0])
