@@ -1,6 +1,7 @@
 """The recipe of face quality says what the code does: its tables, figures and messages."""
 
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -28,7 +29,10 @@ from plsc.registry import LOSSES
 from plsc.schema import check_params
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "tasks" / "recognition" / "quality" / "README.md").read_text(encoding="utf-8")
+FOLDER = ROOT / "tasks" / "recognition" / "quality"
+TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")
+FIGURES = json.loads((FOLDER / "figures.json").read_text())["seeds"]
+NETWORKS = ("MagFace", "ArcFace")
 ORL = ROOT / "configs" / "IResNet18_ORL_ArcFace_cpu.yaml"
 MAGFACE = ROOT / "configs" / "IResNet100_MS1MV2_MagFace_pfc10_1n8c_dp_mp_fp16o1.yaml"
 LITTLE = 1e-9
@@ -206,3 +210,64 @@ def test_messages_of_plsc_quality(tmp_path, monkeypatch, capsys):
     Path("faces/label.txt").write_text(pairs)
     assert evr_command.main(["none.onnx", "--bin", "faces"]) == 2
     assert quoted("10 impostor pairs") in capsys.readouterr().err
+
+
+def shown(numbers, digits):
+    """Numbers of the seeds as the tables have them."""
+    return ", ".join(f"{number:.{digits}f}".replace("-", "−") for number in numbers)
+
+
+def curves_of(network, fmr, measure="magnitude", threshold="fixed"):
+    wanted = {"model": network, "measure": measure, "fmr": fmr, "threshold": threshold}
+    found = [[c for c in seed["curves"] if wanted.items() <= c.items()] for seed in FIGURES]
+    assert all(len(curves) == 1 for curves in found)
+    return [curve for (curve,) in found]
+
+
+def test_the_correlations_are_those_of_the_figures():
+    found = {kind: cells for kind, *cells in table("pictures")}
+    assert list(found) == ["all", "blur", "noise", "darkness", "crop"]
+    for kind, cells in found.items():
+        for network, cell in zip(NETWORKS, cells, strict=True):
+            each = [seed["correlation"][network][kind]["rho"] for seed in FIGURES]
+            assert cell == shown(each, 2), (kind, network)
+    for seed in FIGURES:
+        magface, arcface = (seed["correlation"][network]["all"] for network in NETWORKS)
+        assert magface["high"] < arcface["low"]
+
+
+def test_the_curves_are_those_of_the_figures():
+    rate = None
+    for first, what, *cells in table("at FMR"):
+        rate = float(first) if first else rate
+        for network, cell in zip(NETWORKS, cells, strict=True):
+            curves = curves_of(network, rate)
+            whole = [curve["fnmr"][0] for curve in curves]
+            if what == "FNMR, none rejected":
+                assert cell == shown(whole, 3)
+            elif what == "left, mean of 0 to 95 %":
+                assert cell == shown([curve["relative_area"] for curve in curves], 2)
+            else:
+                share = int(re.fullmatch(r"left at (\d+) % rejected", what)[1]) / 100
+                left = [dict(zip(c["rejects"], c["fnmr"], strict=True))[share] for c in curves]
+                assert cell == shown(np.divide(left, whole), 2), (rate, what, network)
+
+
+@pytest.mark.parametrize("threshold", ["fixed", "reestimated"])
+@pytest.mark.parametrize("rate", [1e-1, 1e-2, 1e-3])
+def test_magfaces_curve_falls_faster_for_every_seed(rate, threshold):
+    magface, arcface = (curves_of(n, rate, threshold=threshold) for n in NETWORKS)
+    for one, other in zip(magface, arcface, strict=True):
+        assert one["relative_area"] < other["relative_area"]
+
+
+def test_the_controls_are_those_of_the_figures():
+    random = [c["relative_area"] for n in NETWORKS for c in curves_of(n, 0.01, "random")]
+    known = [c["relative_area"] for c in curves_of("MagFace", 0.01, "severity")]
+    text = " ".join(TEXT.split())
+    assert f"leaves {min(random):.2f} to {max(random):.2f} of it at FMR 1e-2" in text
+    assert f"severity {min(known):.2f} to {max(known):.2f} on MagFace's distances" in text
+    margins = yaml.safe_load((ROOT / "configs" / "quality_MagFace_cpu.yaml").read_text())
+    used = margins["Loss"]["Train"][0]["MagFace"]
+    for key in ("l_a", "u_a", "l_m", "u_m", "lambda_g"):
+        assert f"{key} {used[key]:g}" in text
