@@ -1,6 +1,10 @@
 """What all tests share: the process environment, golden figures, and gloo worlds of processes."""
 
+import json
 import os
+import subprocess
+import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -219,3 +223,32 @@ def small_checkpoint(tmp_path_factory, tiny_faces):
     run = Run(tmp_path_factory.mktemp("small_checkpoint"), tiny_faces)
     run("train", "Global.max_train_step=2")
     return run.output / "step_2"
+
+
+@pytest.fixture
+def killed_at_image(tmp_path):
+    """Runs a command that keeps rows, and kills it while it waits for `image`; `done` are safe."""
+
+    def run(module: str, arguments: list, *, out: str, image: Path, done: int) -> Path:
+        content = image.read_bytes()
+        image.unlink()
+        os.mkfifo(image)  # whoever reads it waits
+        code = (
+            f"import sys\nfrom plsc.commands import resumable_rows\nfrom {module} import main\n"
+            "resumable_rows.MARK_SECONDS = 0\nsys.exit(main())"
+        )
+        line = [sys.executable, "-c", code, *map(str, arguments), "--out", out]
+        process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        progress = tmp_path / f"{out}.partial" / "progress.json"
+        deadline = time.monotonic() + 30
+        while not (progress.exists() and json.loads(progress.read_text())["done"] == done):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        assert not (tmp_path / out).exists()
+        image.unlink()
+        image.write_bytes(content)
+        return progress.parent
+
+    return run

@@ -1,11 +1,8 @@
 """plsc-embed and plsc-compare as a user runs them, with anyone's model and with plsc's own."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -140,32 +137,16 @@ def test_other_sources_give_the_same_rows(place, tmp_path):
         assert labels == ([""] * 30 if number == 2 else [str(row // 10) for row in range(30)])
 
 
-def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path, refused):
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path, refused, killed_at_image):
     faces = tmp_path / "faces"
     for number, path in enumerate(faces_of(place)):
         faces.mkdir(exist_ok=True)
         (faces / f"{number:02d}.png").write_bytes(path.read_bytes())
     arguments = [place / "model.onnx", faces, "--batch-size", "4", "--num-workers", "1"]
     command("plsc-embed", *arguments, "--out", "whole.npy", cwd=tmp_path)
-    image = (faces / "17.png").read_bytes()
-    (faces / "17.png").unlink()
-    os.mkfifo(faces / "17.png")  # whoever reads it waits
-    code = (
-        "import sys\nfrom plsc.commands import embed, resumable_rows\n"
-        "resumable_rows.MARK_SECONDS = 0\nsys.exit(embed.main())"
+    kept = killed_at_image(
+        "plsc.commands.embed", arguments, out="killed.npy", image=faces / "17.png", done=16
     )
-    line = [sys.executable, "-c", code, *map(str, arguments), "--out", "killed.npy"]
-    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    progress = tmp_path / "killed.npy.partial" / "progress.json"
-    deadline = time.monotonic() + 30
-    while not (progress.exists() and json.loads(progress.read_text())["done"] == 16):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed.npy").exists()
-    (faces / "17.png").unlink()
-    (faces / "17.png").write_bytes(image)
     error = refused("plsc-embed", *arguments, "--out", "killed.npy", "--resize", cwd=tmp_path)
     assert "killed.npy.partial: was begun with another model, source or options" in error
     done = command("plsc-embed", *arguments, "--out", "killed.npy", "--json", cwd=tmp_path)
@@ -173,7 +154,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path, refuse
     for ending in ("npy", "index.tsv"):
         found = (tmp_path / f"killed.{ending}").read_bytes()
         assert found == (tmp_path / f"whole.{ending}").read_bytes()
-    assert not progress.parent.exists()
+    assert not kept.exists()
 
 
 def test_images_that_cannot_be_used(place, tmp_path, refused):

@@ -2,12 +2,9 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -83,33 +80,17 @@ def test_magnitudes_are_the_lengths_of_embeddings(place, tmp_path):
     }
 
 
-def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path):
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path, killed_at_image):
     faces = shutil.copytree(place / "faces", tmp_path / "faces")
     arguments = [place / "model.onnx", faces, "--batch-size", "4", "--num-workers", "1"]
     started("plsc-quality", *arguments, "--out", "whole.csv", cwd=tmp_path)
-    image = (faces / "17.png").read_bytes()
-    (faces / "17.png").unlink()
-    os.mkfifo(faces / "17.png")  # whoever reads it waits
-    code = (
-        "import sys\nfrom plsc.commands import resumable_rows\nfrom plsc.quality import command\n"
-        "resumable_rows.MARK_SECONDS = 0\nsys.exit(command.main())"
+    kept = killed_at_image(
+        "plsc.quality.command", arguments, out="killed.csv", image=faces / "17.png", done=16
     )
-    line = [sys.executable, "-c", code, *map(str, arguments), "--out", "killed.csv"]
-    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    progress = tmp_path / "killed.csv.partial" / "progress.json"
-    deadline = time.monotonic() + 30
-    while not (progress.exists() and json.loads(progress.read_text())["done"] == 16):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed.csv").exists()
-    (faces / "17.png").unlink()
-    (faces / "17.png").write_bytes(image)
     done = started("plsc-quality", *arguments, "--out", "killed.csv", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["num_present_before"] == 16
     assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert not progress.parent.exists()
+    assert not kept.exists()
 
 
 def test_a_calibration_goes_along_where_it_holds(run, small_checkpoint, tiny_faces, monkeypatch):
