@@ -12,7 +12,7 @@ SIDE_BY_SIDE += --max-worker-restart=0
 
 help:
 	@echo "make quickstart  set up, train on rendered faces, evaluate, export (minutes, CPU)"
-	@echo "make quality     set up, compare MagFace with ArcFace on spoilt faces (11 minutes, CPU)"
+	@echo "make quality     set up, compare MagFace with ArcFace on spoilt faces (10 minutes, CPU)"
 	@echo "make test        set up, ruff, mypy, pytest"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make install     set up .venv with the CPU build of Paddle and ONNX export"
