@@ -146,6 +146,9 @@ NOT_RUN = {
     f"{LAUNCH} {NODES} configs/IResNet50_MS1MV3_ArcFace_pfc10_1n8c_dp_mp_fp16o1.yaml": (
         "needs two machines with 8 GPUs"
     ),
+    "python tools/quality_experiment.py --seeds 0 1 2 --pictures tasks/recognition/quality": (
+        "takes half an hour; test_quality_experiment runs it on a few people"
+    ),
 }
 
 
