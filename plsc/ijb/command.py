@@ -155,8 +155,14 @@ def run(options: argparse.Namespace) -> None:
     files = write_results(folder, name, results, report)
     if options.json:
         print(json.dumps(report))
-        return
-    print(tpr_table(f"{name}.npy-{target}", results.points))
+    else:
+        _print_tables(name, results, report, files)
+
+
+def _print_tables(
+    name: str, results: Results, report: dict[str, Any], files: Sequence[Path]
+) -> None:
+    print(tpr_table(f"{name}.npy-{report['target']}", results.points))
     if results.searches:
         print(search_table(results.searches))
     print(about_templates(report))
