@@ -9,10 +9,10 @@ from pathlib import Path
 
 from plsc import __version__, runtime
 from plsc.commands.evaluation_options import add_evaluation_options, check_way_of_use
-from plsc.config import load_config, require
+from plsc.config.load import load_config, require
+from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.errors import UserError
-from plsc.sections import Config
 from plsc.supervise import SUPERVISED, Heartbeat, record_failure, supervise
 
 EXAMPLES = {

@@ -18,7 +18,8 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
-from plsc import __version__, onnx_file, onnx_forms, yaml_tree
+from plsc import __version__, onnx_file, onnx_forms
+from plsc.config import yaml_tree
 from plsc.errors import UserError
 from plsc.export_report import (
     MAX_HALF_DIFFERENCE,

@@ -90,7 +90,7 @@ def small_backbone():
     """num_features -> the small backbone, whose statistics, scales and biases all matter."""
     import paddle
 
-    from plsc.registry import BACKBONES
+    from plsc.config.registry import BACKBONES
 
     def make(num_features: int):
         paddle.seed(0)

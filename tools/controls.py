@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from plsc import runtime
-from plsc.config import load_config
+from plsc.config.load import load_config
 
 CALIBRATION_BATCH = 64
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from plsc import yaml_tree
+from plsc.config import yaml_tree
 from plsc.data.finished_file import finished_file
 from plsc.errors import UserError
 from plsc.inference.network import Kind

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 
+from plsc.config.registry import TRANSFORMS
+from plsc.config.schema import Range
 from plsc.errors import UserError
-from plsc.registry import TRANSFORMS
-from plsc.schema import Range
 
 Probability = Annotated[float, Range(0, 1)]
 Share = Annotated[tuple[float, float], Range(0, 1, low_open=True)]

@@ -10,10 +10,10 @@ from typing import Any, Literal, Protocol
 import cv2
 import numpy as np
 
-from plsc.component import components
+from plsc.config.component import components
+from plsc.config.registry import TRANSFORMS
 from plsc.data.source.base import BadImage
 from plsc.errors import UserError
-from plsc.registry import TRANSFORMS
 
 JPEG_SIGNATURE, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 PNG_SIGNATURE, PNG_END = b"\x89PNG", b"IEND"

@@ -9,8 +9,8 @@ import paddle
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
+from plsc.config.schema import nearest
 from plsc.errors import UserError
-from plsc.schema import nearest
 
 
 def apply_recompute(

@@ -5,7 +5,9 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
-from plsc.config import require
+from plsc.config.load import require
+from plsc.config.registry import BACKBONES, DATASETS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
+from plsc.config.sections import Config, GradClipConfig
 from plsc.data.loader import TrainLoader
 from plsc.data.transforms import build_transforms
 from plsc.distributed import world
@@ -22,8 +24,6 @@ from plsc.heads.partial_fc import PartialFC
 from plsc.heads.storage import build_centres
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
-from plsc.registry import BACKBONES, DATASETS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
-from plsc.sections import Config, GradClipConfig
 
 SCHEDULE_SUPPLIED = ("epochs", "steps_per_epoch")
 

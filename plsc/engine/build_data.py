@@ -2,8 +2,11 @@
 
 from typing import Any
 
-from plsc.component import Component
-from plsc.config import require
+from plsc.config.component import Component
+from plsc.config.load import require
+from plsc.config.registry import DATASETS, METRICS
+from plsc.config.schema import nearest
+from plsc.config.sections import MEAN, Config
 from plsc.data.dataset.images import FacePairs
 from plsc.data.loader import TrainLoader
 from plsc.data.pair_sets import distinct
@@ -11,9 +14,6 @@ from plsc.data.sampler import EpochSampler
 from plsc.distributed import world
 from plsc.engine.evaluator import VerificationEvaluator
 from plsc.errors import UserError
-from plsc.registry import DATASETS, METRICS
-from plsc.schema import nearest
-from plsc.sections import MEAN, Config
 
 
 def build_train_dataset(config: Config) -> Any:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from plsc import __version__
-from plsc.config import dump_config, parse_config
+from plsc.config.load import dump_config, parse_config
+from plsc.config.sections import Config
 from plsc.data.align import template
 from plsc.data.dataset.images import DEFAULT_TRANSFORMS
 from plsc.data.input_pixels import ColourValues, InputPixels, input_pixels
 from plsc.errors import UserError
 from plsc.models.layers import IMAGE_SIZE
 from plsc.report.evaluation import ModelCard
-from plsc.sections import Config
 
 
 def describe_model(config: Config, *, num_features: int) -> dict[str, str]:

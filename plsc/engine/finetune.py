@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from plsc.config.sections import Config
 from plsc.distributed.collectives import gather
 from plsc.engine.folded import measure_norms
 from plsc.engine.head_files import Piece
@@ -25,7 +26,6 @@ from plsc.errors import UserError
 from plsc.heads import initial
 from plsc.heads.centres import WEIGHT, ClassCentres
 from plsc.heads.partial_fc import vector_norms
-from plsc.sections import Config
 
 SUMS_IN_MEMORY = 2**30  # bytes
 

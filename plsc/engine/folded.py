@@ -15,6 +15,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.engine.log import RunLog
@@ -22,7 +23,6 @@ from plsc.engine.one_pass import one_pass
 from plsc.engine.trainer import Training
 from plsc.engine.weights import batch_norms, epsilon_of
 from plsc.export import evaluating
-from plsc.sections import Config
 
 NUM_IMAGES = 512  # over all ranks; each gives 49 values or more to a channel of a convolution
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import paddle
 
-from plsc.config import require
+from plsc.config.load import require
+from plsc.config.sections import Config, TrainDataConfig
 from plsc.data.output import available_cores
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.engine.log import RunLog, StepTimer
-from plsc.sections import Config, TrainDataConfig
 
 SHARE = 0.3  # of the time spent waiting, from which on data counts as the limit
 STEPS = 20  # judged together at least: one slow batch is no rule

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from plsc.config.sections import MEAN, Config
 from plsc.distributed.collectives import agree
 from plsc.engine.hint import DataHint
 from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
@@ -17,7 +18,6 @@ from plsc.engine.saver import BEST, LATEST, Saver
 from plsc.engine.skipped import SkipReport
 from plsc.engine.training_state import save_training
 from plsc.metric.verification import CollapsedEmbeddings
-from plsc.sections import MEAN, Config
 
 if TYPE_CHECKING:
     from plsc.engine.evaluator import VerificationEvaluator

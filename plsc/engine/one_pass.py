@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import paddle
 
+from plsc.config.sections import Config
 from plsc.data.loader import TrainLoader
 from plsc.data.sampler import EpochSampler
 from plsc.distributed import world
-from plsc.sections import Config
 
 
 def one_pass(

@@ -11,7 +11,8 @@ import paddle
 from paddle import nn
 
 from plsc import __version__, runtime
-from plsc.config import dump_config
+from plsc.config.load import dump_config
+from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.engine import build, build_data, start
 from plsc.engine.checkpoint import Checkpoint
@@ -25,7 +26,6 @@ from plsc.export import export_onnx, export_paddle
 from plsc.plan import forecast
 from plsc.report.evaluation import Measured
 from plsc.report.outputs import Outputs
-from plsc.sections import Config
 
 
 def train(config: Config, folder: Path, phase: Phase) -> None:

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from plsc.config.sections import MEAN, Config
 from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
 from plsc.engine.checkpoint import Checkpoint
@@ -14,7 +15,6 @@ from plsc.engine.saver import BEST, Saver
 from plsc.engine.trainer import Training
 from plsc.engine.training_state import resume_training
 from plsc.errors import UserError
-from plsc.sections import MEAN, Config
 
 SHARED_SECONDS = 20.0  # a network file system may show a new file a few seconds late
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plsc.config import parse_config
+from plsc.config.load import parse_config
 from plsc.data.normalisation import as_given
 from plsc.distributed.collectives import agree
 from plsc.engine.build import build_training

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc import runtime, yaml_tree
+from plsc import runtime
+from plsc.config import yaml_tree
 from plsc.errors import UserError, first_line
 from plsc.inference.network import Floats, InputSpec, Network, digest_of
 
@@ -27,10 +28,10 @@ def open_checkpoint(path: str, provider: str) -> Network:
 
     """
     start_paddle(provider)
+    from plsc.config.registry import BACKBONES
     from plsc.engine import checkpoint
     from plsc.engine.description import config_of, metadata
     from plsc.engine.pretrained import set_backbone
-    from plsc.registry import BACKBONES
 
     saved = checkpoint.Checkpoint(Path(path))
     config = config_of(saved.state, path)

@@ -6,10 +6,10 @@ from typing import Annotated
 import paddle
 from paddle import Tensor
 
+from plsc.config.registry import LOSSES
+from plsc.config.schema import Range
 from plsc.loss.magface import quantiles
 from plsc.loss.margin import Margin, MarginOutput, moved_logits
-from plsc.registry import LOSSES
-from plsc.schema import Range
 
 EPSILON = 1e-3  # of the angles' range and of the deviation, as the authors have it
 NORMS = (1e-3, 100.0)  # within which a feature norm counts

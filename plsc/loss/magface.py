@@ -6,10 +6,10 @@ from typing import Annotated
 import paddle
 from paddle import Tensor
 
+from plsc.config.registry import LOSSES
+from plsc.config.schema import Range
 from plsc.errors import UserError
 from plsc.loss.margin import COSINE_LIMIT, Margin, MarginOutput, moved_logits
-from plsc.registry import LOSSES
-from plsc.schema import Range
 
 Positive = Annotated[float, Range(0, low_open=True)]
 NotNegative = Annotated[float, Range(0)]

@@ -9,8 +9,8 @@ import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from plsc.registry import LOSSES
-from plsc.schema import Range
+from plsc.config.registry import LOSSES
+from plsc.config.schema import Range
 
 # arccos has an infinite slope at ±1, where float32 cosines do arrive (and even pass by an ulp).
 COSINE_LIMIT = 1.0 - 1e-7

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from numpy.typing import ArrayLike
 
+from plsc.config.registry import METRICS
+from plsc.config.schema import Range
 from plsc.metric.folds import Accuracy, check_pairs
 from plsc.metric.roc import FARS, far_name
 from plsc.metric.verification import VerificationReport, verify
-from plsc.registry import METRICS
-from plsc.schema import Range
 
 LOGGED_FAR = 1e-3  # the usual sets of 3000 impostor pairs just resolve it
 

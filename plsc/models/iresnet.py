@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import paddle
 from paddle import nn
 
+from plsc.config.registry import BACKBONES
+from plsc.config.schema import Range
 from plsc.models.cpu_layers import Conv2D, PReLU
 from plsc.models.layers import (
     IMAGE_SIZE,
@@ -17,8 +19,6 @@ from plsc.models.layers import (
     from_nchw,
     to_nchw,
 )
-from plsc.registry import BACKBONES
-from plsc.schema import Range
 
 CHANNELS = (64, 128, 256, 512)
 FINAL_SIDE = IMAGE_SIZE // 16  # every stage halves the map

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import paddle
 from paddle import nn
 
-from plsc.schema import Range
+from plsc.config.schema import Range
 
 IMAGE_SIZE = 112  # pixels, both sides
 

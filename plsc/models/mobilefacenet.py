@@ -5,6 +5,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from plsc.config.registry import BACKBONES
 from plsc.models.cpu_layers import Conv2D, DepthwiseConv2D, PReLU
 from plsc.models.layers import (
     IMAGE_SIZE,
@@ -14,7 +15,6 @@ from plsc.models.layers import (
     from_nchw,
     to_nchw,
 )
-from plsc.registry import BACKBONES
 
 FINAL_SIDE = IMAGE_SIZE // 16  # four convolutions have stride 2
 FINAL_CHANNELS = 512

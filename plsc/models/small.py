@@ -4,9 +4,9 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from plsc.config.registry import BACKBONES
 from plsc.models.cpu_layers import Conv2D
 from plsc.models.layers import IMAGE_SIZE, Backbone, NumFeatures
-from plsc.registry import BACKBONES
 
 STEM_STRIDE = 4
 

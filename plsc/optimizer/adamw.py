@@ -5,9 +5,9 @@ from typing import Annotated
 import paddle
 from paddle import Tensor
 
+from plsc.config.registry import OPTIMIZERS
+from plsc.config.schema import Range
 from plsc.kernels import update as kernels
-from plsc.registry import OPTIMIZERS
-from plsc.schema import Range
 
 Beta = Annotated[float, Range(0, 1, high_open=True)]
 

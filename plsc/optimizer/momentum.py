@@ -4,9 +4,9 @@ from typing import Annotated
 
 from paddle import Tensor
 
+from plsc.config.registry import OPTIMIZERS
+from plsc.config.schema import Range
 from plsc.kernels import update as kernels
-from plsc.registry import OPTIMIZERS
-from plsc.schema import Range
 
 
 @OPTIMIZERS.register

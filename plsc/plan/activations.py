@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from plsc.config.sections import RecomputeConfig
 from plsc.plan.trace import FLOAT, HALF, LayerTrace, Trace
-from plsc.sections import RecomputeConfig
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from plsc.config import require
+from plsc.config.load import require
+from plsc.config.registry import BACKBONES
+from plsc.config.sections import Config
 from plsc.plan.trace import Trace, trace
-from plsc.registry import BACKBONES
-from plsc.sections import Config
 
 
 def traced(config: Config) -> Trace:

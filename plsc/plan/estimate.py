@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from plsc.config import require
+from plsc.config.load import require
+from plsc.config.registry import OPTIMIZERS
+from plsc.config.sections import Config
 from plsc.models.layers import IMAGE_SIZE
 from plsc.plan import head as heads
 from plsc.plan.activations import Passes, passes
 from plsc.plan.head import PLSC, HeadCosts, HeadMemory, Traffic
 from plsc.plan.machine import Machine
 from plsc.plan.trace import FLOAT, HALF, Trace
-from plsc.registry import OPTIMIZERS
-from plsc.sections import Config
 
 IMAGE_NUMBERS = 3 * IMAGE_SIZE**2
 # How often a kept byte goes to or from memory: written, read by the next layer and again by

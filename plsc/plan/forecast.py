@@ -5,13 +5,13 @@ from dataclasses import replace
 import paddle
 from paddle import nn
 
-from plsc.config import require
+from plsc.config.load import require
+from plsc.config.sections import Config
 from plsc.plan.estimate import Memory, Plan, plan
 from plsc.plan.head import largest_ratio
 from plsc.plan.machine import Machine, available_memory, resident_memory
 from plsc.plan.text import amount
 from plsc.plan.trace import Trace, trace
-from plsc.sections import Config
 
 NOTHING = Trace((), {}, {}, 0, 0, 0)
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from plsc.sections import PfcConfig
+from plsc.config.sections import PfcConfig
 
 FLOAT = 4  # bytes
 LABEL = 8

@@ -4,10 +4,10 @@ import bisect
 import math
 from typing import Annotated
 
+from plsc.config.registry import SCHEDULES
+from plsc.config.schema import Range
 from plsc.errors import UserError
-from plsc.registry import SCHEDULES
 from plsc.scheduler.warmup import Schedule, Unit, Warmup
-from plsc.schema import Range
 
 Rate = Annotated[float, Range(0)]
 Count = Annotated[int, Range(0)]

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from plsc.config.registry import LOSSES
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.sharding import ClassShard
@@ -22,7 +23,6 @@ from plsc.heads.centres import ClassCentres
 from plsc.heads.partial_fc import PartialFC
 from plsc.loss.margin import MarginOutput, target_cosines
 from plsc.optimizer.dense import DenseParameters
-from plsc.registry import LOSSES
 
 
 class Net(nn.Layer):

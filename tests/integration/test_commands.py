@@ -51,7 +51,7 @@ def test_onnx_gives_the_embeddings_of_the_checkpoint(run):
     import paddle
     from safetensors.numpy import load_file
 
-    from plsc.registry import BACKBONES
+    from plsc.config.registry import BACKBONES
 
     run("train", "Global.max_train_step=3")
     run("export", f"Global.pretrained_model={run.output / 'latest'}")

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from plsc import cli
 from plsc.commands.compare import main as compare_main
-from plsc.config import parse_config
+from plsc.config.load import parse_config
 from plsc.embedder import Embedder
 from plsc.engine import checkpoint
 from plsc.engine.description import describe_model

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from plsc import yaml_tree
-from plsc.config import load_config, parse_config
+from plsc.config import yaml_tree
+from plsc.config.load import load_config, parse_config
+from plsc.config.registry import LOSSES
+from plsc.config.schema import check_params
 from plsc.data.pair_sets import open_pair_set
 from plsc.engine.build import check_components
 from plsc.engine.magnitudes import STEPS, MagnitudeWatch
@@ -25,8 +27,6 @@ from plsc.models.iresnet import IResNet
 from plsc.quality import evr_command, reference
 from plsc.quality.magnitudes import COLUMNS, Measured
 from plsc.quality.quality_table import read_quality_table
-from plsc.registry import LOSSES
-from plsc.schema import check_params
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tasks" / "recognition" / "quality"

@@ -15,8 +15,8 @@ import paddle
 import pytest
 from safetensors.numpy import load_file
 
+from plsc.config.registry import BACKBONES
 from plsc.data.transforms import build_transforms
-from plsc.registry import BACKBONES
 
 INIT_LENGTH = 0.01 * np.sqrt(32)  # of a random class centre of 32 dimensions
 

@@ -22,11 +22,11 @@ import numpy as np
 import pytest
 import yaml
 
-from plsc import yaml_tree
-from plsc.config import load_config, parse_config
+from plsc.config import yaml_tree
+from plsc.config.load import load_config, parse_config
+from plsc.config.registry import DATASETS, TRANSFORMS
+from plsc.config.schema import check_params
 from plsc.errors import UserError
-from plsc.registry import DATASETS, TRANSFORMS
-from plsc.schema import check_params
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -260,8 +260,8 @@ def write_others_weights(folder: Path) -> None:
     import onnx
     import paddle
 
+    from plsc.config.registry import BACKBONES
     from plsc.export import export_onnx
-    from plsc.registry import BACKBONES
 
     paddle.seed(1)
     backbone = BACKBONES.get(SMALL, "Model.name")(num_features=32)
@@ -572,8 +572,8 @@ def test_python_block_gives_plscs_embeddings(walk):
     import paddle
     from safetensors.numpy import load_file
 
+    from plsc.config.registry import BACKBONES
     from plsc.data.dataset.face import FaceIdentificationDataset
-    from plsc.registry import BACKBONES
 
     found = [text for block, text in walk.done.items() if block.startswith("import ")]
     printed = re.findall(r"^cosine (\S+)$", "".join(found), re.M)

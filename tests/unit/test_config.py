@@ -10,12 +10,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc import yaml_tree
-from plsc.component import Component, components
-from plsc.config import dump_config, load_config, parse_config, require
+from plsc.config import yaml_tree
+from plsc.config.component import Component, components
+from plsc.config.load import dump_config, load_config, parse_config, require
+from plsc.config.registry import Registry
+from plsc.config.sections import GlobalConfig
 from plsc.errors import UserError
-from plsc.registry import Registry
-from plsc.sections import GlobalConfig
 
 PLSC = (Path(__file__).parents[1] / "golden" / "plsc_face.yaml").read_text()  # PLSC's habits
 
@@ -205,5 +205,5 @@ def test_components_are_checked_and_built():
 
 
 def test_reading_a_config_does_not_import_paddle():
-    code = "import sys, plsc.config; sys.exit('paddle' in sys.modules)"
+    code = "import sys, plsc.config.load; sys.exit('paddle' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

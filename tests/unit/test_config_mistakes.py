@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc import yaml_tree
-from plsc.config import load_config, parse_config
+from plsc.config import yaml_tree
+from plsc.config.load import load_config, parse_config
+from plsc.config.sections import Config
 from plsc.errors import UserError
-from plsc.sections import Config
 
 PLSC = (Path(__file__).parents[1] / "golden" / "plsc_face.yaml").read_text()  # PLSC's habits
 

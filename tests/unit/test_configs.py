@@ -9,12 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plsc.component import components
-from plsc.config import dump_config, load_config
-from plsc.engine.preparation import preparation_notes
-from plsc.engine.torch_weights import MAGFACE_PIXELS
-from plsc.engine.weights import Weights
-from plsc.registry import (
+from plsc.config.component import components
+from plsc.config.load import dump_config, load_config
+from plsc.config.registry import (
     BACKBONES,
     DATASETS,
     LOSSES,
@@ -23,6 +20,9 @@ from plsc.registry import (
     SCHEDULES,
     TRANSFORMS,
 )
+from plsc.engine.preparation import preparation_notes
+from plsc.engine.torch_weights import MAGFACE_PIXELS
+from plsc.engine.weights import Weights
 
 FOLDER = Path(__file__).parents[2] / "configs"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -12,7 +12,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 import plsc
-from plsc.config import parse_config
+from plsc.config.load import parse_config
 from plsc.embedder import Embedder
 from plsc.engine import checkpoint
 from plsc.engine.description import describe_model

@@ -14,9 +14,9 @@ import paddle
 import pytest
 
 from plsc import export, onnx_file
+from plsc.config.registry import BACKBONES
 from plsc.models import face_vit, mobilefacenet
 from plsc.models.iresnet import IResNet18
-from plsc.registry import BACKBONES
 
 NAMES = BACKBONES.names()
 # The others have the same layers, only more of them or wider ones.

@@ -5,9 +5,9 @@ import textwrap
 
 import pytest
 
-from plsc import registry
+from plsc.config import registry
+from plsc.config.registry import Registry
 from plsc.errors import UserError
-from plsc.registry import Registry
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def folder_of_parts(tmp_path, monkeypatch):
             """)
         )
     (tmp_path / "parts_for_test_registry.py").write_text(
-        "from plsc.registry import Registry\nPARTS = Registry('part', ['parts_for_test'])\n"
+        "from plsc.config.registry import Registry\nPARTS = Registry('part', ['parts_for_test'])\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield __import__("parts_for_test_registry").PARTS

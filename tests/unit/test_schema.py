@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plsc.config.schema import Range, check, check_params, nearest, parse_literal
 from plsc.errors import UserError
-from plsc.schema import Range, check, check_params, nearest, parse_literal
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc import yaml_tree
+from plsc.config import yaml_tree
 from plsc.errors import UserError
 
 KEYS = st.text(st.characters(categories=["L", "N", "Zs"]), min_size=1, max_size=8).filter(

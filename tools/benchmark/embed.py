@@ -62,13 +62,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import paddle
 
     from plsc import onnx_file, runtime
+    from plsc.config.registry import BACKBONES
     from plsc.embedder import Embedder
     from plsc.engine import build, onnx_backbone  # noqa: F401  build registers the backbones
     from plsc.engine.evaluator import VerificationEvaluator, backbone_embedder
     from plsc.engine.precision import Precision
     from plsc.export import export_onnx
     from plsc.metric.registered import LFWAcc
-    from plsc.registry import BACKBONES
 
     paddle.seed(0)
     backbone = BACKBONES.get(options.backbone, "--backbone")()

@@ -101,8 +101,8 @@ def config_of(settings: SimpleNamespace) -> Any:
     """A training whose backbone is one small layer."""
     from paddle import nn
 
-    from plsc.config import parse_config
-    from plsc.registry import BACKBONES
+    from plsc.config.load import parse_config
+    from plsc.config.registry import BACKBONES
 
     @BACKBONES.register
     class BenchmarkLayer(nn.Layer):

@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from plsc.config import load_config
+    from plsc.config.load import load_config
     from plsc.plan.build import traced
     from plsc.plan.estimate import plan
     from plsc.plan.machine import Machine

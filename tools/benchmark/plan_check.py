@@ -42,8 +42,8 @@ class Case:
 
     def config(self) -> Any:
         """Its config."""
-        from plsc.config import parse_config
-        from plsc.yaml_tree import override
+        from plsc.config.load import parse_config
+        from plsc.config.yaml_tree import override
 
         tree: dict[str, Any] = {
             "Global": {"epochs": 10**6, "device": "cpu", "seed": 1},

@@ -22,13 +22,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from plsc.config import load_config, parse_config
+from plsc.config.load import load_config, parse_config
+from plsc.config.sections import Config
 from plsc.plan.build import traced
 from plsc.plan.estimate import Plan, plan
 from plsc.plan.head import FLOAT, PLSC, HeadCosts
 from plsc.plan.machine import Machine
 from plsc.plan.trace import Trace
-from plsc.sections import Config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # Copies of the rows in use and of their momentum, their normalised form and two gradients; the

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from plsc.config.registry import DATASETS
 from plsc.data.dataset.images import FacePairs
 from plsc.errors import UserError
-from plsc.registry import DATASETS
 from plsc.unpickle import load_arrays
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
+from plsc.config.registry import DATASETS
 from plsc.data.dataset.images import LabelledImages
 from plsc.data.source.folder import FolderImages
-from plsc.registry import DATASETS
 
 
 @DATASETS.register

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 
+from plsc.config.schema import Range, check
 from plsc.data.align import align, misfit
 from plsc.data.lists.image_root import ImageRoot
 from plsc.data.lists.landmark_list import LandmarkList
@@ -16,7 +17,6 @@ from plsc.data.source.files import read_file
 from plsc.data.transforms import DecodeImage
 from plsc.data.worker_pool import WorkerPool
 from plsc.errors import UserError
-from plsc.schema import Range, check
 
 CHUNK = 32  # faces
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}

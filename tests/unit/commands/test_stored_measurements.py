@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from plsc import yaml_tree
 from plsc.commands.stored_measurements import require_storable, store
+from plsc.config import yaml_tree
 from plsc.errors import UserError
 
 TABLE = {"version": 1, "values": [1.5, 2.0]}

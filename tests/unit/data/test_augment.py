@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import correlate1d
 
+from plsc.config.registry import TRANSFORMS
 from plsc.data.augment import (
     RandBlurImage,
     RandCropImage,
@@ -17,7 +18,6 @@ from plsc.data.augment import (
 )
 from plsc.data.transforms import build_transforms
 from plsc.errors import UserError
-from plsc.registry import TRANSFORMS
 
 NAMES = [
     name

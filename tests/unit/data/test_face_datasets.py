@@ -2,13 +2,13 @@ import cv2
 import numpy as np
 import pytest
 
+from plsc.config.registry import DATASETS
 from plsc.data.dataset.face import (
     FaceIdentificationDataset,
     FaceRandomDataset,
     FaceVerificationDataset,
 )
 from plsc.errors import UserError
-from plsc.registry import DATASETS
 
 RNG = np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from plsc.config import load_config
+from plsc.config.load import load_config
 from plsc.engine.build import build_head, check_training
 from plsc.errors import UserError
 

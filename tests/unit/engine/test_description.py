@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from plsc import __version__
-from plsc.config import parse_config
+from plsc.config.load import parse_config
 from plsc.engine.description import describe_model, metadata
 from plsc.errors import UserError
 

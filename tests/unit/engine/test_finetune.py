@@ -7,7 +7,8 @@ import paddle
 import pytest
 from paddle import nn
 
-from plsc.config import parse_config
+from plsc.config.load import parse_config
+from plsc.config.sections import Config, GlobalConfig
 from plsc.data.input_pixels import InputPixels
 from plsc.distributed.sharding import ClassShard
 from plsc.engine import checkpoint, finetune, tensor_file
@@ -16,7 +17,6 @@ from plsc.engine.weights import Weights
 from plsc.errors import UserError
 from plsc.heads.centres import ClassCentres
 from plsc.heads.rounding import decode
-from plsc.sections import Config, GlobalConfig
 
 NUM_CLASSES, DIM = 9, 4
 RESOLUTION = {"float32": 1e-6, "float16": 2**-11, "bfloat16": 2**-8}

@@ -2,11 +2,17 @@ import re
 
 import pytest
 
-from plsc.component import Component
+from plsc.config.component import Component
+from plsc.config.sections import (
+    Config,
+    DataLoaderConfig,
+    LoaderConfig,
+    SamplerConfig,
+    TrainDataConfig,
+)
 from plsc.distributed.world import World
 from plsc.engine import hint
 from plsc.engine.hint import STEPS, DataHint, remedies
-from plsc.sections import Config, DataLoaderConfig, LoaderConfig, SamplerConfig, TrainDataConfig
 
 
 class Log:

@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from plsc.config.sections import Config, GlobalConfig, MetricConfig
 from plsc.engine.build_data import check_best_set
 from plsc.engine.keeper import Keeper
 from plsc.engine.progress import Progress
 from plsc.engine.trainer import StepReport
 from plsc.errors import UserError
 from plsc.metric.verification import CollapsedEmbeddings
-from plsc.sections import Config, GlobalConfig, MetricConfig
 
 
 class Evaluator:

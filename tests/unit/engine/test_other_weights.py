@@ -6,7 +6,7 @@ import paddle
 import pytest
 
 from plsc import export
-from plsc.config import parse_config
+from plsc.config.load import parse_config
 from plsc.engine import run as commands
 from plsc.engine import start
 from plsc.errors import UserError

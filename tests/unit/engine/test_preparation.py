@@ -2,7 +2,7 @@
 
 import pytest
 
-from plsc.config import parse_config
+from plsc.config.load import parse_config
 from plsc.data.input_pixels import InputPixels
 from plsc.engine.preparation import preparation_notes
 from plsc.engine.weights import Weights

@@ -7,7 +7,7 @@ import pytest
 
 from plsc.cli import evaluate
 from plsc.commands.stored_measurements import require_storable
-from plsc.config import parse_config
+from plsc.config.load import parse_config
 from plsc.embedder import Embedder
 from plsc.engine import run as commands
 from plsc.errors import UserError

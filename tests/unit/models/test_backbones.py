@@ -7,10 +7,10 @@ import numpy as np
 import paddle
 import pytest
 
+from plsc.config.registry import BACKBONES
+from plsc.config.schema import check_params
 from plsc.errors import UserError
 from plsc.models.layers import Backbone
-from plsc.registry import BACKBONES
-from plsc.schema import check_params
 
 # more than 110 M parameters: `make test-slow` runs these
 LARGE = {"IResNet200", "FaceViT_base_patch9_112", "FaceViT_large_patch9_112"}

@@ -7,12 +7,12 @@ import paddle
 import pytest
 from paddle import nn
 
+from plsc.config.registry import BACKBONES
 from plsc.distributed.recompute import apply_recompute
 from plsc.export import export_paddle
 from plsc.kernels import compiled
 from plsc.models import cpu_layers
 from plsc.models.layers import Backbone
-from plsc.registry import BACKBONES
 
 pytest.importorskip("numba")
 

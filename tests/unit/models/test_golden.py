@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.registry import BACKBONES
+from plsc.config.registry import BACKBONES
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 EMBEDDINGS = dict(np.load(GOLDEN / "backbones.npz"))

@@ -4,8 +4,8 @@ import functools
 
 import pytest
 
+from plsc.config.registry import BACKBONES
 from plsc.plan.trace import trace
-from plsc.registry import BACKBONES
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from plsc.config import load_config, parse_config
+from plsc.config.load import load_config, parse_config
 from plsc.plan.estimate import plan
 from plsc.plan.machine import Machine
 from plsc.plan.text import amount, table

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plsc.config import parse_config
+from plsc.config.load import parse_config
 from plsc.plan import forecast
 
 

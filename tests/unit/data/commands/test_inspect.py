@@ -9,11 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.component import Component
+from plsc.config.component import Component
+from plsc.config.registry import DATASETS
 from plsc.data.checks.set_summary import Identities, histogram_text
 from plsc.data.commands import inspect_set
 from plsc.errors import UserError
-from plsc.registry import DATASETS
 
 
 def encoded(number, shape=(112, 112, 3), ending=".jpg"):

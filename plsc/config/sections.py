@@ -1,4 +1,4 @@
-"""The sections of a config as frozen dataclasses; `plsc.config` reads them from a file.
+"""The sections of a config as frozen dataclasses; `plsc.config.load` reads them from a file.
 
 Sections and keys are PLSC's, under PLSC's spelling, so that a key, an override and an attribute
 (`config.Global.epochs`) are one name. `{name: X, ...}` sections become `Component`s: their other
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
-from plsc.component import Component
+from plsc.config.component import Component
+from plsc.config.schema import Range
 from plsc.errors import UserError
-from plsc.schema import Range
 
 Count = Annotated[int, Range(1)]
 Positive = Annotated[float, Range(0, low_open=True)]

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from plsc.config.schema import parse_literal
 from plsc.errors import UserError
-from plsc.schema import parse_literal
 
 Tree = dict[str, Any]
 

@@ -5,8 +5,8 @@ import pkgutil
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from plsc.config.schema import nearest
 from plsc.errors import UserError
-from plsc.schema import nearest
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 

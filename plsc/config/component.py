@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from plsc.config.registry import Registry
+from plsc.config.schema import check, check_params, nearest
 from plsc.errors import UserError
-from plsc.registry import Registry
-from plsc.schema import check, check_params, nearest
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
+from plsc.config.schema import check
+from plsc.config.yaml_tree import Tree
 from plsc.errors import UserError
-from plsc.schema import check
-from plsc.yaml_tree import Tree
 
 # What PLSC has and plsc does not: key -> value -> what to do instead.
 REFUSED: dict[str, dict[Any, str]] = {

@@ -5,12 +5,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from plsc import yaml_tree
-from plsc.compatibility import drop_without_effect, refuse
-from plsc.component import Component, components
-from plsc.errors import UserError
-from plsc.schema import check, check_params, nearest
-from plsc.sections import (
+from plsc.config import yaml_tree
+from plsc.config.compatibility import drop_without_effect, refuse
+from plsc.config.component import Component, components
+from plsc.config.schema import check, check_params, nearest
+from plsc.config.sections import (
     Config,
     DataLoaderConfig,
     DistributedConfig,
@@ -32,7 +31,8 @@ from plsc.sections import (
     SamplerConfig,
     TrainDataConfig,
 )
-from plsc.yaml_tree import Tree
+from plsc.config.yaml_tree import Tree
+from plsc.errors import UserError
 
 __all__ = ["Component", "Config", "dump_config", "load_config", "require"]
 
@@ -63,7 +63,7 @@ def require(value: T | None, key: str, command: str) -> T:
 
 
 def parse_config(tree: Tree) -> Config:
-    """The config in a tree of plain values (see `plsc.yaml_tree`), which this takes apart."""
+    """The config in a tree of plain values (see `plsc.config.yaml_tree`), which this takes apart."""
     refuse(tree)
     notes = drop_without_effect(tree)
     readers: dict[str, Reader] = {

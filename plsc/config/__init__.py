@@ -1,0 +1,1 @@
+"""YAML file and overrides -> checked sections: keys, names, ranges, before a device is touched."""
