@@ -18,7 +18,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
-from plsc import __version__, onnx_file, onnx_forms
+from plsc import __version__, onnx_forms
 from plsc.config import yaml_tree
 from plsc.errors import UserError
 from plsc.export_report import (
@@ -27,7 +27,8 @@ from plsc.export_report import (
     BatchCheck,
     ExportReport,
 )
-from plsc.onnx_file import INPUT, Floats, Images
+from plsc.files import onnx_file
+from plsc.files.onnx_file import INPUT, Floats, Images
 from plsc.onnx_forms import SHORTEST, PixelInput, Preprocessing
 
 IMAGE_SHAPE = (3, 112, 112)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plsc.data.input_pixels import InputPixels
 from plsc.errors import UserError
-from plsc.onnx_file import BATCH, INPUT, OUTPUT, Floats
+from plsc.files.onnx_file import BATCH, INPUT, OUTPUT, Floats
 
 Layout = Literal["nhwc", "nchw"]
 Preprocessing = Literal["none", "nhwc", "nchw"]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from plsc.commands.embedding_output import EmbeddingOutput
 from plsc.commands.face_set import fingerprint, open_set
 from plsc.commands.model_options import add_model, embedder_of, new_parser
-from plsc.commands.resumable_rows import Entry, ResumableRows
 from plsc.commands.work_options import add_work, check_work, whole_batches
 from plsc.data.commands.options import add_source
 from plsc.data.output import exit_status
@@ -21,6 +20,7 @@ from plsc.data.ranges import over_ranges
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source.loose import NO_CLASS
 from plsc.embedder import Embedder
+from plsc.files.resumable_rows import Entry, ResumableRows
 from plsc.inference.faces import Faces
 
 DESCRIPTION = """Embed all faces of a set: OUT.npy, float32 [n, d], as the model gives them, and

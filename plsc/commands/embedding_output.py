@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from plsc.commands.resumable_rows import ABOUT, INDEX, ROWS, ResumableRows, read_object
-from plsc.data.finished_file import finished_file
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file
+from plsc.files.resumable_rows import ABOUT, INDEX, ROWS, ResumableRows, read_object
 
 
 class EmbeddingOutput(ResumableRows):

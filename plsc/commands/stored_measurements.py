@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plsc.config import yaml_tree
-from plsc.data.finished_file import finished_file
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file
 from plsc.inference.network import Kind
 
 Key = Literal["thresholds", "quality"]

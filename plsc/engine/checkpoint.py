@@ -31,9 +31,9 @@ from plsc.engine.head_files import (
     head_tensors,
     parts_of,
 )
-from plsc.engine.tensor_file import Rows, file_bytes, read_tensors, sync, write_tensors
 from plsc.engine.together import Together
 from plsc.errors import UserError
+from plsc.files.tensor_file import Rows, file_bytes, read_tensors, sync, write_tensors
 
 BACKBONE = "backbone.safetensors"
 BACKBONE_OPTIMIZER = "backbone-optimizer.safetensors"

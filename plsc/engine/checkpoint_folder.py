@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from plsc.engine.checkpoint import STATE, Checkpoint
-from plsc.engine.tensor_file import sync
 from plsc.errors import UserError
+from plsc.files.tensor_file import sync
 
 
 def target(pointer: Path) -> str | None:

@@ -19,10 +19,10 @@ from plsc.engine.log import RunLog
 from plsc.engine.one_pass import one_pass
 from plsc.engine.preparation import preparation_notes
 from plsc.engine.pretrained import take_weights
-from plsc.engine.tensor_file import spans
-from plsc.engine.tensor_types import as_type
 from plsc.engine.trainer import Training
 from plsc.errors import UserError
+from plsc.files.tensor_file import spans
+from plsc.files.tensor_types import as_type
 from plsc.heads import initial
 from plsc.heads.centres import WEIGHT, ClassCentres
 from plsc.heads.partial_fc import vector_norms

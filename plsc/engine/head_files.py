@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from plsc.distributed.sharding import ClassShard
-from plsc.engine.tensor_file import Rows, TensorFile, file_bytes, header_of, spans
-from plsc.engine.tensor_types import FLOATS, TYPES, as_type
 from plsc.errors import UserError
+from plsc.files.tensor_file import Rows, TensorFile, file_bytes, header_of, spans
+from plsc.files.tensor_types import FLOATS, TYPES, as_type
 
 PART_CLASSES = 262_144
 Piece = tuple[int, np.ndarray]  # first class, rows

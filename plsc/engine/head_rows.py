@@ -6,8 +6,8 @@ import numpy as np
 import paddle
 
 from plsc.engine.head_files import Piece
-from plsc.engine.tensor_file import Rows
 from plsc.engine.together import Together
+from plsc.files.tensor_file import Rows
 from plsc.heads.centres import ClassCentres
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from plsc import onnx_file, runtime
+from plsc import runtime
 from plsc.distributed import world
 from plsc.distributed.collectives import agree
 from plsc.errors import first_line
 from plsc.export import compare, save_program
+from plsc.files import onnx_file
 from plsc.kernels.compiled import wanted
 from plsc.models.cpu_layers import DepthwiseConv2D
 

@@ -15,7 +15,7 @@ from paddle import nn
 
 from plsc.errors import UserError
 from plsc.export import IMAGE_SHAPE, evaluating
-from plsc.onnx_operations import Operation
+from plsc.files.onnx_operations import Operation
 
 KINDS: dict[type, str] = {
     nn.Conv2D: "conv",

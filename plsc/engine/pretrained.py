@@ -16,9 +16,9 @@ from plsc.engine.onnx_weights import onnx_weights
 from plsc.engine.torch_weights import torch_weights
 from plsc.engine.weights import Weights, no_head, sharded_head, shards_of_ranks, whole_head
 from plsc.errors import UserError
+from plsc.files.torch_file import is_torch_file
+from plsc.files.unpickle import load_arrays
 from plsc.heads.centres import WEIGHT
-from plsc.torch_file import is_torch_file
-from plsc.unpickle import load_arrays
 
 HEAD_KEY = "head.weight"
 PDPARAMS, ONNX = ".pdparams", ".onnx"

@@ -25,8 +25,8 @@ from plsc.engine.weights import (
     shards_of_ranks,
 )
 from plsc.errors import UserError
-from plsc.torch_file import load_torch
-from plsc.torch_tensors import TorchTensor
+from plsc.files.torch_file import load_torch
+from plsc.files.torch_tensors import TorchTensor
 
 RENAMED = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}
 COUNTER = "num_batches_tracked"  # of a BatchNorm; ours keeps none

@@ -9,9 +9,9 @@ import paddle
 from paddle import Tensor
 
 from plsc.distributed.sharding import ClassShard
+from plsc.files.rounding import NUMPY_DTYPES, Stored, decode, round_nearest
 from plsc.heads.gradient import RowGradient, chunks
 from plsc.heads.prefetch import Prefetcher
-from plsc.heads.rounding import NUMPY_DTYPES, Stored, decode, round_nearest
 from plsc.heads.row_order import ZONE, RowOrder
 from plsc.heads.stores import ArrayRows, HostRows, RowNumbers, RowStore, to_device
 

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from plsc.heads.rounding import EXPONENT, LIMITS, SMALLEST_NORMAL
+from plsc.files.rounding import EXPONENT, LIMITS, SMALLEST_NORMAL
 
 WORD = 0xFFFF_FFFF
 MULTIPLIERS = (0x7FEB_352D, 0x46CA_68BB)  # odd, and below 2^31: products stay below 2^63

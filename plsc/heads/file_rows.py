@@ -12,7 +12,7 @@ import numpy as np
 from plsc.distributed.collectives import gather_objects
 from plsc.distributed.world import current
 from plsc.errors import UserError
-from plsc.heads.rounding import NUMPY_DTYPES, Stored
+from plsc.files.rounding import NUMPY_DTYPES, Stored
 from plsc.heads.stores import ArrayRows, RowNumbers, count
 
 GB = 1e9

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from plsc.heads.rounding import Stored
+from plsc.files.rounding import Stored
 from plsc.heads.stores import ArrayRows
 
 

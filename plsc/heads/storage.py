@@ -8,10 +8,10 @@ import paddle
 
 from plsc.distributed.collectives import agree
 from plsc.distributed.sharding import ClassShard
+from plsc.files.rounding import NUMPY_DTYPES, round_nearest
 from plsc.heads.centres import WEIGHT, ClassCentres
 from plsc.heads.file_rows import make_files
 from plsc.heads.initial import initial_centres
-from plsc.heads.rounding import NUMPY_DTYPES, round_nearest
 from plsc.heads.row_order import RowOrder
 from plsc.heads.stores import DeviceRows, HostRows, RowStore
 

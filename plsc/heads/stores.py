@@ -8,8 +8,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from plsc.heads.device_rounding import round_unbiased_on_device
-from plsc.heads.rounding import (
+from plsc.files.rounding import (
     LIMITS,
     NAMES,
     NUMPY_DTYPES,
@@ -18,6 +17,7 @@ from plsc.heads.rounding import (
     random_bits,
     round_unbiased,
 )
+from plsc.heads.device_rounding import round_unbiased_on_device
 
 RowNumbers = np.ndarray | slice  # distinct and ascending
 

@@ -13,9 +13,9 @@ import numpy as np
 from plsc.commands.input_options import add_input_options
 from plsc.commands.model_options import embedder_of
 from plsc.commands.quality_scores import quality_scores
-from plsc.data.finished_file import finished_file
 from plsc.data.output import available_cores, exit_status
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file
 from plsc.ijb.embedding_file import CHUNK, EmbeddingFile
 from plsc.ijb.extract import embed_faces
 from plsc.ijb.protocol import TARGETS, Target, image_stamps, read_release

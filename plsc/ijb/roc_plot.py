@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.data.finished_file import finished_file
+from plsc.files.atomic import finished_file
 from plsc.metric.ijb import NearestPoint
 from plsc.metric.roc import RocCurve
 

@@ -14,12 +14,12 @@ from plsc.commands.model_options import add_model, embedder_of, new_parser
 from plsc.commands.stored_measurements import require_storable
 from plsc.commands.work_options import add_work, check_work, whole_batches
 from plsc.data.commands.options import add_list_format
-from plsc.data.finished_file import require_writable
 from plsc.data.lists.image_root import shown
 from plsc.data.output import exit_status
 from plsc.data.source.base import ImageSource
 from plsc.embedder import Embedder
 from plsc.errors import UserError
+from plsc.files.atomic import require_writable
 from plsc.inference.faces import Faces
 from plsc.quality import reference as references
 from plsc.quality import summary as summaries

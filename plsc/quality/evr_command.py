@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from plsc.commands.evaluation import embed_pairs
 from plsc.commands.model_options import embedder_of
-from plsc.data.finished_file import finished_file
 from plsc.data.lists.image_root import shown
 from plsc.data.making.paired_images import PairedImages
 from plsc.data.output import exit_status
 from plsc.embedder import Embedder
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file
 from plsc.metric.angular import angles
 from plsc.quality.evr_options import Task, build_parser, checked_task
 from plsc.quality.evr_plot import can_draw, draw_curves

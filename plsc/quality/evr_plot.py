@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from plsc.data.finished_file import finished_file
+from plsc.files.atomic import finished_file
 from plsc.metric.error_reject import impostors_needed
 from plsc.metric.reject_curve import REJECTS, RejectCurve
 from plsc.metric.roc import far_name

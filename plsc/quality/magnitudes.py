@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.commands.resumable_rows import (
+from plsc.errors import UserError
+from plsc.files.atomic import finished_file
+from plsc.files.resumable_rows import (
     INDEX,
     ROWS,
     Entry,
@@ -28,8 +30,6 @@ from plsc.commands.resumable_rows import (
     read_index,
     read_object,
 )
-from plsc.data.finished_file import finished_file
-from plsc.errors import UserError
 from plsc.metric.quality_calibration import MIN_IMAGES, Calibration, refuse_constant
 from plsc.quality.measures import magnitude
 

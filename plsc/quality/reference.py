@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from plsc.commands.resumable_rows import read_object
 from plsc.commands.stored_measurements import store
-from plsc.data.finished_file import finished_file
 from plsc.embedder import Embedder
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file
+from plsc.files.resumable_rows import read_object
 from plsc.inference.calibration import preparation, require_alike
 from plsc.inference.model_info import ModelInfo
 from plsc.metric.quality_calibration import MIN_IMAGES, Calibration

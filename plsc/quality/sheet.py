@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.data.finished_file import finished_file
 from plsc.data.lists.image_root import shown
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file
 
 Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]  # BGR

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from plsc import __version__
-from plsc.data.finished_file import finished_file
+from plsc.files.atomic import finished_file
 from plsc.metric.tables import set_tables, threshold_table
 from plsc.metric.verification import VerificationReport
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plsc.data.finished_file import require_writable
+from plsc.files.atomic import require_writable
 from plsc.report.evaluation import STDOUT, Measured, ModelCard, tables, to_dict, write_json
 from plsc.report.page import require_page, write_page
 

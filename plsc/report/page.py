@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 
 from plsc import __version__
-from plsc.data.finished_file import finished_file
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file
 from plsc.metric.roc import Threshold, far_name
 from plsc.metric.tables import PROTOCOLS, about, by_protocol, set_rows, summary_rows, threshold_rows
 from plsc.metric.verification import VerificationReport

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from paddle import nn
 
-from plsc import __version__, export, onnx_file
+from plsc import __version__, export
 from plsc.errors import UserError
+from plsc.files import onnx_file
 
 
 class Net(nn.Layer):

@@ -13,8 +13,9 @@ import onnxruntime
 import paddle
 import pytest
 
-from plsc import export, onnx_file
+from plsc import export
 from plsc.config.registry import BACKBONES
+from plsc.files import onnx_file
 from plsc.models import face_vit, mobilefacenet
 from plsc.models.iresnet import IResNet18
 

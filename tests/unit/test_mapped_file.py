@@ -3,7 +3,7 @@ import os
 import pytest
 
 from plsc.errors import UserError
-from plsc.mapped_file import map_file, open_regular
+from plsc.files.mapped_file import map_file, open_regular
 
 OPENERS = [open_regular, map_file]
 

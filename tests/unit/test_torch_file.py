@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
-from plsc.torch_file import is_torch_file, load_torch
+from plsc.files.torch_file import is_torch_file, load_torch
 
 RNG = np.random.default_rng(0)
 BASE = RNG.normal(size=(6, 4)).astype(np.float32)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
-from plsc.unpickle import load_arrays
+from plsc.files.unpickle import load_arrays
 
 CONTENT = {
     "weight": np.arange(12, dtype=np.float32).reshape(3, 4),

@@ -61,13 +61,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
     import paddle
 
-    from plsc import onnx_file, runtime
+    from plsc import runtime
     from plsc.config.registry import BACKBONES
     from plsc.embedder import Embedder
     from plsc.engine import build, onnx_backbone  # noqa: F401  build registers the backbones
     from plsc.engine.evaluator import VerificationEvaluator, backbone_embedder
     from plsc.engine.precision import Precision
     from plsc.export import export_onnx
+    from plsc.files import onnx_file
     from plsc.metric.registered import LFWAcc
 
     paddle.seed(0)

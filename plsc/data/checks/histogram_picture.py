@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from plsc.data.checks.set_summary import Histogram, range_name
-from plsc.data.finished_file import finished_file
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file
 
 COLOUR = "#4878a8"
 TURN_NAMES_FROM = 10

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from plsc.data.commands.options import add_workers, new_parser, workers_of
-from plsc.data.finished_file import require_writable
 from plsc.data.lists.landmark_list import LandmarkList, read_landmarks
 from plsc.data.making.crop import Cropped, Crops, write_crops
 from plsc.data.making.crop_sheet import write_sheet
 from plsc.errors import UserError
+from plsc.files.atomic import require_writable
 
 POOR_FIT = 12.0  # pixels of 112: more than a face in profile has
 DESCRIPTION = """Cut faces out of photos, upright and of the size that backbones take: turned,

@@ -22,12 +22,12 @@ from plsc.data.checks.image_sets import ImageSet, ImageSets
 from plsc.data.checks.look import Looked, look
 from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
 from plsc.data.dataset.images import SIDE
-from plsc.data.finished_file import finished_file, require_writable
 from plsc.data.lists.image_root import shown
 from plsc.data.making.paired_images import open_pairs
 from plsc.data.source.base import ImageSource
 from plsc.data.source.guess import open_source
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file, require_writable
 
 SHOWN_CLASSES = 5
 DESCRIPTION = """Decode every image as training does; say what is wrong and what is to be done:

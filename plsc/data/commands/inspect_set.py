@@ -8,10 +8,10 @@ from plsc.data.checks.config_snippet import as_yaml, config_of
 from plsc.data.checks.histogram_picture import draw_histogram, require_matplotlib
 from plsc.data.checks.set_summary import FEW, Identities, Sample, histogram_text, sample_of
 from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
-from plsc.data.finished_file import require_writable
 from plsc.data.lists.image_root import shown
 from plsc.data.source_labels import labels_of
 from plsc.errors import UserError
+from plsc.files.atomic import require_writable
 
 DEFAULT_SAMPLE = 1000
 LISTED = 5  # images that cannot be used

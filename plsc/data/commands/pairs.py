@@ -16,7 +16,6 @@ from plsc.data.commands.options import (
     source_of,
     workers_of,
 )
-from plsc.data.finished_file import require_writable
 from plsc.data.image_file import ending_of
 from plsc.data.lists.image_root import shown
 from plsc.data.making.bin_writer import write_bin
@@ -27,6 +26,7 @@ from plsc.data.output import finished_folder, progress_bar
 from plsc.data.source.base import BadImage, ImageSource
 from plsc.data.source_labels import UNKNOWN, labels_of
 from plsc.errors import UserError
+from plsc.files.atomic import require_writable
 
 DESCRIPTION = """Make a verification set in LFW's .bin format, of pairs of one person and of two:
   of LFW's pairs.txt and image_root/NAME/NAME_0001.jpg

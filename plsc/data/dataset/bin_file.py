@@ -8,7 +8,7 @@ import numpy as np
 from plsc.config.registry import DATASETS
 from plsc.data.dataset.images import FacePairs
 from plsc.errors import UserError
-from plsc.unpickle import load_arrays
+from plsc.files.unpickle import load_arrays
 
 
 def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:

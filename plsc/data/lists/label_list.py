@@ -20,7 +20,7 @@ from plsc.data.lists.list_layout import (
 )
 from plsc.data.lists.text_lines import LONGEST_LINE, Column, Lines, blocks_of_lines
 from plsc.errors import UserError
-from plsc.mapped_file import open_regular
+from plsc.files.mapped_file import open_regular
 
 FLIPPED = "_hflip"
 

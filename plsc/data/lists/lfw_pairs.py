@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plsc.errors import UserError
-from plsc.mapped_file import map_file
+from plsc.files.mapped_file import map_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from plsc.data.lists.text_lines import MOST_DIGITS, Lines, blocks_of_lines
 from plsc.errors import UserError
-from plsc.mapped_file import open_regular
+from plsc.files.mapped_file import open_regular
 
 
 def number_pairs(path: str | Path, file: str, line: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from plsc.data.dataset.bin_file import read_bin
-from plsc.data.finished_file import finished_file
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file
 
 PROTOCOL = 4  # the first that writes while it pickles; the earlier ones make a copy in memory
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from plsc.data.align import aligned_points, template
-from plsc.data.finished_file import finished_file
+from plsc.files.atomic import finished_file
 
 CELL = 168  # pixels
 GAP = 4

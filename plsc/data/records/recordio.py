@@ -16,9 +16,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from plsc.data.random_access import RandomAccessFile
 from plsc.data.source.base import BadImage
 from plsc.errors import UserError
+from plsc.files.random_access import RandomAccessFile
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 PART = struct.Struct("<4sI")

@@ -12,7 +12,7 @@ from plsc.data.source.folder import FolderImages
 from plsc.data.source.listed import ListedImages
 from plsc.data.source.records import RecordImages, rec_files_in
 from plsc.errors import UserError
-from plsc.mapped_file import open_regular
+from plsc.files.mapped_file import open_regular
 
 FIRST_LINES = 20
 LONGEST_LINE = 1 << 16  # bytes

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from plsc.data.finished_file import finished_file, require_writable
 from plsc.errors import UserError
+from plsc.files.atomic import finished_file, require_writable
 
 
 def test_a_file_appears_whole_and_safe_on_the_disk(tmp_path, monkeypatch):

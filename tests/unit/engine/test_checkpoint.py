@@ -14,10 +14,11 @@ from safetensors.numpy import load_file, save_file
 from plsc.distributed import world
 from plsc.distributed.sharding import ClassShard
 from plsc.distributed.world import World
-from plsc.engine import checkpoint, checkpoint_folder, tensor_file, together
+from plsc.engine import checkpoint, checkpoint_folder, together
 from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.head_files import Unchanged
 from plsc.errors import UserError
+from plsc.files import tensor_file
 
 STATE = {
     "run": "a",

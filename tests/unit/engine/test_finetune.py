@@ -11,12 +11,13 @@ from plsc.config.load import parse_config
 from plsc.config.sections import Config, GlobalConfig
 from plsc.data.input_pixels import InputPixels
 from plsc.distributed.sharding import ClassShard
-from plsc.engine import checkpoint, finetune, tensor_file
+from plsc.engine import checkpoint, finetune
 from plsc.engine.finetune import load_pretrained, set_class_means
 from plsc.engine.weights import Weights
 from plsc.errors import UserError
+from plsc.files import tensor_file
+from plsc.files.rounding import decode
 from plsc.heads.centres import ClassCentres
-from plsc.heads.rounding import decode
 
 NUM_CLASSES, DIM = 9, 4
 RESOLUTION = {"float32": 1e-6, "float16": 2**-11, "bfloat16": 2**-8}

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from plsc.distributed.sharding import ClassShard
-from plsc.engine import head_files, tensor_file
+from plsc.engine import head_files
 from plsc.engine.head_files import SavedHead, Unchanged, head_tensors, parts_of
-from plsc.engine.tensor_file import write_tensors
 from plsc.errors import UserError
-from plsc.heads.rounding import round_nearest
+from plsc.files import tensor_file
+from plsc.files.rounding import round_nearest
+from plsc.files.tensor_file import write_tensors
 
 DIM = 3
 

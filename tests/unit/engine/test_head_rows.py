@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from plsc.distributed.sharding import ClassShard
-from plsc.engine import checkpoint, tensor_file, together
+from plsc.engine import checkpoint, together
 from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.head_rows import fill, rows_of
 from plsc.errors import UserError
+from plsc.files import tensor_file
+from plsc.files.rounding import NUMPY_DTYPES
 from plsc.heads.centres import ClassCentres
-from plsc.heads.rounding import NUMPY_DTYPES
 from plsc.heads.row_order import RowOrder
 from plsc.heads.stores import HostRows
 

@@ -13,12 +13,12 @@ from plsc.engine import pretrained
 from plsc.engine.onnx_steps import Step, match_steps, steps_of
 from plsc.engine.pretrained import find_weights, take_weights
 from plsc.errors import UserError
+from plsc.files.onnx_graph import read_graph
+from plsc.files.onnx_operations import Operation
 from plsc.models.face_vit import FaceViT
 from plsc.models.iresnet import IResNet18
 from plsc.models.mobilefacenet import MobileFaceNet_base
 from plsc.models.small import QuickFace, QuickFace_nano
-from plsc.onnx_graph import read_graph
-from plsc.onnx_operations import Operation
 
 NETS = {
     "QuickFace": lambda **options: QuickFace_nano(16),

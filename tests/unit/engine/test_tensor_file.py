@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as arrays_of
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from plsc.engine import tensor_file
-from plsc.engine.tensor_file import TensorFile, file_bytes, read_tensors, write_tensors
 from plsc.errors import UserError
+from plsc.files import tensor_file
+from plsc.files.tensor_file import TensorFile, file_bytes, read_tensors, write_tensors
 
 DTYPES = ["f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?"]
 ARRAYS = st.sampled_from(DTYPES).flatmap(

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from paddle import nn
 
 from plsc.distributed.sharding import ClassShard
-from plsc.engine import checkpoint, checkpoint_folder, tensor_file
+from plsc.engine import checkpoint, checkpoint_folder
 from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.precision import LossScaler
 from plsc.engine.progress import Progress
 from plsc.engine.saver import BEST, LATEST, Saver
 from plsc.engine.training_state import resume_training, save_training
 from plsc.errors import UserError
+from plsc.files import tensor_file
+from plsc.files.rounding import NUMPY_DTYPES, decode, round_nearest
 from plsc.heads.centres import ClassCentres
-from plsc.heads.rounding import NUMPY_DTYPES, decode, round_nearest
 from plsc.heads.stores import HostRows
 from plsc.loss.adaface import AdaFace
 from plsc.loss.margin import MarginLoss

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
+from plsc.files.rounding import NUMPY_DTYPES, decode, round_nearest
 from plsc.heads import file_rows, gradient
 from plsc.heads.centres import WEIGHT, ClassCentres
 from plsc.heads.file_rows import FileRows
 from plsc.heads.initial import initial_centres
 from plsc.heads.partial_fc import PartialFC
-from plsc.heads.rounding import NUMPY_DTYPES, decode, round_nearest
 from plsc.heads.row_order import RowOrder
 from plsc.heads.storage import FILE_BLOCK, build_centres
 from plsc.heads.stores import DeviceRows, HostRows

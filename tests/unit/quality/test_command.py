@@ -337,7 +337,7 @@ def test_embeddings_of_length_one_stop_at_the_first_batch(place, refused, monkey
     write_model(place / "unit.onnx", normalised=True)
     kept = []
     monkeypatch.setattr(
-        "plsc.commands.resumable_rows.ResumableRows.append", lambda *rows: kept.append(rows)
+        "plsc.files.resumable_rows.ResumableRows.append", lambda *rows: kept.append(rows)
     )
     error = refused("faces", "--batch-size", 10, model="unit.onnx")
     assert "all 10 magnitudes are the same, 1: the model gives embeddings of length 1" in error

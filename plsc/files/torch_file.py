@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from plsc.errors import UserError
-from plsc.mapped_file import map_file
-from plsc.pickled_arrays import Refused, as_text
-from plsc.torch_tensors import NAMES, Storage, StorageType
-from plsc.unpickle import load_part
+from plsc.files.mapped_file import map_file
+from plsc.files.pickled_arrays import Refused, as_text
+from plsc.files.torch_tensors import NAMES, Storage, StorageType
+from plsc.files.unpickle import load_part
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of torch's magic number

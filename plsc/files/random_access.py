@@ -4,7 +4,7 @@ import os
 import weakref
 from pathlib import Path
 
-from plsc.mapped_file import open_regular
+from plsc.files.mapped_file import open_regular
 
 
 class RandomAccessFile:

@@ -2,7 +2,7 @@
 
 A pickle is a program: loading one calls whatever functions it names. Here the program is walked
 over once before it runs (its end, its operations, the size of its memo), and the names it may use
-are the few that pickled arrays need, none of which is the real one: see plsc/pickled_arrays.py.
+are the few that pickled arrays need, none of which is the real one: see plsc/files/pickled_arrays.py.
 """
 
 import mmap
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from plsc.errors import UserError
-from plsc.mapped_file import map_file
-from plsc.pickled_arrays import STAND_INS, Refused, with_arrays
+from plsc.files.mapped_file import map_file
+from plsc.files.pickled_arrays import STAND_INS, Refused, with_arrays
 
 OUTSIDE = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
 FORBIDDEN = OUTSIDE | {"INST", "OBJ"}  # what a file refers to outside itself; objects of classes

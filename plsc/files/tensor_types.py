@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from plsc.heads.rounding import decode, round_nearest
+from plsc.files.rounding import decode, round_nearest
 
 # Name as numpy or paddle has it -> name in a safetensors file, numpy type of the bytes there.
 # numpy has no bfloat16: such values travel as their 16 bits.

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from plsc.engine.tensor_types import NAMES, TYPES, as_type
 from plsc.errors import UserError
-from plsc.mapped_file import open_regular
+from plsc.files.mapped_file import open_regular
+from plsc.files.tensor_types import NAMES, TYPES, as_type
 
 PIECE_BYTES = 16 * 2**20  # larger ones come fresh from the system, page by page, each time
 LENGTH_BYTES = 8

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError, first_line
-from plsc.onnx_operations import LEARNED, Floats, Operation, attributes_of, name_of
+from plsc.files.onnx_operations import LEARNED, Floats, Operation, attributes_of, name_of
 
 UNCHANGED = {"Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 ARITHMETIC = {"Add", "Sub", "Mul", "Div"}

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.pickled_arrays import STAND_INS, Refused, StandIn
+from plsc.files.pickled_arrays import STAND_INS, Refused, StandIn
 
 DTYPES = {
     "FloatStorage": "f4",
