@@ -7,12 +7,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from plsc import __version__, runtime
+from plsc import __version__
 from plsc.commands.evaluation_options import add_evaluation_options, check_way_of_use
 from plsc.config.load import load_config, require
 from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.errors import UserError
+from plsc.nn import environment as runtime
 from plsc.supervise import SUPERVISED, Heartbeat, record_failure, supervise
 
 EXAMPLES = {

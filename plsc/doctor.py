@@ -8,9 +8,10 @@ import platform
 import sys
 from collections.abc import Sequence
 
-from plsc import __version__, runtime
+from plsc import __version__
 from plsc.distributed import world
 from plsc.errors import UserError
+from plsc.nn import environment as runtime
 
 PACKAGES = (
     "paddlepaddle",

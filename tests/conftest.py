@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 from small_runs import SMALL_BACKBONE, Run, World, metrics_of
 
-from plsc import runtime
+from plsc.nn import environment as runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"

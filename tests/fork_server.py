@@ -14,7 +14,7 @@ import os
 import random
 import sys
 
-from plsc import runtime
+from plsc.nn import environment as runtime
 
 COMMANDS = {"train": "train", "eval": "evaluate", "export": "export"}
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from plsc import runtime
+from plsc.nn import environment as runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_BACKBONE = "QuickFace_nano"

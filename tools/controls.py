@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from plsc import runtime
 from plsc.config.load import load_config
+from plsc.nn import environment as runtime
 
 CALIBRATION_BATCH = 64
 

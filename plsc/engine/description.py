@@ -12,7 +12,7 @@ from plsc.data.align import template
 from plsc.data.dataset.images import DEFAULT_TRANSFORMS
 from plsc.data.input_pixels import ColourValues, InputPixels, input_pixels
 from plsc.errors import UserError
-from plsc.models.layers import IMAGE_SIZE
+from plsc.nn.layers import IMAGE_SIZE
 from plsc.report.evaluation import ModelCard
 
 

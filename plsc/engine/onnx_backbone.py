@@ -11,14 +11,14 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from plsc import runtime
 from plsc.distributed import world
 from plsc.distributed.collectives import agree
 from plsc.errors import first_line
 from plsc.export import compare, save_program
 from plsc.files import onnx_file
-from plsc.kernels.compiled import wanted
-from plsc.models.cpu_layers import DepthwiseConv2D
+from plsc.nn import environment as runtime
+from plsc.nn.cpu_layers import DepthwiseConv2D
+from plsc.nn.kernels.compiled import wanted
 
 Embed = Callable[[np.ndarray], np.ndarray]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
-from plsc import __version__, runtime
+from plsc import __version__
 from plsc.config.load import dump_config
 from plsc.config.sections import Config
 from plsc.distributed import world
@@ -23,6 +23,7 @@ from plsc.engine.preparation import preparation_notes
 from plsc.engine.pretrained import find_weights, take_weights
 from plsc.engine.trainer import Training, fit
 from plsc.export import export_onnx, export_paddle
+from plsc.nn import environment as runtime
 from plsc.plan import forecast
 from plsc.report.evaluation import Measured
 from plsc.report.outputs import Outputs

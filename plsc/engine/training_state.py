@@ -9,7 +9,6 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from plsc import runtime
 from plsc.distributed import world
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine import checkpoint
@@ -20,6 +19,7 @@ from plsc.engine.log import RunLog
 from plsc.engine.pretrained import set_backbone
 from plsc.errors import UserError
 from plsc.heads.centres import ClassCentres
+from plsc.nn import environment as runtime
 
 if TYPE_CHECKING:
     from plsc.engine.trainer import Training

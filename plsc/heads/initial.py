@@ -21,7 +21,7 @@ def initial_centres(shard: ClassShard, dim: int, *, seed: int) -> Iterator[tuple
     """
     first, last = shard.start // BLOCK, max(shard.stop - 1, 0) // BLOCK
     begun: deque[Future[np.ndarray]] = deque()
-    # One array for all: the blocks' memory would stay with the process (`plsc.runtime`).
+    # One array for all: the blocks' memory would stay with the process (`plsc.nn.environment`).
     room = np.empty((2 * THREADS + 1, BLOCK, dim), np.float32)
     with ThreadPoolExecutor(THREADS) as threads:
         for block in range(first, last + 1):

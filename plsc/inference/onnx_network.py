@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc import runtime
 from plsc.errors import UserError, first_line
 from plsc.files import onnx_file
 from plsc.inference.network import Floats, InputSpec, Network
 from plsc.inference.onnx_digest import onnx_digest
+from plsc.nn import environment as runtime
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 TYPES = {

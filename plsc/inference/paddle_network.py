@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc import runtime
 from plsc.config import yaml_tree
 from plsc.errors import UserError, first_line
 from plsc.inference.network import Floats, InputSpec, Network, digest_of
+from plsc.nn import environment as runtime
 
 DEVICES = {"cpu": "cpu", "cuda": "gpu"}
 SIZE = (112, 112)  # that plsc's backbones and exports take

@@ -8,8 +8,8 @@ from paddle import nn
 
 from plsc.config.registry import BACKBONES
 from plsc.errors import UserError
-from plsc.models.cpu_transformer import LayerNorm, Linear, attend
-from plsc.models.layers import IMAGE_SIZE, Backbone, DropPath, NumFeatures, Rate
+from plsc.nn.cpu_transformer import LayerNorm, Linear, attend
+from plsc.nn.layers import IMAGE_SIZE, Backbone, DropPath, NumFeatures, Rate
 
 PATCH_SIZE = 9  # pixels; the last 4 rows and columns of an image are not seen
 NUM_PATCHES = (IMAGE_SIZE // PATCH_SIZE) ** 2

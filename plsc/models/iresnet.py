@@ -9,8 +9,8 @@ from paddle import nn
 
 from plsc.config.registry import BACKBONES
 from plsc.config.schema import Range
-from plsc.models.cpu_layers import Conv2D, PReLU
-from plsc.models.layers import (
+from plsc.nn.cpu_layers import Conv2D, PReLU
+from plsc.nn.layers import (
     IMAGE_SIZE,
     Backbone,
     DataFormat,

@@ -6,8 +6,8 @@ import paddle
 from paddle import nn
 
 from plsc.config.registry import BACKBONES
-from plsc.models.cpu_layers import Conv2D, DepthwiseConv2D, PReLU
-from plsc.models.layers import (
+from plsc.nn.cpu_layers import Conv2D, DepthwiseConv2D, PReLU
+from plsc.nn.layers import (
     IMAGE_SIZE,
     Backbone,
     DataFormat,

@@ -5,8 +5,8 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from plsc.config.registry import BACKBONES
-from plsc.models.cpu_layers import Conv2D
-from plsc.models.layers import IMAGE_SIZE, Backbone, NumFeatures
+from plsc.nn.cpu_layers import Conv2D
+from plsc.nn.layers import IMAGE_SIZE, Backbone, NumFeatures
 
 STEM_STRIDE = 4
 

@@ -6,7 +6,7 @@ import paddle
 from paddle import Tensor
 
 from plsc.distributed.collectives import reduce_sum
-from plsc.kernels import update as kernels
+from plsc.optimizer import kernels
 
 HEAD = "head.weight"  # the head's state-dict key
 # Lists of parameter names in PLSC's configs may also mean the head by its parameter name there.

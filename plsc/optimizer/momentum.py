@@ -6,7 +6,7 @@ from paddle import Tensor
 
 from plsc.config.registry import OPTIMIZERS
 from plsc.config.schema import Range
-from plsc.kernels import update as kernels
+from plsc.optimizer import kernels
 
 
 @OPTIMIZERS.register

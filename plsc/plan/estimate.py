@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from plsc.config.load import require
 from plsc.config.registry import OPTIMIZERS
 from plsc.config.sections import Config
-from plsc.models.layers import IMAGE_SIZE
+from plsc.nn.layers import IMAGE_SIZE
 from plsc.plan import head as heads
 from plsc.plan.activations import Passes, passes
 from plsc.plan.head import PLSC, HeadCosts, HeadMemory, Traffic

@@ -10,7 +10,7 @@ from paddle import Tensor, nn
 from paddle.autograd import saved_tensors_hooks
 
 from plsc.models.face_vit import Attention
-from plsc.models.layers import IMAGE_SIZE
+from plsc.nn.layers import IMAGE_SIZE
 
 FLOAT = 4  # bytes
 HALF = 2

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from plsc import runtime
+from plsc.nn import environment as runtime
 
 AVX512 = "avx512f avx512dq avx512cd avx512bw avx512vl avx512_vnni"
 

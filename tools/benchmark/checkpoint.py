@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from turns import held
 
-from plsc import runtime
 from plsc.errors import UserError
+from plsc.nn import environment as runtime
 
 STATE = {
     **{"run": "benchmark", "step": 0, "epoch": 0, "consumed": 0, "best_metric": None},

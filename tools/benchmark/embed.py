@@ -61,7 +61,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
     import paddle
 
-    from plsc import runtime
     from plsc.config.registry import BACKBONES
     from plsc.embedder import Embedder
     from plsc.engine import build, onnx_backbone  # noqa: F401  build registers the backbones
@@ -70,6 +69,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from plsc.export import export_onnx
     from plsc.files import onnx_file
     from plsc.metric.registered import LFWAcc
+    from plsc.nn import environment as runtime
 
     paddle.seed(0)
     backbone = BACKBONES.get(options.backbone, "--backbone")()
@@ -125,7 +125,7 @@ def main() -> None:
         parser.error(f"--images must be even and at least {FEWEST_IMAGES}")
     if options.batch < 1 or options.rounds < 1:
         parser.error("--batch and --rounds must be at least 1")
-    from plsc import runtime
+    from plsc.nn import environment as runtime
 
     runtime.prepare(local_size=1)
     runtime.import_paddle()

@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from plsc.errors import UserError
-from plsc.runtime import cores
+from plsc.nn.environment import cores
 
 HERE = Path(__file__).resolve().parent
 Run = tuple[list[str], dict[str, Any]]  # command, settings

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from stopwatch import Stopwatch, Traffic, keep_futures
 from turns import Turns, memory
 
-from plsc import runtime
 from plsc.distributed import world
 from plsc.errors import UserError
+from plsc.nn import environment as runtime
 
 PHASES = ("sampling", "take", "forward", "backward", "norm", "update", "put")
 PER_BATCH = 4  # identities, in batches: each is seen in every fourth step

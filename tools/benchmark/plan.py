@@ -17,8 +17,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from plsc import runtime
 from plsc.errors import UserError
+from plsc.nn import environment as runtime
 
 # Option -> factor to the unit that Machine has, unit, what it is; what is not given is a GPU's or,
 # for a config with Global.device cpu, a CPU's.

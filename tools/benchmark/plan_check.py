@@ -3,7 +3,7 @@
 `plan.py --check` runs it. What is compared is the process's peak resident memory (VmHWM), less the
 framework's: what a process holds that trains next to nothing, less the little that this is; there
 freed blocks go back to the system at once. The process as `plsc-train` runs it keeps some
-(`plsc.runtime`), and is compared whole with what a plan says.
+(`plsc.nn.environment`), and is compared whole with what a plan says.
 """
 
 import ctypes
@@ -101,7 +101,7 @@ def measure(case: Case, *, returned: bool) -> int:
     """VmHWM in bytes of a process that trains `case`.
 
     With `returned`, freed blocks are given back at once, so that this is the tensors' peak; else
-    as `plsc.runtime` has it, which keeps them for the next step.
+    as `plsc.nn.environment` has it, which keeps them for the next step.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     task = json.dumps({**vars(case), "returned": returned})
@@ -151,7 +151,7 @@ def check(cases: tuple[Case, ...]) -> list[dict[str, Any]]:
 
 def _train(case: Case, *, returned: bool) -> int:
     """Train a few steps; the process's VmHWM in bytes."""
-    from plsc import runtime
+    from plsc.nn import environment as runtime
 
     runtime.prepare(local_size=1)
     if returned:

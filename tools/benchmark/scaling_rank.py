@@ -11,8 +11,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from plsc import runtime
 from plsc.distributed import world
+from plsc.nn import environment as runtime
 
 WARM_STEPS = 2
 

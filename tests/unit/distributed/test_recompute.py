@@ -16,7 +16,7 @@ from plsc.distributed.recompute import apply_recompute
 from plsc.errors import UserError
 from plsc.models.face_vit import FaceViT
 from plsc.models.iresnet import IResNet
-from plsc.models.layers import DropPath
+from plsc.nn.layers import DropPath
 
 
 class Block(nn.Layer):

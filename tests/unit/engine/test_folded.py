@@ -11,7 +11,7 @@ from plsc.engine import folded
 from plsc.engine.folded import Moments, measure_norms
 from plsc.engine.weights import batch_norms, epsilon_of
 from plsc.export import evaluating, probe_images
-from plsc.models.layers import from_nchw, to_nchw
+from plsc.nn.layers import from_nchw, to_nchw
 
 SIZE, BATCH = 24, 8
 

@@ -15,7 +15,7 @@ from plsc.engine.precision import Precision
 from plsc.errors import UserError
 from plsc.files import onnx_file
 from plsc.metric.registered import LFWAcc
-from plsc.models.cpu_layers import DepthwiseConv2D
+from plsc.nn.cpu_layers import DepthwiseConv2D
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
-from plsc.kernels import convolution
+from plsc.nn.kernels import convolution
 
 if not convolution.available():
     pytest.skip("this build of paddle has no MKL", allow_module_level=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
-from plsc.kernels import compiled, depthwise, prelu
+from plsc.nn.kernels import compiled, depthwise, prelu
 
 BATCHES, CHANNELS = st.integers(1, 4), st.integers(1, 9)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
-from plsc.kernels import attention, rows
+from plsc.nn.kernels import attention, rows
 
 SEEDS = st.integers(0, 2**31)
 # below, at and above the rows that one sum takes; around the widths of vector registers
@@ -59,7 +59,7 @@ def test_layer_norm(n, c, offset, seed):
 
 @given(st.integers(1, 200), st.sampled_from([1e-3, 1.0, 30.0, 1e4]), SEEDS)
 def test_softmax(size, spread, seed):
-    from plsc.kernels.attention_loops import softmax
+    from plsc.nn.kernels.attention_loops import softmax
 
     line = normal(size, seed) * np.float32(spread)
     scale = np.float32(0.25)  # its products are exact
@@ -70,14 +70,14 @@ def test_softmax(size, spread, seed):
 
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=70))
 def test_largest(values):
-    from plsc.kernels.attention_loops import largest_of
+    from plsc.nn.kernels.attention_loops import largest_of
 
     line = np.array(values, np.float32)
     assert largest_of(line) == line.max()
 
 
 def test_softmax_hands_nan_and_infinity_on():
-    from plsc.kernels.attention_loops import softmax
+    from plsc.nn.kernels.attention_loops import softmax
 
     for values in ([0, np.nan, 1], [np.nan] * 3, [0, -np.nan, 1], [0, np.inf, 1], [-np.inf] * 3):
         line = np.array(values * 11, np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.kernels import update
+from plsc.optimizer import kernels as update
 from plsc.optimizer.adamw import AdamW
 from plsc.optimizer.momentum import Momentum
 

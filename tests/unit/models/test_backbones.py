@@ -10,7 +10,7 @@ import pytest
 from plsc.config.registry import BACKBONES
 from plsc.config.schema import check_params
 from plsc.errors import UserError
-from plsc.models.layers import Backbone
+from plsc.nn.layers import Backbone
 
 # more than 110 M parameters: `make test-slow` runs these
 LARGE = {"IResNet200", "FaceViT_base_patch9_112", "FaceViT_large_patch9_112"}

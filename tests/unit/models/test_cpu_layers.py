@@ -10,9 +10,9 @@ from paddle import nn
 from plsc.config.registry import BACKBONES
 from plsc.distributed.recompute import apply_recompute
 from plsc.export import export_paddle
-from plsc.kernels import compiled
-from plsc.models import cpu_layers
-from plsc.models.layers import Backbone
+from plsc.nn import cpu_layers
+from plsc.nn.kernels import compiled
+from plsc.nn.layers import Backbone
 
 pytest.importorskip("numba")
 

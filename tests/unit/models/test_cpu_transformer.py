@@ -8,9 +8,9 @@ import pytest
 from paddle import nn
 
 from plsc.distributed.recompute import apply_recompute
-from plsc.kernels import compiled
-from plsc.models import cpu_transformer
 from plsc.models.face_vit import FaceViT
+from plsc.nn import cpu_transformer
+from plsc.nn.kernels import compiled
 
 pytest.importorskip("numba")
 

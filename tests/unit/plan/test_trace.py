@@ -6,7 +6,7 @@ import pytest
 from paddle import nn
 
 from plsc.distributed.recompute import apply_recompute
-from plsc.models.layers import Backbone
+from plsc.nn.layers import Backbone
 from plsc.plan.trace import trace
 
 PIXELS = 112 * 112

@@ -17,7 +17,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from plsc.errors import UserError
-from plsc.kernels.compiled import wanted
+from plsc.nn.kernels.compiled import wanted
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 # MKL's names for instruction sets; it looks for them on Intel's processors only.

@@ -1,7 +1,7 @@
 """Linear layers, LayerNorm and attention with kernels of their own on CPUs.
 
 Paddle's in parameters, state dict and values (to rounding), and in everything where
-`plsc.models.cpu_tensors.runs_here` says no. Paddle adds up the gradients of a bias and of
+`plsc.nn.cpu_tensors.runs_here` says no. Paddle adds up the gradients of a bias and of
 LayerNorm in one thread, column by column, and transposes every head's queries, keys and values.
 """
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from paddle import nn
 from paddle.autograd import PyLayer
 
-from plsc.kernels import attention, rows
-from plsc.models.cpu_tensors import empty, runs_here, view, wanted_gradients
+from plsc.nn.cpu_tensors import empty, runs_here, view, wanted_gradients
+from plsc.nn.kernels import attention, rows
 
 
 class Linear(nn.Linear):

@@ -12,7 +12,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor
 
-from plsc.kernels.compiled import compiled, share, wanted
+from plsc.nn.kernels.compiled import compiled, share, wanted
 
 BLOCK = 16_384  # elements that are added up by themselves, whatever the number of threads
 SERIAL = 1 << 18  # elements: below, threads take longer to start than they save

@@ -74,7 +74,7 @@ def share(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
 
 
 def threads() -> int:
-    """The process's number of threads: OMP_NUM_THREADS, which `plsc.runtime` sets; or 1."""
+    """The process's number of threads: OMP_NUM_THREADS, which `plsc.nn.environment` sets; or 1."""
     text = os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]
     return max(1, int(text)) if text.isdecimal() else 1
 

@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 from numpy.typing import NDArray
 
-from plsc.kernels.compiled import wanted
+from plsc.nn.kernels.compiled import wanted
 
 
 def runs_here(*tensors: paddle.Tensor) -> bool:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from paddle import nn
 from paddle.autograd import PyLayer
 
-from plsc.kernels import convolution, depthwise, prelu
-from plsc.kernels.compiled import threads
-from plsc.models.cpu_tensors import empty, runs_here, view, wanted_gradients
+from plsc.nn.cpu_tensors import empty, runs_here, view, wanted_gradients
+from plsc.nn.kernels import convolution, depthwise, prelu
+from plsc.nn.kernels.compiled import threads
 
 
 class PReLU(nn.PReLU):

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.kernels.compiled import compiled, share
+from plsc.nn.kernels.compiled import compiled, share
 
 Array = NDArray[np.float32]
 ROWS = 256  # rows of channels-last maps whose slope gradients are added up in float32

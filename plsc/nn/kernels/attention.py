@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.kernels import blas
-from plsc.kernels.compiled import share
+from plsc.nn.kernels import blas
+from plsc.nn.kernels.compiled import share
 
 Array = NDArray[np.float32]
 
@@ -42,7 +42,7 @@ def backward(qkv: Array, weights: Array, grad: Array, grad_qkv: Array) -> None:
 
 def _loops() -> ModuleType:
     """Imported where they are called: without numba they cannot be."""
-    from plsc.kernels import attention_loops
+    from plsc.nn.kernels import attention_loops
 
     return attention_loops
 

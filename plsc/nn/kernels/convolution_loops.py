@@ -1,9 +1,9 @@
-"""The compiled part of `plsc.kernels.convolution`; importing it imports numba."""
+"""The compiled part of `plsc.nn.kernels.convolution`; importing it imports numba."""
 
 import numpy as np
 
-from plsc.kernels.blas import PLAIN, ROW_MAJOR, TRANSPOSED
-from plsc.kernels.compiled import machine_code
+from plsc.nn.kernels.blas import PLAIN, ROW_MAJOR, TRANSPOSED
+from plsc.nn.kernels.compiled import machine_code
 
 
 @machine_code

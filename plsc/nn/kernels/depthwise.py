@@ -10,7 +10,7 @@ but less time than anything that reads memory in steps.
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.kernels.compiled import compiled, share
+from plsc.nn.kernels.compiled import compiled, share
 
 Array = NDArray[np.float32]
 

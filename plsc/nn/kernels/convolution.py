@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.kernels import blas
-from plsc.kernels.compiled import share, threads
+from plsc.nn.kernels import blas
+from plsc.nn.kernels.compiled import share, threads
 
 Array = NDArray[np.float32]
 TILE, LEAST_PIXELS = 2**18, 192  # floats of a tile's columns; pixels that make a product efficient
@@ -67,7 +67,7 @@ def backward(
 
 def _loops() -> ModuleType:
     """Imported where they are called: without numba they cannot be."""
-    from plsc.kernels import convolution_loops
+    from plsc.nn.kernels import convolution_loops
 
     return convolution_loops
 

@@ -1,10 +1,10 @@
-"""The compiled part of `plsc.kernels.attention`; importing it imports numba."""
+"""The compiled part of `plsc.nn.kernels.attention`; importing it imports numba."""
 
 import numpy as np
 
-from plsc.kernels.blas import PLAIN, TRANSPOSED
-from plsc.kernels.compiled import machine_code
-from plsc.kernels.convolution_loops import multiply
+from plsc.nn.kernels.blas import PLAIN, TRANSPOSED
+from plsc.nn.kernels.compiled import machine_code
+from plsc.nn.kernels.convolution_loops import multiply
 
 LOG2_E = np.float32(1.4426950408889634)
 # 2**f for f in -0.5..0.5 to 3e-9: coefficients of the Chebyshev interpolation

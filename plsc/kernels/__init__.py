@@ -1,1 +1,0 @@
-"""Compiled loops over tensors in memory, for CPUs; optional."""

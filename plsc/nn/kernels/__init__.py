@@ -1,0 +1,1 @@
+"""CPU kernels where Paddle's own are slow, compiled with numba."""
