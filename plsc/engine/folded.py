@@ -22,7 +22,7 @@ from plsc.engine.log import RunLog
 from plsc.engine.one_pass import one_pass
 from plsc.engine.trainer import Training
 from plsc.engine.weights import batch_norms, epsilon_of
-from plsc.export import evaluating
+from plsc.export.convert import evaluating
 
 NUM_IMAGES = 512  # over all ranks; each gives 49 values or more to a channel of a convolution
 

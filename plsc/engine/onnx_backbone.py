@@ -14,7 +14,7 @@ from paddle import nn
 from plsc.distributed import world
 from plsc.distributed.collectives import agree
 from plsc.errors import first_line
-from plsc.export import compare, save_program
+from plsc.export.convert import compare, save_program
 from plsc.files import onnx_file
 from plsc.nn import environment as runtime
 from plsc.nn.cpu_layers import DepthwiseConv2D

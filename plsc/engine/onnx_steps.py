@@ -14,7 +14,7 @@ import paddle
 from paddle import nn
 
 from plsc.errors import UserError
-from plsc.export import IMAGE_SHAPE, evaluating
+from plsc.export.convert import IMAGE_SHAPE, evaluating
 from plsc.files.onnx_operations import Operation
 
 KINDS: dict[type, str] = {

@@ -11,7 +11,7 @@ from paddle import nn
 from plsc.engine.onnx_steps import Match, Step, match_steps, some, steps_of
 from plsc.engine.weights import Weights, epsilon_of
 from plsc.errors import UserError, first_line
-from plsc.export import evaluating, probe_images
+from plsc.export.convert import evaluating, probe_images
 from plsc.files.onnx_graph import Graph, read_graph
 from plsc.files.onnx_operations import Operation
 

@@ -22,7 +22,7 @@ from plsc.engine.log import RunLog
 from plsc.engine.preparation import preparation_notes
 from plsc.engine.pretrained import find_weights, take_weights
 from plsc.engine.trainer import Training, fit
-from plsc.export import export_onnx, export_paddle
+from plsc.export.convert import export_onnx, export_paddle
 from plsc.nn import environment as runtime
 from plsc.plan import forecast
 from plsc.report.evaluation import Measured

@@ -19,7 +19,7 @@ from plsc.config.load import parse_config
 from plsc.embedder import Embedder
 from plsc.engine import checkpoint
 from plsc.engine.description import describe_model
-from plsc.export import export_onnx
+from plsc.export.convert import export_onnx
 from plsc.metric.roc import FARS
 
 STATE = {

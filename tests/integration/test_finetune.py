@@ -119,7 +119,7 @@ def test_finetuning_from_folded_batch_norms(run):
     import paddle
 
     from plsc.engine.pretrained import set_backbone
-    from plsc.export import export_onnx, probe_images
+    from plsc.export.convert import export_onnx, probe_images
     from plsc.models.small import QuickFace_nano
 
     net, given, path = QuickFace_nano(32), run.folder / "net.onnx", run.folder / "folded.onnx"

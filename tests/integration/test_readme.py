@@ -261,7 +261,7 @@ def write_others_weights(folder: Path) -> None:
     import paddle
 
     from plsc.config.registry import BACKBONES
-    from plsc.export import export_onnx
+    from plsc.export.convert import export_onnx
 
     paddle.seed(1)
     backbone = BACKBONES.get(SMALL, "Model.name")(num_features=32)

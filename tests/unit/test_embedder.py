@@ -17,7 +17,7 @@ from plsc.embedder import Embedder
 from plsc.engine import checkpoint
 from plsc.engine.description import describe_model
 from plsc.errors import UserError
-from plsc.export import export_onnx, export_paddle
+from plsc.export.convert import export_onnx, export_paddle
 from plsc.inference import onnx_network
 
 DIM = 16

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from paddle import nn
 
-from plsc import __version__, export
+from plsc import __version__
 from plsc.errors import UserError
+from plsc.export import convert as export
 from plsc.files import onnx_file
 
 

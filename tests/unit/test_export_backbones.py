@@ -13,8 +13,8 @@ import onnxruntime
 import paddle
 import pytest
 
-from plsc import export
 from plsc.config.registry import BACKBONES
+from plsc.export import convert as export
 from plsc.files import onnx_file
 from plsc.models import face_vit, mobilefacenet
 from plsc.models.iresnet import IResNet18

@@ -8,12 +8,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from paddle import nn
 
-from plsc import export, onnx_forms
 from plsc.config.load import parse_config
 from plsc.config.registry import BACKBONES
 from plsc.embedder import Embedder
 from plsc.engine import run
 from plsc.errors import UserError
+from plsc.export import convert as export
+from plsc.export import onnx_forms
 
 MEAN, STD = (120.0, 121.5, 123.25), (58.5, 57.25, 60.0)
 TRAINED = {

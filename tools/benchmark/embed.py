@@ -66,7 +66,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from plsc.engine import build, onnx_backbone  # noqa: F401  build registers the backbones
     from plsc.engine.evaluator import VerificationEvaluator, backbone_embedder
     from plsc.engine.precision import Precision
-    from plsc.export import export_onnx
+    from plsc.export.convert import export_onnx
     from plsc.files import onnx_file
     from plsc.metric.registered import LFWAcc
     from plsc.nn import environment as runtime

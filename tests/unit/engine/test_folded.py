@@ -10,7 +10,7 @@ from paddle import nn
 from plsc.engine import folded
 from plsc.engine.folded import Moments, measure_norms
 from plsc.engine.weights import batch_norms, epsilon_of
-from plsc.export import evaluating, probe_images
+from plsc.export.convert import evaluating, probe_images
 from plsc.nn.layers import from_nchw, to_nchw
 
 SIZE, BATCH = 24, 8

@@ -8,11 +8,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from paddle import nn
 
-from plsc import export
 from plsc.engine import pretrained
 from plsc.engine.onnx_steps import Step, match_steps, steps_of
 from plsc.engine.pretrained import find_weights, take_weights
 from plsc.errors import UserError
+from plsc.export import convert as export
 from plsc.files.onnx_graph import read_graph
 from plsc.files.onnx_operations import Operation
 from plsc.models.face_vit import FaceViT

@@ -5,11 +5,11 @@ import onnxruntime
 import paddle
 import pytest
 
-from plsc import export
 from plsc.config.load import parse_config
 from plsc.engine import run as commands
 from plsc.engine import start
 from plsc.errors import UserError
+from plsc.export import convert as export
 from plsc.models.small import QuickFace_nano
 
 

@@ -194,8 +194,8 @@ def test_it_is_evaluated_and_keeps_no_thresholds(files, tiny_faces, tmp_path, ca
 
 def test_its_preparation_travels_with_an_export(files, pictures, tmp_path, monkeypatch):
     """Through a config of the usual network, which takes its epsilon over."""
-    monkeypatch.setattr("plsc.export.CHECKED_BATCHES", (1,))
-    monkeypatch.setattr("plsc.export.TIMED_RUNS", 1)
+    monkeypatch.setattr("plsc.export.convert.CHECKED_BATCHES", (1,))
+    monkeypatch.setattr("plsc.export.convert.TIMED_RUNS", 1)
     config = configured(files / "magface.pth", tmp_path, BGR_TO_ONE)
     path = commands.export(config, tmp_path / "IResNet18")
     embedder = Embedder(path)

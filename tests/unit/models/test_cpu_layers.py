@@ -9,7 +9,7 @@ from paddle import nn
 
 from plsc.config.registry import BACKBONES
 from plsc.distributed.recompute import apply_recompute
-from plsc.export import export_paddle
+from plsc.export.convert import export_paddle
 from plsc.nn import cpu_layers
 from plsc.nn.kernels import compiled
 from plsc.nn.layers import Backbone

@@ -18,10 +18,12 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
-from plsc import __version__, onnx_forms
+from plsc import __version__
 from plsc.config import yaml_tree
 from plsc.errors import UserError
-from plsc.export_report import (
+from plsc.export import onnx_forms
+from plsc.export.onnx_forms import SHORTEST, PixelInput, Preprocessing
+from plsc.export.report import (
     MAX_HALF_DIFFERENCE,
     MAX_RELATIVE_DIFFERENCE,
     BatchCheck,
@@ -29,7 +31,6 @@ from plsc.export_report import (
 )
 from plsc.files import onnx_file
 from plsc.files.onnx_file import INPUT, Floats, Images
-from plsc.onnx_forms import SHORTEST, PixelInput, Preprocessing
 
 IMAGE_SHAPE = (3, 112, 112)
 CHECKED_BATCHES = (1, 5, 64)

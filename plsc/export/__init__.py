@@ -1,0 +1,1 @@
+"""A network -> ONNX or Paddle inference model, and the proof that the file gives the same."""
