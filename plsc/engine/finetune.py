@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import paddle
 
+from plsc.checkpoint.sharded_files import Piece
+from plsc.checkpoint.sharded_rows import fill
 from plsc.config.sections import Config
 from plsc.distributed.collectives import gather
 from plsc.engine.folded import measure_norms
-from plsc.engine.head_files import Piece
-from plsc.engine.head_rows import fill
 from plsc.engine.log import RunLog
 from plsc.engine.one_pass import one_pass
 from plsc.engine.preparation import preparation_notes

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from paddle import nn
 
-from plsc.engine.checkpoint import STATE, Checkpoint
-from plsc.engine.head_files import Piece
+from plsc.checkpoint.folder import STATE, Checkpoint
+from plsc.checkpoint.sharded_files import Piece
 from plsc.engine.onnx_weights import onnx_weights
 from plsc.engine.torch_weights import torch_weights
 from plsc.engine.weights import Weights, no_head, sharded_head, shards_of_ranks, whole_head

@@ -11,11 +11,11 @@ import paddle
 from paddle import nn
 
 from plsc import __version__
+from plsc.checkpoint.folder import Checkpoint
 from plsc.config.load import dump_config
 from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.engine import build, build_data, start
-from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.description import describe_model, metadata, model_card
 from plsc.engine.keeper import Keeper, Phase
 from plsc.engine.log import RunLog

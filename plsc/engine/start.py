@@ -4,14 +4,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from plsc.checkpoint.folder import Checkpoint
+from plsc.checkpoint.saver import BEST, Saver
 from plsc.config.sections import MEAN, Config
 from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
-from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.finetune import load_pretrained, set_class_means
 from plsc.engine.log import RunLog
 from plsc.engine.pretrained import find_weights
-from plsc.engine.saver import BEST, Saver
 from plsc.engine.trainer import Training
 from plsc.engine.training_state import resume_training
 from plsc.errors import UserError

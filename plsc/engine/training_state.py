@@ -9,12 +9,12 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from plsc.checkpoint import folder as checkpoint
+from plsc.checkpoint.folder import Checkpoint
+from plsc.checkpoint.sharded_files import Unchanged
+from plsc.checkpoint.sharded_rows import fill, rows_of
 from plsc.distributed import world
 from plsc.distributed.data_parallel import average_buffers
-from plsc.engine import checkpoint
-from plsc.engine.checkpoint import Checkpoint
-from plsc.engine.head_files import Unchanged
-from plsc.engine.head_rows import fill, rows_of
 from plsc.engine.log import RunLog
 from plsc.engine.pretrained import set_backbone
 from plsc.errors import UserError

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from paddle import nn
 
+from plsc.checkpoint.sharded_files import Piece
 from plsc.data.input_pixels import InputPixels
-from plsc.engine.head_files import Piece
 from plsc.errors import UserError
 
 Head = Callable[[int, int], tuple[int, Iterator[Piece] | None]]

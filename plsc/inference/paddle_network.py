@@ -28,8 +28,8 @@ def open_checkpoint(path: str, provider: str) -> Network:
 
     """
     start_paddle(provider)
+    from plsc.checkpoint import folder as checkpoint
     from plsc.config.registry import BACKBONES
-    from plsc.engine import checkpoint
     from plsc.engine.description import config_of, metadata
     from plsc.engine.pretrained import set_backbone
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plsc.supervise import records
+from plsc.supervise import shared_files as records
 from plsc.supervise.diagnosis import Ending, Kind, last
 from plsc.supervise.verdict import UNKNOWN_HOST, Alive, Verdict
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plsc.errors import UserError
+from plsc.supervise.child_process import Trainer
 from plsc.supervise.diagnosis import Ending, Kind, diagnose, shell_status
 from plsc.supervise.peers import Peers
 from plsc.supervise.stop_requests import Requests
-from plsc.supervise.trainer import Trainer
 from plsc.supervise.verdict import SETTLING, Verdict, judge
 from plsc.supervise.watch import Limits, Watch
 

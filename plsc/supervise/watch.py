@@ -3,10 +3,10 @@
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
+from plsc.supervise.child_process import Trainer
 from plsc.supervise.diagnosis import last
 from plsc.supervise.heartbeat import STARTING
 from plsc.supervise.peers import Peer
-from plsc.supervise.trainer import Trainer
 
 
 @dataclass(frozen=True)

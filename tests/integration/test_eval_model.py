@@ -14,10 +14,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from plsc import cli
+from plsc.checkpoint import folder as checkpoint
 from plsc.commands.compare import main as compare_main
 from plsc.config.load import parse_config
 from plsc.embedder import Embedder
-from plsc.engine import checkpoint
 from plsc.engine.description import describe_model
 from plsc.export.convert import export_onnx
 from plsc.metric.roc import FARS

@@ -67,11 +67,11 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Seconds of dd, of saving, of restoring and of saving again with nothing changed."""
     import paddle
 
+    from plsc.checkpoint import folder as checkpoint
+    from plsc.checkpoint.folder import Checkpoint
+    from plsc.checkpoint.sharded_files import Unchanged
+    from plsc.checkpoint.sharded_rows import fill, rows_of
     from plsc.distributed.sharding import ClassShard
-    from plsc.engine import checkpoint
-    from plsc.engine.checkpoint import Checkpoint
-    from plsc.engine.head_files import Unchanged
-    from plsc.engine.head_rows import fill, rows_of
     from plsc.heads.storage import build_centres
 
     paddle.set_device("cpu")

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from plsc.checkpoint import folder as checkpoint
+from plsc.checkpoint import pointers as checkpoint_folder
+from plsc.checkpoint.folder import Checkpoint
+from plsc.checkpoint.sharded_files import Unchanged
+from plsc.distributed import joint_work as together
 from plsc.distributed import world
 from plsc.distributed.sharding import ClassShard
 from plsc.distributed.world import World
-from plsc.engine import checkpoint, checkpoint_folder, together
-from plsc.engine.checkpoint import Checkpoint
-from plsc.engine.head_files import Unchanged
 from plsc.errors import UserError
 from plsc.files import tensor_file
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from plsc.checkpoint import sharded_files as head_files
+from plsc.checkpoint.sharded_files import SavedHead, Unchanged, head_tensors, parts_of
 from plsc.distributed.sharding import ClassShard
-from plsc.engine import head_files
-from plsc.engine.head_files import SavedHead, Unchanged, head_tensors, parts_of
 from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import round_nearest

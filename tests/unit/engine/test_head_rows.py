@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from plsc.checkpoint import folder as checkpoint
+from plsc.checkpoint.folder import Checkpoint
+from plsc.checkpoint.sharded_rows import fill, rows_of
+from plsc.distributed import joint_work as together
 from plsc.distributed.sharding import ClassShard
-from plsc.engine import checkpoint, together
-from plsc.engine.checkpoint import Checkpoint
-from plsc.engine.head_rows import fill, rows_of
 from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import NUMPY_DTYPES

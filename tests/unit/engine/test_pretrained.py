@@ -7,7 +7,8 @@ import paddle
 import pytest
 from paddle import nn
 
-from plsc.engine import checkpoint, pretrained
+from plsc.checkpoint import folder as checkpoint
+from plsc.engine import pretrained
 from plsc.engine.pretrained import find_weights, set_backbone
 from plsc.errors import UserError
 

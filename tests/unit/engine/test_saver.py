@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc.engine import checkpoint, checkpoint_folder
-from plsc.engine.checkpoint import Checkpoint
+from plsc.checkpoint import folder as checkpoint
+from plsc.checkpoint import pointers as checkpoint_folder
+from plsc.checkpoint.folder import Checkpoint
+from plsc.checkpoint.saver import BEST, LATEST, Saver
 from plsc.engine.progress import Progress
-from plsc.engine.saver import BEST, LATEST, Saver
 
 ROWS = np.zeros((2, 2), np.float32)
 

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paddle import nn
 
+from plsc.checkpoint import folder as checkpoint
+from plsc.checkpoint import pointers as checkpoint_folder
+from plsc.checkpoint.folder import Checkpoint
+from plsc.checkpoint.saver import BEST, LATEST, Saver
 from plsc.distributed.sharding import ClassShard
-from plsc.engine import checkpoint, checkpoint_folder
-from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.precision import LossScaler
 from plsc.engine.progress import Progress
-from plsc.engine.saver import BEST, LATEST, Saver
 from plsc.engine.training_state import resume_training, save_training
 from plsc.errors import UserError
 from plsc.files import tensor_file

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from plsc.supervise import records
+from plsc.supervise import shared_files as records
 from plsc.supervise.diagnosis import Ending, Kind
 from plsc.supervise.peers import ALIVE_BEATS, STALE, UNLOCKED_SILENCE, Peers
 from plsc.supervise.verdict import Verdict

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from plsc.checkpoint import pointers as checkpoint_folder
+from plsc.checkpoint.folder import Checkpoint
 from plsc.distributed import world
 from plsc.distributed.collectives import broadcast_text
-from plsc.engine import checkpoint_folder
-from plsc.engine.checkpoint import Checkpoint
 from plsc.engine.progress import Progress
 
 BEST, LATEST = "best_model", "latest"

@@ -22,16 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from plsc.distributed import world
-from plsc.distributed.collectives import gather_objects
-from plsc.engine.head_files import (
+from plsc.checkpoint.sharded_files import (
     PART_CLASSES,
     SavedHead,
     Unchanged,
     head_tensors,
     parts_of,
 )
-from plsc.engine.together import Together
+from plsc.distributed import world
+from plsc.distributed.collectives import gather_objects
+from plsc.distributed.joint_work import Together
 from plsc.errors import UserError
 from plsc.files.tensor_file import Rows, file_bytes, read_tensors, sync, write_tensors
 

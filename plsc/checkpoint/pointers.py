@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from plsc.engine.checkpoint import STATE, Checkpoint
+from plsc.checkpoint.folder import STATE, Checkpoint
 from plsc.errors import UserError
 from plsc.files.tensor_file import sync
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import paddle
 
-from plsc.engine.head_files import Piece
-from plsc.engine.together import Together
+from plsc.checkpoint.sharded_files import Piece
+from plsc.distributed.joint_work import Together
 from plsc.files.tensor_file import Rows
 from plsc.heads.centres import ClassCentres
 
