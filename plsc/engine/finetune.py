@@ -17,8 +17,6 @@ from plsc.distributed.collectives import gather
 from plsc.engine.folded import measure_norms
 from plsc.engine.log import RunLog
 from plsc.engine.one_pass import one_pass
-from plsc.engine.preparation import preparation_notes
-from plsc.engine.pretrained import take_weights
 from plsc.engine.trainer import Training
 from plsc.errors import UserError
 from plsc.files.tensor_file import spans
@@ -26,6 +24,8 @@ from plsc.files.tensor_types import as_type
 from plsc.heads import initial
 from plsc.heads.centres import WEIGHT, ClassCentres
 from plsc.heads.partial_fc import vector_norms
+from plsc.weights.preparation import preparation_notes
+from plsc.weights.pretrained import take_weights
 
 SUMS_IN_MEMORY = 2**30  # bytes
 

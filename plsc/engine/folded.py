@@ -21,8 +21,8 @@ from plsc.distributed.collectives import gather
 from plsc.engine.log import RunLog
 from plsc.engine.one_pass import one_pass
 from plsc.engine.trainer import Training
-from plsc.engine.weights import batch_norms, epsilon_of
 from plsc.export.convert import evaluating
+from plsc.weights.weights import batch_norms, epsilon_of
 
 NUM_IMAGES = 512  # over all ranks; each gives 49 values or more to a channel of a convolution
 

@@ -19,14 +19,14 @@ from plsc.engine import build, build_data, start
 from plsc.engine.description import describe_model, metadata, model_card
 from plsc.engine.keeper import Keeper, Phase
 from plsc.engine.log import RunLog
-from plsc.engine.preparation import preparation_notes
-from plsc.engine.pretrained import find_weights, take_weights
 from plsc.engine.trainer import Training, fit
 from plsc.export.convert import export_onnx, export_paddle
 from plsc.nn import environment as runtime
 from plsc.plan import forecast
 from plsc.report.evaluation import Measured
 from plsc.report.outputs import Outputs
+from plsc.weights.preparation import preparation_notes
+from plsc.weights.pretrained import find_weights, take_weights
 
 
 def train(config: Config, folder: Path, phase: Phase) -> None:

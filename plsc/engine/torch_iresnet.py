@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from plsc.data.input_pixels import InputPixels
-from plsc.engine.pretrained import take_weights
-from plsc.engine.torch_weights import MAGFACE_EPSILON, MAGFACE_PREFIXES, state_dict_in
 from plsc.errors import UserError
 from plsc.files.torch_file import load_torch
 from plsc.files.torch_tensors import TorchTensor
@@ -19,6 +17,8 @@ from plsc.models.iresnet import (
     IResNet100,
     IResNet200,
 )
+from plsc.weights.pretrained import take_weights
+from plsc.weights.torch_weights import MAGFACE_EPSILON, MAGFACE_PREFIXES, state_dict_in
 
 NETWORKS = (IResNet18, IResNet34, IResNet50, IResNet100, IResNet200)
 TORCH_EPSILON = 1e-5  # of a BatchNorm that names none, as in arcface_torch

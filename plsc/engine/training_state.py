@@ -16,10 +16,10 @@ from plsc.checkpoint.sharded_rows import fill, rows_of
 from plsc.distributed import world
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine.log import RunLog
-from plsc.engine.pretrained import set_backbone
 from plsc.errors import UserError
 from plsc.heads.centres import ClassCentres
 from plsc.nn import environment as runtime
+from plsc.weights.pretrained import set_backbone
 
 if TYPE_CHECKING:
     from plsc.engine.trainer import Training

@@ -31,7 +31,7 @@ def open_checkpoint(path: str, provider: str) -> Network:
     from plsc.checkpoint import folder as checkpoint
     from plsc.config.registry import BACKBONES
     from plsc.engine.description import config_of, metadata
-    from plsc.engine.pretrained import set_backbone
+    from plsc.weights.pretrained import set_backbone
 
     saved = checkpoint.Checkpoint(Path(path))
     config = config_of(saved.state, path)

@@ -98,8 +98,8 @@ def test_embeddings_of_weights_that_plsc_saved():
     """The backbone in PLSC's files gives the embeddings that PLSC itself computed from them."""
     import paddle
 
-    from plsc.engine.pretrained import take_weights
     from plsc.models.mobilefacenet import MobileFaceNet_base
+    from plsc.weights.pretrained import take_weights
 
     backbone, source = MobileFaceNet_base(), str(PLSC_CHECKPOINT / "latest")
     take_weights(source, backbone)
@@ -118,9 +118,9 @@ def test_finetuning_from_folded_batch_norms(run):
     import onnxruntime
     import paddle
 
-    from plsc.engine.pretrained import set_backbone
     from plsc.export.convert import export_onnx, probe_images
     from plsc.models.small import QuickFace_nano
+    from plsc.weights.pretrained import set_backbone
 
     net, given, path = QuickFace_nano(32), run.folder / "net.onnx", run.folder / "folded.onnx"
     export_onnx(net, given)

@@ -246,7 +246,7 @@ def write_pth(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def torch_arrays(backbone, prefix: str = "") -> dict[str, np.ndarray]:
     """Its weights, named and laid out as torch has them."""
-    from plsc.engine.torch_weights import torch_names
+    from plsc.weights.torch_weights import torch_names
 
     arrays = (tensor.numpy() for tensor in backbone.state_dict().values())
     return {

@@ -20,9 +20,9 @@ from plsc.config.registry import (
     SCHEDULES,
     TRANSFORMS,
 )
-from plsc.engine.preparation import preparation_notes
-from plsc.engine.torch_weights import MAGFACE_PIXELS
-from plsc.engine.weights import Weights
+from plsc.weights.preparation import preparation_notes
+from plsc.weights.torch_weights import MAGFACE_PIXELS
+from plsc.weights.weights import Weights
 
 FOLDER = Path(__file__).parents[2] / "configs"
 FILES = sorted(FOLDER.glob("*.yaml"))

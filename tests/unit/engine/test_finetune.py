@@ -14,11 +14,11 @@ from plsc.data.input_pixels import InputPixels
 from plsc.distributed.sharding import ClassShard
 from plsc.engine import finetune
 from plsc.engine.finetune import load_pretrained, set_class_means
-from plsc.engine.weights import Weights
 from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import decode
 from plsc.heads.centres import ClassCentres
+from plsc.weights.weights import Weights
 
 NUM_CLASSES, DIM = 9, 4
 RESOLUTION = {"float32": 1e-6, "float16": 2**-11, "bfloat16": 2**-8}

@@ -9,9 +9,9 @@ from paddle import nn
 
 from plsc.engine import folded
 from plsc.engine.folded import Moments, measure_norms
-from plsc.engine.weights import batch_norms, epsilon_of
 from plsc.export.convert import evaluating, probe_images
 from plsc.nn.layers import from_nchw, to_nchw
+from plsc.weights.weights import batch_norms, epsilon_of
 
 SIZE, BATCH = 24, 8
 

@@ -8,9 +8,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from paddle import nn
 
-from plsc.engine import pretrained
-from plsc.engine.onnx_steps import Step, match_steps, steps_of
-from plsc.engine.pretrained import find_weights, take_weights
 from plsc.errors import UserError
 from plsc.export import convert as export
 from plsc.files.onnx_graph import read_graph
@@ -19,6 +16,9 @@ from plsc.models.face_vit import FaceViT
 from plsc.models.iresnet import IResNet18
 from plsc.models.mobilefacenet import MobileFaceNet_base
 from plsc.models.small import QuickFace, QuickFace_nano
+from plsc.weights import pretrained
+from plsc.weights.onnx_layers import Step, match_steps, steps_of
+from plsc.weights.pretrained import find_weights, take_weights
 
 NETS = {
     "QuickFace": lambda **options: QuickFace_nano(16),

@@ -4,8 +4,8 @@ import pytest
 
 from plsc.config.load import parse_config
 from plsc.data.input_pixels import InputPixels
-from plsc.engine.preparation import preparation_notes
-from plsc.engine.weights import Weights
+from plsc.weights.preparation import preparation_notes
+from plsc.weights.weights import Weights
 
 PIXELS = InputPixels("BGR", mean=(0.0,) * 3, std=(255.0,) * 3)
 MAGFACE = Weights("net.pth", {}, trained_on=PIXELS, trained_by="MagFace")

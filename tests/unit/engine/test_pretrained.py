@@ -8,9 +8,9 @@ import pytest
 from paddle import nn
 
 from plsc.checkpoint import folder as checkpoint
-from plsc.engine import pretrained
-from plsc.engine.pretrained import find_weights, set_backbone
 from plsc.errors import UserError
+from plsc.weights import pretrained
+from plsc.weights.pretrained import find_weights, set_backbone
 
 CENTRES = np.random.default_rng(0).normal(size=(11, 4)).astype(np.float32)
 BACKBONE = {

@@ -8,13 +8,13 @@ import pytest
 from paddle import nn
 
 from plsc.data.input_pixels import InputPixels
-from plsc.engine.pretrained import find_weights, load_weights, take_weights
-from plsc.engine.torch_weights import torch_names
 from plsc.errors import UserError
 from plsc.models.face_vit import FaceViT
 from plsc.models.iresnet import IResNet18
 from plsc.models.mobilefacenet import MobileFaceNet_base
 from plsc.models.small import QuickFace_nano
+from plsc.weights.pretrained import find_weights, load_weights, take_weights
+from plsc.weights.torch_weights import torch_names
 
 NORM = ("weight", "bias", "running_mean", "running_var")
 COUNTER = np.array(40_000)

@@ -15,7 +15,10 @@ import numpy as np
 from paddle import nn
 
 from plsc.data.input_pixels import InputPixels
-from plsc.engine.weights import (
+from plsc.errors import UserError
+from plsc.files.torch_file import load_torch
+from plsc.files.torch_tensors import TorchTensor
+from plsc.weights.weights import (
     Head,
     Weights,
     batch_norms,
@@ -24,9 +27,6 @@ from plsc.engine.weights import (
     sharded_head,
     shards_of_ranks,
 )
-from plsc.errors import UserError
-from plsc.files.torch_file import load_torch
-from plsc.files.torch_tensors import TorchTensor
 
 RENAMED = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}
 COUNTER = "num_batches_tracked"  # of a BatchNorm; ours keeps none

@@ -12,13 +12,13 @@ from paddle import nn
 
 from plsc.checkpoint.folder import STATE, Checkpoint
 from plsc.checkpoint.sharded_files import Piece
-from plsc.engine.onnx_weights import onnx_weights
-from plsc.engine.torch_weights import torch_weights
-from plsc.engine.weights import Weights, no_head, sharded_head, shards_of_ranks, whole_head
 from plsc.errors import UserError
 from plsc.files.torch_file import is_torch_file
 from plsc.files.unpickle import load_arrays
 from plsc.heads.centres import WEIGHT
+from plsc.weights.onnx_weights import onnx_weights
+from plsc.weights.torch_weights import torch_weights
+from plsc.weights.weights import Weights, no_head, sharded_head, shards_of_ranks, whole_head
 
 HEAD_KEY = "head.weight"
 PDPARAMS, ONNX = ".pdparams", ".onnx"

@@ -8,12 +8,12 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from plsc.engine.onnx_steps import Match, Step, match_steps, some, steps_of
-from plsc.engine.weights import Weights, epsilon_of
 from plsc.errors import UserError, first_line
 from plsc.export.convert import evaluating, probe_images
 from plsc.files.onnx_graph import Graph, read_graph
 from plsc.files.onnx_operations import Operation
+from plsc.weights.onnx_layers import Match, Step, match_steps, some, steps_of
+from plsc.weights.weights import Weights, epsilon_of
 
 NUM_PROBES = 2
 # Another engine's rounding, also that of half precision; a layer in another's place costs far more.
