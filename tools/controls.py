@@ -26,7 +26,7 @@ def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
     import numpy as np
     import paddle
 
-    from plsc.data.loader import collect_images
+    from plsc.data.loader.batches import collect_images
     from plsc.engine import build, build_data
     from plsc.engine.evaluator import backbone_embedder
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.degrade import KINDS
+from plsc.data.transforms.degrade import KINDS
 from plsc.metric.rank_correlation import spearman, spearman_interval
 from plsc.metric.roc import far_name
 from plsc.metric.tables import aligned

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image  # matplotlib needs it, too
 
-from plsc.data.degrade import KINDS
+from plsc.data.transforms.degrade import KINDS
 from plsc.metric.roc import far_name
 
 COLOURS = ("#2f6fa8", "#d9772b")  # one per network; told apart by the colour-blind, too

@@ -15,10 +15,10 @@ from plsc.commands.face_set import fingerprint, open_set
 from plsc.commands.model_options import add_model, embedder_of, new_parser
 from plsc.commands.work_options import add_work, check_work, whole_batches
 from plsc.data.commands.options import add_source
+from plsc.data.loader.ranges import over_ranges
 from plsc.data.output import exit_status
-from plsc.data.ranges import over_ranges
-from plsc.data.source.base import BadImage, ImageSource
-from plsc.data.source.loose import NO_CLASS
+from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.sets.loose import NO_CLASS
 from plsc.embedder import Embedder
 from plsc.files.resumable_rows import Entry, ResumableRows
 from plsc.inference.faces import Faces

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from plsc.commands.input_options import PREPARATION
 from plsc.commands.model_options import embedder_of
 from plsc.commands.stored_measurements import require_storable, store
-from plsc.data.making.paired_images import PairedImages
+from plsc.data.loader.ranges import over_ranges
 from plsc.data.output import available_cores
-from plsc.data.pair_sets import distinct, open_pair_set
-from plsc.data.ranges import over_ranges
+from plsc.data.sets.pair_sets import distinct, open_pair_set
+from plsc.data.sets.paired_images import PairedImages
 from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.inference.faces import Faces

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from plsc.data.commands.options import source_of
-from plsc.data.making.distinct_images import DistinctImages
-from plsc.data.making.paired_images import open_pairs
-from plsc.data.source.base import ImageSource
-from plsc.data.source.guess import LIST_NAME
-from plsc.data.source.loose import folder_images
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.distinct_images import DistinctImages
+from plsc.data.sets.guess import LIST_NAME
+from plsc.data.sets.loose import folder_images
+from plsc.data.sets.paired_images import open_pairs
 from plsc.errors import UserError
 
 

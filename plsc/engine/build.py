@@ -8,8 +8,8 @@ from paddle import nn
 from plsc.config.load import require
 from plsc.config.registry import BACKBONES, DATASETS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
 from plsc.config.sections import Config, GradClipConfig
-from plsc.data.loader import TrainLoader
-from plsc.data.transforms import build_transforms
+from plsc.data.loader.batches import TrainLoader
+from plsc.data.transforms.standard import build_transforms
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.recompute import apply_recompute

@@ -8,9 +8,9 @@ from plsc.config.registry import DATASETS, METRICS
 from plsc.config.schema import nearest
 from plsc.config.sections import MEAN, Config
 from plsc.data.dataset.images import FacePairs
-from plsc.data.loader import TrainLoader
-from plsc.data.pair_sets import distinct
-from plsc.data.sampler import EpochSampler
+from plsc.data.loader.batches import TrainLoader
+from plsc.data.loader.sampler import EpochSampler
+from plsc.data.sets.pair_sets import distinct
 from plsc.distributed import world
 from plsc.engine.evaluator import VerificationEvaluator
 from plsc.errors import UserError

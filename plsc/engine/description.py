@@ -8,9 +8,9 @@ from typing import Any
 from plsc import __version__
 from plsc.config.load import dump_config, parse_config
 from plsc.config.sections import Config
-from plsc.data.align import template
 from plsc.data.dataset.images import DEFAULT_TRANSFORMS
-from plsc.data.input_pixels import ColourValues, InputPixels, input_pixels
+from plsc.data.transforms.align import template
+from plsc.data.transforms.input_pixels import ColourValues, InputPixels, input_pixels
 from plsc.errors import UserError
 from plsc.nn.layers import IMAGE_SIZE
 from plsc.report.evaluation import ModelCard

@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from plsc.data.loader import collect_images
+from plsc.data.loader.batches import collect_images
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.distributed.data_parallel import average_buffers

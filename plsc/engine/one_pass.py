@@ -7,8 +7,8 @@ import numpy as np
 import paddle
 
 from plsc.config.sections import Config
-from plsc.data.loader import TrainLoader
-from plsc.data.sampler import EpochSampler
+from plsc.data.loader.batches import TrainLoader
+from plsc.data.loader.sampler import EpochSampler
 from plsc.distributed import world
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from plsc.data.input_pixels import InputPixels
+from plsc.data.transforms.input_pixels import InputPixels
 from plsc.errors import UserError
 from plsc.files.torch_file import load_torch
 from plsc.files.torch_tensors import TorchTensor

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from plsc.data.normalisation import as_given
+from plsc.data.transforms.normalisation import as_given
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
 from plsc.engine.diagnose import non_finite_error

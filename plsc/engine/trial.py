@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plsc.config.load import parse_config
-from plsc.data.normalisation import as_given
+from plsc.data.transforms.normalisation import as_given
 from plsc.distributed.collectives import agree
 from plsc.engine.build import build_training
 from plsc.engine.build_data import build_loader

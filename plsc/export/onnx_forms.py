@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.data.input_pixels import InputPixels
+from plsc.data.transforms.input_pixels import InputPixels
 from plsc.errors import UserError
 from plsc.files.onnx_file import BATCH, INPUT, OUTPUT, Floats
 

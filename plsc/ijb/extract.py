@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.data.align import align, template
+from plsc.data.loader.worker_pool import WorkerPool
 from plsc.data.output import progress_bar
-from plsc.data.source.files import read_file
-from plsc.data.transforms import DecodeImage
-from plsc.data.worker_pool import WorkerPool
+from plsc.data.sets.files import read_file
+from plsc.data.transforms.align import align, template
+from plsc.data.transforms.standard import DecodeImage
 from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.ijb.embedding_file import CHUNK, EmbeddingFile

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.data.lists.image_root import shown
-from plsc.data.source.base import BadImage
-from plsc.data.source.files import read_file
-from plsc.data.transforms import DecodeImage
+from plsc.data.sets.base import BadImage
+from plsc.data.sets.files import read_file
+from plsc.data.transforms.standard import DecodeImage
 from plsc.errors import UserError
 
 Pixels = NDArray[np.uint8]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from plsc.data.input_pixels import ColourValues
+from plsc.data.transforms.input_pixels import ColourValues
 from plsc.errors import UserError
 from plsc.inference.calibration import read_calibration
 from plsc.inference.network import Kind, Network

@@ -16,7 +16,7 @@ from plsc.commands.work_options import add_work, check_work, whole_batches
 from plsc.data.commands.options import add_list_format
 from plsc.data.lists.image_root import shown
 from plsc.data.output import exit_status
-from plsc.data.source.base import ImageSource
+from plsc.data.sets.base import ImageSource
 from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from plsc.commands.evaluation import embed_pairs
 from plsc.commands.model_options import embedder_of
 from plsc.data.lists.image_root import shown
-from plsc.data.making.paired_images import PairedImages
 from plsc.data.output import exit_status
+from plsc.data.sets.paired_images import PairedImages
 from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file

@@ -9,9 +9,9 @@ from plsc.commands.input_options import add_input_options
 from plsc.commands.model_options import new_parser
 from plsc.commands.work_options import check_work
 from plsc.data.lists.image_root import shown
-from plsc.data.making.paired_images import PairedImages
 from plsc.data.output import available_cores
-from plsc.data.pair_sets import distinct, open_pair_set
+from plsc.data.sets.pair_sets import distinct, open_pair_set
+from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
 from plsc.metric.error_reject import check_both_kinds, decades, impostors_needed
 from plsc.metric.reject_curve import PARTIAL

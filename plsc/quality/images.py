@@ -7,9 +7,9 @@ from typing import Any
 
 from plsc.commands.face_set import fingerprint, is_plain_folder, open_set
 from plsc.data.lists.image_root import shown
-from plsc.data.source.base import ImageSource
-from plsc.data.source.guess import LIST_NAME
-from plsc.data.source.named import NamedImages, is_image_name
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.guess import LIST_NAME
+from plsc.data.sets.named import NamedImages, is_image_name
 from plsc.errors import UserError
 from plsc.metric.quality_calibration import NAME_LENGTH
 

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plsc.data.making.paired_images import PairedImages
-from plsc.data.ranges import over_ranges
-from plsc.data.source.base import BadImage
-from plsc.data.transforms import DecodeImage
+from plsc.data.loader.ranges import over_ranges
+from plsc.data.sets.base import BadImage
+from plsc.data.sets.paired_images import PairedImages
+from plsc.data.transforms.standard import DecodeImage
 
 Floats = NDArray[np.float64]
 Grey = NDArray[np.uint8]

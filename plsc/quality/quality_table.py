@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.data.lists.image_root import shown
-from plsc.data.making.paired_images import PairedImages
+from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
 
 PATH_COLUMN = "path"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from plsc.data.transforms import DecodeImage
+from plsc.data.transforms.standard import DecodeImage
 from plsc.metric.verification import VerificationReport
 from plsc.report.evaluation import ImageFiles
 

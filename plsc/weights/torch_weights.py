@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from paddle import nn
 
-from plsc.data.input_pixels import InputPixels
+from plsc.data.transforms.input_pixels import InputPixels
 from plsc.errors import UserError
 from plsc.files.torch_file import load_torch
 from plsc.files.torch_tensors import TorchTensor

@@ -9,7 +9,7 @@ import numpy as np
 from paddle import nn
 
 from plsc.checkpoint.sharded_files import Piece
-from plsc.data.input_pixels import InputPixels
+from plsc.data.transforms.input_pixels import InputPixels
 from plsc.errors import UserError
 
 Head = Callable[[int, int], tuple[int, Iterator[Piece] | None]]

@@ -11,8 +11,8 @@ import numpy as np
 import paddle
 
 from plsc.data.dataset.face import FaceIdentificationDataset
-from plsc.data.loader import TrainLoader, collect_images
-from plsc.data.sampler import EpochSampler
+from plsc.data.loader.batches import TrainLoader, collect_images
+from plsc.data.loader.sampler import EpochSampler
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
 

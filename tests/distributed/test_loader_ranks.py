@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 
 from plsc.data.dataset.face import FaceIdentificationDataset
-from plsc.data.generators import ImageGenerators
-from plsc.data.sampler import EpochSampler
+from plsc.data.loader.generators import ImageGenerators
+from plsc.data.loader.sampler import EpochSampler
 
 SCRIPT = Path(__file__).with_name("loader_run.py")
 

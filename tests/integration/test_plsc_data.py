@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from plsc.data.records.recordio import RecordWriter
-from plsc.data.source.records import RecordImages
+from plsc.data.sets.records import RecordImages
 
 SCRIPT = str(Path(sys.executable).with_name("plsc-data"))
 COMMANDS = ["align", "pack", "unpack", "records", "inspect", "check", "pairs"]

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.align import aligned_points, template
 from plsc.data.commands import align
 from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.output import exit_status
+from plsc.data.transforms.align import aligned_points, template
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 HEADER = ["path", *(f"{point}_{axis}" for point in POINTS for axis in "xy")]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from plsc.data.dataset.tools.render_synthetic_faces import main as render
-from plsc.data.degrade import KINDS
+from plsc.data.transforms.degrade import KINDS
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 NETWORKS = ("MagFace", "ArcFace")

@@ -14,7 +14,7 @@ from plsc.config import yaml_tree
 from plsc.config.load import load_config, parse_config
 from plsc.config.registry import LOSSES
 from plsc.config.schema import check_params
-from plsc.data.pair_sets import open_pair_set
+from plsc.data.sets.pair_sets import open_pair_set
 from plsc.engine.build import check_components
 from plsc.engine.magnitudes import STEPS, MagnitudeWatch
 from plsc.errors import UserError

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from plsc.config.registry import BACKBONES
-from plsc.data.transforms import build_transforms
+from plsc.data.transforms.standard import build_transforms
 
 INIT_LENGTH = 0.01 * np.sqrt(32)  # of a random class centre of 32 dimensions
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.pair_sets import distinct, set_name
+from plsc.data.sets.pair_sets import distinct, set_name
 from plsc.errors import UserError
 from plsc.metric.roc import far_name
 from plsc.metric.verification import verify

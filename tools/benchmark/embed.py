@@ -28,7 +28,7 @@ class Pairs:
     """Images in memory, every second pair of one person."""
 
     def __init__(self, pixels: np.ndarray):
-        from plsc.data.normalisation import Normalisation
+        from plsc.data.transforms.normalisation import Normalisation
 
         self.pixels, half = pixels, np.full(3, 0.5, np.float32)
         self.issame = np.arange(len(pixels) // 2) % 2 == 0

@@ -12,7 +12,7 @@ from plsc.data.dataset.records import FaceRecordDataset
 from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.output import progress_bar
 from plsc.data.records.recordio import RecordWriter
-from plsc.data.source.records import RecordImages, rec_files
+from plsc.data.sets.records import RecordImages, rec_files
 
 TRANSFORMS = ["DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage"]
 PER_IDENTITY = 20

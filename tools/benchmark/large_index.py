@@ -27,7 +27,7 @@ def gigabytes():
 
 from plsc.data.dataset.face import FaceIdentificationDataset
 from plsc.data.dataset.records import FaceRecordDataset
-from plsc.data.sampler import EpochSampler
+from plsc.data.loader.sampler import EpochSampler
 
 format, folder, images = sys.argv[1], sys.argv[2], int(sys.argv[3])
 began = time.perf_counter()

@@ -6,11 +6,11 @@ from typing import Any
 
 import yaml
 
-from plsc.data.source.base import ImageSource
-from plsc.data.source.folder import FolderImages
-from plsc.data.source.guess import LIST_NAME
-from plsc.data.source.listed import ListedImages
-from plsc.data.source.records import RecordImages
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.folder import FolderImages
+from plsc.data.sets.guess import LIST_NAME
+from plsc.data.sets.listed import ListedImages
+from plsc.data.sets.records import RecordImages
 from plsc.errors import UserError
 
 TRANSFORMS: list[Any] = [

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from plsc.data.making.paired_images import PairedImages
-from plsc.data.source.base import ImageSource
-from plsc.data.source_labels import UNKNOWN
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.labels import UNKNOWN
+from plsc.data.sets.paired_images import PairedImages
 
 
 @dataclass(frozen=True, slots=True, eq=False)

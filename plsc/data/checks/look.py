@@ -8,10 +8,10 @@ import numpy as np
 from plsc.data.checks.duplicates import DIGEST_BYTES, digest
 from plsc.data.checks.findings import BLANK, UNREADABLE, WRONG_SIZE, Findings, Kind
 from plsc.data.checks.image_sets import ImageSets
-from plsc.data.ranges import over_ranges
-from plsc.data.source.base import BadImage
-from plsc.data.source_labels import AT_ONCE, UNKNOWN
-from plsc.data.transforms import DecodeImage
+from plsc.data.loader.ranges import over_ranges
+from plsc.data.sets.base import BadImage
+from plsc.data.sets.labels import AT_ONCE, UNKNOWN
+from plsc.data.transforms.standard import DecodeImage
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.image_file import ending_of
-from plsc.data.ranges import over_ranges
-from plsc.data.source.base import BadImage, ImageSource
-from plsc.data.source_labels import UNKNOWN
-from plsc.data.transforms import DecodeImage
+from plsc.data.loader.ranges import over_ranges
+from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.sets.image_file import ending_of
+from plsc.data.sets.labels import UNKNOWN
+from plsc.data.transforms.standard import DecodeImage
 
 FEW = (5, 10, 20)  # images; how many identities have fewer
 MOST_EXACT_ROWS = 20

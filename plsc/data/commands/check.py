@@ -23,9 +23,9 @@ from plsc.data.checks.look import Looked, look
 from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
 from plsc.data.dataset.images import SIDE
 from plsc.data.lists.image_root import shown
-from plsc.data.making.paired_images import open_pairs
-from plsc.data.source.base import ImageSource
-from plsc.data.source.guess import open_source
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.guess import open_source
+from plsc.data.sets.paired_images import open_pairs
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file, require_writable
 

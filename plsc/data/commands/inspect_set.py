@@ -9,7 +9,7 @@ from plsc.data.checks.histogram_picture import draw_histogram, require_matplotli
 from plsc.data.checks.set_summary import FEW, Identities, Sample, histogram_text, sample_of
 from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
 from plsc.data.lists.image_root import shown
-from plsc.data.source_labels import labels_of
+from plsc.data.sets.labels import labels_of
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
 

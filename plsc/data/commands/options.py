@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from plsc.data.output import available_cores
-from plsc.data.source.base import ImageSource
-from plsc.data.source.guess import LAYOUTS, open_source
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.guess import LAYOUTS, open_source
 from plsc.errors import UserError
 
 

@@ -13,9 +13,9 @@ from plsc.data.making.identities import IDENTITIES, write_identities
 from plsc.data.making.preparation import SIDE, Preparation
 from plsc.data.output import finished_folder
 from plsc.data.records.record_set import Plan, plan, survey, write_records
-from plsc.data.source.base import BadImage, ImageSource
-from plsc.data.source.folder import FolderImages
-from plsc.data.transforms import DecodeImage
+from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.sets.folder import FolderImages
+from plsc.data.transforms.standard import DecodeImage
 from plsc.errors import UserError
 
 MOST_SIDE = 4096  # pixels

@@ -16,15 +16,15 @@ from plsc.data.commands.options import (
     source_of,
     workers_of,
 )
-from plsc.data.image_file import ending_of
 from plsc.data.lists.image_root import shown
 from plsc.data.making.bin_writer import write_bin
-from plsc.data.making.paired_images import ChosenPairs, PairedImages, open_pairs
 from plsc.data.making.pairing import choose_pairs
 from plsc.data.making.preparation import Preparation
 from plsc.data.output import finished_folder, progress_bar
-from plsc.data.source.base import BadImage, ImageSource
-from plsc.data.source_labels import UNKNOWN, labels_of
+from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.sets.image_file import ending_of
+from plsc.data.sets.labels import UNKNOWN, labels_of
+from plsc.data.sets.paired_images import ChosenPairs, PairedImages, open_pairs
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
 

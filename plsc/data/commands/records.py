@@ -16,7 +16,7 @@ from plsc.data.commands.options import new_parser
 from plsc.data.records.record_index import read_index
 from plsc.data.records.record_scan import scan
 from plsc.data.records.recordio import Record, RecordFile
-from plsc.data.source.records import rec_files
+from plsc.data.sets.records import rec_files
 from plsc.errors import UserError
 
 DESCRIPTION = """Print one line per record of a .rec file, by ascending key, as it is read: key,

@@ -7,7 +7,6 @@ from typing import Any
 
 from plsc.data.commands.options import add_workers, new_parser, workers_of
 from plsc.data.commands.records import the_rec_file
-from plsc.data.image_file import ending_of
 from plsc.data.making.extract import (
     Naming,
     flat_name,
@@ -18,6 +17,7 @@ from plsc.data.making.extract import (
 )
 from plsc.data.making.identities import IDENTITIES, read_identities
 from plsc.data.output import finished_folder
+from plsc.data.sets.image_file import ending_of
 from plsc.errors import UserError
 
 DESCRIPTION = f"""Write the images of a .rec file as they are, byte for byte, into a new folder:

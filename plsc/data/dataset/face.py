@@ -10,9 +10,9 @@ from plsc.config.registry import DATASETS
 from plsc.config.schema import Range
 from plsc.data.dataset.images import SIDE, FacePairs, LabelledImages
 from plsc.data.lists.label_list import read_pairs
-from plsc.data.normalisation import as_given
-from plsc.data.source.files import read_file, try_files
-from plsc.data.source.listed import ListedImages
+from plsc.data.sets.files import read_file, try_files
+from plsc.data.sets.listed import ListedImages
+from plsc.data.transforms.normalisation import as_given
 from plsc.errors import UserError
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from plsc.config.registry import DATASETS
 from plsc.data.dataset.images import LabelledImages
-from plsc.data.source.folder import FolderImages
+from plsc.data.sets.folder import FolderImages
 
 
 @DATASETS.register

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from plsc.data.normalisation import as_given, split_normalisation
-from plsc.data.source.base import BadImage, ImageSource
-from plsc.data.transforms import DecodeImage, build_transforms
+from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.transforms.normalisation import as_given, split_normalisation
+from plsc.data.transforms.standard import DecodeImage, build_transforms
 from plsc.errors import UserError
 
 SIDE = 112  # pixels, of an aligned face

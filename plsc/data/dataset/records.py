@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from plsc.config.registry import DATASETS
 from plsc.data.dataset.images import LabelledImages
-from plsc.data.source.records import RecordImages, rec_files
+from plsc.data.sets.records import RecordImages, rec_files
 
 
 @DATASETS.register

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from plsc.data.dataset.synthetic import RENDERER_VERSION
-from plsc.data.degrade import KINDS
+from plsc.data.transforms.degrade import KINDS
 from plsc.errors import UserError
 
 _PAIR_STREAM, _DEGRADATION_STREAM = 2, 3  # after those of identities and views

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 
 from plsc.config.schema import Range, check
-from plsc.data.align import align, misfit
 from plsc.data.lists.image_root import ImageRoot
 from plsc.data.lists.landmark_list import LandmarkList
+from plsc.data.loader.worker_pool import WorkerPool
 from plsc.data.output import finished_folder, progress_bar
-from plsc.data.source.files import read_file
-from plsc.data.transforms import DecodeImage
-from plsc.data.worker_pool import WorkerPool
+from plsc.data.sets.files import read_file
+from plsc.data.transforms.align import align, misfit
+from plsc.data.transforms.standard import DecodeImage
 from plsc.errors import UserError
 
 CHUNK = 32  # faces
@@ -58,7 +58,7 @@ class Cropped:
     Attributes:
         rows: which faces have a crop, in the order of the list.
         names: path of the crop of each of `rows` below the output folder.
-        misfits: float64, of each of `rows`; see `plsc.data.align.misfit`.
+        misfits: float64, of each of `rows`; see `plsc.data.transforms.align.misfit`.
         skipped: faces without a crop, and why.
 
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from plsc.data.align import aligned_points, template
+from plsc.data.transforms.align import aligned_points, template
 from plsc.files.atomic import finished_file
 
 CELL = 168  # pixels

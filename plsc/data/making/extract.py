@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 
 from plsc.data.dataset.bin_file import read_bin
-from plsc.data.image_file import ending_of
 from plsc.data.lists.label_list import FLIPPED
-from plsc.data.ranges import over_ranges
+from plsc.data.loader.ranges import over_ranges
 from plsc.data.records.record_index import image_records, read_index
 from plsc.data.records.record_scan import find_index
 from plsc.data.records.recordio import RecordFile
-from plsc.data.source.base import BadImage
-from plsc.data.transforms import DecodeImage
+from plsc.data.sets.base import BadImage
+from plsc.data.sets.image_file import ending_of
+from plsc.data.transforms.standard import DecodeImage
 from plsc.errors import UserError
 
 AT_ONCE = 64  # images

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from plsc.data.source.base import BadImage, ImageSource
-from plsc.data.transforms import DecodeImage
+from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.transforms.standard import DecodeImage
 
 SIDE = 112  # pixels, of an aligned face
 

@@ -10,7 +10,7 @@ import numpy as np
 from plsc.data.lists.number_columns import number_pairs
 from plsc.data.records.record_scan import find_index
 from plsc.data.records.recordio import EXACT_LABELS, Record, RecordFile
-from plsc.data.source.base import BadImage
+from plsc.data.sets.base import BadImage
 from plsc.errors import UserError
 
 FILE, LINE = "index", "a key and a byte offset"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from plsc.data.loader.ranges import over_ranges
 from plsc.data.making.preparation import Preparation, prepared
-from plsc.data.ranges import over_ranges
 from plsc.data.records.recordio import EXACT_LABELS, RecordWriter
-from plsc.data.source.base import BadImage, ImageSource
-from plsc.data.source_labels import UNKNOWN, labels_of
+from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.sets.labels import UNKNOWN, labels_of
 from plsc.errors import UserError
 
 AT_ONCE = 32  # images

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from plsc.data.source.base import BadImage
+from plsc.data.sets.base import BadImage
 from plsc.errors import UserError
 from plsc.files.random_access import RandomAccessFile
 

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from plsc.commands.face_set import fingerprint, open_set
-from plsc.data.making.paired_images import open_pairs
+from plsc.data.sets.paired_images import open_pairs
 from plsc.errors import UserError
 
 PAIRS = "a/1.png\tb/2.png\t1\na/1.png\ta/3.png\t0\n"

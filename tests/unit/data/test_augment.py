@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import correlate1d
 
 from plsc.config.registry import TRANSFORMS
-from plsc.data.augment import (
+from plsc.data.transforms.augment import (
     RandBlurImage,
     RandCropImage,
     RandDownUpImage,
@@ -16,7 +16,7 @@ from plsc.data.augment import (
     RandHSVImage,
     RandomChange,
 )
-from plsc.data.transforms import build_transforms
+from plsc.data.transforms.standard import build_transforms
 from plsc.errors import UserError
 
 NAMES = [

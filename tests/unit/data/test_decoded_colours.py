@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data import transforms
-from plsc.data.transforms import DecodeImage
+from plsc.data.transforms import standard as transforms
+from plsc.data.transforms.standard import DecodeImage
 
 RNG = np.random.default_rng(4)
 NOISE = RNG.integers(0, 256, (112, 112, 4), dtype=np.uint8)

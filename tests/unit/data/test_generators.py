@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from plsc.data.generators import ImageGenerators
+from plsc.data.loader.generators import ImageGenerators
 
 COUNT = 20_000
 indices = st.integers(0, 2**63 - 1)

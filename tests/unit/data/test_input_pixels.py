@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.input_pixels import InputPixels, input_pixels
-from plsc.data.transforms import build_transforms
+from plsc.data.transforms.input_pixels import InputPixels, input_pixels
+from plsc.data.transforms.standard import build_transforms
 from plsc.errors import UserError
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "scale": "1.0/255.0"}

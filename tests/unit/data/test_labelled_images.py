@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from plsc.data.dataset.images import LabelledImages
-from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.sets.base import BadImage, ImageSource
 from plsc.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from plsc.data.dataset.face import FaceIdentificationDataset, FaceVerificationDataset
-from plsc.data.generators import ImageGenerators
-from plsc.data.loader import WARNINGS, TrainLoader, collect_images
-from plsc.data.sampler import EpochSampler
+from plsc.data.loader.batches import WARNINGS, TrainLoader, collect_images
+from plsc.data.loader.generators import ImageGenerators
+from plsc.data.loader.sampler import EpochSampler
 from plsc.errors import UserError
 
 RANDOM_TRANSFORMS = ["DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage"]

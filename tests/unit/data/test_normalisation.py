@@ -2,8 +2,8 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.data.normalisation import split_normalisation
-from plsc.data.transforms import build_transforms
+from plsc.data.transforms.normalisation import split_normalisation
+from plsc.data.transforms.standard import build_transforms
 
 RNG = np.random.default_rng(0)
 MEAN, STD = [0.5, 0.25, 0.4], [0.5, 0.3, 0.7]

@@ -21,7 +21,7 @@ from plsc.data.dataset.rendered import (
 from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.dataset.tools import render_synthetic_faces
 from plsc.data.dataset.tools.render_synthetic_faces import main
-from plsc.data.degrade import KINDS, degrade
+from plsc.data.transforms.degrade import KINDS, degrade
 
 SIZE = {"identities": 3, "images_per_identity": 4, "eval_identities": 5, "pairs": 12, "seed": 7}
 

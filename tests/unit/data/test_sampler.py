@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.data.sampler import EpochSampler
+from plsc.data.loader.sampler import EpochSampler
 from plsc.errors import UserError
 
 sizes = st.integers(1, 60)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plsc.data.transforms import (
+from plsc.data.transforms.standard import (
     BadImage,
     DecodeImage,
     NormalizeImage,

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from plsc.data.worker_pool import WorkerPool, WorkerTraceback
+from plsc.data.loader.worker_pool import WorkerPool, WorkerTraceback
 from plsc.errors import UserError
 
 ROOT = __file__.rsplit("/tests/", 1)[0]
@@ -192,7 +192,7 @@ def test_a_forked_process_does_not_end_its_parents_workers(pool_of):
 SCRIPT = """
 import os, sys, threading, time
 import numpy as np
-from plsc.data.worker_pool import WorkerPool
+from plsc.data.loader.worker_pool import WorkerPool
 pool = WorkerPool(lambda task: ([np.array(os.getpid())], None), num_workers=2, slot_bytes=100)
 results = pool.map(range(10**6))
 print(*{int(next(results)[0][0]) for _ in range(4)}, flush=True)

@@ -10,7 +10,7 @@ from paddle import nn
 from plsc.checkpoint import folder as checkpoint
 from plsc.config.load import parse_config
 from plsc.config.sections import Config, GlobalConfig
-from plsc.data.input_pixels import InputPixels
+from plsc.data.transforms.input_pixels import InputPixels
 from plsc.distributed.sharding import ClassShard
 from plsc.engine import finetune
 from plsc.engine.finetune import load_pretrained, set_class_means

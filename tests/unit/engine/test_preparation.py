@@ -3,7 +3,7 @@
 import pytest
 
 from plsc.config.load import parse_config
-from plsc.data.input_pixels import InputPixels
+from plsc.data.transforms.input_pixels import InputPixels
 from plsc.weights.preparation import preparation_notes
 from plsc.weights.weights import Weights
 

@@ -7,7 +7,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from plsc.data.input_pixels import InputPixels
+from plsc.data.transforms.input_pixels import InputPixels
 from plsc.errors import UserError
 from plsc.models.face_vit import FaceViT
 from plsc.models.iresnet import IResNet18

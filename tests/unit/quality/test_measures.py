@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.making.paired_images import open_pairs
-from plsc.data.source.base import BadImage
+from plsc.data.sets.base import BadImage
+from plsc.data.sets.paired_images import open_pairs
 from plsc.quality.measures import (
     IMAGE_MEASURES,
     brightness,

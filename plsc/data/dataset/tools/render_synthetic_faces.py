@@ -33,9 +33,9 @@ from plsc.data.dataset.rendered import (
     train_pictures,
 )
 from plsc.data.dataset.synthetic import Identity, View, render_face
-from plsc.data.degrade import degrade
+from plsc.data.loader.worker_pool import WorkerPool
 from plsc.data.output import exit_status, finished_folder, progress_bar
-from plsc.data.worker_pool import WorkerPool
+from plsc.data.transforms.degrade import degrade
 from plsc.errors import UserError
 
 CHUNK = 16  # pictures

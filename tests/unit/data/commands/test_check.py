@@ -7,7 +7,7 @@ import pytest
 from plsc.data.checks.findings import KINDS
 from plsc.data.checks.image_sets import ImageSet
 from plsc.data.commands.check import check
-from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.sets.base import BadImage, ImageSource
 
 IDENTITIES, EACH = 4, 3
 

@@ -18,7 +18,7 @@ from plsc.data.records import record_scan
 from plsc.data.records.record_index import read_index
 from plsc.data.records.record_scan import find_index, scan, write_index
 from plsc.data.records.recordio import MAGIC, RecordFile, RecordWriter
-from plsc.data.source.base import BadImage
+from plsc.data.sets.base import BadImage
 from plsc.errors import UserError
 
 CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from plsc.data.records.record_index import read_index
 from plsc.data.records.recordio import MAGIC, RecordFile, RecordWriter
-from plsc.data.source.base import BadImage
-from plsc.data.source.records import RecordImages, rec_files
+from plsc.data.sets.base import BadImage
+from plsc.data.sets.records import RecordImages, rec_files
 from plsc.errors import UserError
 
 CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plsc.data.source.base import BadImage
-from plsc.data.source.folder import FolderImages
+from plsc.data.sets.base import BadImage
+from plsc.data.sets.folder import FolderImages
 from plsc.errors import UserError
 
 
@@ -158,7 +158,7 @@ def test_a_short_listing_says_nothing(tmp_path, capsys):
 
 
 def test_a_long_listing_shows_its_progress(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("plsc.data.source.folder.SHOW_PROGRESS_AFTER", 1e-9)
+    monkeypatch.setattr("plsc.data.sets.folder.SHOW_PROGRESS_AFTER", 1e-9)
     make(tmp_path, *(f"{identity}/0.jpg" for identity in range(50)))
     FolderImages(tmp_path)
     output, progress = capsys.readouterr()

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from plsc.data.records.recordio import RecordWriter
-from plsc.data.source.folder import FolderImages
-from plsc.data.source.guess import open_source
-from plsc.data.source.listed import ListedImages
-from plsc.data.source.records import RecordImages, rec_files
+from plsc.data.sets.folder import FolderImages
+from plsc.data.sets.guess import open_source
+from plsc.data.sets.listed import ListedImages
+from plsc.data.sets.records import RecordImages, rec_files
 from plsc.errors import UserError
 
 NAMES = ["a,b 0 1 c.jpg", "ü/2.jpg", "3 4.jpg"]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from plsc.data.source.base import BadImage
-from plsc.data.source.listed import ListedImages
+from plsc.data.sets.base import BadImage
+from plsc.data.sets.listed import ListedImages
 from plsc.errors import UserError
 
 

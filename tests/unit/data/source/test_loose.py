@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from plsc.data.source.folder import FolderImages
-from plsc.data.source.loose import LooseImages, folder_images
+from plsc.data.sets.folder import FolderImages
+from plsc.data.sets.loose import LooseImages, folder_images
 from plsc.errors import UserError
 
 

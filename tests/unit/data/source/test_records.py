@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plsc.data.records.recordio import RecordFile, RecordWriter
-from plsc.data.source.base import BadImage, ImageSource
-from plsc.data.source.records import RecordImages, rec_files
+from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.sets.records import RecordImages, rec_files
 from plsc.errors import UserError
 
 CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"

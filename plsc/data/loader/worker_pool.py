@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.worker import ALIGNMENT, Filler, New, serve
+from plsc.data.loader.worker import ALIGNMENT, Filler, New, serve
 from plsc.errors import UserError
 
 SLOTS = 2  # batches that a worker may be ahead

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from plsc.data.lists.image_root import shown
-from plsc.data.making.paired_images import PairedImages, open_pairs
+from plsc.data.sets.paired_images import PairedImages, open_pairs
 from plsc.errors import UserError
 
 # Lists are called this in every set's folder: the folder tells one set from another.

@@ -10,8 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from plsc.data.lists.image_root import shown
-from plsc.data.source.base import ImageSource
-from plsc.data.source.files import read_file
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.files import read_file
 from plsc.errors import UserError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")  # in either case

@@ -1,8 +1,8 @@
 """The images of a verification set, each once: to measure images, not pairs."""
 
-from plsc.data.making.paired_images import PairedImages
-from plsc.data.source.base import ImageSource
-from plsc.data.source.loose import NO_CLASS
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.loose import NO_CLASS
+from plsc.data.sets.paired_images import PairedImages
 
 
 class DistinctImages(ImageSource):

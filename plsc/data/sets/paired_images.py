@@ -10,8 +10,8 @@ from plsc.data.dataset.bin_file import read_bin
 from plsc.data.lists.image_root import check_below, shown
 from plsc.data.lists.label_list import read_pairs
 from plsc.data.lists.lfw_pairs import LfwPair, read_lfw_pairs
-from plsc.data.source.base import ImageSource
-from plsc.data.source.files import read_file
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.files import read_file
 from plsc.errors import UserError
 
 LFW_ENDINGS = (".jpg", ".png", ".jpeg", ".bmp", ".webp")

@@ -12,7 +12,7 @@ import numpy as np
 
 from plsc.config.component import components
 from plsc.config.registry import TRANSFORMS
-from plsc.data.source.base import BadImage
+from plsc.data.sets.base import BadImage
 from plsc.errors import UserError
 
 JPEG_SIGNATURE, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"

@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from plsc.data.loader.worker_pool import WorkerPool
 from plsc.data.output import progress_bar
-from plsc.data.worker_pool import WorkerPool
 
 Note = TypeVar("Note")
 

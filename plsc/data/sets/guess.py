@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from plsc.data.source.base import ImageSource
-from plsc.data.source.files import is_folder
-from plsc.data.source.folder import FolderImages
-from plsc.data.source.listed import ListedImages
-from plsc.data.source.records import RecordImages, rec_files_in
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.files import is_folder
+from plsc.data.sets.folder import FolderImages
+from plsc.data.sets.listed import ListedImages
+from plsc.data.sets.records import RecordImages, rec_files_in
 from plsc.errors import UserError
 from plsc.files.mapped_file import open_regular
 

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from plsc.data.source.base import BadImage
+from plsc.data.sets.base import BadImage
 from plsc.errors import UserError
 
 FILES_TO_TRY = 3  # at start: a wrong image_root shows at once, without a look at each file

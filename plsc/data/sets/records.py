@@ -11,8 +11,8 @@ from typing import Literal
 from plsc.data.lists.text_lines import MOST_DIGITS
 from plsc.data.records.record_index import RecordIndex, count_identities, image_records, open_index
 from plsc.data.records.recordio import RecordFile
-from plsc.data.source.base import BadImage, ImageSource
-from plsc.data.source.files import is_folder
+from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.sets.files import is_folder
 from plsc.errors import UserError
 
 

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from plsc.data.lists.image_root import shown
-from plsc.data.source.base import ImageSource
-from plsc.data.source.files import read_file
-from plsc.data.source.folder import IMAGE_ENDINGS, FolderImages
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.files import read_file
+from plsc.data.sets.folder import IMAGE_ENDINGS, FolderImages
 from plsc.errors import UserError
 
 NO_CLASS = -1

@@ -4,8 +4,8 @@ from contextlib import closing
 
 import numpy as np
 
-from plsc.data.ranges import over_ranges
-from plsc.data.source.base import BadImage, ImageSource
+from plsc.data.loader.ranges import over_ranges
+from plsc.data.sets.base import BadImage, ImageSource
 
 AT_ONCE = 512  # images
 UNKNOWN = -1

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.transforms import Compose, NormalizeImage, ToCHWImage, Transform
+from plsc.data.transforms.standard import Compose, NormalizeImage, ToCHWImage, Transform
 
 
 def as_given(images: Any) -> Any:

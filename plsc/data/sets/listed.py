@@ -8,8 +8,8 @@ import numpy as np
 
 from plsc.data.lists.image_root import shown
 from plsc.data.lists.label_list import LabelList
-from plsc.data.source.base import ImageSource
-from plsc.data.source.files import FILES_TO_TRY, read_file, try_files
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.files import FILES_TO_TRY, read_file, try_files
 
 
 class ListedImages(ImageSource):

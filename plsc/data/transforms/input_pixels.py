@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plsc.data.transforms import DecodeImage, NormalizeImage, build_transforms
+from plsc.data.transforms.standard import DecodeImage, NormalizeImage, build_transforms
 
 ColourValues = tuple[float, float, float]
 

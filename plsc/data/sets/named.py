@@ -4,10 +4,10 @@ import os
 from collections.abc import Sequence
 
 from plsc.data.lists.image_root import shown
-from plsc.data.source.base import ImageSource
-from plsc.data.source.files import read_file
-from plsc.data.source.folder import IMAGE_ENDINGS
-from plsc.data.source.loose import NO_CLASS
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.files import read_file
+from plsc.data.sets.folder import IMAGE_ENDINGS
+from plsc.data.sets.loose import NO_CLASS
 from plsc.errors import UserError
 
 

@@ -1,0 +1,1 @@
+"""Batches of images, read ahead by worker processes."""

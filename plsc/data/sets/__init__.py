@@ -1,0 +1,1 @@
+"""Sets of images, wherever they lie: lists, folders, RecordIO, .bin files, pairs."""

@@ -1,1 +1,0 @@
-"""Where encoded images with classes come from: lists, folders, RecordIO files."""

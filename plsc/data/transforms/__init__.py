@@ -1,0 +1,1 @@
+"""Encoded image -> the network's input, step by step."""
