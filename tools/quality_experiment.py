@@ -27,8 +27,8 @@ import numpy as np
 import quality_figures as figures
 import quality_pictures as pictures
 
-from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.transforms.degrade import KINDS, degrade
+from plsc.datatools.drawn_face.render import Identity, View, render_face
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = {name: ROOT / "configs" / f"quality_{name}_cpu.yaml" for name in ("MagFace", "ArcFace")}

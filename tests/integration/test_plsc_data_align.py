@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from plsc.data.commands import align
-from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.output import exit_status
 from plsc.data.transforms.align import aligned_points, template
+from plsc.datatools.drawn_face.render import Identity, View, render_face
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 HEADER = ["path", *(f"{point}_{axis}" for point in POINTS for axis in "xy")]

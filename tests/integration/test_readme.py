@@ -181,7 +181,7 @@ def write_photos(folder: Path) -> None:
     """Rendered people in larger photos, and landmarks.csv without a header."""
     import cv2
 
-    from plsc.data.dataset.synthetic import Identity, View, render_face
+    from plsc.datatools.drawn_face.render import Identity, View, render_face
 
     lines = []
     for part, people in (("train", "abcde"), ("test", "vwxyz")):

@@ -9,10 +9,10 @@ from plsc.data.dataset.face import FaceIdentificationDataset
 from plsc.data.dataset.folder import FaceFolderDataset
 from plsc.data.dataset.images import LabelledImages
 from plsc.data.dataset.records import FaceRecordDataset
-from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.output import progress_bar
 from plsc.data.records.recordio import RecordWriter
 from plsc.data.sets.records import RecordImages, rec_files
+from plsc.datatools.drawn_face.render import Identity, View, render_face
 
 TRANSFORMS = ["DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage"]
 PER_IDENTITY = 20

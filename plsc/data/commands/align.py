@@ -11,8 +11,8 @@ import numpy as np
 
 from plsc.data.commands.options import add_workers, new_parser, workers_of
 from plsc.data.lists.landmark_list import LandmarkList, read_landmarks
-from plsc.data.making.crop import Cropped, Crops, write_crops
-from plsc.data.making.crop_sheet import write_sheet
+from plsc.datatools.crop import Cropped, Crops, write_crops
+from plsc.datatools.crop_sheet import write_sheet
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
 

@@ -7,8 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.checks.duplicates import equal_rows
-from plsc.data.checks.findings import (
+from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
+from plsc.data.dataset.images import SIDE
+from plsc.data.lists.image_root import shown
+from plsc.data.sets.base import ImageSource
+from plsc.data.sets.guess import open_source
+from plsc.data.sets.paired_images import open_pairs
+from plsc.datatools.checks.duplicates import equal_rows
+from plsc.datatools.checks.findings import (
     DUPLICATE_ACROSS,
     DUPLICATE_INSIDE,
     LABEL_BEYOND,
@@ -18,14 +24,8 @@ from plsc.data.checks.findings import (
     UNUSED_CLASSES,
     Findings,
 )
-from plsc.data.checks.image_sets import ImageSet, ImageSets
-from plsc.data.checks.look import Looked, look
-from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
-from plsc.data.dataset.images import SIDE
-from plsc.data.lists.image_root import shown
-from plsc.data.sets.base import ImageSource
-from plsc.data.sets.guess import open_source
-from plsc.data.sets.paired_images import open_pairs
+from plsc.datatools.checks.image_sets import ImageSet, ImageSets
+from plsc.datatools.checks.look import Looked, look
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file, require_writable
 

@@ -4,12 +4,12 @@ import argparse
 import json
 from typing import Any
 
-from plsc.data.checks.config_snippet import as_yaml, config_of
-from plsc.data.checks.histogram_picture import draw_histogram, require_matplotlib
-from plsc.data.checks.set_summary import FEW, Identities, Sample, histogram_text, sample_of
 from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.labels import labels_of
+from plsc.datatools.checks.config_snippet import as_yaml, config_of
+from plsc.datatools.checks.histogram_picture import draw_histogram, require_matplotlib
+from plsc.datatools.checks.set_summary import FEW, Identities, Sample, histogram_text, sample_of
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
 

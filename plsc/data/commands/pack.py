@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
-from plsc.data.making.identities import IDENTITIES, write_identities
-from plsc.data.making.preparation import SIDE, Preparation
 from plsc.data.output import finished_folder
-from plsc.data.records.record_set import Plan, plan, survey, write_records
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.folder import FolderImages
 from plsc.data.transforms.standard import DecodeImage
+from plsc.datatools.identities import IDENTITIES, write_identities
+from plsc.datatools.preparation import SIDE, Preparation
+from plsc.datatools.record_set import Plan, plan, survey, write_records
 from plsc.errors import UserError
 
 MOST_SIDE = 4096  # pixels

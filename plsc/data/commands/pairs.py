@@ -17,14 +17,14 @@ from plsc.data.commands.options import (
     workers_of,
 )
 from plsc.data.lists.image_root import shown
-from plsc.data.making.bin_writer import write_bin
-from plsc.data.making.pairing import choose_pairs
-from plsc.data.making.preparation import Preparation
 from plsc.data.output import finished_folder, progress_bar
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.image_file import ending_of
 from plsc.data.sets.labels import UNKNOWN, labels_of
 from plsc.data.sets.paired_images import ChosenPairs, PairedImages, open_pairs
+from plsc.datatools.bin_writer import write_bin
+from plsc.datatools.pairing import choose_pairs
+from plsc.datatools.preparation import Preparation
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from plsc.data.commands.options import add_workers, new_parser, workers_of
 from plsc.data.commands.records import the_rec_file
-from plsc.data.making.extract import (
+from plsc.data.output import finished_folder
+from plsc.data.sets.image_file import ending_of
+from plsc.datatools.extract import (
     Naming,
     flat_name,
     summary,
@@ -15,9 +17,7 @@ from plsc.data.making.extract import (
     write_pairs,
     write_records,
 )
-from plsc.data.making.identities import IDENTITIES, read_identities
-from plsc.data.output import finished_folder
-from plsc.data.sets.image_file import ending_of
+from plsc.datatools.identities import IDENTITIES, read_identities
 from plsc.errors import UserError
 
 DESCRIPTION = f"""Write the images of a .rec file as they are, byte for byte, into a new folder:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.transforms.align import align, aligned_points, misfit, similarity_transform, template
+from plsc.datatools.drawn_face.render import Identity, View, render_face
 from plsc.errors import UserError
 
 # Where recognition models expect left eye, right eye, nose, left and right corner of the mouth.

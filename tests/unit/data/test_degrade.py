@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.transforms.degrade import KINDS, degrade, with_noise
+from plsc.datatools.drawn_face.render import Identity, View, render_face
 
 FACES = [render_face(Identity.sample(0, n), View.sample(0, n, 0))[0] for n in range(4)]
 

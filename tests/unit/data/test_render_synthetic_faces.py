@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from plsc.data.dataset.face import FaceIdentificationDataset, FaceVerificationDataset
-from plsc.data.dataset.rendered import (
+from plsc.data.dataset.tools import render_synthetic_faces
+from plsc.data.dataset.tools.render_synthetic_faces import main
+from plsc.data.transforms.degrade import KINDS, degrade
+from plsc.datatools.drawn_face.picture_plan import (
     DatasetSize,
     degradation_of,
     eval_pictures,
     train_pictures,
 )
-from plsc.data.dataset.synthetic import Identity, View, render_face
-from plsc.data.dataset.tools import render_synthetic_faces
-from plsc.data.dataset.tools.render_synthetic_faces import main
-from plsc.data.transforms.degrade import KINDS, degrade
+from plsc.datatools.drawn_face.render import Identity, View, render_face
 
 SIZE = {"identities": 3, "images_per_identity": 4, "eval_identities": 5, "pairs": 12, "seed": 7}
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc.data.dataset.synthetic import Identity, View, render_face
-from plsc.data.drawn_face.parameters import BEARDS, GLASSES, HAIR_STYLES
+from plsc.datatools.drawn_face.parameters import BEARDS, GLASSES, HAIR_STYLES
+from plsc.datatools.drawn_face.render import Identity, View, render_face
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "rendered_faces.json"
 

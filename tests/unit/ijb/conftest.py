@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.dataset.synthetic import Identity, View, render_face
+from plsc.datatools.drawn_face.render import Identity, View, render_face
 
 NUM_PEOPLE, FACES_OF_ONE, DIM, POOL = 8, 6, 24, 8
 

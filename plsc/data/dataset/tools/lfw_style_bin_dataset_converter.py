@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from plsc.data.making.extract import write_pairs
 from plsc.data.output import available_cores, exit_status, finished_folder
+from plsc.datatools.extract import write_pairs
 
 
 def convert(bin_path: str | Path, out_dir: str | Path, *, flip_test: bool = False) -> int:

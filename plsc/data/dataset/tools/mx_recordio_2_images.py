@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.data.making.extract import jpeg_name, summary_text, write_records
 from plsc.data.output import available_cores, exit_status, finished_folder
+from plsc.datatools.extract import jpeg_name, summary_text, write_records
 
 
 def convert(root_dir: str | Path, output_dir: str | Path) -> np.ndarray:

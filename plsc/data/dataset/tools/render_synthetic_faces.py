@@ -24,7 +24,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from plsc.data.dataset.rendered import (
+from plsc.data.loader.worker_pool import WorkerPool
+from plsc.data.output import exit_status, finished_folder, progress_bar
+from plsc.data.transforms.degrade import degrade
+from plsc.datatools.drawn_face.picture_plan import (
     UNSPOILT,
     DatasetSize,
     Picture,
@@ -32,10 +35,7 @@ from plsc.data.dataset.rendered import (
     eval_pictures,
     train_pictures,
 )
-from plsc.data.dataset.synthetic import Identity, View, render_face
-from plsc.data.loader.worker_pool import WorkerPool
-from plsc.data.output import exit_status, finished_folder, progress_bar
-from plsc.data.transforms.degrade import degrade
+from plsc.datatools.drawn_face.render import Identity, View, render_face
 from plsc.errors import UserError
 
 CHUNK = 16  # pictures

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.data.checks.duplicates import DIGEST_BYTES, digest, equal_rows
+from plsc.datatools.checks.duplicates import DIGEST_BYTES, digest, equal_rows
 
 # Few different bytes at few places, so that halves are equal where digests are not.
 BYTE, SAME = st.sampled_from([0, 1, 16]), st.just(5)

@@ -1,9 +1,9 @@
 import cv2
 import numpy as np
 
-from plsc.data.checks.findings import Findings
-from plsc.data.checks.image_sets import ImageSet, ImageSets
-from plsc.data.checks.look import look
+from plsc.datatools.checks.findings import Findings
+from plsc.datatools.checks.image_sets import ImageSet, ImageSets
+from plsc.datatools.checks.look import look
 
 
 def test_an_image_is_blank_if_all_of_it_is_of_one_colour():

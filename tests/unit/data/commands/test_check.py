@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.checks.findings import KINDS
-from plsc.data.checks.image_sets import ImageSet
 from plsc.data.commands.check import check
 from plsc.data.sets.base import BadImage, ImageSource
+from plsc.datatools.checks.findings import KINDS
+from plsc.datatools.checks.image_sets import ImageSet
 
 IDENTITIES, EACH = 4, 3
 

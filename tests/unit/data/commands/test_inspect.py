@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from plsc.config.component import Component
 from plsc.config.registry import DATASETS
-from plsc.data.checks.set_summary import Identities, histogram_text
 from plsc.data.commands import inspect_set
+from plsc.datatools.checks.set_summary import Identities, histogram_text
 from plsc.errors import UserError
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plsc.data.commands.main import main
-from plsc.data.making.preparation import Preparation
 from plsc.data.records.record_index import image_records, read_index
-from plsc.data.records.record_set import Plan, plan, write_records
 from plsc.data.records.recordio import EXACT_LABELS, RecordFile
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.records import RecordImages
+from plsc.datatools.preparation import Preparation
+from plsc.datatools.record_set import Plan, plan, write_records
 from plsc.errors import UserError
 
 PEOPLE = {"Zoë": 1, "anna": 3, "Bob B.": 2}

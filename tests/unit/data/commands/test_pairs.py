@@ -8,8 +8,8 @@ import pytest
 
 from plsc.data.commands import pairs
 from plsc.data.dataset.bin_file import read_bin
-from plsc.data.making.bin_writer import write_bin
 from plsc.data.output import exit_status
+from plsc.datatools.bin_writer import write_bin
 from plsc.errors import UserError
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from plsc.data.dataset.bin_file import read_bin
-from plsc.data.making import bin_writer
-from plsc.data.making.bin_writer import write_bin
+from plsc.datatools import bin_writer
+from plsc.datatools.bin_writer import write_bin
 from plsc.errors import UserError
 
 

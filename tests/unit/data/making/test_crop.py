@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plsc.data.dataset.synthetic import Identity, View, render_face
 from plsc.data.lists.landmark_list import LandmarkList
-from plsc.data.making.crop import Crops, crop_names, write_crops
 from plsc.data.transforms.align import align, template
+from plsc.datatools.crop import Crops, crop_names, write_crops
+from plsc.datatools.drawn_face.render import Identity, View, render_face
 from plsc.errors import UserError
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.data.making.pairing import choose_pairs, tournament
+from plsc.datatools.pairing import choose_pairs, tournament
 from plsc.errors import UserError
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plsc.data.checks.duplicates import DIGEST_BYTES, digest
-from plsc.data.checks.findings import BLANK, UNREADABLE, WRONG_SIZE, Findings, Kind
-from plsc.data.checks.image_sets import ImageSets
 from plsc.data.loader.ranges import over_ranges
 from plsc.data.sets.base import BadImage
 from plsc.data.sets.labels import AT_ONCE, UNKNOWN
 from plsc.data.transforms.standard import DecodeImage
+from plsc.datatools.checks.duplicates import DIGEST_BYTES, digest
+from plsc.datatools.checks.findings import BLANK, UNREADABLE, WRONG_SIZE, Findings, Kind
+from plsc.datatools.checks.image_sets import ImageSets
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.data.drawn_face.head import Points
-from plsc.data.drawn_face.parameters import Colour
+from plsc.datatools.drawn_face.head import Points
+from plsc.datatools.drawn_face.parameters import Colour
 
 SHIFT = 4  # fractional bits of coordinates
 OVERSAMPLING = 2

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from plsc.data.drawn_face.canvas import Canvas, mixed, shaded
-from plsc.data.drawn_face.head import Head, Points, curve, mirrored
+from plsc.datatools.drawn_face.canvas import Canvas, mixed, shaded
+from plsc.datatools.drawn_face.head import Head, Points, curve, mirrored
 
 # Right half of the hairline from the forehead's middle to the sideburn: (share of face_width,
 # share of the way from the hairline at -1 to the eyes at 0); mirrored for symmetric styles.

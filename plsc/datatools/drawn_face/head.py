@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plsc.data.drawn_face.parameters import Identity, View
+from plsc.datatools.drawn_face.parameters import Identity, View
 
 Points = NDArray[np.float64]
 

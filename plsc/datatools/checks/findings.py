@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from plsc.data.checks.image_sets import ImageSet
+from plsc.datatools.checks.image_sets import ImageSet
 
 MOST_PLACES = 100_000  # of a kind; further ones are counted only
 TEXT_PLACES = 20

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.data.drawn_face.canvas import Canvas
-from plsc.data.drawn_face.head import Head
+from plsc.datatools.drawn_face.canvas import Canvas
+from plsc.datatools.drawn_face.head import Head
 
 
 def paint_background(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.dataset.synthetic import RENDERER_VERSION
 from plsc.data.transforms.degrade import KINDS
+from plsc.datatools.drawn_face.render import RENDERER_VERSION
 from plsc.errors import UserError
 
 _PAIR_STREAM, _DEGRADATION_STREAM = 2, 3  # after those of identities and views

@@ -8,12 +8,12 @@ The same arguments give the same bytes on every machine with the same OpenCV.
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.data.drawn_face.canvas import Canvas
-from plsc.data.drawn_face.head import Head, curve
-from plsc.data.drawn_face.light import light, photograph
-from plsc.data.drawn_face.paint import paint_head
-from plsc.data.drawn_face.parameters import Identity, View
-from plsc.data.drawn_face.scene import cover, paint_background
+from plsc.datatools.drawn_face.canvas import Canvas
+from plsc.datatools.drawn_face.head import Head, curve
+from plsc.datatools.drawn_face.light import light, photograph
+from plsc.datatools.drawn_face.paint import paint_head
+from plsc.datatools.drawn_face.parameters import Identity, View
+from plsc.datatools.drawn_face.scene import cover, paint_background
 
 __all__ = ["RENDERER_VERSION", "Identity", "View", "render_face"]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from plsc.data.checks.set_summary import Histogram, range_name
+from plsc.datatools.checks.set_summary import Histogram, range_name
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from plsc.data.loader.ranges import over_ranges
-from plsc.data.making.preparation import Preparation, prepared
 from plsc.data.records.recordio import EXACT_LABELS, RecordWriter
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.labels import UNKNOWN, labels_of
+from plsc.datatools.preparation import Preparation, prepared
 from plsc.errors import UserError
 
 AT_ONCE = 32  # images

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from plsc.data.drawn_face.canvas import Canvas, mixed, shaded
-from plsc.data.drawn_face.hair import paint_back_hair, paint_beard, paint_hair
-from plsc.data.drawn_face.head import Head, Points, curve, mirrored
-from plsc.data.drawn_face.parameters import Colour
+from plsc.datatools.drawn_face.canvas import Canvas, mixed, shaded
+from plsc.datatools.drawn_face.hair import paint_back_hair, paint_beard, paint_hair
+from plsc.datatools.drawn_face.head import Head, Points, curve, mirrored
+from plsc.datatools.drawn_face.parameters import Colour
 
 ARC = np.linspace(0, 2 * np.pi, 17)[:-1]
 CIRCLE = np.column_stack([np.cos(ARC), np.sin(ARC)])

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.data.drawn_face.canvas import Canvas, Image, blurred
-from plsc.data.drawn_face.head import Head, Points, curve
-from plsc.data.drawn_face.paint import CIRCLE
 from plsc.data.transforms.degrade import with_noise
+from plsc.datatools.drawn_face.canvas import Canvas, Image, blurred
+from plsc.datatools.drawn_face.head import Head, Points, curve
+from plsc.datatools.drawn_face.paint import CIRCLE
 
 RELIEF_UNIT = 1024  # steps of the 16-bit relief per template pixel of height
 RELIEF_BASE = 16 * RELIEF_UNIT

@@ -1,1 +1,0 @@
-"""What a set of faces holds, and what is wrong with it."""

@@ -1,1 +1,0 @@
-"""A face drawn from numbers: parameters -> geometry -> paint -> light and camera."""

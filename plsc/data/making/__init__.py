@@ -1,1 +1,0 @@
-"""New sets out of images that there are."""

@@ -1,0 +1,1 @@
+"""What can be wrong with a set of images, and what it consists of."""

@@ -1,0 +1,1 @@
+"""Faces drawn from numbers, with their boxes and landmarks."""
