@@ -86,7 +86,7 @@ def examine(*, backbone: str, seconds: float) -> dict:
     import paddle
 
     from plsc.engine.build import set_device
-    from plsc.engine.trial import run_trial
+    from plsc.recognition.trial import run_trial
 
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     device = "gpu" if gpus else "cpu"

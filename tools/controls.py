@@ -28,7 +28,7 @@ def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
 
     from plsc.data.loader.batches import collect_images
     from plsc.engine import build, build_data
-    from plsc.engine.evaluator import backbone_embedder
+    from plsc.recognition.evaluator import backbone_embedder
 
     build.set_device("cpu")
     (evaluator, *_) = build_data.build_evaluators(config)

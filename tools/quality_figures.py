@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from plsc.data.transforms.degrade import KINDS
-from plsc.metric.rank_correlation import spearman, spearman_interval
-from plsc.metric.roc import far_name
-from plsc.metric.tables import aligned
+from plsc.quality.rank_correlation import spearman, spearman_interval
+from plsc.recognition.metrics.roc import far_name
+from plsc.recognition.metrics.tables import aligned
 
 RESAMPLES = 500
 QUANTILES = (5, 25, 50, 75, 95)

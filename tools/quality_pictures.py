@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image  # matplotlib needs it, too
 
 from plsc.data.transforms.degrade import KINDS
-from plsc.metric.roc import far_name
+from plsc.recognition.metrics.roc import far_name
 
 COLOURS = ("#2f6fa8", "#d9772b")  # one per network; told apart by the colour-blind, too
 DARK, FAINT, CONTROL = "#333333", "#e2e2e2", "#999999"

@@ -8,7 +8,7 @@ import paddle
 from plsc.checkpoint.sharded_files import Piece
 from plsc.distributed.joint_work import Together
 from plsc.files.tensor_file import Rows
-from plsc.heads.centres import ClassCentres
+from plsc.recognition.heads.centres import ClassCentres
 
 
 class _StoredRows:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from plsc.commands.model_options import add_model, embedder_of, new_parser
 from plsc.data.output import exit_status
-from plsc.embedder import Embedder
 from plsc.errors import UserError
-from plsc.metric.roc import Threshold
+from plsc.recognition.embedder import Embedder
+from plsc.recognition.metrics.roc import Threshold
 
 DESCRIPTION = """Compare two faces: the cosine of their embeddings, the squared L2 distance and the
 angle that are the same, and the verdict at each false accept rate (FAR) if the model carries

@@ -19,9 +19,9 @@ from plsc.data.loader.ranges import over_ranges
 from plsc.data.output import exit_status
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.loose import NO_CLASS
-from plsc.embedder import Embedder
 from plsc.files.resumable_rows import Entry, ResumableRows
 from plsc.inference.faces import Faces
+from plsc.recognition.embedder import Embedder
 
 DESCRIPTION = """Embed all faces of a set: OUT.npy, float32 [n, d], as the model gives them, and
 OUT.index.tsv, which says of each row its image and, where it is known, its class. SOURCE is

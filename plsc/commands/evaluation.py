@@ -16,13 +16,13 @@ from plsc.data.loader.ranges import over_ranges
 from plsc.data.output import available_cores
 from plsc.data.sets.pair_sets import distinct, open_pair_set
 from plsc.data.sets.paired_images import PairedImages
-from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.inference.faces import Faces
 from plsc.inference.model_info import ModelInfo
-from plsc.metric.folds import ProtocolName, check_pairs
-from plsc.metric.roc import FARS, OperatingPoint, far_name
-from plsc.metric.verification import VerificationReport, thresholds_of, verify
+from plsc.recognition.embedder import Embedder
+from plsc.recognition.metrics.folds import ProtocolName, check_pairs
+from plsc.recognition.metrics.roc import FARS, OperatingPoint, far_name
+from plsc.recognition.metrics.verification import VerificationReport, thresholds_of, verify
 from plsc.report.evaluation import Measured, ModelCard
 from plsc.report.outputs import Outputs
 

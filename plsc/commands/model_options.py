@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from plsc.commands.input_options import add_input_options
-from plsc.embedder import Embedder
 from plsc.errors import UserError
+from plsc.recognition.embedder import Embedder
 
 
 def new_parser(command: str, *, description: str, examples: str) -> argparse.ArgumentParser:

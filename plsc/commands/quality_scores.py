@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.inference.calibration import require_alike
+from plsc.recognition.embedder import Embedder
 
 Floats = NDArray[np.float64]
 

@@ -3,8 +3,8 @@
 import argparse
 
 from plsc.data.output import available_cores
-from plsc.embedder import Embedder
 from plsc.errors import UserError
+from plsc.recognition.embedder import Embedder
 
 
 def add_work(parser: argparse.ArgumentParser, *, bad: str) -> None:

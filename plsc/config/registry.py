@@ -51,10 +51,10 @@ class Registry:
                     importlib.import_module(f"{package_name}.{module.name}")
 
 
-BACKBONES = Registry("backbone", ["plsc.models"])
-LOSSES = Registry("loss", ["plsc.loss"])
+BACKBONES = Registry("backbone", ["plsc.recognition.models"])
+LOSSES = Registry("loss", ["plsc.recognition.losses"])
 OPTIMIZERS = Registry("optimizer", ["plsc.optimizer"])
 SCHEDULES = Registry("learning-rate schedule", ["plsc.scheduler"])
-DATASETS = Registry("dataset", ["plsc.data.dataset"])
+DATASETS = Registry("dataset", ["plsc.recognition.datasets"])
 TRANSFORMS = Registry("transform", ["plsc.data.transforms"])
-METRICS = Registry("metric", ["plsc.metric"])
+METRICS = Registry("metric", ["plsc.recognition.metrics"])

@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from plsc.data.dataset.bin_file import read_bin
 from plsc.data.lists.label_list import FLIPPED
 from plsc.data.loader.ranges import over_ranges
 from plsc.data.records.record_index import image_records, read_index
@@ -19,6 +18,7 @@ from plsc.data.sets.base import BadImage
 from plsc.data.sets.image_file import ending_of
 from plsc.data.transforms.standard import DecodeImage
 from plsc.errors import UserError
+from plsc.recognition.datasets.bin_file import read_bin
 
 AT_ONCE = 64  # images
 LIST_NAME = "label.txt"

@@ -20,10 +20,10 @@ from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training
 from plsc.engine.update import Updater
 from plsc.errors import UserError
-from plsc.heads.partial_fc import PartialFC
-from plsc.heads.storage import build_centres
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
+from plsc.recognition.heads.partial_fc import PartialFC
+from plsc.recognition.heads.storage import build_centres
 
 SCHEDULE_SUPPLIED = ("epochs", "steps_per_epoch")
 

@@ -7,13 +7,13 @@ from plsc.config.load import require
 from plsc.config.registry import DATASETS, METRICS
 from plsc.config.schema import nearest
 from plsc.config.sections import MEAN, Config
-from plsc.data.dataset.images import FacePairs
 from plsc.data.loader.batches import TrainLoader
 from plsc.data.loader.sampler import EpochSampler
 from plsc.data.sets.pair_sets import distinct
 from plsc.distributed import world
-from plsc.engine.evaluator import VerificationEvaluator
 from plsc.errors import UserError
+from plsc.recognition.datasets.images import FacePairs
+from plsc.recognition.evaluator import VerificationEvaluator
 
 
 def build_train_dataset(config: Config) -> Any:

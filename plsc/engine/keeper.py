@@ -14,14 +14,14 @@ from plsc.config.sections import MEAN, Config
 from plsc.distributed.collectives import agree
 from plsc.engine.hint import DataHint
 from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
-from plsc.engine.magnitudes import MagnitudeWatch
 from plsc.engine.skipped import SkipReport
 from plsc.engine.training_state import save_training
-from plsc.metric.verification import CollapsedEmbeddings
+from plsc.recognition.magnitude_watch import MagnitudeWatch
+from plsc.recognition.metrics.verification import CollapsedEmbeddings
 
 if TYPE_CHECKING:
-    from plsc.engine.evaluator import VerificationEvaluator
     from plsc.engine.trainer import StepReport, Training
+    from plsc.recognition.evaluator import VerificationEvaluator
 
 
 class Phase(Protocol):

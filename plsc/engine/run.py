@@ -16,13 +16,13 @@ from plsc.config.load import dump_config
 from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.engine import build, build_data, start
-from plsc.engine.description import describe_model, metadata, model_card
 from plsc.engine.keeper import Keeper, Phase
 from plsc.engine.log import RunLog
 from plsc.engine.trainer import Training, fit
 from plsc.export.convert import export_onnx, export_paddle
 from plsc.nn import environment as runtime
-from plsc.plan import forecast
+from plsc.recognition.description import describe_model, metadata, model_card
+from plsc.recognition.plan import forecast
 from plsc.report.evaluation import Measured
 from plsc.report.outputs import Outputs
 from plsc.weights.preparation import preparation_notes

@@ -9,11 +9,11 @@ from plsc.checkpoint.saver import BEST, Saver
 from plsc.config.sections import MEAN, Config
 from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
-from plsc.engine.finetune import load_pretrained, set_class_means
 from plsc.engine.log import RunLog
 from plsc.engine.trainer import Training
 from plsc.engine.training_state import resume_training
 from plsc.errors import UserError
+from plsc.recognition.finetune import load_pretrained, set_class_means
 from plsc.weights.pretrained import find_weights
 
 SHARED_SECONDS = 20.0  # a network file system may show a new file a few seconds late

@@ -17,8 +17,8 @@ from plsc.engine.keeper import Keeper
 from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.update import Updater
-from plsc.heads.partial_fc import PartialFC
 from plsc.optimizer.clip import HEAD
+from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.scheduler.warmup import Schedule
 
 Batch = tuple[np.ndarray, np.ndarray]  # images [b,...], labels [b] int64

@@ -17,8 +17,8 @@ from plsc.distributed import world
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine.log import RunLog
 from plsc.errors import UserError
-from plsc.heads.centres import ClassCentres
 from plsc.nn import environment as runtime
+from plsc.recognition.heads.centres import ClassCentres
 from plsc.weights.pretrained import set_backbone
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import paddle
 from paddle import Tensor
 
 from plsc.engine.precision import LossScaler
-from plsc.heads.partial_fc import PartialFC
 from plsc.optimizer.clip import HEAD, ClipGradByGlobalNorm, named, squared_norms
 from plsc.optimizer.dense import DenseParameters
+from plsc.recognition.heads.partial_fc import PartialFC
 
 
 class UpdateRule(Protocol):

@@ -22,8 +22,8 @@ from plsc.ijb.protocol import TARGETS, Target, image_stamps, read_release
 from plsc.ijb.results import Results, evaluate
 from plsc.ijb.roc_plot import can_draw, draw_roc
 from plsc.ijb.tables import about_templates, search_table, tpr_table
-from plsc.metric.quality_calibration import SAME
-from plsc.metric.templates import POOLINGS, Pooling
+from plsc.inference.quality_calibration import SAME
+from plsc.recognition.metrics.templates import POOLINGS, Pooling
 
 USUAL_POOLING: Pooling = "magnitude"
 DESCRIPTION = """Measure a model on IJB-B or IJB-C: verification 1:1 (TPR at FPR), and search 1:N

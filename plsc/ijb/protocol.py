@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from plsc.errors import UserError
 from plsc.ijb.search_files import Searches, read_searches, read_text
-from plsc.metric.templates import rows_of_templates
+from plsc.recognition.metrics.templates import rows_of_templates
 
 Target = Literal["IJBB", "IJBC"]
 TARGETS: tuple[Target, ...] = ("IJBC", "IJBB")

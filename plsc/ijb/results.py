@@ -12,10 +12,16 @@ from numpy.typing import NDArray
 from plsc.errors import UserError
 from plsc.ijb.protocol import Release
 from plsc.ijb.search_files import Searches, Subjects
-from plsc.metric.identification import Identification, identification, mean_of
-from plsc.metric.ijb import NearestPoint, pair_scores, tpr_at_fpr
-from plsc.metric.roc import RocCurve, roc_curve
-from plsc.metric.templates import FaceFeatures, Pooling, Quality, Templates, pool_templates
+from plsc.recognition.metrics.identification import Identification, identification, mean_of
+from plsc.recognition.metrics.ijb import NearestPoint, pair_scores, tpr_at_fpr
+from plsc.recognition.metrics.roc import RocCurve, roc_curve
+from plsc.recognition.metrics.templates import (
+    FaceFeatures,
+    Pooling,
+    Quality,
+    Templates,
+    pool_templates,
+)
 
 MEAN = "mean"
 ALIKE = 1e-6  # scores of equal vectors differ by rounding

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from plsc.files.atomic import finished_file
-from plsc.metric.ijb import NearestPoint
-from plsc.metric.roc import RocCurve
+from plsc.recognition.metrics.ijb import NearestPoint
+from plsc.recognition.metrics.roc import RocCurve
 
 COLOUR, FAINT = "#4878a8", "#dddddd"
 LOWEST_FPR, HIGHEST_FPR = 1e-6, 1e-1

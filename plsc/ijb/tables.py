@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plsc.metric.identification import FPIR_TARGETS, RANKS, Identification
-from plsc.metric.ijb import NearestPoint
+from plsc.recognition.metrics.identification import FPIR_TARGETS, RANKS, Identification
+from plsc.recognition.metrics.ijb import NearestPoint
 
 UNRESOLVED = "-"
 

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from plsc.errors import UserError
-from plsc.metric.quality_calibration import Calibration
+from plsc.inference.quality_calibration import Calibration
 
 if TYPE_CHECKING:
     from plsc.inference.model_info import ModelInfo

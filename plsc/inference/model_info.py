@@ -11,8 +11,8 @@ from plsc.data.transforms.input_pixels import ColourValues
 from plsc.errors import UserError
 from plsc.inference.calibration import read_calibration
 from plsc.inference.network import Kind, Network
+from plsc.inference.quality_calibration import Calibration
 from plsc.inference.thresholds import ThresholdTable, read_thresholds
-from plsc.metric.quality_calibration import Calibration
 
 ColourOrder = Literal["RGB", "BGR"]
 USUAL_SIZE = (112, 112)

@@ -30,7 +30,7 @@ def open_checkpoint(path: str, provider: str) -> Network:
     start_paddle(provider)
     from plsc.checkpoint import folder as checkpoint
     from plsc.config.registry import BACKBONES
-    from plsc.engine.description import config_of, metadata
+    from plsc.recognition.description import config_of, metadata
     from plsc.weights.pretrained import set_backbone
 
     saved = checkpoint.Checkpoint(Path(path))

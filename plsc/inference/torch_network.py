@@ -16,8 +16,8 @@ def open_torch(path: str, provider: str) -> Network:
 
     """
     start_paddle(provider)
-    from plsc.engine.description import pixel_metadata
-    from plsc.engine.torch_iresnet import torch_iresnet
+    from plsc.recognition.description import pixel_metadata
+    from plsc.recognition.torch_iresnet import torch_iresnet
 
     found = torch_iresnet(path)
     name, size = type(found.backbone).__name__, found.backbone.num_features

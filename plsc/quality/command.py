@@ -17,7 +17,6 @@ from plsc.data.commands.options import add_list_format
 from plsc.data.lists.image_root import shown
 from plsc.data.output import exit_status
 from plsc.data.sets.base import ImageSource
-from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
 from plsc.inference.faces import Faces
@@ -27,6 +26,7 @@ from plsc.quality.images import are_files, name_of_set, open_images, require_apa
 from plsc.quality.magnitudes import MagnitudeOutput, Measured
 from plsc.quality.reference import Reference
 from plsc.quality.sheet import Face, require_sheet, sampled, write_quality_sheet
+from plsc.recognition.embedder import Embedder
 
 DESCRIPTION = """Score how good pictures of faces are for recognition. The length of the embedding
 that a MagFace model gives (its magnitude) grows with quality; other losses order images less well.

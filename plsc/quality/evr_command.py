@@ -15,10 +15,8 @@ from plsc.commands.model_options import embedder_of
 from plsc.data.lists.image_root import shown
 from plsc.data.output import exit_status
 from plsc.data.sets.paired_images import PairedImages
-from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file
-from plsc.metric.angular import angles
 from plsc.quality.evr_options import Task, build_parser, checked_task
 from plsc.quality.evr_plot import can_draw, draw_curves
 from plsc.quality.evr_results import Line, SetCurves, curves_of, text_of
@@ -30,6 +28,8 @@ from plsc.quality.measures import (
     measure_images,
     random,
 )
+from plsc.recognition.embedder import Embedder
+from plsc.recognition.metrics.angular import angles
 
 
 def main(argv: Sequence[str] | None = None) -> int:

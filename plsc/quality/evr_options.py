@@ -13,13 +13,13 @@ from plsc.data.output import available_cores
 from plsc.data.sets.pair_sets import distinct, open_pair_set
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
-from plsc.metric.error_reject import check_both_kinds, decades, impostors_needed
-from plsc.metric.reject_curve import PARTIAL
-from plsc.metric.roc import far_name
+from plsc.quality.error_reject import check_both_kinds, decades, impostors_needed
 from plsc.quality.evr_plot import COLOURS, STYLES
 from plsc.quality.evr_results import THRESHOLDS
 from plsc.quality.measures import MEASURES
 from plsc.quality.quality_table import QualityTable, read_quality_table
+from plsc.quality.reject_curve import PARTIAL
+from plsc.recognition.metrics.roc import far_name
 
 DESCRIPTION = """Reject the pairs of worst quality, 5 % at a time, and see what share of the genuine
 pairs is still refused (FNMR) at a false match rate (FMR): the error-versus-reject curve. A good

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from plsc.files.atomic import finished_file
-from plsc.metric.error_reject import impostors_needed
-from plsc.metric.reject_curve import REJECTS, RejectCurve
-from plsc.metric.roc import far_name
+from plsc.quality.error_reject import impostors_needed
 from plsc.quality.evr_results import SetCurves
+from plsc.quality.reject_curve import REJECTS, RejectCurve
+from plsc.recognition.metrics.roc import far_name
 
 # Told apart also by those who confuse red and green; the control is grey.
 OWN_COLOURS = {

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
-from plsc.metric.error_reject import check_differs, error_reject_curve, pair_quality
-from plsc.metric.quality_calibration import refuse_constant
-from plsc.metric.reject_curve import PARTIAL, Area, RejectCurve
-from plsc.metric.roc import far_name
-from plsc.metric.tables import aligned
+from plsc.inference.quality_calibration import refuse_constant
+from plsc.quality.error_reject import check_differs, error_reject_curve, pair_quality
 from plsc.quality.measures import MAGNITUDE
+from plsc.quality.reject_curve import PARTIAL, Area, RejectCurve
+from plsc.recognition.metrics.roc import far_name
+from plsc.recognition.metrics.tables import aligned
 
 Floats = NDArray[np.float64]
 
@@ -103,7 +103,7 @@ def curves_of(
     """All lines of one model on one set.
 
     Args:
-        distances: [P] of the pairs, as `plsc.metric.angular.angles` has them.
+        distances: [P] of the pairs, as `plsc.recognition.metrics.angular.angles` has them.
         issame: [P] whether a pair shows one person.
         qualities: measure -> quality [2P] of the images.
         model: its name.

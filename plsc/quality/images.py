@@ -11,7 +11,7 @@ from plsc.data.sets.base import ImageSource
 from plsc.data.sets.guess import LIST_NAME
 from plsc.data.sets.named import NamedImages, is_image_name
 from plsc.errors import UserError
-from plsc.metric.quality_calibration import NAME_LENGTH
+from plsc.inference.quality_calibration import NAME_LENGTH
 
 
 def are_files(options: argparse.Namespace) -> bool:

@@ -30,7 +30,7 @@ from plsc.files.resumable_rows import (
     read_index,
     read_object,
 )
-from plsc.metric.quality_calibration import MIN_IMAGES, Calibration, refuse_constant
+from plsc.inference.quality_calibration import MIN_IMAGES, Calibration, refuse_constant
 from plsc.quality.measures import magnitude
 
 COLUMNS = ("path", "magnitude", "percentile", "score", "error")

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plsc.commands.stored_measurements import store
-from plsc.embedder import Embedder
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file
 from plsc.files.resumable_rows import read_object
 from plsc.inference.calibration import preparation, require_alike
 from plsc.inference.model_info import ModelInfo
-from plsc.metric.quality_calibration import MIN_IMAGES, Calibration
+from plsc.inference.quality_calibration import MIN_IMAGES, Calibration
 from plsc.quality.magnitudes import Measured
+from plsc.recognition.embedder import Embedder
 
 REMEDY = "name another --calibration, or give --overwrite"
 ENOUGH = 100  # images whose quartiles are known to a few percentiles

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from plsc.data.lists.image_root import shown
-from plsc.metric.quality_calibration import MIN_IMAGES
+from plsc.inference.quality_calibration import MIN_IMAGES
 from plsc.quality.magnitudes import Measured
 from plsc.quality.reference import Reference
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from plsc import __version__
 from plsc.files.atomic import finished_file
-from plsc.metric.tables import set_tables, threshold_table
-from plsc.metric.verification import VerificationReport
+from plsc.recognition.metrics.tables import set_tables, threshold_table
+from plsc.recognition.metrics.verification import VerificationReport
 
 CAUTION = (
     "A threshold keeps its false accept rate on photos like those of its set; on others, measure "

@@ -8,9 +8,16 @@ from pathlib import Path
 from plsc import __version__
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file
-from plsc.metric.roc import Threshold, far_name
-from plsc.metric.tables import PROTOCOLS, about, by_protocol, set_rows, summary_rows, threshold_rows
-from plsc.metric.verification import VerificationReport
+from plsc.recognition.metrics.roc import Threshold, far_name
+from plsc.recognition.metrics.tables import (
+    PROTOCOLS,
+    about,
+    by_protocol,
+    set_rows,
+    summary_rows,
+    threshold_rows,
+)
+from plsc.recognition.metrics.verification import VerificationReport
 from plsc.report.evaluation import CAUTION, Measured, ModelCard
 from plsc.report.pictures import PairPicture, hardest_pairs
 from plsc.report.plots import require_matplotlib, roc_plot, score_plot

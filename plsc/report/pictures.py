@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from plsc.data.transforms.standard import DecodeImage
-from plsc.metric.verification import VerificationReport
+from plsc.recognition.metrics.verification import VerificationReport
 from plsc.report.evaluation import ImageFiles
 
 MOST_SIDE = 112  # pixels

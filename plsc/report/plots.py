@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from plsc.errors import UserError
-from plsc.metric.roc import FARS, OperatingPoint, RocCurve, far_name
-from plsc.metric.verification import VerificationReport
+from plsc.recognition.metrics.roc import FARS, OperatingPoint, RocCurve, far_name
+from plsc.recognition.metrics.verification import VerificationReport
 
 SAME, DIFFERENT = "#2f6fa8", "#d9772b"  # told apart also by those who confuse red and green
 DARK, FAINT, SHADE = "#333333", "#e2e2e2", "#f1f1f1"

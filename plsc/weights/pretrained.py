@@ -15,7 +15,7 @@ from plsc.checkpoint.sharded_files import Piece
 from plsc.errors import UserError
 from plsc.files.torch_file import is_torch_file
 from plsc.files.unpickle import load_arrays
-from plsc.heads.centres import WEIGHT
+from plsc.recognition.heads.centres import WEIGHT
 from plsc.weights.onnx_weights import onnx_weights
 from plsc.weights.torch_weights import torch_weights
 from plsc.weights.weights import Weights, no_head, sharded_head, shards_of_ranks, whole_head

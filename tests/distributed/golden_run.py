@@ -22,13 +22,13 @@ from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training, train_step
 from plsc.engine.update import Updater
-from plsc.heads.centres import ClassCentres
-from plsc.heads.partial_fc import PartialFC
-from plsc.loss.margin import MarginLoss
-from plsc.models.iresnet import IResNet18
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
+from plsc.recognition.heads.centres import ClassCentres
+from plsc.recognition.heads.partial_fc import PartialFC
+from plsc.recognition.losses.margin import MarginLoss
+from plsc.recognition.models.iresnet import IResNet18
 from plsc.scheduler.decay import Poly
 
 NUM_FEATURES = 512

@@ -19,10 +19,10 @@ from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training, train_step
 from plsc.engine.update import UpdateReport
-from plsc.heads.centres import ClassCentres
-from plsc.heads.partial_fc import PartialFC
-from plsc.loss.margin import MarginOutput, target_cosines
 from plsc.optimizer.dense import DenseParameters
+from plsc.recognition.heads.centres import ClassCentres
+from plsc.recognition.heads.partial_fc import PartialFC
+from plsc.recognition.losses.margin import MarginOutput, target_cosines
 
 
 class Net(nn.Layer):

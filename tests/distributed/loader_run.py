@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from plsc.data.dataset.face import FaceIdentificationDataset
 from plsc.data.loader.batches import TrainLoader, collect_images
 from plsc.data.loader.sampler import EpochSampler
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
+from plsc.recognition.datasets.face import FaceIdentificationDataset
 
 
 def main(folder: Path, num_workers: int) -> None:

@@ -14,10 +14,10 @@ import paddle
 from plsc.distributed import world
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
-from plsc.heads.partial_fc import PartialFC
-from plsc.heads.storage import build_centres
-from plsc.loss.margin import MarginLoss
 from plsc.optimizer.momentum import Momentum
+from plsc.recognition.heads.partial_fc import PartialFC
+from plsc.recognition.heads.storage import build_centres
+from plsc.recognition.losses.margin import MarginLoss
 
 CLASSES, DIM, BATCH, STEPS = 1001, 6, 12, 5
 

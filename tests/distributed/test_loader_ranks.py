@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.data.dataset.face import FaceIdentificationDataset
 from plsc.data.loader.generators import ImageGenerators
 from plsc.data.loader.sampler import EpochSampler
+from plsc.recognition.datasets.face import FaceIdentificationDataset
 
 SCRIPT = Path(__file__).with_name("loader_run.py")
 

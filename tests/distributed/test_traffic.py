@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from plsc.distributed import collectives
-from plsc.plan.head import traffic
+from plsc.recognition.plan.head import traffic
 
 SCRIPT = Path(__file__).with_name("traffic_run.py")
 STEP = {"classes": 100, "batch": 12, "dim": 16, "parts": 1, "ratio": 1.0, "losses": 1}

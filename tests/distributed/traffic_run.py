@@ -19,12 +19,12 @@ from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training, train_step
 from plsc.engine.update import Updater
-from plsc.heads.partial_fc import PartialFC
-from plsc.heads.storage import build_centres
-from plsc.loss.margin import MarginLoss
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
+from plsc.recognition.heads.partial_fc import PartialFC
+from plsc.recognition.heads.storage import build_centres
+from plsc.recognition.losses.margin import MarginLoss
 
 
 def carried(folder, *, classes, batch, dim, parts, ratio, losses, storage):

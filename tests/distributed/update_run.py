@@ -19,12 +19,12 @@ from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training, train_step
 from plsc.engine.update import Updater
 from plsc.errors import UserError
-from plsc.heads.centres import ClassCentres
-from plsc.heads.partial_fc import PartialFC
-from plsc.loss.margin import MarginLoss
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
+from plsc.recognition.heads.centres import ClassCentres
+from plsc.recognition.heads.partial_fc import PartialFC
+from plsc.recognition.losses.margin import MarginLoss
 
 CLASSES, DIM, BATCH = 5, 4, 6
 CLIPS = {

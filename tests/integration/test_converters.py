@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.dataset.face import FaceIdentificationDataset, FaceVerificationDataset
 from plsc.data.records.recordio import RecordWriter
+from plsc.recognition.datasets.face import FaceIdentificationDataset, FaceVerificationDataset
 
 TOOLS = "plsc.data.dataset.tools"
 

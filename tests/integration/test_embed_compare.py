@@ -13,7 +13,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from plsc.commands import compare, embed
-from plsc.embedder import Embedder
+from plsc.recognition.embedder import Embedder
 
 BIN = Path(sys.executable).parent
 MAIN = {"plsc-embed": embed.main, "plsc-compare": compare.main}

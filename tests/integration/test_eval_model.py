@@ -17,10 +17,10 @@ from plsc import cli
 from plsc.checkpoint import folder as checkpoint
 from plsc.commands.compare import main as compare_main
 from plsc.config.load import parse_config
-from plsc.embedder import Embedder
-from plsc.engine.description import describe_model
 from plsc.export.convert import export_onnx
-from plsc.metric.roc import FARS
+from plsc.recognition.description import describe_model
+from plsc.recognition.embedder import Embedder
+from plsc.recognition.metrics.roc import FARS
 
 STATE = {
     "run": "a", "step": 3, "epoch": 1, "consumed": 4, "num_images": 8, "best_metric": None,

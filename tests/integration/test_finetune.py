@@ -98,7 +98,7 @@ def test_embeddings_of_weights_that_plsc_saved():
     """The backbone in PLSC's files gives the embeddings that PLSC itself computed from them."""
     import paddle
 
-    from plsc.models.mobilefacenet import MobileFaceNet_base
+    from plsc.recognition.models.mobilefacenet import MobileFaceNet_base
     from plsc.weights.pretrained import take_weights
 
     backbone, source = MobileFaceNet_base(), str(PLSC_CHECKPOINT / "latest")
@@ -119,7 +119,7 @@ def test_finetuning_from_folded_batch_norms(run):
     import paddle
 
     from plsc.export.convert import export_onnx, probe_images
-    from plsc.models.small import QuickFace_nano
+    from plsc.recognition.models.small import QuickFace_nano
     from plsc.weights.pretrained import set_backbone
 
     net, given, path = QuickFace_nano(32), run.folder / "net.onnx", run.folder / "folded.onnx"

@@ -13,8 +13,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from plsc.embedder import Embedder
 from plsc.quality import command
+from plsc.recognition.embedder import Embedder
 
 BIN = Path(sys.executable).parent
 

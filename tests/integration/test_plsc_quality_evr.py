@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from plsc.embedder import Embedder
 from plsc.quality.command import main
+from plsc.recognition.embedder import Embedder
 
 SIDE, DIM = 112, 24
 PEOPLE, PAIRS = 12, 240

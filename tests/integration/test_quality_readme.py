@@ -16,17 +16,17 @@ from plsc.config.registry import LOSSES
 from plsc.config.schema import check_params
 from plsc.data.sets.pair_sets import open_pair_set
 from plsc.engine.build import check_components
-from plsc.engine.magnitudes import STEPS, MagnitudeWatch
 from plsc.errors import UserError
 from plsc.inference.calibration import require_alike
-from plsc.metric.error_reject import decades, impostors_needed
-from plsc.metric.quality_calibration import Calibration, refuse_constant
-from plsc.metric.registered import AngularAcc, LFWAcc
-from plsc.metric.templates import POOLINGS
-from plsc.models.iresnet import IResNet
+from plsc.inference.quality_calibration import Calibration, refuse_constant
 from plsc.quality import evr_command, reference
+from plsc.quality.error_reject import decades, impostors_needed
 from plsc.quality.magnitudes import COLUMNS, Measured
 from plsc.quality.quality_table import read_quality_table
+from plsc.recognition.magnitude_watch import STEPS, MagnitudeWatch
+from plsc.recognition.metrics.registered import AngularAcc, LFWAcc
+from plsc.recognition.metrics.templates import POOLINGS
+from plsc.recognition.models.iresnet import IResNet
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tasks" / "recognition" / "quality"

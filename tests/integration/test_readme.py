@@ -573,7 +573,7 @@ def test_python_block_gives_plscs_embeddings(walk):
     from safetensors.numpy import load_file
 
     from plsc.config.registry import BACKBONES
-    from plsc.data.dataset.face import FaceIdentificationDataset
+    from plsc.recognition.datasets.face import FaceIdentificationDataset
 
     found = [text for block, text in walk.done.items() if block.startswith("import ")]
     printed = re.findall(r"^cosine (\S+)$", "".join(found), re.M)
@@ -702,11 +702,11 @@ def test_quoted_messages(tmp_path, monkeypatch):
     import cv2
     import paddle
 
-    from plsc.data.dataset.face import FaceIdentificationDataset
     from plsc.distributed import world
     from plsc.engine import build_data
     from plsc.engine.diagnose import non_finite_error
-    from plsc.metric.registered import LFWAcc
+    from plsc.recognition.datasets.face import FaceIdentificationDataset
+    from plsc.recognition.metrics.registered import LFWAcc
 
     alike = np.ones((40, 8), np.float32)
     with pytest.raises(UserError) as error:
@@ -737,9 +737,9 @@ def test_quoted_messages(tmp_path, monkeypatch):
 
 
 def test_quoted_messages_about_lists_and_folders(tmp_path, monkeypatch):
-    from plsc.data.dataset.bin_file import read_bin
-    from plsc.data.dataset.face import FaceIdentificationDataset
-    from plsc.data.dataset.folder import FaceFolderDataset
+    from plsc.recognition.datasets.bin_file import read_bin
+    from plsc.recognition.datasets.face import FaceIdentificationDataset
+    from plsc.recognition.datasets.folder import FaceFolderDataset
 
     monkeypatch.chdir(tmp_path)
     listed = Path("dataset/mine/label.txt")
@@ -787,10 +787,10 @@ class Lines:
 def test_quoted_messages_about_records(tmp_path, monkeypatch):
     import cv2
 
-    from plsc.data.dataset.records import FaceRecordDataset
     from plsc.data.records.recordio import RecordWriter
     from plsc.engine.progress import Progress
     from plsc.engine.skipped import SkipReport
+    from plsc.recognition.datasets.records import FaceRecordDataset
 
     def like(line: str) -> str:
         """`line` with any numbers: the bytes of a JPEG are OpenCV's."""

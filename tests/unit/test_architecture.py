@@ -78,7 +78,7 @@ PRIVATE_PADDLE = {"base", "fluid", "framework", "libpaddle", "core", "pir", "inc
 
 
 def part_of(path: Path) -> str:
-    """`heads` for plsc/heads/centres.py, `cli` for plsc/cli.py."""
+    """`heads` for plsc/recognition/heads/centres.py, `cli` for plsc/cli.py."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
@@ -288,7 +288,7 @@ def test_imports_stay_light():
     assert not {"paddle", "numpy", "cv2"} & modules_after("import plsc.cli, plsc.__main__")
     assert not {"paddle", "numpy", "cv2"} & modules_after("import plsc.doctor")
     assert not HEAVY & modules_after("import plsc.supervise.supervisor")
-    assert "paddle" not in modules_after("import plsc.metric.verification")
+    assert "paddle" not in modules_after("import plsc.recognition.metrics.verification")
     assert "paddle" not in modules_after("import plsc; plsc.Embedder")
     assert "paddle" not in modules_after(
         "import plsc.data.loader.batches, plsc.datatools.drawn_face.render"

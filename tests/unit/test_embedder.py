@@ -14,11 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 import plsc
 from plsc.checkpoint import folder as checkpoint
 from plsc.config.load import parse_config
-from plsc.embedder import Embedder
-from plsc.engine.description import describe_model
 from plsc.errors import UserError
 from plsc.export.convert import export_onnx, export_paddle
 from plsc.inference import onnx_network
+from plsc.recognition.description import describe_model
+from plsc.recognition.embedder import Embedder
 
 DIM = 16
 STATE = {

@@ -16,8 +16,8 @@ import pytest
 from plsc.config.registry import BACKBONES
 from plsc.export import convert as export
 from plsc.files import onnx_file
-from plsc.models import face_vit, mobilefacenet
-from plsc.models.iresnet import IResNet18
+from plsc.recognition.models import face_vit, mobilefacenet
+from plsc.recognition.models.iresnet import IResNet18
 
 NAMES = BACKBONES.names()
 # The others have the same layers, only more of them or wider ones.

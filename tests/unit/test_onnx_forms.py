@@ -10,11 +10,11 @@ from paddle import nn
 
 from plsc.config.load import parse_config
 from plsc.config.registry import BACKBONES
-from plsc.embedder import Embedder
 from plsc.engine import run
 from plsc.errors import UserError
 from plsc.export import convert as export
 from plsc.export import onnx_forms
+from plsc.recognition.embedder import Embedder
 
 MEAN, STD = (120.0, 121.5, 123.25), (58.5, 57.25, 60.0)
 TRAINED = {

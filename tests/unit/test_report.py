@@ -12,8 +12,8 @@ import pytest
 
 from plsc.data.sets.pair_sets import distinct, set_name
 from plsc.errors import UserError
-from plsc.metric.roc import far_name
-from plsc.metric.verification import verify
+from plsc.recognition.metrics.roc import far_name
+from plsc.recognition.metrics.verification import verify
 from plsc.report import plots
 from plsc.report.evaluation import Measured, ModelCard, to_dict
 from plsc.report.outputs import Outputs

@@ -72,7 +72,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from plsc.checkpoint.sharded_files import Unchanged
     from plsc.checkpoint.sharded_rows import fill, rows_of
     from plsc.distributed.sharding import ClassShard
-    from plsc.heads.storage import build_centres
+    from plsc.recognition.heads.storage import build_centres
 
     paddle.set_device("cpu")
     settings = {"storage": options.storage, "dtype": options.dtype, "folder": folder, "seed": 0}

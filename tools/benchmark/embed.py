@@ -62,14 +62,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import paddle
 
     from plsc.config.registry import BACKBONES
-    from plsc.embedder import Embedder
     from plsc.engine import build, onnx_backbone  # noqa: F401  build registers the backbones
-    from plsc.engine.evaluator import VerificationEvaluator, backbone_embedder
     from plsc.engine.precision import Precision
     from plsc.export.convert import export_onnx
     from plsc.files import onnx_file
-    from plsc.metric.registered import LFWAcc
     from plsc.nn import environment as runtime
+    from plsc.recognition.embedder import Embedder
+    from plsc.recognition.evaluator import VerificationEvaluator, backbone_embedder
+    from plsc.recognition.metrics.registered import LFWAcc
 
     paddle.seed(0)
     backbone = BACKBONES.get(options.backbone, "--backbone")()

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import cv2
 
-from plsc.data.dataset.face import FaceIdentificationDataset
-from plsc.data.dataset.folder import FaceFolderDataset
-from plsc.data.dataset.images import LabelledImages
-from plsc.data.dataset.records import FaceRecordDataset
 from plsc.data.output import progress_bar
 from plsc.data.records.recordio import RecordWriter
 from plsc.data.sets.records import RecordImages, rec_files
 from plsc.datatools.drawn_face.render import Identity, View, render_face
+from plsc.recognition.datasets.face import FaceIdentificationDataset
+from plsc.recognition.datasets.folder import FaceFolderDataset
+from plsc.recognition.datasets.images import LabelledImages
+from plsc.recognition.datasets.records import FaceRecordDataset
 
 TRANSFORMS = ["DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage"]
 PER_IDENTITY = 20

@@ -32,9 +32,9 @@ def watch_step(stopwatch: Stopwatch, traffic: Traffic, *, item_size: int) -> Non
     import paddle
 
     from plsc.engine.update import Updater
-    from plsc.heads.centres import ClassCentres
-    from plsc.heads.gradient import RowGradient
-    from plsc.heads.partial_fc import PartialFC
+    from plsc.recognition.heads.centres import ClassCentres
+    from plsc.recognition.heads.gradient import RowGradient
+    from plsc.recognition.heads.partial_fc import PartialFC
 
     for store in store_classes():
         for method, kind in (("take", "take"), ("read", "take"), ("put", "put"), ("write", "put")):
@@ -56,8 +56,8 @@ def watch_step(stopwatch: Stopwatch, traffic: Traffic, *, item_size: int) -> Non
 
 
 def store_classes() -> list[type]:
-    """The classes of plsc.heads whose instances keep rows."""
-    own = "plsc.heads."
+    """The classes of plsc.recognition.heads whose instances keep rows."""
+    own = "plsc.recognition.heads."
     modules = [module for name, module in sys.modules.items() if name.startswith(own)]
     found = [kind for module in modules for kind in vars(module).values()]
     return [
@@ -150,7 +150,7 @@ def config_of(settings: SimpleNamespace) -> Any:
 
 def fill_state(training: Any) -> None:
     """Touch the optimizer state's memory, which a long training has long touched."""
-    from plsc.heads.centres import WEIGHT
+    from plsc.recognition.heads.centres import WEIGHT
 
     centres = training.head.centres
     for name in centres.names:

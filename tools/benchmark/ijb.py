@@ -25,9 +25,9 @@ sys.path.insert(0, str(ROOT))
 
 from plsc.ijb.embedding_file import EmbeddingFile  # noqa: E402
 from plsc.ijb.protocol import read_release  # noqa: E402
-from plsc.metric.ijb import FPR_TARGETS, pair_scores, tpr_at_fpr  # noqa: E402
-from plsc.metric.roc import roc_curve  # noqa: E402
-from plsc.metric.templates import pool_templates  # noqa: E402
+from plsc.recognition.metrics.ijb import FPR_TARGETS, pair_scores, tpr_at_fpr  # noqa: E402
+from plsc.recognition.metrics.roc import roc_curve  # noqa: E402
+from plsc.recognition.metrics.templates import pool_templates  # noqa: E402
 
 FACES, TEMPLATES, PAIRS, SAME_PAIRS, PEOPLE, GALLERY = 469375, 23124, 15658489, 19557, 3531, 3531
 FACES_OF_MEDIUM = 4

@@ -25,8 +25,8 @@ import json, resource, sys, time
 def gigabytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
-from plsc.data.dataset.face import FaceIdentificationDataset
-from plsc.data.dataset.records import FaceRecordDataset
+from plsc.recognition.datasets.face import FaceIdentificationDataset
+from plsc.recognition.datasets.records import FaceRecordDataset
 from plsc.data.loader.sampler import EpochSampler
 
 format, folder, images = sys.argv[1], sys.argv[2], int(sys.argv[3])

@@ -71,10 +71,10 @@ def main() -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     from plsc.config.load import load_config
-    from plsc.plan.build import traced
-    from plsc.plan.estimate import plan
-    from plsc.plan.machine import Machine
-    from plsc.plan.text import as_tree, table
+    from plsc.recognition.plan.build import traced
+    from plsc.recognition.plan.estimate import plan
+    from plsc.recognition.plan.machine import Machine
+    from plsc.recognition.plan.text import as_tree, table
 
     if options.config is None:
         raise UserError("-c CONFIG is missing")

@@ -87,9 +87,9 @@ CASES = (
 
 def estimate(case: Case) -> tuple[int, int]:
     """Bytes at the peak: of tensors, and of the process with all that plan.py counts."""
-    from plsc.plan.build import traced
-    from plsc.plan.estimate import plan
-    from plsc.plan.machine import Machine
+    from plsc.recognition.plan.build import traced
+    from plsc.recognition.plan.estimate import plan
+    from plsc.recognition.plan.machine import Machine
 
     config = case.config()
     machine = replace(Machine.cpu(1), framework=0.0)
@@ -160,7 +160,7 @@ def _train(case: Case, *, returned: bool) -> int:
     from plsc.engine.build import build_training
     from plsc.engine.build_data import build_loader
     from plsc.engine.trainer import train_step
-    from plsc.engine.trial import RandomFaces
+    from plsc.recognition.trial import RandomFaces
 
     config = case.config()
     loader = build_loader(config, RandomFaces(case.batch))

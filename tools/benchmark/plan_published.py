@@ -24,11 +24,11 @@ from typing import Any
 
 from plsc.config.load import load_config, parse_config
 from plsc.config.sections import Config
-from plsc.plan.build import traced
-from plsc.plan.estimate import Plan, plan
-from plsc.plan.head import FLOAT, PLSC, HeadCosts
-from plsc.plan.machine import Machine
-from plsc.plan.trace import Trace
+from plsc.recognition.plan.build import traced
+from plsc.recognition.plan.estimate import Plan, plan
+from plsc.recognition.plan.head import FLOAT, PLSC, HeadCosts
+from plsc.recognition.plan.machine import Machine
+from plsc.recognition.plan.trace import Trace
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # Copies of the rows in use and of their momentum, their normalised form and two gradients; the

@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from plsc.errors import UserError  # noqa: E402
 from plsc.nn import environment as runtime  # noqa: E402
-from plsc.plan.head import traffic  # noqa: E402
+from plsc.recognition.plan.head import traffic  # noqa: E402
 
 RANK = Path(__file__).with_name("scaling_rank.py")
 

@@ -1,4 +1,4 @@
-"""The benchmark's backbones in PyTorch: the layers and shapes of plsc.models."""
+"""The benchmark's backbones in PyTorch: the layers and shapes of plsc.recognition.models."""
 
 from collections.abc import Callable
 from functools import partial

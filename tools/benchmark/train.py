@@ -25,7 +25,7 @@ TRIAL = """
 import json, sys
 from plsc import runtime
 runtime.prepare(local_size=1)
-from plsc.engine.trial import run_trial
+from plsc.recognition.trial import run_trial
 name, batch, classes, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 trial = run_trial(name, batch_size=batch, num_classes=classes, seconds=seconds)
 print(json.dumps(vars(trial)))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
-from plsc.data.dataset.images import SIDE
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.guess import open_source
@@ -28,6 +27,7 @@ from plsc.datatools.checks.image_sets import ImageSet, ImageSets
 from plsc.datatools.checks.look import Looked, look
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file, require_writable
+from plsc.recognition.datasets.images import SIDE
 
 SHOWN_CLASSES = 5
 DESCRIPTION = """Decode every image as training does; say what is wrong and what is to be done:

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from plsc.data.dataset.images import SIDE
 from plsc.data.loader.generators import ImageGenerators
 from plsc.data.loader.sampler import EpochSampler
 from plsc.data.loader.worker import New
 from plsc.data.loader.worker_pool import WorkerPool
 from plsc.errors import UserError
+from plsc.recognition.datasets.images import SIDE
 
 IMAGE_BYTES = 3 * SIDE * SIDE * np.dtype(np.float32).itemsize  # at most; uint8 as a rule
 LABEL_BYTES = np.dtype(np.int64).itemsize

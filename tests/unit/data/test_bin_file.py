@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.dataset.bin_file import FaceVerificationBin, read_bin
 from plsc.errors import UserError
+from plsc.recognition.datasets.bin_file import FaceVerificationBin, read_bin
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3), dtype=np.uint8)
 IMAGES = [cv2.imencode(".png", pixels[:, :, ::-1])[1].tobytes() for pixels in PIXELS]

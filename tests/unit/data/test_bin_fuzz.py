@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.data.commands.check import verification_set
-from plsc.data.dataset.bin_file import FaceVerificationBin, read_bin
 from plsc.errors import UserError
+from plsc.recognition.datasets.bin_file import FaceVerificationBin, read_bin
 
 IMAGES = [cv2.imencode(".png", np.full((4, 4, 3), n, np.uint8))[1].tobytes() for n in range(4)]
 ISSAME = [True, False]

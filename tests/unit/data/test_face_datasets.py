@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 
 from plsc.config.registry import DATASETS
-from plsc.data.dataset.face import (
+from plsc.errors import UserError
+from plsc.recognition.datasets.face import (
     FaceIdentificationDataset,
     FaceRandomDataset,
     FaceVerificationDataset,
 )
-from plsc.errors import UserError
 
 RNG = np.random.default_rng(0)
 

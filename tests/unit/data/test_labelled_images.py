@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.dataset.images import LabelledImages
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.errors import UserError
+from plsc.recognition.datasets.images import LabelledImages
 
 RNG = np.random.default_rng(0)
 

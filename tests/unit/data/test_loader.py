@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.dataset.face import FaceIdentificationDataset, FaceVerificationDataset
 from plsc.data.loader.batches import WARNINGS, TrainLoader, collect_images
 from plsc.data.loader.generators import ImageGenerators
 from plsc.data.loader.sampler import EpochSampler
 from plsc.errors import UserError
+from plsc.recognition.datasets.face import FaceIdentificationDataset, FaceVerificationDataset
 
 RANDOM_TRANSFORMS = ["DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage"]
 NUM_IMAGES = 11

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.dataset.face import FaceIdentificationDataset, FaceVerificationDataset
 from plsc.data.dataset.tools import render_synthetic_faces
 from plsc.data.dataset.tools.render_synthetic_faces import main
 from plsc.data.transforms.degrade import KINDS, degrade
@@ -22,6 +21,7 @@ from plsc.datatools.drawn_face.picture_plan import (
     train_pictures,
 )
 from plsc.datatools.drawn_face.render import Identity, View, render_face
+from plsc.recognition.datasets.face import FaceIdentificationDataset, FaceVerificationDataset
 
 SIZE = {"identities": 3, "images_per_identity": 4, "eval_identities": 5, "pairs": 12, "seed": 7}
 

@@ -14,9 +14,9 @@ from paddle.distributed.fleet.utils import recompute
 
 from plsc.distributed.recompute import apply_recompute
 from plsc.errors import UserError
-from plsc.models.face_vit import FaceViT
-from plsc.models.iresnet import IResNet
 from plsc.nn.layers import DropPath
+from plsc.recognition.models.face_vit import FaceViT
+from plsc.recognition.models.iresnet import IResNet
 
 
 class Block(nn.Layer):

@@ -7,8 +7,8 @@ import yaml
 
 from plsc import __version__
 from plsc.config.load import parse_config
-from plsc.engine.description import describe_model, metadata
 from plsc.errors import UserError
+from plsc.recognition.description import describe_model, metadata
 
 BGR = [
     {"DecodeImage": {"to_rgb": False}},

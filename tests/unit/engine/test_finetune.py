@@ -12,12 +12,12 @@ from plsc.config.load import parse_config
 from plsc.config.sections import Config, GlobalConfig
 from plsc.data.transforms.input_pixels import InputPixels
 from plsc.distributed.sharding import ClassShard
-from plsc.engine import finetune
-from plsc.engine.finetune import load_pretrained, set_class_means
 from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import decode
-from plsc.heads.centres import ClassCentres
+from plsc.recognition import finetune
+from plsc.recognition.finetune import load_pretrained, set_class_means
+from plsc.recognition.heads.centres import ClassCentres
 from plsc.weights.weights import Weights
 
 NUM_CLASSES, DIM = 9, 4

@@ -7,10 +7,10 @@ import paddle
 import pytest
 from paddle import nn
 
-from plsc.engine import folded
-from plsc.engine.folded import Moments, measure_norms
 from plsc.export.convert import evaluating, probe_images
 from plsc.nn.layers import from_nchw, to_nchw
+from plsc.recognition import batch_norm_statistics as folded
+from plsc.recognition.batch_norm_statistics import Moments, measure_norms
 from plsc.weights.weights import batch_norms, epsilon_of
 
 SIZE, BATCH = 24, 8

@@ -11,9 +11,9 @@ from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import NUMPY_DTYPES
-from plsc.heads.centres import ClassCentres
-from plsc.heads.row_order import RowOrder
-from plsc.heads.stores import HostRows
+from plsc.recognition.heads.centres import ClassCentres
+from plsc.recognition.heads.row_order import RowOrder
+from plsc.recognition.heads.stores import HostRows
 
 NUM_CLASSES, DIM, ZONE = 23, 3, 4
 STATE = {

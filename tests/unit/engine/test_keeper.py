@@ -10,7 +10,7 @@ from plsc.engine.keeper import Keeper
 from plsc.engine.progress import Progress
 from plsc.engine.trainer import StepReport
 from plsc.errors import UserError
-from plsc.metric.verification import CollapsedEmbeddings
+from plsc.recognition.metrics.verification import CollapsedEmbeddings
 
 
 class Evaluator:

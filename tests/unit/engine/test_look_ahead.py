@@ -11,11 +11,11 @@ from plsc.engine.precision import LossScaler, Precision
 from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training, fit
 from plsc.engine.update import Updater
-from plsc.heads.partial_fc import PartialFC
-from plsc.heads.storage import build_centres
-from plsc.loss.margin import MarginLoss
 from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
+from plsc.recognition.heads.partial_fc import PartialFC
+from plsc.recognition.heads.storage import build_centres
+from plsc.recognition.losses.margin import MarginLoss
 
 CLASSES, DIM, BATCH, EPOCH = 500, 4, 6, 4
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.engine.magnitudes import STEPS, MagnitudeWatch, suggested_range
-from plsc.loss.adaface import AdaFace
-from plsc.loss.magface import MagFace
-from plsc.loss.margin import MarginLoss
+from plsc.recognition.losses.adaface import AdaFace
+from plsc.recognition.losses.magface import MagFace
+from plsc.recognition.losses.margin import MarginLoss
+from plsc.recognition.magnitude_watch import STEPS, MagnitudeWatch, suggested_range
 
 
 class Log:

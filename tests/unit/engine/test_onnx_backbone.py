@@ -7,15 +7,15 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.engine import evaluator as evaluators
 from plsc.engine import onnx_backbone
-from plsc.engine.evaluator import VerificationEvaluator, backbone_embedder
 from plsc.engine.onnx_backbone import FEWEST_IMAGES, onnx_embedder
 from plsc.engine.precision import Precision
 from plsc.errors import UserError
 from plsc.files import onnx_file
-from plsc.metric.registered import LFWAcc
 from plsc.nn.cpu_layers import DepthwiseConv2D
+from plsc.recognition import evaluator as evaluators
+from plsc.recognition.evaluator import VerificationEvaluator, backbone_embedder
+from plsc.recognition.metrics.registered import LFWAcc
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:

@@ -12,10 +12,10 @@ from plsc.errors import UserError
 from plsc.export import convert as export
 from plsc.files.onnx_graph import read_graph
 from plsc.files.onnx_operations import Operation
-from plsc.models.face_vit import FaceViT
-from plsc.models.iresnet import IResNet18
-from plsc.models.mobilefacenet import MobileFaceNet_base
-from plsc.models.small import QuickFace, QuickFace_nano
+from plsc.recognition.models.face_vit import FaceViT
+from plsc.recognition.models.iresnet import IResNet18
+from plsc.recognition.models.mobilefacenet import MobileFaceNet_base
+from plsc.recognition.models.small import QuickFace, QuickFace_nano
 from plsc.weights import pretrained
 from plsc.weights.onnx_layers import Step, match_steps, steps_of
 from plsc.weights.pretrained import find_weights, take_weights

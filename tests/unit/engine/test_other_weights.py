@@ -10,7 +10,7 @@ from plsc.engine import run as commands
 from plsc.engine import start
 from plsc.errors import UserError
 from plsc.export import convert as export
-from plsc.models.small import QuickFace_nano
+from plsc.recognition.models.small import QuickFace_nano
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from paddle import nn
 
 from plsc.data.transforms.input_pixels import InputPixels
 from plsc.errors import UserError
-from plsc.models.face_vit import FaceViT
-from plsc.models.iresnet import IResNet18
-from plsc.models.mobilefacenet import MobileFaceNet_base
-from plsc.models.small import QuickFace_nano
+from plsc.recognition.models.face_vit import FaceViT
+from plsc.recognition.models.iresnet import IResNet18
+from plsc.recognition.models.mobilefacenet import MobileFaceNet_base
+from plsc.recognition.models.small import QuickFace_nano
 from plsc.weights.pretrained import find_weights, load_weights, take_weights
 from plsc.weights.torch_weights import torch_names
 

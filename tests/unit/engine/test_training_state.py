@@ -23,10 +23,10 @@ from plsc.engine.training_state import resume_training, save_training
 from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import NUMPY_DTYPES, decode, round_nearest
-from plsc.heads.centres import ClassCentres
-from plsc.heads.stores import HostRows
-from plsc.loss.adaface import AdaFace
-from plsc.loss.margin import MarginLoss
+from plsc.recognition.heads.centres import ClassCentres
+from plsc.recognition.heads.stores import HostRows
+from plsc.recognition.losses.adaface import AdaFace
+from plsc.recognition.losses.margin import MarginLoss
 
 NUM_CLASSES, DIM, ZONE, PART = 26, 3, 4, 8  # four parts
 

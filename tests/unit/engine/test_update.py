@@ -8,13 +8,13 @@ from paddle import nn
 from plsc.distributed.sharding import ClassShard
 from plsc.engine.precision import LossScaler
 from plsc.engine.update import Updater
-from plsc.heads.centres import ClassCentres
-from plsc.heads.partial_fc import PartialFC
-from plsc.models.iresnet import IResNet18
 from plsc.optimizer.adamw import AdamW
 from plsc.optimizer.clip import HEAD, ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
+from plsc.recognition.heads.centres import ClassCentres
+from plsc.recognition.heads.partial_fc import PartialFC
+from plsc.recognition.models.iresnet import IResNet18
 
 CLASSES, LR = 6, 0.1
 NAMES = ("weight", "bias")

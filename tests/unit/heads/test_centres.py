@@ -9,9 +9,9 @@ import paddle
 import pytest
 
 from plsc.distributed.sharding import ClassShard
-from plsc.heads.centres import ClassCentres
-from plsc.heads.initial import BLOCK
-from plsc.heads.initial import initial_centres as initial_pieces
+from plsc.recognition.heads.centres import ClassCentres
+from plsc.recognition.heads.initial import BLOCK
+from plsc.recognition.heads.initial import initial_centres as initial_pieces
 
 NUM_CLASSES = 2 * BLOCK + 1000
 
@@ -126,7 +126,7 @@ def test_work_in_pieces_changes_nothing(numbers, monkeypatch):
     whole = np.random.default_rng(1).normal(0, 1, (10, 3)).astype("float32")
     taken = np.arange(10) if numbers is None else np.array(numbers)
     for idle in (False, True):
-        monkeypatch.setattr("plsc.heads.gradient.CPU_CHUNK", 3)
+        monkeypatch.setattr("plsc.recognition.heads.gradient.CPU_CHUNK", 3)
         kept = ClassCentres.of(ClassShard(10), whole, state_names=())
         rows = kept.take(None if numbers is None else taken)
         gradient = np.arange(3 * len(taken), dtype="float32").reshape(-1, 3)
@@ -168,7 +168,7 @@ import os
 from pathlib import Path
 import numpy as np
 from plsc.distributed.sharding import ClassShard
-from plsc.heads.centres import ClassCentres
+from plsc.recognition.heads.centres import ClassCentres
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.heads.gradient import RowGradient
+from plsc.recognition.heads.gradient import RowGradient
 
 ROWS, DIM = 23, 5
 

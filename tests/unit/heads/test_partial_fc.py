@@ -8,11 +8,11 @@ import paddle
 import pytest
 
 from plsc.distributed.sharding import ClassShard
-from plsc.heads.centres import ClassCentres, vector_norms
-from plsc.heads.partial_fc import PartialFC
-from plsc.loss.adaface import AdaFace
-from plsc.loss.magface import MagCosFace, MagFace
-from plsc.loss.margin import MarginLoss, MarginOutput
+from plsc.recognition.heads.centres import ClassCentres, vector_norms
+from plsc.recognition.heads.partial_fc import PartialFC
+from plsc.recognition.losses.adaface import AdaFace
+from plsc.recognition.losses.magface import MagCosFace, MagFace
+from plsc.recognition.losses.margin import MarginLoss, MarginOutput
 
 CLASSES, DIM = 40, 6
 

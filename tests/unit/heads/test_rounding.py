@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plsc.files.rounding import LIMITS, decode, random_bits, round_nearest, round_unbiased
-from plsc.heads.device_rounding import random_bits_on_device, round_unbiased_on_device
+from plsc.recognition.heads.device_rounding import random_bits_on_device, round_unbiased_on_device
 
 HALVES = sorted(LIMITS)
 DRAWS = 1 << 16

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.distributed.sharding import ClassShard
-from plsc.heads.sampling import columns_of, draw_distinct, ratio_at, sample_rows
+from plsc.recognition.heads.sampling import columns_of, draw_distinct, ratio_at, sample_rows
 
 
 @st.composite

@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
 from plsc.files.rounding import NUMPY_DTYPES, decode, round_nearest
-from plsc.heads import file_rows, gradient
-from plsc.heads.centres import WEIGHT, ClassCentres
-from plsc.heads.file_rows import FileRows
-from plsc.heads.initial import initial_centres
-from plsc.heads.partial_fc import PartialFC
-from plsc.heads.row_order import RowOrder
-from plsc.heads.storage import FILE_BLOCK, build_centres
-from plsc.heads.stores import DeviceRows, HostRows
-from plsc.loss.margin import MarginLoss
 from plsc.optimizer.momentum import Momentum
+from plsc.recognition.heads import file_rows, gradient
+from plsc.recognition.heads.centres import WEIGHT, ClassCentres
+from plsc.recognition.heads.file_rows import FileRows
+from plsc.recognition.heads.initial import initial_centres
+from plsc.recognition.heads.partial_fc import PartialFC
+from plsc.recognition.heads.row_order import RowOrder
+from plsc.recognition.heads.storage import FILE_BLOCK, build_centres
+from plsc.recognition.heads.stores import DeviceRows, HostRows
+from plsc.recognition.losses.margin import MarginLoss
 
 DIM, ZONE = 6, 40
 DTYPES = ["float32", "float16", "bfloat16"]
@@ -388,7 +388,9 @@ def test_changed_zones(place, tmp_path):
 @pytest.mark.parametrize("storage", PLACES)
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_first_values_are_everywhere_the_same(storage, dtype, rank, tmp_path, monkeypatch):
-    monkeypatch.setattr("plsc.heads.row_order.RowOrder.__init__.__kwdefaults__", {"zone": 1000})
+    monkeypatch.setattr(
+        "plsc.recognition.heads.row_order.RowOrder.__init__.__kwdefaults__", {"zone": 1000}
+    )
     shard = ClassShard(10_000, rank, 2)
     kept = build_centres(
         shard,
@@ -472,7 +474,7 @@ def test_a_folder_that_cannot_be(tmp_path):
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from plsc.heads.file_rows import FileRows
+from plsc.recognition.heads.file_rows import FileRows
 rows = FileRows(Path(sys.argv[1]), (100_000, 16), "float32")
 rows.write(slice(0, 2), rows.read(slice(4, 6)) + 1)
 print("ready", flush=True)

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plsc.embedder import Embedder
 from plsc.ijb.command import main, model_path
 from plsc.ijb.tables import boxed
-from plsc.metric.quality_calibration import Calibration
-from plsc.metric.templates import POOLINGS
+from plsc.inference.quality_calibration import Calibration
+from plsc.recognition.embedder import Embedder
+from plsc.recognition.metrics.templates import POOLINGS
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOW = """
 import os, sys, time
 import plsc.ijb.embedding_file, plsc.ijb.extract
-from plsc.embedder import Embedder
+from plsc.recognition.embedder import Embedder
 plsc.ijb.embedding_file.CHUNK = plsc.ijb.extract.CHUNK = 8
 embed = Embedder.embed
 def slow(self, *arguments, **named):

@@ -3,8 +3,8 @@
 import pytest
 
 from plsc.ijb.roc_plot import draw_roc
-from plsc.metric.ijb import tpr_at_fpr
-from plsc.metric.roc import roc_curve
+from plsc.recognition.metrics.ijb import tpr_at_fpr
+from plsc.recognition.metrics.roc import roc_curve
 
 
 def test_few_pairs_can_be_drawn(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from plsc.errors import UserError
 from plsc.inference.calibration import preparation, read_calibration, require_alike
 from plsc.inference.model_info import ModelInfo
-from plsc.metric.quality_calibration import Calibration
+from plsc.inference.quality_calibration import Calibration
 
 INFO = ModelInfo(
     path="m.onnx",

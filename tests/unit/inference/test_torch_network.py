@@ -8,10 +8,10 @@ import pytest
 from plsc.cli import evaluate
 from plsc.commands.stored_measurements import require_storable
 from plsc.config.load import parse_config
-from plsc.embedder import Embedder
 from plsc.engine import run as commands
 from plsc.errors import UserError
-from plsc.models.iresnet import IResNet18
+from plsc.recognition.embedder import Embedder
+from plsc.recognition.models.iresnet import IResNet18
 
 DIM = 8
 RENAMED = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc.loss.adaface import AdaFace
+from plsc.recognition.losses.adaface import AdaFace
 
 
 class Reference:

@@ -5,7 +5,7 @@ import paddle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.loss.interclass import filter_similar
+from plsc.recognition.losses.interclass import filter_similar
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.floats(0, 0.9), st.integers(0, 2**32))

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
-from plsc.heads.centres import vector_norms
-from plsc.loss.magface import MagCosFace, MagFace, quantiles
-from plsc.loss.softmax import cross_entropy
+from plsc.recognition.heads.centres import vector_norms
+from plsc.recognition.losses.magface import MagCosFace, MagFace, quantiles
+from plsc.recognition.losses.softmax import cross_entropy
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 LOSSES = {"magface": MagFace, "mag_cosface": MagCosFace}

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from plsc.loss.margin import MarginLoss, target_cosines
-from plsc.loss.softmax import cross_entropy
+from plsc.recognition.losses.margin import MarginLoss, target_cosines
+from plsc.recognition.losses.softmax import cross_entropy
 
 PRESETS = {
     "SphereFace": {"m1": 1.35},

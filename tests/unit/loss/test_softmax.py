@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from plsc.loss.softmax import cross_entropy
+from plsc.recognition.losses.softmax import cross_entropy
 
 
 def expected(logits, target):

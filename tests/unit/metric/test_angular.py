@@ -9,8 +9,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
-from plsc.metric.angular import angles, angular_accuracy
-from plsc.metric.folds import CollapsedEmbeddings, verification_accuracy
+from plsc.recognition.metrics.angular import angles, angular_accuracy
+from plsc.recognition.metrics.folds import CollapsedEmbeddings, verification_accuracy
 
 
 def shifted(num_pairs, *, noise, seed, dim=5, shift=2.0):

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
-from plsc.metric.angular import angles
-from plsc.metric.error_reject import (
+from plsc.quality.error_reject import (
     decades,
     error_reject_curve,
     impostors_needed,
     pair_quality,
     threshold_at,
 )
-from plsc.metric.reject_curve import REJECTS, RejectCurve, RejectPoint
+from plsc.quality.reject_curve import REJECTS, RejectCurve, RejectPoint
+from plsc.recognition.metrics.angular import angles
 
 
 def naive_curve(distances, issame, quality, *, steps, fixed):

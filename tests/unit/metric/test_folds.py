@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.interpolate import interp1d
 
 from plsc.errors import UserError
-from plsc.metric.folds import CollapsedEmbeddings, cosines, verification_accuracy
-from plsc.metric.validation import val_at_far
+from plsc.recognition.metrics.folds import CollapsedEmbeddings, cosines, verification_accuracy
+from plsc.recognition.metrics.validation import val_at_far
 
 
 def test_each_fold_is_golden(golden):

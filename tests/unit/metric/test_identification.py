@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
-from plsc.metric.identification import identification, mean_of
+from plsc.recognition.metrics.identification import identification, mean_of
 
 
 def plain_search(probes, probe_subjects, gallery, gallery_subjects, ranks, fpirs):
@@ -53,7 +53,7 @@ def test_searches_agree_with_plain_loops(seed, num_probes, num_gallery, at_once)
     known = random.integers(0, 12, num_gallery)
     whose[0] = known[0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("plsc.metric.identification.PROBES_AT_ONCE", at_once)
+        patch.setattr("plsc.recognition.metrics.identification.PROBES_AT_ONCE", at_once)
         found = identification(
             probes, whose, gallery, known, ranks=(1, 2, 5), fpirs=(0.05, 0.3, 1.0)
         )

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc.metric.ijb import FPR_TARGETS, pair_scores, tpr_at_fpr
-from plsc.metric.roc import roc_curve
-from plsc.metric.templates import Templates, pool_templates
+from plsc.recognition.metrics.ijb import FPR_TARGETS, pair_scores, tpr_at_fpr
+from plsc.recognition.metrics.roc import roc_curve
+from plsc.recognition.metrics.templates import Templates, pool_templates
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_both_ways_of_scoring_are_equal(monkeypatch, cost):
     random = np.random.default_rng(4)
     templates = Templates(np.arange(600), random.normal(size=(600, 8)).astype(np.float32))
     first, second = random.integers(0, 600, (2, 5000))
-    monkeypatch.setattr("plsc.metric.ijb.GATHER_COST", cost)
+    monkeypatch.setattr("plsc.recognition.metrics.ijb.GATHER_COST", cost)
     exact = (templates.vectors[first].astype(np.float64) * templates.vectors[second]).sum(axis=1)
     np.testing.assert_allclose(pair_scores(templates, first, second), exact, atol=1e-4)
 
@@ -124,7 +124,7 @@ def test_dropped_thresholds_decide_what_is_near():
 
 
 def test_scipy_and_scikit_learn_are_not_needed():
-    code = "import sys, plsc.metric.ijb, plsc.metric.identification; print(*sys.modules)"
+    code = "import sys, plsc.recognition.metrics.ijb, plsc.recognition.metrics.identification; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not loaded & {"paddle", "scipy", "sklearn", "cv2", "pandas"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from plsc.errors import UserError
-from plsc.metric.quality_calibration import Calibration, refuse_constant
+from plsc.inference.quality_calibration import Calibration, refuse_constant
 
 MAGNITUDES = np.random.default_rng(1).gamma(60, 0.4, 800)
 PREPARED = {"mean": (127.5,) * 3, "std": (1.0, 2.0, 3.0), "colour_order": "BGR", "size": (112, 96)}

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from plsc.metric.rank_correlation import ranks, spearman, spearman_interval
+from plsc.quality.rank_correlation import ranks, spearman, spearman_interval
 
 VALUES = st.lists(st.integers(-3, 3), min_size=2, max_size=30)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from plsc.errors import UserError
-from plsc.metric.roc import FARS, Threshold, far_name, roc_curve
+from plsc.recognition.metrics.roc import FARS, Threshold, far_name, roc_curve
 
 # Few different values, so that ties within and between the two kinds are the rule.
 COARSE = st.integers(-4, 4).map(lambda step: step / 4)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from plsc.metric.tables import aligned, set_tables, summary_rows, threshold_table
-from plsc.metric.verification import verify
+from plsc.recognition.metrics.tables import aligned, set_tables, summary_rows, threshold_table
+from plsc.recognition.metrics.verification import verify
 
 
 def report(num_pairs, *, seed, name, flip=True, protocol="insightface"):

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
-from plsc.metric.ijb import pair_scores
-from plsc.metric.templates import POOLINGS, Templates, pool_templates
+from plsc.recognition.metrics.ijb import pair_scores
+from plsc.recognition.metrics.templates import POOLINGS, Templates, pool_templates
 
 
 def score(magnitudes):
@@ -88,7 +88,7 @@ def test_pooling_agrees_with_plain_loops(
     features = random.normal(0, 10, shape).astype(np.float32)
     detector = random.uniform(0.1, 1, count) if scored else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("plsc.metric.templates.POOLED_FACES", at_once)
+        patch.setattr("plsc.recognition.metrics.templates.POOLED_FACES", at_once)
         found = pooled(features, templates, media, pooling, detector_scores=detector, flip=flip)
     taken = features.reshape(count, -1, 6)[:, : 2 if flip else 1]
     factors = np.ones(count) if detector is None else detector

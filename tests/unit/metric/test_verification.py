@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from plsc.metric.angular import angular_accuracy
-from plsc.metric.folds import verification_accuracy
-from plsc.metric.registered import AngularAcc, LFWAcc
-from plsc.metric.roc import FARS
-from plsc.metric.validation import val_at_far
-from plsc.metric.verification import CollapsedEmbeddings, thresholds_of, verify
+from plsc.recognition.metrics.angular import angular_accuracy
+from plsc.recognition.metrics.folds import verification_accuracy
+from plsc.recognition.metrics.registered import AngularAcc, LFWAcc
+from plsc.recognition.metrics.roc import FARS
+from plsc.recognition.metrics.validation import val_at_far
+from plsc.recognition.metrics.verification import CollapsedEmbeddings, thresholds_of, verify
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_inputs_stay_as_they_are():
 @pytest.mark.parametrize("module", ["registered", "roc", "tables"])
 def test_metrics_import_numpy_only(module):
     code = (
-        f"import sys, plsc.metric.{module}; "
+        f"import sys, plsc.recognition.metrics.{module}; "
         "sys.exit(any(name in sys.modules for name in ('paddle', 'cv2', 'scipy', 'sklearn')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,9 +8,9 @@ import pytest
 from paddle import nn
 
 from plsc.distributed.recompute import apply_recompute
-from plsc.models.face_vit import FaceViT
 from plsc.nn import cpu_transformer
 from plsc.nn.kernels import compiled
+from plsc.recognition.models.face_vit import FaceViT
 
 pytest.importorskip("numba")
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from plsc.config.registry import BACKBONES
 from plsc.errors import UserError
-from plsc.models.face_vit import FaceViT, FaceViTBlock, drop_tokens, restore_tokens
 from plsc.nn.layers import DropPath
+from plsc.recognition.models.face_vit import FaceViT, FaceViTBlock, drop_tokens, restore_tokens
 
 
 def small(*, mask_ratio=0.0, drop_path_rate=0.0, depth=2):

@@ -3,7 +3,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from plsc.models.small import QuickFace_nano
+from plsc.recognition.models.small import QuickFace_nano
 
 
 def test_holds_only_what_is_fast_on_a_cpu():

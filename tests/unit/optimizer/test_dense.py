@@ -5,8 +5,8 @@ import paddle
 import pytest
 from paddle import nn
 
-from plsc.models.iresnet import IResNet18
 from plsc.optimizer.dense import DenseParameters
+from plsc.recognition.models.iresnet import IResNet18
 
 
 class Net(nn.Layer):

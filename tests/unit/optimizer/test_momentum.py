@@ -7,8 +7,8 @@ import paddle
 import pytest
 
 from plsc.distributed.sharding import ClassShard
-from plsc.heads.centres import ClassCentres
 from plsc.optimizer.momentum import Momentum
+from plsc.recognition.heads.centres import ClassCentres
 
 RATES = [0.3, 0.2, 0.0, 0.1, 0.05]
 

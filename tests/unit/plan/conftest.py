@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from plsc.config.registry import BACKBONES
-from plsc.plan.trace import trace
+from plsc.recognition.plan.trace import trace
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from plsc.config.sections import RecomputeConfig
-from plsc.plan.activations import passes, recomputed
-from plsc.plan.trace import LayerTrace, Trace
+from plsc.recognition.plan.activations import passes, recomputed
+from plsc.recognition.plan.trace import LayerTrace, Trace
 
 STEM = LayerTrace("stem", "Conv2D", 5, 3, 10, largest=3, parameters=2, kept=12, kept_half=6)
 FIRST = LayerTrace(

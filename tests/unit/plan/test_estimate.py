@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from plsc.config.load import load_config, parse_config
-from plsc.plan.estimate import plan
-from plsc.plan.machine import Machine
-from plsc.plan.text import amount, table
-from plsc.plan.trace import LayerTrace, Trace
+from plsc.recognition.plan.estimate import plan
+from plsc.recognition.plan.machine import Machine
+from plsc.recognition.plan.text import amount, table
+from plsc.recognition.plan.trace import LayerTrace, Trace
 
 FOLDER = Path(__file__).parents[3] / "configs"
 BARE = Machine(framework=0.0, memory=32e9)

@@ -3,7 +3,7 @@
 import pytest
 
 from plsc.config.load import parse_config
-from plsc.plan import forecast
+from plsc.recognition.plan import forecast
 
 
 @pytest.fixture

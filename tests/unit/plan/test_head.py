@@ -3,8 +3,8 @@
 import pytest
 
 from plsc.config.sections import PfcConfig
-from plsc.plan import head as heads
-from plsc.plan.head import HeadCosts, HeadShape
+from plsc.recognition.plan import head as heads
+from plsc.recognition.plan.head import HeadCosts, HeadShape
 
 
 def test_the_largest_shard_and_its_rows():

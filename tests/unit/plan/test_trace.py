@@ -7,7 +7,7 @@ from paddle import nn
 
 from plsc.distributed.recompute import apply_recompute
 from plsc.nn.layers import Backbone
-from plsc.plan.trace import trace
+from plsc.recognition.plan.trace import trace
 
 PIXELS = 112 * 112
 # G multiply-adds of an image and M parameters, as published for the same networks.

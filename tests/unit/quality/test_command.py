@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from plsc.embedder import Embedder
-from plsc.metric.quality_calibration import Calibration
+from plsc.inference.quality_calibration import Calibration
 from plsc.quality import command, magnitudes
 from plsc.quality.quality_table import read_quality_table
+from plsc.recognition.embedder import Embedder
 
 PIXELS = ["--mean", "0", "--std", "1", "--colour-order", "RGB"]
 GREYS = np.random.default_rng(2).permutation(np.arange(20, 220, 5))

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from plsc.errors import UserError
-from plsc.metric.error_reject import error_reject_curve, pair_quality
 from plsc.quality import evr_plot
+from plsc.quality.error_reject import error_reject_curve, pair_quality
 from plsc.quality.evr_plot import COLOURS, OWN_COLOURS, colours_of, draw_curves
 from plsc.quality.evr_results import SetCurves, curves_of, text_of
 from plsc.quality.measures import MEASURES

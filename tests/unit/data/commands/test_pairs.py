@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from plsc.data.commands import pairs
-from plsc.data.dataset.bin_file import read_bin
 from plsc.data.output import exit_status
 from plsc.datatools.bin_writer import write_bin
 from plsc.errors import UserError
+from plsc.recognition.datasets.bin_file import read_bin
 
 
 def encoded(number, side=112, ending=".jpg"):

@@ -1,1 +1,0 @@
-"""Margins and the softmax over a sharded class axis."""

@@ -1,1 +1,0 @@
-"""Metrics on embeddings, in numpy alone."""

@@ -1,1 +1,0 @@
-"""Backbones: images [b,3,112,112] -> features [b,d]; single-device code."""

@@ -1,0 +1,1 @@
+"""Face recognition: backbones, the Partial FC head, margin losses, verification, IJB."""

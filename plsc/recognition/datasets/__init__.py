@@ -1,0 +1,1 @@
+"""Training and verification sets of faces."""

@@ -1,0 +1,105 @@
+"""Face images for training and verification from text lists, as PLSC's configs name them."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from plsc.config.registry import DATASETS
+from plsc.config.schema import Range
+from plsc.data.lists.label_list import read_pairs
+from plsc.data.sets.files import read_file, try_files
+from plsc.data.sets.listed import ListedImages
+from plsc.data.transforms.normalisation import as_given
+from plsc.errors import UserError
+from plsc.recognition.datasets.images import SIDE, FacePairs, LabelledImages
+
+
+@DATASETS.register
+class FaceIdentificationDataset(LabelledImages):
+    """Images listed as `path<delimiter>label`, or as MagFace lists them; paths below a root."""
+
+    def __init__(
+        self,
+        image_root: str,
+        cls_label_path: str,
+        transform_ops: list[Any] | None = None,
+        delimiter: str = "\t",
+        list_format: Literal["plsc", "magface"] = "plsc",
+        on_bad: Literal["error", "skip"] = "error",
+    ):
+        """Read the list; see `ListedImages` for what may be wrong with it."""
+        source = ListedImages(image_root, cls_label_path, delimiter=delimiter, layout=list_format)
+        super().__init__(source, transform_ops, on_bad)
+
+
+@DATASETS.register
+class FaceVerificationDataset(FacePairs):
+    """Pairs of images listed as `path<delimiter>path<delimiter>0 or 1`.
+
+    Images 2i and 2i + 1 are pair i. Mirrored copies of `--flip_test` are left out. The set is
+    called after the folder that its list is in.
+    """
+
+    def __init__(
+        self,
+        image_root: str,
+        cls_label_path: str,
+        transform_ops: list[Any] | None = None,
+        delimiter: str = "\t",
+    ):
+        """Read the list; see `read_pairs` for what may be wrong with it."""
+        super().__init__(transform_ops)
+        self.name = Path(cls_label_path).absolute().parent.name
+        pairs, self.issame = read_pairs(cls_label_path, delimiter=delimiter, image_root=image_root)
+        self._paths = [os.path.join(image_root, path) for pair in pairs for path in pair]
+        try_files(self._paths, image_root, cls_label_path)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def where(self, index: int) -> str:
+        """The image's path."""
+        return self._paths[index]
+
+    def read(self, index: int) -> bytes:
+        """The image file."""
+        path = self._paths[index]
+        return read_file(path, lambda: path)
+
+
+@DATASETS.register
+class FaceRandomDataset:
+    """Noise from -1 to 1 in place of images, and random classes: for measuring speed."""
+
+    normalise = staticmethod(as_given)
+
+    def __init__(
+        self,
+        num_classes: Annotated[int, Range(1)],
+        num_images: Annotated[int, Range(1)] = 51200,
+    ):
+        self.labels = np.random.default_rng(0).integers(num_classes, size=num_images)
+        self.num_classes = num_classes
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def require_classes(self, num_classes: int) -> None:
+        """Refuse fewer classes than there are.
+
+        Raises:
+            UserError: there are fewer.
+
+        """
+        if num_classes < self.num_classes:
+            raise UserError(
+                f"Model.class_num is {num_classes} but DataLoader.Train.dataset.num_classes is "
+                f"{self.num_classes}: set both to the same number"
+            )
+
+    def get(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """Image float32 [3, 112, 112], the same in every epoch, and label."""
+        noise = np.random.default_rng(index).random((3, SIDE, SIDE), np.float32)
+        return noise * 2 - 1, int(self.labels[index])

@@ -1,0 +1,271 @@
+"""The one owner of class centres and of their optimizer state."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from plsc.distributed.sharding import ClassShard
+from plsc.files.rounding import NUMPY_DTYPES, Stored, decode, round_nearest
+from plsc.recognition.heads.gradient import RowGradient, chunks
+from plsc.recognition.heads.prefetch import Prefetcher
+from plsc.recognition.heads.row_order import ZONE, RowOrder
+from plsc.recognition.heads.stores import ArrayRows, HostRows, RowNumbers, RowStore, to_device
+
+WEIGHT = "weight"
+NORM_EPSILON = 1e-12  # keeps the derivative of the norm finite at the zero vector
+
+
+class RowUpdate(Protocol):
+    """An optimizer step on some rows, in place: weight [n, d], its gradient, its state by name."""
+
+    def __call__(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
+        """Change weight and state."""
+
+
+@dataclass
+class Rows:
+    """Rows taken out for one step.
+
+    Attributes:
+        numbers: [k] int64, ascending; None for all rows.
+        weight: [k, d], as the step found them.
+        norms: [k].
+        gradient: what backward finds.
+        state: [k, d] by name as stored, where it was read together with the weight.
+
+    """
+
+    numbers: np.ndarray | None
+    weight: Tensor
+    norms: Tensor
+    gradient: RowGradient
+    state: dict[str, Stored] = field(default_factory=dict)
+
+
+class _Piece(NamedTuple):
+    """Some rows for an optimizer."""
+
+    numbers: RowNumbers
+    weight: Tensor
+    gradient: Tensor
+    state: dict[str, Tensor]
+
+
+def vector_norms(vectors: Tensor) -> Tensor:
+    """L2 norms [n, 1] of [n, d], differentiable at zero."""
+    return paddle.sqrt((vectors * vectors).sum(axis=1, keepdim=True) + NORM_EPSILON)
+
+
+def _row_norms(rows: Tensor) -> Tensor:
+    """L2 norms [k] of rows [k, d], as vector_norms gives them."""
+    pieces = (paddle.square(rows[start:stop]) for start, stop in chunks(len(rows)))
+    if paddle.get_device() == "cpu":  # a product with ones takes a quarter of the time of sum()
+        ones = paddle.ones([rows.shape[1]], rows.dtype)
+        parts = [paddle.mv(piece, ones) for piece in pieces]
+    else:
+        parts = [piece.sum(axis=1) for piece in pieces]
+    return paddle.sqrt(paddle.concat(parts) + NORM_EPSILON) if parts else rows[:, 0]
+
+
+class ClassCentres:
+    """This rank's rows [num_local, dim]: `weight`, and one tensor of that shape per state name.
+
+    Classes are local numbers here, 0 <= class < shard.num_local. `take` and `update` are what a
+    step needs, `read` and `write` what a checkpoint needs.
+
+    Attributes:
+        block: rows that are best drawn together; see sampling.
+        prefetches: whether `prefetch` does anything.
+        changed: [zones] bool, zones of `zone` neighbouring classes that have been written to since
+            `mark_saved`; all at first.
+
+    """
+
+    def __init__(
+        self,
+        shard: ClassShard,
+        dim: int,
+        stores: Mapping[str, RowStore],
+        *,
+        order: RowOrder | None = None,
+        block: int = 1,
+        prefetch: bool = False,
+        zone: int = ZONE,
+    ):
+        """Own `stores`.
+
+        Args:
+            shard: the classes that this rank owns.
+            dim: of a class centre.
+            stores: the tensors by name, `weight` first.
+            order: which row is which class's; None: row and class numbers are the same.
+            block: see above.
+            prefetch: read the next step's rows in a thread; for stores that have to be waited for.
+            zone: see above; that of `order`, if there is one.
+
+        """
+        self.shard, self.dim, self.block = shard, dim, block
+        self._stores, self._order = dict(stores), order
+        self.zone = order.zone if order else zone
+        self.changed = np.ones(-(-shard.num_local // self.zone), bool)
+        arrays = {name: rows for name, rows in stores.items() if isinstance(rows, ArrayRows)}
+        self._ahead = Prefetcher(arrays) if prefetch else None
+        self._room: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, shard: ClassShard, weight: np.ndarray, *, state_names: Collection[str]
+    ) -> "ClassCentres":
+        """Centres in memory that begin as `weight` [num_local, d], with zero optimizer state."""
+        made = cls.zeros(shard, weight.shape[1], state_names=state_names, dtype=str(weight.dtype))
+        made.write(WEIGHT, weight)
+        return made
+
+    @classmethod
+    def zeros(
+        cls, shard: ClassShard, dim: int, *, state_names: Collection[str], dtype: str = "float32"
+    ) -> "ClassCentres":
+        """Centres in memory, all zero."""
+        shape, stored = (shard.num_local, dim), NUMPY_DTYPES[dtype]
+        names = (WEIGHT, *state_names)
+        return cls(shard, dim, {name: HostRows(np.zeros(shape, stored)) for name in names})
+
+    @property
+    def names(self) -> list[str]:
+        """`weight` and the names of the optimizer state."""
+        return list(self._stores)
+
+    @property
+    def dtype(self) -> str:
+        """What is stored: float32, float16 or bfloat16."""
+        return self._stores[WEIGHT].dtype
+
+    @property
+    def prefetches(self) -> bool:
+        """See the class."""
+        return self._ahead is not None
+
+    def numbers_of(self, classes: np.ndarray) -> np.ndarray:
+        """Row number of each class [n]."""
+        return self._order.rows(classes) if self._order else classes
+
+    def prefetch(self, numbers: np.ndarray) -> None:
+        """Begin to read rows that the next `take` will probably ask for."""
+        if self._ahead is not None:
+            self._ahead.start(numbers)
+
+    @paddle.no_grad()
+    def take(self, numbers: np.ndarray | None) -> Rows:
+        """The rows `numbers` (ascending, distinct), or all if it is None, for a step.
+
+        The next call may use their memory again.
+        """
+        state = self._ahead.take(numbers) if self._ahead is not None else None
+        if numbers is None:
+            self._room = None  # a sample ratio that has come to 1 stays there
+        room = None if numbers is None else self._room_for(len(numbers))
+        if state is not None:
+            weight = to_device(state.pop(WEIGHT), room)
+        else:
+            weight = self._stores[WEIGHT].take(slice(None) if numbers is None else numbers, room)
+        norms = _row_norms(weight)
+        return Rows(numbers, weight, norms, RowGradient(weight, norms), state or {})
+
+    def _room_for(self, num_rows: int) -> Tensor | None:
+        """Memory for a step's rows on a CPU, the same in every step.
+
+        New memory for 100,000 rows costs more than to fill it, and where the C library keeps what
+        is freed, smaller tensors take its place and the next rows make the process grow.
+        """
+        if paddle.get_device() != "cpu":
+            return None
+        if self._room is None or len(self._room) < num_rows:
+            self._room = None  # not both at once
+            dtype = "float64" if self.dtype == "float64" else "float32"
+            self._room = paddle.empty([num_rows, self.dim], dtype)
+        return self._room[:num_rows]
+
+    @paddle.no_grad()
+    def update(
+        self, rows: Rows, update: RowUpdate, *, idle: bool = False, key: Sequence[int] = (0,)
+    ) -> None:
+        """Apply `update` to rows that `take` gave; with `idle`, to all others too (gradient 0).
+
+        `key` makes the randomness with which half precision is rounded; another one for each step.
+        """
+        if idle or rows.numbers is None:
+            self.changed[:] = True
+            if self._ahead is not None:
+                self._ahead.discard()
+        else:
+            self.changed[rows.numbers // self.zone] = True
+            if self._ahead is not None:
+                self._ahead.note(rows.numbers)
+        for number, piece in enumerate(self._idle(rows) if idle else self._taken(rows)):
+            update(piece.weight, piece.gradient, piece.state)
+            for tensor, (name, values) in enumerate({WEIGHT: piece.weight, **piece.state}.items()):
+                bits = (*key, self.shard.rank, tensor, number)
+                self._stores[name].put(piece.numbers, values, key=bits)
+
+    def _state(self, numbers: RowNumbers) -> dict[str, Tensor]:
+        return {name: self._stores[name].take(numbers) for name in self.names if name != WEIGHT}
+
+    def _taken(self, rows: Rows) -> Iterator[_Piece]:
+        for start, stop in chunks(len(rows.weight)):
+            numbers = slice(start, stop) if rows.numbers is None else rows.numbers[start:stop]
+            if rows.state:
+                state = {name: to_device(part[start:stop]) for name, part in rows.state.items()}
+            else:
+                state = self._state(numbers)
+            yield _Piece(numbers, rows.weight[start:stop], rows.gradient.rows(start, stop), state)
+
+    def _idle(self, rows: Rows) -> Iterator[_Piece]:
+        taken = np.arange(self.shard.num_local) if rows.numbers is None else rows.numbers
+        for start, stop in chunks(self.shard.num_local):
+            low, high = np.searchsorted(taken, [start, stop])
+            weight = self._stores[WEIGHT].take(slice(start, stop))
+            gradient = paddle.zeros_like(weight)
+            if low < high:
+                where = paddle.to_tensor(taken[low:high] - start)
+                paddle.scatter_(gradient, where, rows.gradient.rows(low, high), overwrite=True)
+            yield _Piece(slice(start, stop), weight, gradient, self._state(slice(start, stop)))
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Stored:
+        """Classes start..stop of tensor `name` as stored: [n, d], a copy; see rounding.decode."""
+        classes = slice(start, self.shard.num_local if stop is None else stop)
+        if self._order is None:
+            return self._stores[name].read(classes)
+        numbers = self._order.rows(classes)
+        order = np.argsort(numbers)
+        values = self._stores[name].read(numbers[order])
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return values[back]
+
+    def write(self, name: str, values: np.ndarray, start: int = 0) -> None:
+        """Replace the classes from `start` on of tensor `name` by `values` [n, d].
+
+        Values of another type than the stored one are rounded to the nearest.
+        """
+        stop = start + len(values)
+        assert values.shape[1] == self.dim and stop <= self.shard.num_local
+        if self._ahead is not None:
+            self._ahead.discard()
+        self.changed[start // self.zone : -(-stop // self.zone)] = True
+        store = self._stores[name]
+        if values.dtype != NUMPY_DTYPES[store.dtype]:
+            values = round_nearest(decode(values), store.dtype)
+        if self._order is None:
+            store.write(slice(start, stop), values)
+            return
+        numbers = self._order.rows(slice(start, stop))
+        order = np.argsort(numbers)
+        store.write(numbers[order], values[order])
+
+    def mark_saved(self) -> None:
+        """Forget which classes have changed."""
+        self.changed[:] = False

@@ -1,0 +1,1 @@
+"""IJB-B and IJB-C: from a release's folder to its figures."""

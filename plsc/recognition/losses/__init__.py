@@ -1,0 +1,1 @@
+"""Margins on the angle between an embedding and its class centre."""

@@ -1,0 +1,160 @@
+"""Verification reports as text tables for a terminal."""
+
+from collections.abc import Sequence
+
+from plsc.recognition.metrics.folds import Accuracy, ProtocolName
+from plsc.recognition.metrics.roc import OperatingPoint, far_name
+from plsc.recognition.metrics.verification import VerificationReport
+
+FAR_COLUMN = 1e-3  # the rate that the usual sets of 3000 impostor pairs just resolve
+PROTOCOLS: dict[ProtocolName, str] = {
+    "insightface": "InsightFace's protocol, squared distances of embeddings of length 1",
+    "magface": "MagFace's protocol, angles of embeddings less the mean of the other folds'",
+}
+NO_SPREAD = " " * len(" ± 0.00")  # keeps a mean below the means
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """`rows` of equally many cells as lines: the first column to the left, the others to the right.
+
+    Two spaces between columns; a row may have one cell more, a remark, which follows as it is.
+    """
+    num_columns = min(len(row) for row in rows)
+    widths = [max(len(row[column]) for row in rows) for column in range(num_columns)]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=False)]
+        cells[0] = row[0].ljust(widths[0])
+        lines.append("  ".join([*cells, *row[num_columns:]]).rstrip())
+    return "\n".join(lines)
+
+
+def threshold_table(report: VerificationReport) -> str:
+    """TAR and threshold at each false accept rate, one line each, below a line about the set."""
+    return f"{report.name}: {about(report)}\n{aligned(threshold_rows(report))}"
+
+
+def about(report: VerificationReport) -> str:
+    """What the figures of `report` are of."""
+    embeddings = "sums with the mirrored images" if report.flip else "images as they are"
+    impostors = report.curve.num_impostors
+    return f"{len(report.issame)} pairs, {impostors} of them impostors; {embeddings}"
+
+
+def threshold_rows(report: VerificationReport) -> list[list[str]]:
+    """The head and one row of cells per false accept rate; a last cell more where unresolved."""
+    head = ["FAR", "TAR %", "impostors", "cosine", "L2^2", "angle"]
+    return [head, *(_threshold_row(point) for point in report.points)]
+
+
+def _threshold_row(point: OperatingPoint) -> list[str]:
+    name, threshold = far_name(point.far), point.threshold
+    if threshold is None or point.tar is None:
+        return [name, *"-----", f"needs {point.needed} impostors"]
+    return [
+        name,
+        _percent(point.tar),
+        f"{point.accepted} of {point.impostors}",
+        f"{threshold.cosine:.4f}",
+        f"{threshold.squared_distance:.4f}",
+        f"{threshold.angle:.2f}°",
+    ]
+
+
+def by_protocol(
+    reports: Sequence[VerificationReport],
+) -> dict[ProtocolName, list[VerificationReport]]:
+    """The reports whose accuracies can be compared with each other, in order."""
+    parts: dict[ProtocolName, list[VerificationReport]] = {}
+    for report in reports:
+        parts.setdefault(report.accuracy.protocol, []).append(report)
+    return parts
+
+
+def set_tables(reports: Sequence[VerificationReport]) -> str:
+    """A table for each protocol of accuracies, above a line that names it.
+
+    It has one line per set; with several sets also the mean of each column.
+    """
+    return "\n\n".join(
+        f"{aligned(set_rows(part))}\naccuracy by {PROTOCOLS[protocol]}"
+        for protocol, part in by_protocol(reports).items()
+    )
+
+
+def set_rows(reports: Sequence[VerificationReport]) -> list[list[str]]:
+    """The cells of one of `set_tables`, its head first; `reports` are of one protocol."""
+    head = ["set", "pairs", "accuracy %", "without flip", "TAR@FAR=1e-3", "AUC %", "EER %", "xnorm"]
+    rows = [
+        [
+            report.name,
+            str(len(report.issame)),
+            _with_spread(report.best_accuracy),
+            _with_spread(report.accuracy),
+            _percent(report.curve.at(FAR_COLUMN).tar),
+            _percent(report.curve.auc),
+            _percent(report.curve.eer.rate),
+            f"{report.xnorm:.2f}",
+        ]
+        for report in reports
+    ]
+    if len(reports) > 1:
+        rows.append(_mean_row(reports))
+    flip_column = head.index("without flip")
+    if not any(report.flip for report in reports):
+        head, *rows = [row[:flip_column] + row[flip_column + 1 :] for row in [head, *rows]]
+    return [head, *rows]
+
+
+def summary_rows(report: VerificationReport) -> list[tuple[str, list[str]]]:
+    """Names of the figures of one set, and what there is to say of each."""
+    best, eer, val = report.best_accuracy, report.curve.eer, report.val
+    accuracy = [f"{_with_spread(best)} % over {len(best.folds)} folds"]
+    if report.flip:
+        accuracy.append(f"{_with_spread(report.accuracy)} % without the mirrored images")
+    accuracy.append(f"by {PROTOCOLS[best.protocol]}")
+    rows = [
+        ("Accuracy", accuracy),
+        ("Best threshold", _best_threshold(best)),
+        ("EER", [f"{_percent(eer.rate)} %, at cosine {eer.threshold.cosine:.4f}"]),
+        ("AUC", [f"{_percent(report.curve.auc)} %"]),
+    ]
+    if report.curve.at(val.target).resolved:
+        share = f"{_percent(val.val)} ± {_percent(val.std)}"
+        rows.append(("VAL", [f"{share} % at FAR {far_name(val.target)}, over folds"]))
+    return rows
+
+
+def _best_threshold(accuracy: Accuracy) -> list[str]:
+    right = f"cosine {accuracy.cosine:.4f}: most decisions right on all pairs"
+    if accuracy.protocol == "insightface":
+        return [right]
+    return [
+        f"angle {accuracy.threshold:.2f} · 180°, {right}",
+        "of embeddings less the mean of all: not to be used without it",
+    ]
+
+
+def _mean_row(reports: Sequence[VerificationReport]) -> list[str]:
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if len(known) == len(values) else None
+
+    return [
+        "mean",
+        "",
+        _percent(mean([report.best_accuracy.mean for report in reports])) + NO_SPREAD,
+        _percent(mean([report.accuracy.mean for report in reports])) + NO_SPREAD,
+        _percent(mean([report.curve.at(FAR_COLUMN).tar for report in reports])),
+        _percent(mean([report.curve.auc for report in reports])),
+        _percent(mean([report.curve.eer.rate for report in reports])),
+        "",
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def _with_spread(accuracy: Accuracy) -> str:
+    return f"{_percent(accuracy.mean)} ± {_percent(accuracy.std)}"
