@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from plsc.checkpoint.saver import BEST, LATEST, Saver
 from plsc.config.sections import MEAN, Config
 from plsc.distributed.collectives import agree
-from plsc.engine.hint import DataHint
+from plsc.engine.data_wait import DataHint
 from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
-from plsc.engine.skipped import SkipReport
+from plsc.engine.skipped_images import SkipReport
 from plsc.engine.training_state import save_training
 from plsc.recognition.magnitude_watch import MagnitudeWatch
 from plsc.recognition.metrics.verification import CollapsedEmbeddings

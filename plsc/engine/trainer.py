@@ -12,8 +12,8 @@ from paddle import Tensor
 from plsc.data.transforms.normalisation import as_given
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
-from plsc.engine.diagnose import non_finite_error
 from plsc.engine.keeper import Keeper
+from plsc.engine.non_finite import non_finite_error
 from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.update import Updater

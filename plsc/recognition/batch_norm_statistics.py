@@ -18,8 +18,8 @@ from paddle import nn
 from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
+from plsc.engine.dataset_pass import one_pass
 from plsc.engine.log import RunLog
-from plsc.engine.one_pass import one_pass
 from plsc.engine.trainer import Training
 from plsc.export.convert import evaluating
 from plsc.weights.weights import batch_norms, epsilon_of

@@ -11,7 +11,7 @@ from plsc.data.loader.batches import collect_images
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.distributed.data_parallel import average_buffers
-from plsc.engine.onnx_backbone import Embed, onnx_embedder
+from plsc.engine.onnx_runtime import Embed, onnx_embedder
 from plsc.engine.precision import Precision
 from plsc.recognition.metrics.verification import VerificationReport
 

@@ -14,8 +14,8 @@ from plsc.checkpoint.sharded_files import Piece
 from plsc.checkpoint.sharded_rows import fill
 from plsc.config.sections import Config
 from plsc.distributed.collectives import gather
+from plsc.engine.dataset_pass import one_pass
 from plsc.engine.log import RunLog
-from plsc.engine.one_pass import one_pass
 from plsc.engine.trainer import Training
 from plsc.errors import UserError
 from plsc.files.tensor_file import spans

@@ -704,7 +704,7 @@ def test_quoted_messages(tmp_path, monkeypatch):
 
     from plsc.distributed import world
     from plsc.engine import build_data
-    from plsc.engine.diagnose import non_finite_error
+    from plsc.engine.non_finite import non_finite_error
     from plsc.recognition.datasets.face import FaceIdentificationDataset
     from plsc.recognition.metrics.registered import LFWAcc
 
@@ -789,7 +789,7 @@ def test_quoted_messages_about_records(tmp_path, monkeypatch):
 
     from plsc.data.records.recordio import RecordWriter
     from plsc.engine.progress import Progress
-    from plsc.engine.skipped import SkipReport
+    from plsc.engine.skipped_images import SkipReport
     from plsc.recognition.datasets.records import FaceRecordDataset
 
     def like(line: str) -> str:
@@ -828,7 +828,7 @@ def test_quoted_messages_about_records(tmp_path, monkeypatch):
 
 
 def test_the_hint_about_data_is_as_quoted(monkeypatch):
-    from plsc.engine import hint
+    from plsc.engine import data_wait as hint
 
     monkeypatch.setattr(hint, "available_cores", lambda: 2)
     log = Lines()

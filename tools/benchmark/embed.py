@@ -62,7 +62,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import paddle
 
     from plsc.config.registry import BACKBONES
-    from plsc.engine import build, onnx_backbone  # noqa: F401  build registers the backbones
+    from plsc.engine import build  # noqa: F401  build registers the backbones
+    from plsc.engine import onnx_runtime as onnx_backbone  # noqa: F401  build registers the backbones
     from plsc.engine.precision import Precision
     from plsc.export.convert import export_onnx
     from plsc.files import onnx_file

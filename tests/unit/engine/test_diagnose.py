@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.engine.diagnose import first_non_finite, non_finite_error
+from plsc.engine.non_finite import first_non_finite, non_finite_error
 from plsc.errors import UserError
 
 FINE = paddle.ones([2, 3])

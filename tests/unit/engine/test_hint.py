@@ -11,8 +11,8 @@ from plsc.config.sections import (
     TrainDataConfig,
 )
 from plsc.distributed.world import World
-from plsc.engine import hint
-from plsc.engine.hint import STEPS, DataHint, remedies
+from plsc.engine import data_wait as hint
+from plsc.engine.data_wait import STEPS, DataHint, remedies
 
 
 class Log:

@@ -7,8 +7,8 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.engine import onnx_backbone
-from plsc.engine.onnx_backbone import FEWEST_IMAGES, onnx_embedder
+from plsc.engine import onnx_runtime as onnx_backbone
+from plsc.engine.onnx_runtime import FEWEST_IMAGES, onnx_embedder
 from plsc.engine.precision import Precision
 from plsc.errors import UserError
 from plsc.files import onnx_file

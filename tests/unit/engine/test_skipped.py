@@ -1,8 +1,8 @@
 import pytest
 
-from plsc.engine import skipped
+from plsc.engine import skipped_images as skipped
 from plsc.engine.progress import Progress
-from plsc.engine.skipped import SkipReport
+from plsc.engine.skipped_images import SkipReport
 
 
 class Log:
