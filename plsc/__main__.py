@@ -2,7 +2,7 @@
 
 import sys
 
-from plsc import cli
+from plsc.cli import config_commands as cli
 
 COMMANDS = {"train": cli.train, "eval": cli.evaluate, "export": cli.export}
 

@@ -55,7 +55,7 @@ if __name__ == "__main__":
     import numpy
 
     import plsc.engine.run  # noqa: F401
-    from plsc import cli
+    from plsc.cli import config_commands as cli
 
     gc.freeze()  # no child goes through what is here already
     serve()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from plsc.cli import evaluate
+from plsc.cli.config_commands import evaluate
 
 if __name__ == "__main__":
     sys.exit(evaluate())

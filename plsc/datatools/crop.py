@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 
+from plsc.cli.output import finished_folder, progress_bar
 from plsc.config.schema import Range, check
 from plsc.data.lists.image_root import ImageRoot
 from plsc.data.lists.landmark_list import LandmarkList
 from plsc.data.loader.worker_pool import WorkerPool
-from plsc.data.output import finished_folder, progress_bar
 from plsc.data.sets.files import read_file
 from plsc.data.transforms.align import align, misfit
 from plsc.data.transforms.standard import DecodeImage

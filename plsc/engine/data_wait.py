@@ -5,9 +5,9 @@ from typing import Any
 
 import paddle
 
+from plsc.cli.output import available_cores
 from plsc.config.load import require
 from plsc.config.sections import Config, TrainDataConfig
-from plsc.data.output import available_cores
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.engine.log import RunLog, StepTimer

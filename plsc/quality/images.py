@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from plsc.commands.face_set import fingerprint, is_plain_folder, open_set
+from plsc.cli.face_set import fingerprint, is_plain_folder, open_set
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.guess import LIST_NAME

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from plsc.commands.stored_measurements import store
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file
 from plsc.files.resumable_rows import read_object
 from plsc.inference.calibration import preparation, require_alike
 from plsc.inference.model_info import ModelInfo
 from plsc.inference.quality_calibration import MIN_IMAGES, Calibration
+from plsc.inference.stored_measurements import store
 from plsc.quality.magnitudes import Measured
 from plsc.recognition.embedder import Embedder
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from plsc.commands import compare, embed
+from plsc.cli import compare, embed
 from plsc.recognition.embedder import Embedder
 
 BIN = Path(sys.executable).parent
@@ -145,7 +145,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path, refuse
     arguments = [place / "model.onnx", faces, "--batch-size", "4", "--num-workers", "1"]
     command("plsc-embed", *arguments, "--out", "whole.npy", cwd=tmp_path)
     kept = killed_at_image(
-        "plsc.commands.embed", arguments, out="killed.npy", image=faces / "17.png", done=16
+        "plsc.cli.embed", arguments, out="killed.npy", image=faces / "17.png", done=16
     )
     error = refused("plsc-embed", *arguments, "--out", "killed.npy", "--resize", cwd=tmp_path)
     assert "killed.npy.partial: was begun with another model, source or options" in error

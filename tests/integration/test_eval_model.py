@@ -13,9 +13,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from plsc import cli
 from plsc.checkpoint import folder as checkpoint
-from plsc.commands.compare import main as compare_main
+from plsc.cli import config_commands as cli
+from plsc.cli.compare import main as compare_main
 from plsc.config.load import parse_config
 from plsc.export.convert import export_onnx
 from plsc.recognition.description import describe_model

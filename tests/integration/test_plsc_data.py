@@ -51,7 +51,7 @@ def test_help_shows_every_command_and_works_without_paddle():
     assert done.returncode == 0 and not done.stderr
     assert re.findall(r"^    (\w+)", done.stdout, re.MULTILINE) == COMMANDS
     code = (
-        "import sys; from plsc.data.commands.main import build_parser; build_parser(); "
+        "import sys; from plsc.cli.data.main import build_parser; build_parser(); "
         "print('paddle' in sys.modules, 'matplotlib' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

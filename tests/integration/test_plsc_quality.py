@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from plsc.quality import command
+from plsc.cli import quality as command
 from plsc.recognition.embedder import Embedder
 
 BIN = Path(sys.executable).parent
@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path, killed
     arguments = [place / "model.onnx", faces, "--batch-size", "4", "--num-workers", "1"]
     started("plsc-quality", *arguments, "--out", "whole.csv", cwd=tmp_path)
     kept = killed_at_image(
-        "plsc.quality.command", arguments, out="killed.csv", image=faces / "17.png", done=16
+        "plsc.cli.quality", arguments, out="killed.csv", image=faces / "17.png", done=16
     )
     done = started("plsc-quality", *arguments, "--out", "killed.csv", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["num_present_before"] == 16

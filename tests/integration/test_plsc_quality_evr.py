@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from plsc.quality.command import main
+from plsc.cli.quality import main
 from plsc.recognition.embedder import Embedder
 
 SIDE, DIM = 112, 24
@@ -221,7 +221,7 @@ def test_a_checkpoint(small_checkpoint, tiny_faces, tmp_path, run):
 
 
 def test_without_matplotlib(place, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("plsc.quality.evr_command.can_draw", lambda: False)
+    monkeypatch.setattr("plsc.cli.quality_evr.can_draw", lambda: False)
     arguments = "--bin", "{at}/lfw.bin", "--fmr", "1e-2", "--out", tmp_path
     assert called("{at}/net.onnx", *arguments, place=place) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["lfw_evr.json"]

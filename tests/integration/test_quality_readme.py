@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from plsc.cli import quality_evr as evr_command
 from plsc.config import yaml_tree
 from plsc.config.load import load_config, parse_config
 from plsc.config.registry import LOSSES
@@ -19,7 +20,7 @@ from plsc.engine.build import check_components
 from plsc.errors import UserError
 from plsc.inference.calibration import require_alike
 from plsc.inference.quality_calibration import Calibration, refuse_constant
-from plsc.quality import evr_command, reference
+from plsc.quality import reference
 from plsc.quality.error_reject import decades, impostors_needed
 from plsc.quality.magnitudes import COLUMNS, Measured
 from plsc.quality.quality_table import read_quality_table

@@ -676,7 +676,7 @@ def test_tables_have_all_datasets_and_transforms(registry, elsewhere):
 
 
 def test_the_table_of_plsc_data_has_all_commands():
-    from plsc.data.commands.main import build_parser
+    from plsc.cli.data.main import build_parser
 
     commands_shown = re.findall(r"^    (\w+)", build_parser().format_help(), re.M)
     (table,) = re.findall(r"^\| `plsc-data` .*?\n\n", RECIPE.read_text("utf-8"), re.S | re.M)
@@ -865,7 +865,7 @@ def anchor(line: str) -> str:
 
 
 def test_files_and_configs_that_are_named_exist():
-    from plsc.cli import EXAMPLES
+    from plsc.cli.config_commands import EXAMPLES
 
     text = "".join(path.read_text("utf-8") for path in DOCUMENTS) + "".join(EXAMPLES.values())
     named = set(re.findall(r"\bconfigs/[\w.]+\.yaml", text))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 
-from plsc.data.output import progress_bar
+from plsc.cli.output import progress_bar
 from plsc.data.records.recordio import RecordWriter
 from plsc.data.sets.records import RecordImages, rec_files
 from plsc.datatools.drawn_face.render import Identity, View, render_face

@@ -23,8 +23,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from plsc.ijb.embedding_file import EmbeddingFile  # noqa: E402
-from plsc.ijb.protocol import read_release  # noqa: E402
+from plsc.recognition.ijb.embedding_file import EmbeddingFile  # noqa: E402
+from plsc.recognition.ijb.protocol import read_release  # noqa: E402
 from plsc.recognition.metrics.ijb import FPR_TARGETS, pair_scores, tpr_at_fpr  # noqa: E402
 from plsc.recognition.metrics.roc import roc_curve  # noqa: E402
 from plsc.recognition.metrics.templates import pool_templates  # noqa: E402

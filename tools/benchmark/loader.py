@@ -33,9 +33,9 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 from face_sets import open_sets, recorded, rendered, write_sets  # noqa: E402
 from large_index import FORMATS, measure_index  # noqa: E402
 
+from plsc.cli.output import available_cores, exit_status, progress_bar  # noqa: E402
 from plsc.data.loader.batches import TrainLoader  # noqa: E402
 from plsc.data.loader.sampler import EpochSampler  # noqa: E402
-from plsc.data.output import available_cores, exit_status, progress_bar  # noqa: E402
 from plsc.errors import UserError  # noqa: E402
 
 EXAMPLES = """examples:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from plsc.cli.output import progress_bar
 from plsc.data.lists.text_lines import MOST_DIGITS
-from plsc.data.output import progress_bar
 from plsc.data.records.recordio import HEADER, MAGIC, RecordFile
 from plsc.errors import UserError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from plsc.ijb.command import main
+from plsc.cli.ijb import main
 
 if __name__ == "__main__":
     sys.exit(main())

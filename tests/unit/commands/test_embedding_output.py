@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from plsc.commands.embedding_output import EmbeddingOutput
 from plsc.errors import UserError
 from plsc.files import resumable_rows
+from plsc.files.embedding_output import EmbeddingOutput
 
 ROWS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
 ENTRIES = [(f"{row}.png", row // 2, "") for row in range(10)]

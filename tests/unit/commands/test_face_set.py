@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from plsc.commands.face_set import fingerprint, open_set
+from plsc.cli.face_set import fingerprint, open_set
 from plsc.data.sets.paired_images import open_pairs
 from plsc.errors import UserError
 

@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from plsc.commands.stored_measurements import require_storable, store
 from plsc.config import yaml_tree
 from plsc.errors import UserError
+from plsc.inference.stored_measurements import require_storable, store
 
 TABLE = {"version": 1, "values": [1.5, 2.0]}
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from plsc.commands.work_options import whole_batches
+from plsc.cli.work_options import whole_batches
 
 
 @pytest.mark.parametrize(

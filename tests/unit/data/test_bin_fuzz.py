@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc.data.commands.check import verification_set
+from plsc.cli.data.check import verification_set
 from plsc.errors import UserError
 from plsc.recognition.datasets.bin_file import FaceVerificationBin, read_bin
 

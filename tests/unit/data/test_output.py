@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from plsc.data.output import exit_status, finished_folder
+from plsc.cli.output import exit_status, finished_folder
 from plsc.errors import UserError
 
 

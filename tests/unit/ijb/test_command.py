@@ -11,24 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plsc.ijb.command import main, model_path
-from plsc.ijb.tables import boxed
+from plsc.cli.ijb import main, model_path
 from plsc.inference.quality_calibration import Calibration
 from plsc.recognition.embedder import Embedder
+from plsc.recognition.ijb.tables import boxed
 from plsc.recognition.metrics.templates import POOLINGS
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOW = """
 import os, sys, time
-import plsc.ijb.embedding_file, plsc.ijb.extract
+import plsc.recognition.ijb.embedding_file, plsc.recognition.ijb.extract
 from plsc.recognition.embedder import Embedder
-plsc.ijb.embedding_file.CHUNK = plsc.ijb.extract.CHUNK = 8
+plsc.recognition.ijb.embedding_file.CHUNK = plsc.recognition.ijb.extract.CHUNK = 8
 embed = Embedder.embed
 def slow(self, *arguments, **named):
     time.sleep(float(os.environ["SECONDS"]))
     return embed(self, *arguments, **named)
 Embedder.embed = slow
-from plsc.ijb.command import main
+from plsc.cli.ijb import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -44,7 +44,7 @@ def arguments(model, release, tmp_path):
 @pytest.fixture
 def small_chunks(monkeypatch):
     for module in ("embedding_file", "extract"):
-        monkeypatch.setattr(f"plsc.ijb.{module}.CHUNK", 8)
+        monkeypatch.setattr(f"plsc.recognition.ijb.{module}.CHUNK", 8)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def calibrated(model, tmp_path):
 def test_each_pooling_is_that_of_plain_loops(
     arguments, release, plain_scores, tmp_path, calibrated, counted, capsys, monkeypatch, flip
 ):
-    monkeypatch.setattr("plsc.ijb.command.can_draw", lambda: False)  # pictures take longer
+    monkeypatch.setattr("plsc.cli.ijb.can_draw", lambda: False)  # pictures take longer
     path, told = calibrated
     arguments[1] = str(path)
     options = [] if flip else ["--no-flip", "--no-detector-score"]
@@ -221,7 +221,7 @@ def plain_rank_1(release, scores, gallery, probes) -> float:
 def test_roc_pictures(arguments, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "out" / "IJBC_result"
     with monkeypatch.context() as patch:
-        patch.setattr("plsc.ijb.command.can_draw", lambda: False)
+        patch.setattr("plsc.cli.ijb.can_draw", lambda: False)
         assert main(arguments) == 0
         assert 'matplotlib is missing: pip install "plsc[plot]"' in capsys.readouterr().err
         assert not list(folder.glob("*_roc.*"))

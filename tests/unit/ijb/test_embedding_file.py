@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from plsc.errors import UserError
-from plsc.ijb.embedding_file import EmbeddingFile
+from plsc.recognition.ijb.embedding_file import EmbeddingFile
 
 SHAPE = (19, 2, 3)
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr("plsc.ijb.embedding_file.CHUNK", 8)
+    monkeypatch.setattr("plsc.recognition.ijb.embedding_file.CHUNK", 8)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.errors import UserError
-from plsc.ijb.protocol import image_stamps, read_pairs, read_release
+from plsc.recognition.ijb.protocol import image_stamps, read_pairs, read_release
 
 
 def edit(path, old: str, new: str) -> None:

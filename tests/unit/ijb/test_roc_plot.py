@@ -2,7 +2,7 @@
 
 import pytest
 
-from plsc.ijb.roc_plot import draw_roc
+from plsc.recognition.ijb.roc_plot import draw_roc
 from plsc.recognition.metrics.ijb import tpr_at_fpr
 from plsc.recognition.metrics.roc import roc_curve
 

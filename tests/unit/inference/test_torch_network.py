@@ -5,11 +5,11 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.cli import evaluate
-from plsc.commands.stored_measurements import require_storable
+from plsc.cli.config_commands import evaluate
 from plsc.config.load import parse_config
 from plsc.engine import run as commands
 from plsc.errors import UserError
+from plsc.inference.stored_measurements import require_storable
 from plsc.recognition.embedder import Embedder
 from plsc.recognition.models.iresnet import IResNet18
 

@@ -10,8 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from plsc.cli import quality as command
 from plsc.inference.quality_calibration import Calibration
-from plsc.quality import command, magnitudes
+from plsc.quality import magnitudes
 from plsc.quality.quality_table import read_quality_table
 from plsc.recognition.embedder import Embedder
 
@@ -400,7 +401,7 @@ def test_killed_while_it_replaces_another(place, quality, monkeypatch):
 
 
 def test_evr_is_another_command(monkeypatch):
-    from plsc.quality import evr_command
+    from plsc.cli import quality_evr as evr_command
 
     monkeypatch.setattr(evr_command, "main", lambda argv: len(argv))
     assert command.main(["evr", "--model", "m"]) == 2

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from plsc.data.output import available_cores, exit_status, finished_folder
+from plsc.cli.output import available_cores, exit_status, finished_folder
 from plsc.datatools.extract import write_pairs
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.data.output import available_cores, exit_status, finished_folder
+from plsc.cli.output import available_cores, exit_status, finished_folder
 from plsc.datatools.extract import jpeg_name, summary_text, write_records
 
 

@@ -24,8 +24,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from plsc.cli.output import exit_status, finished_folder, progress_bar
 from plsc.data.loader.worker_pool import WorkerPool
-from plsc.data.output import exit_status, finished_folder, progress_bar
 from plsc.data.transforms.degrade import degrade
 from plsc.datatools.drawn_face.picture_plan import (
     UNSPOILT,

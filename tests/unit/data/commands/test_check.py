@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.commands.check import check
+from plsc.cli.data.check import check
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.datatools.checks.findings import KINDS
 from plsc.datatools.checks.image_sets import ImageSet

@@ -9,9 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plsc.cli.data import inspect_set
 from plsc.config.component import Component
 from plsc.config.registry import DATASETS
-from plsc.data.commands import inspect_set
 from plsc.datatools.checks.set_summary import Identities, histogram_text
 from plsc.errors import UserError
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.data.commands.main import main
+from plsc.cli.data.main import main
 from plsc.data.records.record_index import image_records, read_index
 from plsc.data.records.recordio import EXACT_LABELS, RecordFile
 from plsc.data.sets.base import ImageSource

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.commands import pairs
-from plsc.data.output import exit_status
+from plsc.cli.data import pairs
+from plsc.cli.output import exit_status
 from plsc.datatools.bin_writer import write_bin
 from plsc.errors import UserError
 from plsc.recognition.datasets.bin_file import read_bin

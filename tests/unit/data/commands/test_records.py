@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from plsc.data.commands.main import main
+from plsc.cli.data.main import main
 from plsc.data.records.recordio import RecordWriter
 
 CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"

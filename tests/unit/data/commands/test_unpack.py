@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.commands.main import main
+from plsc.cli.data.main import main
 from plsc.data.records.recordio import RecordWriter
 from plsc.data.sets.folder import FolderImages
 from plsc.data.sets.guess import open_source

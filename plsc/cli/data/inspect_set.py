@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
+from plsc.cli.data.options import add_source, add_workers, new_parser, source_of, workers_of
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.labels import labels_of
 from plsc.datatools.checks.config_snippet import as_yaml, config_of

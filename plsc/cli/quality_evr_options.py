@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plsc.commands.input_options import add_input_options
-from plsc.commands.model_options import new_parser
-from plsc.commands.work_options import check_work
+from plsc.cli.input_options import add_input_options
+from plsc.cli.model_options import new_parser
+from plsc.cli.output import available_cores
+from plsc.cli.work_options import check_work
 from plsc.data.lists.image_root import shown
-from plsc.data.output import available_cores
 from plsc.data.sets.pair_sets import distinct, open_pair_set
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from plsc.commands.input_options import add_input_options
-from plsc.commands.model_options import embedder_of
-from plsc.commands.quality_scores import quality_scores
-from plsc.data.output import available_cores, exit_status
+from plsc.cli.input_options import add_input_options
+from plsc.cli.model_options import embedder_of
+from plsc.cli.output import available_cores, exit_status
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file
-from plsc.ijb.embedding_file import CHUNK, EmbeddingFile
-from plsc.ijb.extract import embed_faces
-from plsc.ijb.protocol import TARGETS, Target, image_stamps, read_release
-from plsc.ijb.results import Results, evaluate
-from plsc.ijb.roc_plot import can_draw, draw_roc
-from plsc.ijb.tables import about_templates, search_table, tpr_table
 from plsc.inference.quality_calibration import SAME
+from plsc.quality.scores import quality_scores
+from plsc.recognition.ijb.embedding_file import CHUNK, EmbeddingFile
+from plsc.recognition.ijb.extract import embed_faces
+from plsc.recognition.ijb.protocol import TARGETS, Target, image_stamps, read_release
+from plsc.recognition.ijb.results import Results, evaluate
+from plsc.recognition.ijb.roc_plot import can_draw, draw_roc
+from plsc.recognition.ijb.tables import about_templates, search_table, tpr_table
 from plsc.recognition.metrics.templates import POOLINGS, Pooling
 
 USUAL_POOLING: Pooling = "magnitude"

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
-from plsc.ijb.search_files import Searches, read_searches, read_text
+from plsc.recognition.ijb.search_files import Searches, read_searches, read_text
 from plsc.recognition.metrics.templates import rows_of_templates
 
 Target = Literal["IJBB", "IJBC"]

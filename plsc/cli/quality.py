@@ -9,17 +9,17 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from plsc.commands.embed import embed
-from plsc.commands.model_options import add_model, embedder_of, new_parser
-from plsc.commands.stored_measurements import require_storable
-from plsc.commands.work_options import add_work, check_work, whole_batches
-from plsc.data.commands.options import add_list_format
+from plsc.cli.data.options import add_list_format
+from plsc.cli.embed import embed
+from plsc.cli.model_options import add_model, embedder_of, new_parser
+from plsc.cli.output import exit_status
+from plsc.cli.work_options import add_work, check_work, whole_batches
 from plsc.data.lists.image_root import shown
-from plsc.data.output import exit_status
 from plsc.data.sets.base import ImageSource
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
 from plsc.inference.faces import Faces
+from plsc.inference.stored_measurements import require_storable
 from plsc.quality import reference as references
 from plsc.quality import summary as summaries
 from plsc.quality.images import are_files, name_of_set, open_images, require_apart
@@ -233,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["evr"]:
-        from plsc.quality import evr_command
+        from plsc.cli import quality_evr as evr_command
 
         return evr_command.main(given[1:])
     options = build_parser().parse_intermixed_args(given)

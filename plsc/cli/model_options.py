@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from plsc.commands.input_options import add_input_options
+from plsc.cli.input_options import add_input_options
 from plsc.errors import UserError
 from plsc.recognition.embedder import Embedder
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
-from plsc.data.output import finished_folder
+from plsc.cli.data.options import add_source, add_workers, new_parser, source_of, workers_of
+from plsc.cli.output import finished_folder
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.folder import FolderImages
 from plsc.data.transforms.standard import DecodeImage

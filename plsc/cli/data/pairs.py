@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.commands.options import (
+from plsc.cli.data.options import (
     add_source,
     add_workers,
     new_parser,
     source_of,
     workers_of,
 )
+from plsc.cli.output import finished_folder, progress_bar
 from plsc.data.lists.image_root import shown
-from plsc.data.output import finished_folder, progress_bar
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.image_file import ending_of
 from plsc.data.sets.labels import UNKNOWN, labels_of

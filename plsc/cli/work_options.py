@@ -2,7 +2,7 @@
 
 import argparse
 
-from plsc.data.output import available_cores
+from plsc.cli.output import available_cores
 from plsc.errors import UserError
 from plsc.recognition.embedder import Embedder
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from plsc import __version__
-from plsc.commands.evaluation_options import add_evaluation_options, check_way_of_use
+from plsc.cli.evaluation_options import add_evaluation_options, check_way_of_use
 from plsc.config.load import load_config, require
 from plsc.config.sections import Config
 from plsc.distributed import world
@@ -69,8 +69,8 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
         return 2
     if options.model is None:
         return _command("eval", argv, _evaluate)
-    from plsc.commands import evaluation
-    from plsc.data.output import exit_status
+    from plsc.cli import evaluate_model as evaluation
+    from plsc.cli.output import exit_status
 
     return exit_status("plsc-eval", lambda: evaluation.run(options))
 

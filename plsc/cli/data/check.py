@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.commands.options import add_source, add_workers, new_parser, source_of, workers_of
+from plsc.cli.data.options import add_source, add_workers, new_parser, source_of, workers_of
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.guess import open_source

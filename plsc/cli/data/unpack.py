@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from plsc.data.commands.options import add_workers, new_parser, workers_of
-from plsc.data.commands.records import the_rec_file
-from plsc.data.output import finished_folder
+from plsc.cli.data.options import add_workers, new_parser, workers_of
+from plsc.cli.data.records import the_rec_file
+from plsc.cli.output import finished_folder
 from plsc.data.sets.image_file import ending_of
 from plsc.datatools.extract import (
     Naming,

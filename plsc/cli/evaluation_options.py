@@ -2,7 +2,7 @@
 
 import argparse
 
-from plsc.commands.input_options import add_input_options
+from plsc.cli.input_options import add_input_options
 from plsc.errors import UserError
 
 PROTOCOLS = ("insightface", "magface")

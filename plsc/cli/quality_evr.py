@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.commands.evaluation import embed_pairs
-from plsc.commands.model_options import embedder_of
+from plsc.cli.evaluate_model import embed_pairs
+from plsc.cli.model_options import embedder_of
+from plsc.cli.output import exit_status
+from plsc.cli.quality_evr_options import Task, build_parser, checked_task
 from plsc.data.lists.image_root import shown
-from plsc.data.output import exit_status
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file
-from plsc.quality.evr_options import Task, build_parser, checked_task
 from plsc.quality.evr_plot import can_draw, draw_curves
 from plsc.quality.evr_results import Line, SetCurves, curves_of, text_of
 from plsc.quality.measures import (

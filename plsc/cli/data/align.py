@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.commands.options import add_workers, new_parser, workers_of
+from plsc.cli.data.options import add_workers, new_parser, workers_of
 from plsc.data.lists.landmark_list import LandmarkList, read_landmarks
 from plsc.datatools.crop import Cropped, Crops, write_crops
 from plsc.datatools.crop_sheet import write_sheet

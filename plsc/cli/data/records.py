@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.commands.options import new_parser
+from plsc.cli.data.options import new_parser
 from plsc.data.records.record_index import read_index
 from plsc.data.records.record_scan import scan
 from plsc.data.records.recordio import Record, RecordFile

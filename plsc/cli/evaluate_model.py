@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.commands.input_options import PREPARATION
-from plsc.commands.model_options import embedder_of
-from plsc.commands.stored_measurements import require_storable, store
+from plsc.cli.input_options import PREPARATION
+from plsc.cli.model_options import embedder_of
+from plsc.cli.output import available_cores
 from plsc.data.loader.ranges import over_ranges
-from plsc.data.output import available_cores
 from plsc.data.sets.pair_sets import distinct, open_pair_set
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
 from plsc.inference.faces import Faces
 from plsc.inference.model_info import ModelInfo
+from plsc.inference.stored_measurements import require_storable, store
 from plsc.recognition.embedder import Embedder
 from plsc.recognition.metrics.folds import ProtocolName, check_pairs
 from plsc.recognition.metrics.roc import FARS, OperatingPoint, far_name

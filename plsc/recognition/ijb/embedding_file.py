@@ -17,7 +17,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.data.output import finished_folder
+from plsc.cli.output import finished_folder
 from plsc.errors import UserError
 
 CHUNK = 1024  # faces: what a killed run computes again, at most

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from plsc.data.output import available_cores
+from plsc.cli.output import available_cores
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.guess import LAYOUTS, open_source
 from plsc.errors import UserError

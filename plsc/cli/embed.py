@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.commands.embedding_output import EmbeddingOutput
-from plsc.commands.face_set import fingerprint, open_set
-from plsc.commands.model_options import add_model, embedder_of, new_parser
-from plsc.commands.work_options import add_work, check_work, whole_batches
-from plsc.data.commands.options import add_source
+from plsc.cli.data.options import add_source
+from plsc.cli.face_set import fingerprint, open_set
+from plsc.cli.model_options import add_model, embedder_of, new_parser
+from plsc.cli.output import exit_status
+from plsc.cli.work_options import add_work, check_work, whole_batches
 from plsc.data.loader.ranges import over_ranges
-from plsc.data.output import exit_status
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.loose import NO_CLASS
+from plsc.files.embedding_output import EmbeddingOutput
 from plsc.files.resumable_rows import Entry, ResumableRows
 from plsc.inference.faces import Faces
 from plsc.recognition.embedder import Embedder

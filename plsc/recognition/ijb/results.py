@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
-from plsc.ijb.protocol import Release
-from plsc.ijb.search_files import Searches, Subjects
+from plsc.recognition.ijb.protocol import Release
+from plsc.recognition.ijb.search_files import Searches, Subjects
 from plsc.recognition.metrics.identification import Identification, identification, mean_of
 from plsc.recognition.metrics.ijb import NearestPoint, pair_scores, tpr_at_fpr
 from plsc.recognition.metrics.roc import RocCurve, roc_curve

@@ -1,0 +1,1 @@
+"""The subcommands of plsc-data, one file each."""

@@ -1,1 +1,0 @@
-"""The subcommands of `plsc-data`, one module each."""

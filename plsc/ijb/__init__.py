@@ -1,1 +1,0 @@
-"""The IJB-B and IJB-C benchmarks: protocol files, embeddings, results."""
