@@ -20,6 +20,7 @@ from plsc.errors import UserError
 from plsc.files.tensor_file import Rows, TensorFile, file_bytes, header_of, spans
 from plsc.files.tensor_types import FLOATS, TYPES, as_type
 
+WEIGHT = "weight"  # of the tensors in such a file; the others are optimizer state
 PART_CLASSES = 262_144
 Piece = tuple[int, np.ndarray]  # first class, rows
 

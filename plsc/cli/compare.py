@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.cli.model_options import add_model, embedder_of, new_parser
-from plsc.cli.output import exit_status
+from plsc.cli.status import exit_status
 from plsc.errors import UserError
 from plsc.recognition.embedder import Embedder
 from plsc.recognition.metrics.roc import Threshold

@@ -70,7 +70,7 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
     if options.model is None:
         return _command("eval", argv, _evaluate)
     from plsc.cli import evaluate_model as evaluation
-    from plsc.cli.output import exit_status
+    from plsc.cli.status import exit_status
 
     return exit_status("plsc-eval", lambda: evaluation.run(options))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from plsc.cli.data.options import add_source
 from plsc.cli.face_set import fingerprint, open_set
 from plsc.cli.model_options import add_model, embedder_of, new_parser
-from plsc.cli.output import exit_status
+from plsc.cli.status import exit_status
 from plsc.cli.work_options import add_work, check_work, whole_batches
 from plsc.data.loader.ranges import over_ranges
 from plsc.data.sets.base import BadImage, ImageSource

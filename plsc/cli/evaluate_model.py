@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from plsc.cli.input_options import PREPARATION
 from plsc.cli.model_options import embedder_of
-from plsc.cli.output import available_cores
 from plsc.data.loader.ranges import over_ranges
 from plsc.data.sets.pair_sets import distinct, open_pair_set
 from plsc.data.sets.paired_images import PairedImages
@@ -19,6 +18,7 @@ from plsc.errors import UserError
 from plsc.inference.faces import Faces
 from plsc.inference.model_info import ModelInfo
 from plsc.inference.stored_measurements import require_storable, store
+from plsc.nn.environment import cores
 from plsc.recognition.embedder import Embedder
 from plsc.recognition.metrics.folds import ProtocolName, check_pairs
 from plsc.recognition.metrics.roc import FARS, OperatingPoint, far_name
@@ -175,7 +175,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _num_workers(options: argparse.Namespace) -> int:
-    return available_cores() if options.num_workers is None else int(options.num_workers)
+    return cores() if options.num_workers is None else int(options.num_workers)
 
 
 def _check_wanted(wanted: str, sets: Mapping[str, PairedImages]) -> None:

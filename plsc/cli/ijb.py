@@ -12,10 +12,11 @@ import numpy as np
 
 from plsc.cli.input_options import add_input_options
 from plsc.cli.model_options import embedder_of
-from plsc.cli.output import available_cores, exit_status
+from plsc.cli.status import exit_status
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file
 from plsc.inference.quality_calibration import SAME
+from plsc.nn.environment import cores
 from plsc.quality.scores import quality_scores
 from plsc.recognition.ijb.embedding_file import CHUNK, EmbeddingFile
 from plsc.recognition.ijb.extract import embed_faces
@@ -81,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--num-workers",
         type=int,
-        default=available_cores(),
+        default=cores(),
         metavar="N",
         help="processes that decode and align (%(default)s, the cores available); 0 for none",
     )

@@ -12,7 +12,7 @@ from typing import Any
 from plsc.cli.data.options import add_list_format
 from plsc.cli.embed import embed
 from plsc.cli.model_options import add_model, embedder_of, new_parser
-from plsc.cli.output import exit_status
+from plsc.cli.status import exit_status
 from plsc.cli.work_options import add_work, check_work, whole_batches
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from plsc.cli.evaluate_model import embed_pairs
 from plsc.cli.model_options import embedder_of
-from plsc.cli.output import exit_status
 from plsc.cli.quality_evr_options import Task, build_parser, checked_task
+from plsc.cli.status import exit_status
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError

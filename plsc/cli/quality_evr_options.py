@@ -7,12 +7,12 @@ from pathlib import Path
 
 from plsc.cli.input_options import add_input_options
 from plsc.cli.model_options import new_parser
-from plsc.cli.output import available_cores
 from plsc.cli.work_options import check_work
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.pair_sets import distinct, open_pair_set
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
+from plsc.nn.environment import cores
 from plsc.quality.error_reject import check_both_kinds, decades, impostors_needed
 from plsc.quality.evr_plot import COLOURS, STYLES
 from plsc.quality.evr_results import THRESHOLDS
@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--resize", action="store_true", help="bring aligned faces of another size to the model's")
     add("--batch-size", "--batch_size", type=int, default=BATCH_SIZE, metavar="N", help="images at "
         "once (%(default)s)")  # fmt: skip
-    add("--num-workers", "--num_workers", type=int, default=available_cores(), metavar="N",
+    add("--num-workers", "--num_workers", type=int, default=cores(), metavar="N",
         help="processes that read images (%(default)s, the cores available)")  # fmt: skip
     add("--provider", default="cpu", help="cpu, cuda, or ONNX Runtime's name (%(default)s)")
     add_input_options(parser, "the models' input")

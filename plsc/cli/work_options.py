@@ -2,8 +2,8 @@
 
 import argparse
 
-from plsc.cli.output import available_cores
 from plsc.errors import UserError
+from plsc.nn.environment import cores
 from plsc.recognition.embedder import Embedder
 
 
@@ -15,7 +15,7 @@ def add_work(parser: argparse.ArgumentParser, *, bad: str) -> None:
         "--num-workers",
         "--num_workers",
         type=int,
-        default=available_cores(),
+        default=cores(),
         help="processes that read images (%(default)s, the cores available)",
     )
     add("--resize", action="store_true", help="bring images of other sizes to the model's")

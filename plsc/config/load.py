@@ -63,7 +63,7 @@ def require(value: T | None, key: str, command: str) -> T:
 
 
 def parse_config(tree: Tree) -> Config:
-    """The config in a tree of plain values (see `plsc.config.yaml_tree`), which this takes apart."""
+    """Return the config in a tree of plain values (see yaml_tree), which this takes apart."""
     refuse(tree)
     notes = drop_without_effect(tree)
     readers: dict[str, Reader] = {

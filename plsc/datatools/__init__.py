@@ -1,1 +1,1 @@
-"""What plsc-data does: sets of face images made, checked, taken apart; and faces drawn from numbers."""
+"""Make, check and take apart sets of face images, and draw faces from numbers."""

@@ -5,9 +5,9 @@ import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from plsc.data.sets.bin_file import read_bin
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file
-from plsc.recognition.datasets.bin_file import read_bin
 
 PROTOCOL = 4  # the first that writes while it pickles; the earlier ones make a copy in memory
 

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 
-from plsc.cli.output import finished_folder, progress_bar
 from plsc.config.schema import Range, check
 from plsc.data.lists.image_root import ImageRoot
 from plsc.data.lists.landmark_list import LandmarkList
@@ -17,6 +16,8 @@ from plsc.data.sets.files import read_file
 from plsc.data.transforms.align import align, misfit
 from plsc.data.transforms.standard import DecodeImage
 from plsc.errors import UserError
+from plsc.files.atomic import finished_folder
+from plsc.files.progress import progress_bar
 
 CHUNK = 32  # faces
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}

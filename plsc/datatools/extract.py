@@ -15,10 +15,10 @@ from plsc.data.records.record_index import image_records, read_index
 from plsc.data.records.record_scan import find_index
 from plsc.data.records.recordio import RecordFile
 from plsc.data.sets.base import BadImage
+from plsc.data.sets.bin_file import read_bin
 from plsc.data.sets.image_file import ending_of
 from plsc.data.transforms.standard import DecodeImage
 from plsc.errors import UserError
-from plsc.recognition.datasets.bin_file import read_bin
 
 AT_ONCE = 64  # images
 LIST_NAME = "label.txt"

@@ -5,12 +5,12 @@ from typing import Any
 
 import paddle
 
-from plsc.cli.output import available_cores
 from plsc.config.load import require
 from plsc.config.sections import Config, TrainDataConfig
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.engine.log import RunLog, StepTimer
+from plsc.nn.environment import cores
 
 SHARE = 0.3  # of the time spent waiting, from which on data counts as the limit
 STEPS = 20  # judged together at least: one slow batch is no rule
@@ -51,7 +51,7 @@ class DataHint:
         place, most = world.current(), max(shares)
         who = f" on rank {shares.index(most)}" if place.size > 1 else ""
         data = require(self._config.DataLoader.Train, "DataLoader.Train", "training")
-        advice = "; ".join(remedies(data, cores=available_cores(), processes=place.local_size))
+        advice = "; ".join(remedies(data, cores=cores(), processes=place.local_size))
         self._log.line(
             f"data is the limit: {most:.0%} of the time{who} is spent waiting for it; what helps: "
             f"{advice}"

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, mapped, and those of other systems read without running them."""
+"""Write files whole or not at all; read those of other systems without running them."""

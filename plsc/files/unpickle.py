@@ -2,7 +2,7 @@
 
 A pickle is a program: loading one calls whatever functions it names. Here the program is walked
 over once before it runs (its end, its operations, the size of its memo), and the names it may use
-are the few that pickled arrays need, none of which is the real one: see plsc/files/pickled_arrays.py.
+are the few that pickled arrays need, none of which is the real one: see pickled_arrays.py.
 """
 
 import mmap

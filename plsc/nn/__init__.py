@@ -1,1 +1,1 @@
-"""Layers and blocks that several networks share, their CPU kernels, and the environment that these need."""
+"""Layers that several networks share, their CPU kernels, and the environment these need."""

@@ -27,7 +27,7 @@ def error_reject_curve(
     the curve, and a stable sort makes it the same everywhere.
 
     Args:
-        distances: [P] between the two embeddings, as `plsc.recognition.metrics.angular.angles` has them.
+        distances: [P] between the two embeddings, as `angular.angles` has them.
         issame: [P] whether a pair shows one person.
         quality: [P] of each pair, as `pair_quality` has it; the lowest are rejected first.
         fmr: false match rate, a power of ten from 1e-1 down.

@@ -10,9 +10,9 @@ from plsc.config.load import dump_config, parse_config
 from plsc.config.sections import Config
 from plsc.data.transforms.align import template
 from plsc.data.transforms.input_pixels import ColourValues, InputPixels, input_pixels
+from plsc.data.transforms.standard import DEFAULT_TRANSFORMS
 from plsc.errors import UserError
 from plsc.nn.layers import IMAGE_SIZE
-from plsc.recognition.datasets.images import DEFAULT_TRANSFORMS
 from plsc.report.evaluation import ModelCard
 
 

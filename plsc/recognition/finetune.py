@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from plsc.checkpoint.sharded_files import Piece
+from plsc.checkpoint.sharded_files import WEIGHT, Piece
 from plsc.checkpoint.sharded_rows import fill
 from plsc.config.sections import Config
 from plsc.distributed.collectives import gather
@@ -22,7 +22,7 @@ from plsc.files.tensor_file import spans
 from plsc.files.tensor_types import as_type
 from plsc.recognition.batch_norm_statistics import measure_norms
 from plsc.recognition.heads import initial
-from plsc.recognition.heads.centres import WEIGHT, ClassCentres
+from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.partial_fc import vector_norms
 from plsc.weights.preparation import preparation_notes
 from plsc.weights.pretrained import take_weights

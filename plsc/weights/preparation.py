@@ -4,7 +4,7 @@ import math
 
 from plsc.config.sections import Config
 from plsc.data.transforms.input_pixels import InputPixels, input_pixels
-from plsc.recognition.datasets.images import DEFAULT_TRANSFORMS
+from plsc.data.transforms.standard import DEFAULT_TRANSFORMS
 from plsc.weights.weights import Weights
 
 NEAR = 1e-4  # of a pixel's value: 0.0039216 is meant to be 1/255

@@ -11,11 +11,10 @@ import numpy as np
 from paddle import nn
 
 from plsc.checkpoint.folder import STATE, Checkpoint
-from plsc.checkpoint.sharded_files import Piece
+from plsc.checkpoint.sharded_files import WEIGHT, Piece
 from plsc.errors import UserError
 from plsc.files.torch_file import is_torch_file
 from plsc.files.unpickle import load_arrays
-from plsc.recognition.heads.centres import WEIGHT
 from plsc.weights.onnx_weights import onnx_weights
 from plsc.weights.torch_weights import torch_weights
 from plsc.weights.weights import Weights, no_head, sharded_head, shards_of_ranks, whole_head

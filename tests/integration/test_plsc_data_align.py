@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from plsc.cli.data import align
-from plsc.cli.output import exit_status
+from plsc.cli.status import exit_status
 from plsc.data.transforms.align import aligned_points, template
 from plsc.datatools.drawn_face.render import Identity, View, render_face
 

@@ -737,7 +737,7 @@ def test_quoted_messages(tmp_path, monkeypatch):
 
 
 def test_quoted_messages_about_lists_and_folders(tmp_path, monkeypatch):
-    from plsc.recognition.datasets.bin_file import read_bin
+    from plsc.data.sets.bin_file import read_bin
     from plsc.recognition.datasets.face import FaceIdentificationDataset
     from plsc.recognition.datasets.folder import FaceFolderDataset
 

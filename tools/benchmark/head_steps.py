@@ -150,7 +150,7 @@ def config_of(settings: SimpleNamespace) -> Any:
 
 def fill_state(training: Any) -> None:
     """Touch the optimizer state's memory, which a long training has long touched."""
-    from plsc.recognition.heads.centres import WEIGHT
+    from plsc.checkpoint.sharded_files import WEIGHT
 
     centres = training.head.centres
     for name in centres.names:

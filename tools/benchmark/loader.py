@@ -33,10 +33,12 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 from face_sets import open_sets, recorded, rendered, write_sets  # noqa: E402
 from large_index import FORMATS, measure_index  # noqa: E402
 
-from plsc.cli.output import available_cores, exit_status, progress_bar  # noqa: E402
+from plsc.cli.status import exit_status  # noqa: E402
 from plsc.data.loader.batches import TrainLoader  # noqa: E402
 from plsc.data.loader.sampler import EpochSampler  # noqa: E402
 from plsc.errors import UserError  # noqa: E402
+from plsc.files.progress import progress_bar  # noqa: E402
+from plsc.nn.environment import cores  # noqa: E402
 
 EXAMPLES = """examples:
   python tools/benchmark/loader.py                    rendered faces, all cores
@@ -117,17 +119,17 @@ def measure_loading(options: argparse.Namespace) -> dict[str, Any]:
                 bar.update()
         for format_, loader in loaders.items():
             close(loader, clocks[format_])
-    cores = available_cores()
+    available = cores()
     return {
         "images": count,
         "bytes_per_image": round(sum(map(len, images)) / count),
-        "cores": cores,
+        "cores": available,
         "workers": options.workers,
         "batch": options.batch,
         "rounds": options.rounds,
         "imdecode_images_per_second": round(statistics.median(alone.speeds)),
         "formats": {
-            format_: compared(clock, alone, place, cores)
+            format_: compared(clock, alone, place, available)
             for place, (format_, clock) in enumerate(clocks.items())
         },
     }
@@ -187,7 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
     numbers = {
         "images": (16384, "images of an epoch; fewer different ones are repeated"),
         "batch": (128, "images of a batch"),
-        "workers": (available_cores(), "processes of the loader; 0 for none but this one"),
+        "workers": (cores(), "processes of the loader; 0 for none but this one"),
         "rounds": (9, "times that everything is measured, in turn"),
         "quality": (95, "of the rendered faces' JPEG files"),
     }

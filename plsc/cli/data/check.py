@@ -12,6 +12,7 @@ from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.guess import open_source
 from plsc.data.sets.paired_images import open_pairs
+from plsc.data.transforms.align import TEMPLATE_SIZE
 from plsc.datatools.checks.duplicates import equal_rows
 from plsc.datatools.checks.findings import (
     DUPLICATE_ACROSS,
@@ -27,7 +28,6 @@ from plsc.datatools.checks.image_sets import ImageSet, ImageSets
 from plsc.datatools.checks.look import Looked, look
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file, require_writable
-from plsc.recognition.datasets.images import SIDE
 
 SHOWN_CLASSES = 5
 DESCRIPTION = """Decode every image as training does; say what is wrong and what is to be done:
@@ -47,7 +47,7 @@ def check(
     *,
     path: str = "",
     class_num: int | None = None,
-    size: int = SIDE,
+    size: int = TEMPLATE_SIZE,
     num_workers: int = 0,
 ) -> Findings:
     """All that is wrong with a training set.
@@ -160,7 +160,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--class_num", type=int, metavar="K", help="Model.class_num of the config")
     parser.add_argument(
-        "--size", type=int, default=SIDE, help="side of the images in pixels (%(default)s)"
+        "--size", type=int, default=TEMPLATE_SIZE, help="side of the images in pixels (%(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--report", metavar="FILE.json", help="write that object to a file")

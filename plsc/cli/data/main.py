@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from plsc.cli.data import align, check, inspect_set, pack, pairs, records, unpack
-from plsc.cli.output import exit_status
+from plsc.cli.status import exit_status
 
 COMMANDS = (align, pack, unpack, records, inspect_set, check, pairs)  # in the order of --help
 DESCRIPTION = """Make, check and take apart sets of face images for plsc-train. Needs no mxnet.

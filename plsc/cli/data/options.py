@@ -3,10 +3,10 @@
 import argparse
 from typing import Any
 
-from plsc.cli.output import available_cores
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.guess import LAYOUTS, open_source
 from plsc.errors import UserError
+from plsc.nn.environment import cores
 
 
 def new_parser(
@@ -58,7 +58,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=available_cores(),
+        default=cores(),
         metavar="N",
         help="processes (%(default)s, the cores available); the result is the same for all",
     )

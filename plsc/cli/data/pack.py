@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from plsc.cli.data.options import add_source, add_workers, new_parser, source_of, workers_of
-from plsc.cli.output import finished_folder
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.folder import FolderImages
 from plsc.data.transforms.standard import DecodeImage
@@ -17,6 +16,7 @@ from plsc.datatools.identities import IDENTITIES, write_identities
 from plsc.datatools.preparation import SIDE, Preparation
 from plsc.datatools.record_set import Plan, plan, survey, write_records
 from plsc.errors import UserError
+from plsc.files.atomic import finished_folder
 
 MOST_SIDE = 4096  # pixels
 INSIGHTFACE, IM2REC = "insightface", "im2rec"

@@ -16,7 +16,6 @@ from plsc.cli.data.options import (
     source_of,
     workers_of,
 )
-from plsc.cli.output import finished_folder, progress_bar
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.image_file import ending_of
@@ -26,7 +25,8 @@ from plsc.datatools.bin_writer import write_bin
 from plsc.datatools.pairing import choose_pairs
 from plsc.datatools.preparation import Preparation
 from plsc.errors import UserError
-from plsc.files.atomic import require_writable
+from plsc.files.atomic import finished_folder, require_writable
+from plsc.files.progress import progress_bar
 
 DESCRIPTION = """Make a verification set in LFW's .bin format, of pairs of one person and of two:
   of LFW's pairs.txt and image_root/NAME/NAME_0001.jpg

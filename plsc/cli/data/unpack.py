@@ -7,7 +7,6 @@ from typing import Any
 
 from plsc.cli.data.options import add_workers, new_parser, workers_of
 from plsc.cli.data.records import the_rec_file
-from plsc.cli.output import finished_folder
 from plsc.data.sets.image_file import ending_of
 from plsc.datatools.extract import (
     Naming,
@@ -19,6 +18,7 @@ from plsc.datatools.extract import (
 )
 from plsc.datatools.identities import IDENTITIES, read_identities
 from plsc.errors import UserError
+from plsc.files.atomic import finished_folder
 
 DESCRIPTION = f"""Write the images of a .rec file as they are, byte for byte, into a new folder:
   OUTPUT_DIR/images/00000001.jpg ...  named by key (.png, .bmp, .webp if that is what it holds)

@@ -11,10 +11,12 @@ from plsc.data.loader.generators import ImageGenerators
 from plsc.data.loader.sampler import EpochSampler
 from plsc.data.loader.worker import New
 from plsc.data.loader.worker_pool import WorkerPool
+from plsc.data.transforms.align import TEMPLATE_SIZE
 from plsc.errors import UserError
-from plsc.recognition.datasets.images import SIDE
 
-IMAGE_BYTES = 3 * SIDE * SIDE * np.dtype(np.float32).itemsize  # at most; uint8 as a rule
+IMAGE_BYTES = (
+    3 * TEMPLATE_SIZE * TEMPLATE_SIZE * np.dtype(np.float32).itemsize
+)  # at most; uint8 as a rule
 LABEL_BYTES = np.dtype(np.int64).itemsize
 WARNINGS = 10  # skipped images that are named at once; all are, at the end of the epoch
 

@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from plsc.cli.output import progress_bar
 from plsc.data.loader.worker_pool import WorkerPool
+from plsc.files.progress import progress_bar
 
 Note = TypeVar("Note")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.cli.output import progress_bar
 from plsc.data.lists.text_lines import MOST_DIGITS
 from plsc.data.records.recordio import HEADER, MAGIC, RecordFile
 from plsc.errors import UserError
+from plsc.files.progress import progress_bar
 
 MEGABYTE = 10**6
 RECORDS_AT_ONCE = 10_000

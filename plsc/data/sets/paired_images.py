@@ -10,9 +10,9 @@ from plsc.data.lists.image_root import check_below, shown
 from plsc.data.lists.label_list import read_pairs
 from plsc.data.lists.lfw_pairs import LfwPair, read_lfw_pairs
 from plsc.data.sets.base import ImageSource
+from plsc.data.sets.bin_file import read_bin
 from plsc.data.sets.files import read_file
 from plsc.errors import UserError
-from plsc.recognition.datasets.bin_file import read_bin
 
 LFW_ENDINGS = (".jpg", ".png", ".jpeg", ".bmp", ".webp")
 HEAD_BYTES = 4096

@@ -15,6 +15,7 @@ from plsc.config.registry import TRANSFORMS
 from plsc.data.sets.base import BadImage
 from plsc.errors import UserError
 
+DEFAULT_TRANSFORMS: list[Any] = ["DecodeImage", "NormalizeImage", "ToCHWImage"]
 JPEG_SIGNATURE, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 PNG_SIGNATURE, PNG_END = b"\x89PNG", b"IEND"
 # Decoders that give RGB save a pass over the image; OpenCV before 4.11 has none.

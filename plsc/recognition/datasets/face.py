@@ -11,9 +11,10 @@ from plsc.config.schema import Range
 from plsc.data.lists.label_list import read_pairs
 from plsc.data.sets.files import read_file, try_files
 from plsc.data.sets.listed import ListedImages
+from plsc.data.transforms.align import TEMPLATE_SIZE
 from plsc.data.transforms.normalisation import as_given
 from plsc.errors import UserError
-from plsc.recognition.datasets.images import SIDE, FacePairs, LabelledImages
+from plsc.recognition.datasets.images import FacePairs, LabelledImages
 
 
 @DATASETS.register
@@ -101,5 +102,5 @@ class FaceRandomDataset:
 
     def get(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         """Image float32 [3, 112, 112], the same in every epoch, and label."""
-        noise = np.random.default_rng(index).random((3, SIDE, SIDE), np.float32)
+        noise = np.random.default_rng(index).random((3, TEMPLATE_SIZE, TEMPLATE_SIZE), np.float32)
         return noise * 2 - 1, int(self.labels[index])

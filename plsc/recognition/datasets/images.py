@@ -7,12 +7,11 @@ from typing import Any, Literal
 import numpy as np
 
 from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.transforms.align import TEMPLATE_SIZE
 from plsc.data.transforms.normalisation import as_given, split_normalisation
-from plsc.data.transforms.standard import DecodeImage, build_transforms
+from plsc.data.transforms.standard import DEFAULT_TRANSFORMS, DecodeImage, build_transforms
 from plsc.errors import UserError
 
-SIDE = 112  # pixels, of an aligned face
-DEFAULT_TRANSFORMS: list[Any] = ["DecodeImage", "NormalizeImage", "ToCHWImage"]
 PROBES = 200  # images whose labels are read at start where no list has them
 
 
@@ -37,7 +36,9 @@ class FaceImages(ABC):
         # Without a normalisation at their end the transforms give the backbone's input themselves.
         self._ready = normalisation is None
         last = normalisation is not None and normalisation.colours_last
-        self._shape = (SIDE, SIDE, 3) if last else (3, SIDE, SIDE)
+        self._shape = (
+            (TEMPLATE_SIZE, TEMPLATE_SIZE, 3) if last else (3, TEMPLATE_SIZE, TEMPLATE_SIZE)
+        )
 
     @abstractmethod
     def __len__(self) -> int:
@@ -71,8 +72,8 @@ class FaceImages(ABC):
             )
         height, width = (extent for axis, extent in enumerate(shape) if axis != colours)
         raise BadImage(
-            f"the image is {width}x{height} (width x height), faces must be {SIDE}x{SIDE}: align "
-            "and crop them first"
+            f"the image is {width}x{height} (width x height), faces must be "
+            f"{TEMPLATE_SIZE}x{TEMPLATE_SIZE}: align and crop them first"
         )
 
 

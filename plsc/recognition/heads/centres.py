@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from plsc.checkpoint.sharded_files import WEIGHT
 from plsc.distributed.sharding import ClassShard
 from plsc.files.rounding import NUMPY_DTYPES, Stored, decode, round_nearest
 from plsc.recognition.heads.gradient import RowGradient, chunks
@@ -15,7 +16,6 @@ from plsc.recognition.heads.prefetch import Prefetcher
 from plsc.recognition.heads.row_order import ZONE, RowOrder
 from plsc.recognition.heads.stores import ArrayRows, HostRows, RowNumbers, RowStore, to_device
 
-WEIGHT = "weight"
 NORM_EPSILON = 1e-12  # keeps the derivative of the norm finite at the zero vector
 
 

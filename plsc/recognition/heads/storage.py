@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from plsc.checkpoint.sharded_files import WEIGHT
 from plsc.distributed.collectives import agree
 from plsc.distributed.sharding import ClassShard
 from plsc.files.rounding import NUMPY_DTYPES, round_nearest
-from plsc.recognition.heads.centres import WEIGHT, ClassCentres
+from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.file_rows import make_files
 from plsc.recognition.heads.initial import initial_centres
 from plsc.recognition.heads.row_order import RowOrder

@@ -17,8 +17,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.cli.output import finished_folder
 from plsc.errors import UserError
+from plsc.files.atomic import finished_folder
 
 CHUNK = 1024  # faces: what a killed run computes again, at most
 EMBEDDINGS, FINISHED, ABOUT = "embeddings.npy", "finished", "about.json"

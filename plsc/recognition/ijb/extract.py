@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.cli.output import progress_bar
 from plsc.data.loader.worker_pool import WorkerPool
 from plsc.data.sets.files import read_file
 from plsc.data.transforms.align import align, template
 from plsc.data.transforms.standard import DecodeImage
 from plsc.errors import UserError
+from plsc.files.progress import progress_bar
 from plsc.recognition.embedder import Embedder
 from plsc.recognition.ijb.embedding_file import CHUNK, EmbeddingFile
 from plsc.recognition.ijb.protocol import Faces

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.cli.data.check import verification_set
+from plsc.data.sets.bin_file import read_bin
 from plsc.errors import UserError
-from plsc.recognition.datasets.bin_file import FaceVerificationBin, read_bin
+from plsc.recognition.datasets.bin_file import FaceVerificationBin
 
 IMAGES = [cv2.imencode(".png", np.full((4, 4, 3), n, np.uint8))[1].tobytes() for n in range(4)]
 ISSAME = [True, False]

@@ -2,8 +2,9 @@ import os
 
 import pytest
 
-from plsc.cli.output import exit_status, finished_folder
+from plsc.cli.status import exit_status
 from plsc.errors import UserError
+from plsc.files.atomic import finished_folder
 
 
 def test_a_folder_appears_whole(tmp_path):

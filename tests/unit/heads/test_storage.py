@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plsc.checkpoint.sharded_files import WEIGHT
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
 from plsc.files.rounding import NUMPY_DTYPES, decode, round_nearest
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads import file_rows, gradient
-from plsc.recognition.heads.centres import WEIGHT, ClassCentres
+from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.file_rows import FileRows
 from plsc.recognition.heads.initial import initial_centres
 from plsc.recognition.heads.partial_fc import PartialFC

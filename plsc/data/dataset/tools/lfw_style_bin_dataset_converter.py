@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from plsc.cli.output import available_cores, exit_status, finished_folder
+from plsc.cli.status import exit_status
 from plsc.datatools.extract import write_pairs
+from plsc.files.atomic import finished_folder
+from plsc.nn.environment import cores
 
 
 def convert(bin_path: str | Path, out_dir: str | Path, *, flip_test: bool = False) -> int:
@@ -21,7 +23,7 @@ def convert(bin_path: str | Path, out_dir: str | Path, *, flip_test: bool = Fals
 
     """
     with finished_folder(out_dir) as output:
-        return write_pairs(bin_path, output, flip_test=flip_test, num_workers=available_cores())
+        return write_pairs(bin_path, output, flip_test=flip_test, num_workers=cores())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from plsc.cli.output import exit_status, finished_folder, progress_bar
+from plsc.cli.status import exit_status
 from plsc.data.loader.worker_pool import WorkerPool
 from plsc.data.transforms.degrade import degrade
 from plsc.datatools.drawn_face.picture_plan import (
@@ -37,6 +37,8 @@ from plsc.datatools.drawn_face.picture_plan import (
 )
 from plsc.datatools.drawn_face.render import Identity, View, render_face
 from plsc.errors import UserError
+from plsc.files.atomic import finished_folder
+from plsc.files.progress import progress_bar
 
 CHUNK = 16  # pictures
 SHEET_ROWS, SHEET_COLUMNS = 12, 10

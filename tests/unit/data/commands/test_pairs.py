@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from plsc.cli.data import pairs
-from plsc.cli.output import exit_status
+from plsc.cli.status import exit_status
+from plsc.data.sets.bin_file import read_bin
 from plsc.datatools.bin_writer import write_bin
 from plsc.errors import UserError
-from plsc.recognition.datasets.bin_file import read_bin
 
 
 def encoded(number, side=112, ending=".jpg"):

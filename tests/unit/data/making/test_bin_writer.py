@@ -1,9 +1,9 @@
 import pytest
 
+from plsc.data.sets.bin_file import read_bin
 from plsc.datatools import bin_writer
 from plsc.datatools.bin_writer import write_bin
 from plsc.errors import UserError
-from plsc.recognition.datasets.bin_file import read_bin
 
 
 @pytest.mark.parametrize("damage", ["image", "label"])

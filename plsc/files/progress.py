@@ -1,0 +1,11 @@
+"""How far long work on files is, on standard error."""
+
+import sys
+
+from tqdm import tqdm
+
+
+def progress_bar(total: int, unit: str) -> tqdm:
+    """A bar on standard error; a line now and then where that is no terminal."""
+    seconds = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(total=total, unit=f" {unit}", mininterval=seconds)
