@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from places import ROOT, SHARED_DATA
 from small_runs import SMALL_BACKBONE, Run, World, metrics_of
 
 from plsc.nn import environment as runtime
 
-ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
-REAL_FACES = ROOT.parent / "shared" / "data" / "orl"
+REAL_FACES = SHARED_DATA / "orl"
 
 settings.register_profile("plsc", deadline=None)  # a busy machine is no failure
 settings.load_profile("plsc")

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from places import ROOT
+
 from plsc.nn import environment as runtime
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL_BACKBONE = "QuickFace_nano"
 
 

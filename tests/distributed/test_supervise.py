@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from places import ROOT
 
 # One program for both sides, as plsc's commands are: a supervisor, or the trainer it starts.
 HEAD = """

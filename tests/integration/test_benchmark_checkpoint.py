@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "benchmark" / "checkpoint.py"
+SCRIPT = ROOT / "tools" / "benchmark" / "checkpoint.py"
 
 
 def run(*arguments):

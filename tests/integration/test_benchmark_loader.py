@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmark" / "loader.py"
+TOOL = ROOT / "tools" / "benchmark" / "loader.py"
 
 
 def run(*options, check=True):

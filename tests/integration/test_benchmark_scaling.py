@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmark" / "scaling.py"
+from places import ROOT
+
+TOOL = ROOT / "tools" / "benchmark" / "scaling.py"
 SMALL = ["--backbone", "QuickFace_nano", "--batch", "2", "--dim", "16", "--classes", "20"]
 
 

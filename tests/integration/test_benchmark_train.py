@@ -4,11 +4,11 @@ import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "benchmark" / "train.py"
+SCRIPT = ROOT / "tools" / "benchmark" / "train.py"
 
 
 def run(*arguments):

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from places import ROOT
 
 
 @pytest.mark.parametrize("size", [1, 2])

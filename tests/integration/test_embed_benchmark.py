@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmark" / "embed.py"
+from places import ROOT
+
+TOOL = ROOT / "tools" / "benchmark" / "embed.py"
 
 
 def run(*options, check=True):

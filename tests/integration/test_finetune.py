@@ -1,13 +1,13 @@
 """Starting from weights: ours, PLSC's, other classes, frozen backbone."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import SHARED_DATA
 from safetensors.numpy import load_file
 
-PLSC_CHECKPOINT = Path(__file__).resolve().parents[3] / "shared" / "data" / "plsc_checkpoint"
+PLSC_CHECKPOINT = SHARED_DATA / "plsc_checkpoint"
 
 
 def head_of(checkpoint):

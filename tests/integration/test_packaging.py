@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("plsc-train", "plsc-eval", "plsc-export", "plsc-doctor")
 CONVERTERS = ("mx_recordio_2_images", "lfw_style_bin_dataset_converter", "render_synthetic_faces")
 # Modules that no requirement of plsc itself brings.

@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from places import ROOT
+
 TOOL = ROOT / "tools" / "benchmark" / "plan.py"
 CONFIG = ROOT / "configs" / "quickstart.yaml"
 

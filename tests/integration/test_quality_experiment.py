@@ -4,16 +4,16 @@ import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from places import ROOT
 
 from plsc.data.dataset.tools.render_synthetic_faces import main as render
 from plsc.data.transforms.degrade import KINDS
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+TOOLS = ROOT / "tools"
 NETWORKS = ("MagFace", "ArcFace")
 
 

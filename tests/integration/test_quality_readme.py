@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from places import ROOT
 
 from plsc.cli import quality_evr as evr_command
 from plsc.config import yaml_tree
@@ -29,7 +30,6 @@ from plsc.recognition.metrics.registered import AngularAcc, LFWAcc
 from plsc.recognition.metrics.templates import POOLINGS
 from plsc.recognition.models.iresnet import IResNet
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tasks" / "recognition" / "quality"
 TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")
 FIGURES = json.loads((FOLDER / "figures.json").read_text())["seeds"]

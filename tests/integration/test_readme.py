@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from places import ROOT
 
 from plsc.config import yaml_tree
 from plsc.config.load import load_config, parse_config
@@ -28,7 +29,6 @@ from plsc.config.registry import DATASETS, TRANSFORMS
 from plsc.config.schema import check_params
 from plsc.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 RECIPE = ROOT / "tasks" / "recognition" / "face" / "README.md"
 QUALITY = ROOT / "tasks" / "recognition" / "quality" / "README.md"

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "plsc"
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(PACKAGE)) for path in SOURCES]

@@ -44,8 +44,8 @@ class Machine:
 
         A process with paddle, numba's kernels and MKL's workspaces holds 0.49 GB. Freed blocks of
         less than 32 MiB stay with it (`plsc.nn.environment`), and not all are of a size that comes
-        next: the heap grows beyond the tensors by 0.06 GB and some 30 % of those of a step, 0.5 GB at the
-        most (larger batches have larger blocks).
+        next: the heap grows beyond the tensors by 0.06 GB and some 30 % of those of a step, 0.5 GB
+        at the most (larger batches have larger blocks).
         """
         return cls(
             devices=ranks,

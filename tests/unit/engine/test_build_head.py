@@ -1,17 +1,14 @@
 """The head that a config asks for."""
 
-from pathlib import Path
-
 import pytest
+from places import CONFIGS
 
 from plsc.config.load import load_config
 from plsc.engine.build import build_head, check_training
 from plsc.errors import UserError
 
 CONFIG = next(
-    path
-    for path in sorted((Path(__file__).resolve().parents[3] / "configs").glob("*.yaml"))
-    if "AdamW" in path.read_text(encoding="utf-8")
+    path for path in sorted((CONFIGS).glob("*.yaml")) if "AdamW" in path.read_text(encoding="utf-8")
 )
 
 

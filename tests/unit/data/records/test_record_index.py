@@ -2,12 +2,12 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from places import GOLDEN
 
 from plsc.data.records.record_index import (
     RecordIndex,
@@ -19,7 +19,7 @@ from plsc.data.records.record_index import (
 from plsc.data.records.recordio import RecordFile, RecordWriter
 from plsc.errors import UserError
 
-CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"
+CASES = GOLDEN / "recordio_cases"
 in_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import GOLDEN
 
 from plsc.data.records import record_scan
 from plsc.data.records.record_index import read_index
@@ -21,7 +22,7 @@ from plsc.data.records.recordio import MAGIC, RecordFile, RecordWriter
 from plsc.data.sets.base import BadImage
 from plsc.errors import UserError
 
-CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"
+CASES = GOLDEN / "recordio_cases"
 EXPECTED = json.loads((CASES / "expected.json").read_text())
 in_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 

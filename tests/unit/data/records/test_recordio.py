@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import GOLDEN
 
 from plsc.data.records.record_index import read_index
 from plsc.data.records.recordio import MAGIC, RecordFile, RecordWriter
@@ -19,7 +20,7 @@ from plsc.data.sets.base import BadImage
 from plsc.data.sets.records import RecordImages, rec_files
 from plsc.errors import UserError
 
-CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"
+CASES = GOLDEN / "recordio_cases"
 EXPECTED = json.loads((CASES / "expected.json").read_text())
 # The worked example of the format: scalar label 7.0, id 1, payload b"abc".
 SCALAR = bytes.fromhex("0a23d7ce1b000000000000000000e04001000000000000000000000000000000 61626300")

@@ -1,13 +1,13 @@
 import hashlib
 import json
-from pathlib import Path
 
 import pytest
+from places import GOLDEN
 
 from plsc.cli.data.main import main
 from plsc.data.records.recordio import RecordWriter
 
-CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"
+CASES = GOLDEN / "recordio_cases"
 EXPECTED = json.loads((CASES / "expected.json").read_text())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from plsc.cli.ijb import main, model_path
 from plsc.inference.quality_calibration import Calibration
@@ -17,7 +18,6 @@ from plsc.recognition.embedder import Embedder
 from plsc.recognition.ijb.tables import boxed
 from plsc.recognition.metrics.templates import POOLINGS
 
-ROOT = Path(__file__).resolve().parents[3]
 SLOW = """
 import os, sys, time
 import plsc.recognition.ijb.embedding_file, plsc.recognition.ijb.extract

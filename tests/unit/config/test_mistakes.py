@@ -2,18 +2,18 @@
 
 import copy
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import GOLDEN
 
 from plsc.config import yaml_tree
 from plsc.config.load import load_config, parse_config
 from plsc.config.sections import Config
 from plsc.errors import UserError
 
-PLSC = (Path(__file__).parents[1] / "golden" / "plsc_face.yaml").read_text()  # PLSC's habits
+PLSC = (GOLDEN / "plsc_face.yaml").read_text()  # PLSC's habits
 
 
 @pytest.fixture

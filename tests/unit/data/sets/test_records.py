@@ -2,18 +2,18 @@ import json
 import os
 import pickle
 import shutil
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import GOLDEN
 
 from plsc.data.records.recordio import RecordFile, RecordWriter
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.records import RecordImages, rec_files
 from plsc.errors import UserError
 
-CASES = Path(__file__).parents[3] / "golden" / "recordio_cases"
+CASES = GOLDEN / "recordio_cases"
 EXPECTED = json.loads((CASES / "expected.json").read_text())
 
 

@@ -4,15 +4,14 @@ import inspect
 import json
 import re
 import typing
-from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
+from places import GOLDEN
 
 from plsc.config.registry import BACKBONES
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 EMBEDDINGS = dict(np.load(GOLDEN / "backbones.npz"))
 KEYS = json.loads((GOLDEN / "state_dict_keys.json").read_text())
 

@@ -4,10 +4,10 @@ The folder is listed, so that a new file is tested by lying there.
 """
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
+from places import CONFIGS
 
 from plsc.config.component import components
 from plsc.config.load import dump_config, load_config
@@ -24,8 +24,7 @@ from plsc.weights.preparation import preparation_notes
 from plsc.weights.torch_weights import MAGFACE_PIXELS
 from plsc.weights.weights import Weights
 
-FOLDER = Path(__file__).parents[2] / "configs"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = sorted(CONFIGS.glob("*.yaml"))
 
 VIT = "FaceViT_{}_patch9_112_WebFace42M_CosFace_{}_1n8c_dp_mp_fp16o1"
 # Name -> sample ratio, m2, m3, batch, epochs, rate, warm-up, optimizer, decay, always clip, drop
@@ -85,7 +84,9 @@ def test_there_are_all_published_ones():
 
 
 @pytest.mark.parametrize(
-    "path", [*FILES, FOLDER.parent / "tests/golden/plsc_face.yaml"], ids=lambda path: path.stem[:40]
+    "path",
+    [*FILES, CONFIGS.parent / "tests/golden/plsc_face.yaml"],
+    ids=lambda path: path.stem[:40],
 )
 def test_every_name_and_parameter_is_known(path):
     config = load_config(path)
@@ -130,7 +131,7 @@ def test_its_first_lines_are_a_lab_note(path):
 
 @pytest.mark.parametrize("stem", PUBLISHED)
 def test_published_values(stem):
-    config = load_config(FOLDER / f"{stem}.yaml")
+    config = load_config(CONFIGS / f"{stem}.yaml")
     (ratio, m2, m3, batch, epochs, rate, warmup, rule, decay, always, drop, masked, data_format,
      interval, kept, shown) = PUBLISHED[stem]  # fmt: skip
     run, params = config.Global, config.Model.params
@@ -161,7 +162,7 @@ def test_published_values(stem):
 @pytest.mark.parametrize("stem", PUBLISHED)
 def test_keys_are_plscs(stem):
     """A published file holds no key that PLSC's does not have."""
-    tree = yaml.safe_load((FOLDER / f"{stem}.yaml").read_text())
+    tree = yaml.safe_load((CONFIGS / f"{stem}.yaml").read_text())
     assert list(tree) == [
         *("Global", "FP16", "DistributedStrategy", "Model", "Loss", "LRScheduler", "Optimizer"),
         *("DataLoader", "Metric", "Export"),
@@ -175,7 +176,7 @@ def test_keys_are_plscs(stem):
 
 
 def magface(name):
-    return load_config(FOLDER / f"{name}_pfc10_1n8c_dp_mp_fp16o1.yaml")
+    return load_config(CONFIGS / f"{name}_pfc10_1n8c_dp_mp_fp16o1.yaml")
 
 
 @pytest.mark.parametrize("name", MAGFACES)

@@ -3,12 +3,12 @@
 import dataclasses
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import GOLDEN
 
 from plsc.config import yaml_tree
 from plsc.config.component import Component, components
@@ -17,7 +17,7 @@ from plsc.config.registry import Registry
 from plsc.config.sections import GlobalConfig
 from plsc.errors import UserError
 
-PLSC = (Path(__file__).parents[1] / "golden" / "plsc_face.yaml").read_text()  # PLSC's habits
+PLSC = (GOLDEN / "plsc_face.yaml").read_text()  # PLSC's habits
 
 
 @pytest.fixture

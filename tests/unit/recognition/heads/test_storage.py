@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
-from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from plsc.checkpoint.sharded_files import WEIGHT
 from plsc.distributed.sharding import ClassShard
@@ -484,7 +484,7 @@ time.sleep(60)
 
 
 def test_nothing_is_left_of_a_killed_process(tmp_path):
-    root = Path(__file__).resolve().parents[3]
+    root = ROOT
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, stdout=subprocess.PIPE
     ) as process:

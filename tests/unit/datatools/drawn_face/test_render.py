@@ -1,17 +1,17 @@
 import json
 from dataclasses import fields, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import GOLDEN
 
 from plsc.datatools.drawn_face.parameters import BEARDS, GLASSES, HAIR_STYLES
 from plsc.datatools.drawn_face.render import Identity, View, render_face
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "rendered_faces.json"
+FIGURES = GOLDEN / "rendered_faces.json"
 
 # ArcFace's five points of a 112x112 crop
 TEMPLATE = np.array(
@@ -170,7 +170,7 @@ class TestPictures:
 
     def test_looks_as_in_the_recorded_version(self):
         """Means of 16x16 blocks; another look asks for another RENDERER_VERSION."""
-        for record in json.loads(GOLDEN.read_text()):
+        for record in json.loads(FIGURES.read_text()):
             number = record["number"]
             image, landmarks, box = picture(Identity.sample(0, number), View.sample(0, number, 0))
             blocks = image.reshape(7, 16, 7, 16, 3).mean(axis=(1, 3))

@@ -1,9 +1,9 @@
 """Whole plans: of every shipped config, against closed forms, and the largest class count."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from places import CONFIGS
 
 from plsc.config.load import load_config, parse_config
 from plsc.recognition.plan.estimate import plan
@@ -11,7 +11,6 @@ from plsc.recognition.plan.machine import Machine
 from plsc.recognition.plan.text import amount, table
 from plsc.recognition.plan.trace import LayerTrace, Trace
 
-FOLDER = Path(__file__).parents[3] / "configs"
 BARE = Machine(framework=0.0, memory=32e9)
 # 1000 weights in two layers, that keep 2 kB of an image.
 TRACE = Trace(
@@ -177,7 +176,7 @@ def test_limits_of_the_class_count():
     assert stored is not None and (most is None or most > 10 * stored)
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem[:40])
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem[:40])
 def test_every_shipped_config_has_a_plan(path, trace_of):
     given = load_config(path)
     found = plan(given, trace_of(given.Model.name), replace(BARE, devices=8))

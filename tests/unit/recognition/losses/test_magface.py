@@ -1,20 +1,19 @@
 """MagFace and Mag-CosFace: the authors' figures, the formulas, and what is said of lambda_g."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import GOLDEN
 
 from plsc.errors import UserError
 from plsc.recognition.heads.centres import vector_norms
 from plsc.recognition.losses.magface import MagCosFace, MagFace, quantiles
 from plsc.recognition.losses.softmax import cross_entropy
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 LOSSES = {"magface": MagFace, "mag_cosface": MagCosFace}
 FINE_TUNE = {"l_a": 1.0, "u_a": 51.0, "l_m": 0.45, "u_m": 1.0}
 
