@@ -830,7 +830,7 @@ def test_quoted_messages_about_records(tmp_path, monkeypatch):
 def test_the_hint_about_data_is_as_quoted(monkeypatch):
     from plsc.engine import data_wait as hint
 
-    monkeypatch.setattr(hint, "available_cores", lambda: 2)
+    monkeypatch.setattr(hint, "cores", lambda: 2)
     log = Lines()
     overrides = ["DataLoader.Train.loader.num_workers=0"]
     judge = hint.DataHint(log, load_config(BASELINE, overrides))

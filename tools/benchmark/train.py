@@ -23,7 +23,7 @@ ROOT = HERE.parents[1]
 SET_BY_PLSC = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "KMP_BLOCKTIME")
 TRIAL = """
 import json, sys
-from plsc import runtime
+from plsc.nn import environment as runtime
 runtime.prepare(local_size=1)
 from plsc.recognition.trial import run_trial
 name, batch, classes, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])

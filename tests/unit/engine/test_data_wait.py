@@ -70,7 +70,7 @@ def test_one_slow_batch_is_no_rule():
 
 
 def test_the_line_names_share_and_values(monkeypatch):
-    monkeypatch.setattr(hint, "available_cores", lambda: 16)
+    monkeypatch.setattr(hint, "cores", lambda: 16)
     place = World(local_size=4)
     monkeypatch.setattr(hint.world, "current", lambda: place)
     _, (line,) = said([0.62] * 5, name="FaceFolderDataset", num_workers=1)

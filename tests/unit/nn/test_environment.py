@@ -58,7 +58,7 @@ def test_stock_leaves_everything():
 def test_freed_memory_serves_again():
     program = (
         "import resource, numpy as np\n"
-        "from plsc import runtime\n"
+        "from plsc.nn import environment as runtime\n"
         "assert runtime.keep_freed_memory()\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "np.ones(10**6, np.float32)\n"

@@ -160,7 +160,7 @@ def test_the_end_of_a_process_frees_its_lock_and_tells_so(tmp_path):
     path, told = tmp_path / "lock", threading.Event()
     hold = f"""
 import pathlib, time
-from plsc.supervise import records
+from plsc.supervise import shared_files as records
 assert records.take_lock(pathlib.Path({str(path)!r}))
 print("held", flush=True)
 time.sleep(60)
