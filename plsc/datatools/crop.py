@@ -14,7 +14,7 @@ from plsc.data.lists.landmark_list import LandmarkList
 from plsc.data.loader.worker_pool import WorkerPool
 from plsc.data.sets.files import read_file
 from plsc.data.transforms.align import align, misfit
-from plsc.data.transforms.standard import DecodeImage
+from plsc.data.transforms.standard import decode
 from plsc.errors import UserError
 from plsc.files.atomic import finished_folder
 from plsc.files.progress import progress_bar
@@ -44,7 +44,7 @@ class Crops:
             UserError: the image cannot be decoded, or the landmarks are not those of a face.
 
         """
-        pixels = DecodeImage(to_rgb=False)(image, np.random.default_rng(0))
+        pixels = decode(image, to_rgb=False)
         crop = align(pixels, points, size=self.size)
         options = [cv2.IMWRITE_JPEG_QUALITY, self.quality] if self.format == "jpg" else []
         done, encoded = cv2.imencode(f".{self.format}", crop, options)

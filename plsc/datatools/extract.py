@@ -17,7 +17,7 @@ from plsc.data.records.recordio import RecordFile
 from plsc.data.sets.base import BadImage
 from plsc.data.sets.bin_file import read_bin
 from plsc.data.sets.image_file import ending_of
-from plsc.data.transforms.standard import DecodeImage
+from plsc.data.transforms.standard import decode
 from plsc.errors import UserError
 
 AT_ONCE = 64  # images
@@ -138,14 +138,13 @@ def write_pairs(
 
     """
     images, issame = read_bin(bin_path)
-    decode, rng = DecodeImage(to_rgb=False), np.random.default_rng(0)  # OpenCV writes BGR
     endings = ["", FLIPPED] if flip_test else [""]
     (folder / "images").mkdir()
 
     def write(numbers: range) -> tuple[list[np.ndarray], None]:
         for number in numbers:
             try:
-                pixels = decode(images[number], rng)
+                pixels = decode(images[number], to_rgb=False)  # OpenCV writes BGR
             except BadImage as error:
                 raise UserError(f"{bin_path}: image {number}: {error}") from error
             for ending in endings:

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
 
 from plsc.data.sets.base import BadImage, ImageSource
-from plsc.data.transforms.standard import DecodeImage
+from plsc.data.transforms.standard import decode
 
 SIDE = 112  # pixels, of an aligned face
 
@@ -37,7 +36,7 @@ class Preparation:
             if not encoded:
                 raise BadImage("the image is empty")
             return encoded, False, False
-        pixels = DecodeImage(to_rgb=False)(encoded, np.random.default_rng(0))
+        pixels = decode(encoded, to_rgb=False)
         height, width = pixels.shape[:2]
         side = SIDE if self.size is None else self.size
         if height == width == side:

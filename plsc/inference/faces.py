@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import BadImage
 from plsc.data.sets.files import read_file
-from plsc.data.transforms.standard import DecodeImage
+from plsc.data.transforms.standard import decode
 from plsc.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -39,7 +39,7 @@ class Faces:
 
         """
         try:
-            pixels = DecodeImage(to_rgb=True)(encoded, np.random.default_rng(0))
+            pixels = decode(encoded)
         except BadImage as error:
             raise BadImage(f"{where}: {error}") from error
         return self.fitted(pixels, where)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from plsc.data.loader.ranges import over_ranges
 from plsc.data.sets.base import BadImage
 from plsc.data.sets.paired_images import PairedImages
-from plsc.data.transforms.standard import DecodeImage
+from plsc.data.transforms.standard import decode
 
 Floats = NDArray[np.float64]
 Grey = NDArray[np.uint8]
@@ -107,7 +107,7 @@ def measure_images(
 
 def _grey(encoded: bytes, where: str) -> Grey:
     try:
-        pixels = DecodeImage(to_rgb=True)(encoded, np.random.default_rng(0))
+        pixels = decode(encoded)
     except BadImage as error:
         raise BadImage(f"{where}: {error}") from error
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from plsc.data.transforms.standard import DecodeImage
+from plsc.data.transforms.standard import decode
 from plsc.recognition.metrics.verification import VerificationReport
 from plsc.report.evaluation import ImageFiles
 
@@ -65,7 +65,7 @@ def _picture(pair: int, score: float, images: ImageFiles) -> PairPicture:
 
 def _data_uri(encoded: bytes) -> str:
     """The image written anew: small, in a format that every browser knows, without its EXIF."""
-    pixels = DecodeImage(to_rgb=False)(encoded, np.random.default_rng(0))
+    pixels = decode(encoded, to_rgb=False)
     height, width = pixels.shape[:2]
     shrink = MOST_SIDE / max(height, width)
     if shrink < 1:

@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 import pytest
 from safetensors.numpy import load_file
+from samples import on_image
 
 from plsc.config.registry import BACKBONES
 from plsc.data.transforms.standard import build_transforms
@@ -46,7 +47,7 @@ def embed(backbone, images):
 def read_images(data, names):
     """What a dataset of the config makes of these files; without random transforms."""
     folder, random = Path(data["image_root"]), np.random.default_rng(0)
-    transform = build_transforms(data["transform_ops"])
+    transform = on_image(build_transforms(data["transform_ops"]))
     return [transform((folder / name).read_bytes(), random) for name in names]
 
 

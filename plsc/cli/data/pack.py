@@ -6,12 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from plsc.cli.data.options import add_source, add_workers, new_parser, source_of, workers_of
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.folder import FolderImages
-from plsc.data.transforms.standard import DecodeImage
+from plsc.data.transforms.standard import decode
 from plsc.datatools.identities import IDENTITIES, write_identities
 from plsc.datatools.preparation import SIDE, Preparation
 from plsc.datatools.record_set import Plan, plan, survey, write_records
@@ -181,7 +179,7 @@ def _extent(source: ImageSource, places: Plan, options: argparse.Namespace) -> t
         return side, side
     row = int(places.rows[0])
     try:
-        pixels = DecodeImage()(source.read(row)[0], np.random.default_rng(0))
+        pixels = decode(source.read(row)[0])
     except BadImage as error:
         raise BadImage(f"{source.where(row)}: {error}") from error
     return pixels.shape[0], pixels.shape[1]

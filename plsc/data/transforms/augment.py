@@ -1,8 +1,8 @@
 """Random changes of a decoded face, to be named in `transform_ops` before ToCHWImage.
 
-Each takes uint8 RGB [h, w, 3] and gives the same shape; its input stays as it is, and all it draws
-comes from the image's own generator. None acts unless it is named. The first four and their
-defaults are the strong augmentation (`dali_aug`) of InsightFace's arcface_torch.
+Each takes images uint8 RGB [h, w, 3] and gives the same shape; its input stays as it is, and all
+it draws comes from the image's own generator. None acts unless it is named. The first four and
+their defaults are the strong augmentation (`dali_aug`) of InsightFace's arcface_torch.
 """
 
 from abc import ABC, abstractmethod
@@ -13,6 +13,7 @@ import numpy as np
 
 from plsc.config.registry import TRANSFORMS
 from plsc.config.schema import Range
+from plsc.data.transforms.standard import IMAGE, Sample, refuse_places
 from plsc.errors import UserError
 
 Probability = Annotated[float, Range(0, 1)]
@@ -25,25 +26,38 @@ ERASING_TRIES = 10
 
 
 class RandomChange(ABC):
-    """A change that falls on each image with a probability; a subclass says which."""
+    """A change that falls on each image with a probability; a subclass says which.
+
+    Attributes:
+        moves_pixels: boxes and points would have to move with the image, and do not.
+
+    """
+
+    moves_pixels = False
 
     def __init__(self, probability: float):
         self._probability = probability
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """`image` uint8 [h, w, 3], changed or as it was.
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Change the image uint8 [h, w, 3], or return `sample` as it was.
 
         Raises:
-            UserError: it is something else; the transform stands in the wrong place of the list.
+            UserError: it is something else: the transform stands in the wrong place of the list; or
+                it has boxes or points that would not move with it.
 
         """
+        image = sample[IMAGE]
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise UserError(
                 f"{type(self).__name__} takes uint8 images of shape [h, w, 3], got {image.dtype} "
                 f"{list(image.shape)}: name it behind DecodeImage (with channel_first: False) and "
                 "before NormalizeImage and ToCHWImage"
             )
-        return self._change(image, rng) if rng.random() < self._probability else image
+        if self.moves_pixels:
+            refuse_places(sample, type(self).__name__)
+        if rng.random() >= self._probability:
+            return sample
+        return {**sample, IMAGE: self._change(image, rng)}
 
     @abstractmethod
     def _change(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -188,6 +202,8 @@ class RandCropImage(RandomChange):
     up to 12 % and moves it by up to 6 of 112 pixels, about what an uncertain detector does.
     Enlarging is bilinear.
     """
+
+    moves_pixels = True
 
     def __init__(self, probability: Probability = 0.2, scale: Share = (0.8, 1)):
         super().__init__(probability)

@@ -1,10 +1,17 @@
 """Encoded image -> float32 CHW, by the transforms that PLSC's face configs name.
 
-A transform takes what the one before it gave and a generator that is the image's own, so an image
-is the same whichever process reads it.
+A transform takes the sample that the one before it gave and a generator that is the image's own, so
+an image is the same whichever process reads it. A sample is a mapping: `image` is the image file as
+bytes, then pixels; what belongs to the image travels with it. Places in the image are
+
+    boxes   [n, 4], left, top, right and bottom edge
+    points  [n, k, 2], x and y of k points of each of n things
+
+in pixels from the upper left corner: an image of w pixels reaches from x = 0 to x = w, and the
+centre of its first pixel is at 0.5. A transform that moves pixels moves them too, or refuses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -22,11 +29,18 @@ PNG_SIGNATURE, PNG_END = b"\x89PNG", b"IEND"
 RGB_FLAG: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
 
 
+Sample = Mapping[str, Any]
+IMAGE, BOXES, POINTS = "image", "boxes", "points"
+# Left eye, right eye, nose, left and right corner of the mouth, as one sees the image: which of the
+# five is which in a mirror.
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
+
+
 class Transform(Protocol):
     """One step from an encoded image to the backbone's input."""
 
-    def __call__(self, image: Any, rng: np.random.Generator) -> Any:
-        """The next step's input."""
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Return the next step's sample, and leave `sample` as it is."""
 
 
 class Compose:
@@ -35,11 +49,11 @@ class Compose:
     def __init__(self, transforms: Sequence[Transform]):
         self.transforms = tuple(transforms)
 
-    def __call__(self, image: Any, rng: np.random.Generator) -> Any:
-        """What the last transform makes of `image`."""
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Return what the last transform makes of `sample`."""
         for transform in self.transforms:
-            image = transform(image, rng)
-        return image
+            sample = transform(sample, rng)
+        return sample
 
 
 def build_transforms(transform_ops: Any, key: str = "transform_ops") -> Compose:
@@ -59,6 +73,21 @@ def _colour_axis(image: np.ndarray, transform: str) -> int:
     raise UserError(f"{transform} needs an image of 3 colours, got shape {list(image.shape)}")
 
 
+def refuse_places(sample: Sample, transform: str) -> None:
+    """Refuse a sample with places in the image, for a transform that would not move them.
+
+    Raises:
+        UserError: `sample` has boxes or points.
+
+    """
+    if BOXES in sample or POINTS in sample:
+        have = " and ".join(name for name in (BOXES, POINTS) if name in sample)
+        raise UserError(
+            f"{transform} moves the pixels of an image but not its {have}: leave it out of "
+            "transform_ops for this data set"
+        )
+
+
 @TRANSFORMS.register
 class DecodeImage:
     """Image file as bytes -> uint8 [h, w, 3], or [3, h, w] if `channel_first`.
@@ -70,24 +99,37 @@ class DecodeImage:
         self.to_rgb = to_rgb
         self.channel_first = channel_first
 
-    def __call__(self, image: bytes, rng: np.random.Generator) -> np.ndarray:
-        """Decode `image`.
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Decode the image.
 
         Raises:
             BadImage: it is not an image, or one that was cut short.
 
         """
-        _check_end(image)
-        flag = RGB_FLAG if self.to_rgb else cv2.IMREAD_COLOR
-        try:
-            pixels = cv2.imdecode(np.frombuffer(image, np.uint8), flag)
-        except cv2.error as error:  # an assertion about its width and height
-            raise BadImage("cannot be decoded: its header gives an impossible size") from error
-        if pixels is None:
-            raise BadImage("cannot be decoded as an image")
-        if self.to_rgb and flag == cv2.IMREAD_COLOR:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if self.channel_first else pixels
+        pixels = decode(sample[IMAGE], to_rgb=self.to_rgb)
+        if self.channel_first:
+            pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return {**sample, IMAGE: pixels}
+
+
+def decode(encoded: bytes, *, to_rgb: bool = True) -> np.ndarray:
+    """Return the pixels of the image file `encoded`, uint8 [h, w, 3], RGB or else BGR.
+
+    Raises:
+        BadImage: it is not an image, or one that was cut short.
+
+    """
+    _check_end(encoded)
+    flag = RGB_FLAG if to_rgb else cv2.IMREAD_COLOR
+    try:
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
+    except cv2.error as error:  # an assertion about its width and height
+        raise BadImage("cannot be decoded: its header gives an impossible size") from error
+    if pixels is None:
+        raise BadImage("cannot be decoded as an image")
+    if to_rgb and flag == cv2.IMREAD_COLOR:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return np.asarray(pixels)
 
 
 def _check_end(image: bytes) -> None:
@@ -107,16 +149,51 @@ def _check_end(image: bytes) -> None:
 
 @TRANSFORMS.register
 class RandFlipImage:
-    """Mirrors half of the images at random: left and right (1), top and bottom (0), both (-1)."""
+    """Mirrors half of the images at random: left and right (1), top and bottom (0), both (-1).
+
+    Left and right, boxes and points move too: x becomes w - x. Points must be the five landmarks of
+    faces, of which left and right ones change places. What is not finite stays so: nan is a fit
+    mark for a place that is not known.
+    """
 
     def __init__(self, flip_code: Literal[-1, 0, 1] = 1):
         self.flip_code = flip_code
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """`image` [h, w, 3], mirrored with probability 0.5."""
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Mirror the image [h, w, 3] with probability 0.5.
+
+        Raises:
+            UserError: the colours are first, or it has places that would not move with it.
+
+        """
+        image = sample[IMAGE]
         if _colour_axis(image, "RandFlipImage") != 2:
             raise UserError("RandFlipImage must stand before the colours go first (ToCHWImage)")
-        return cv2.flip(image, self.flip_code) if rng.random() < 0.5 else image
+        if self.flip_code != 1:
+            refuse_places(sample, f"RandFlipImage with flip_code {self.flip_code}")
+        places = _mirrored_places(sample, image.shape[1])
+        if rng.random() >= 0.5:
+            return sample
+        return {**sample, **places, IMAGE: cv2.flip(image, self.flip_code)}
+
+
+def _mirrored_places(sample: Sample, width: int) -> dict[str, np.ndarray]:
+    """Boxes and points of `sample`, if it has them, with left and right exchanged."""
+    mirrored = {}
+    if BOXES in sample:
+        boxes = sample[BOXES].copy()
+        boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
+        mirrored[BOXES] = boxes
+    if POINTS in sample:
+        if sample[POINTS].shape[1:] != (len(MIRRORED_LANDMARKS), 2):
+            raise UserError(
+                "RandFlipImage mirrors points that are the five landmarks of faces, [n, 5, 2], got "
+                f"{list(sample[POINTS].shape)}"
+            )
+        points = sample[POINTS][:, MIRRORED_LANDMARKS]
+        points[..., 0] = width - points[..., 0]
+        mirrored[POINTS] = points
+    return mirrored
 
 
 @TRANSFORMS.register
@@ -140,8 +217,9 @@ class NormalizeImage:
         self.order = order
         self._spread: tuple[tuple[int, ...], np.ndarray, np.ndarray] | None = None
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """`image` as float32 of the same shape."""
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Make the image float32 of the same shape."""
+        image = sample[IMAGE]
         if self._spread is None or self._spread[0] != image.shape:
             self._spread = self._spread_over(image)
         _, mean, std = self._spread
@@ -149,7 +227,7 @@ class NormalizeImage:
         result *= self.scale
         result -= mean
         result /= std
-        return result
+        return {**sample, IMAGE: result}
 
     def _spread_over(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
         """Mean and std in the image's shape: broadcasting three numbers takes ten times as long."""
@@ -170,6 +248,6 @@ class NormalizeImage:
 class ToCHWImage:
     """[h, w, 3] -> [3, h, w]."""
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """`image` with its colours first."""
-        return np.ascontiguousarray(image.transpose(2, 0, 1))
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Put the image's colours first."""
+        return {**sample, IMAGE: np.ascontiguousarray(sample[IMAGE].transpose(2, 0, 1))}

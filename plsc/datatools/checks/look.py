@@ -8,7 +8,7 @@ import numpy as np
 from plsc.data.loader.ranges import over_ranges
 from plsc.data.sets.base import BadImage
 from plsc.data.sets.labels import AT_ONCE, UNKNOWN
-from plsc.data.transforms.standard import DecodeImage
+from plsc.data.transforms.standard import decode
 from plsc.datatools.checks.duplicates import DIGEST_BYTES, digest
 from plsc.datatools.checks.findings import BLANK, UNREADABLE, WRONG_SIZE, Findings, Kind
 from plsc.datatools.checks.image_sets import ImageSets
@@ -66,7 +66,6 @@ class _Look:
 
     def __init__(self, sets: ImageSets, size: int):
         self._sets, self._size = sets, size
-        self._decode, self._rng = DecodeImage(to_rgb=False), np.random.default_rng(0)
 
     def __call__(self, rows: range) -> tuple[list[np.ndarray], list[tuple[int, Kind, str]]]:
         labels, comparable = np.full(len(rows), UNKNOWN, np.int64), np.zeros(len(rows), bool)
@@ -76,7 +75,7 @@ class _Look:
             images, index = self._sets.image(row)
             try:
                 encoded, labels[place] = images.read(index)
-                pixels = self._decode(encoded, self._rng)
+                pixels = decode(encoded, to_rgb=False)
             except BadImage as error:
                 faults.append((row, UNREADABLE, str(error)))
                 continue

@@ -11,7 +11,7 @@ from plsc.data.loader.ranges import over_ranges
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.image_file import ending_of
 from plsc.data.sets.labels import UNKNOWN
-from plsc.data.transforms.standard import DecodeImage
+from plsc.data.transforms.standard import decode
 
 FEW = (5, 10, 20)  # images; how many identities have fewer
 MOST_EXACT_ROWS = 20
@@ -135,7 +135,6 @@ class Sample:
 def sample_of(source: ImageSource, num_images: int, *, num_workers: int) -> Sample:
     """Read and decode `num_images` images (all if there are no more), evenly spread, in order."""
     rows = np.unique(np.linspace(0, len(source) - 1, min(num_images, len(source))).astype(np.int64))
-    decode, rng = DecodeImage(to_rgb=False), np.random.default_rng(0)
 
     def look(places: range) -> tuple[list[np.ndarray], Sample]:
         part = Sample(len(places), 0, Counter(), Counter(), [])
@@ -147,7 +146,7 @@ def sample_of(source: ImageSource, num_images: int, *, num_workers: int) -> Samp
                 part.bad.append(str(error))
                 continue
             try:
-                height, width = decode(image, rng).shape[:2]
+                height, width = decode(image, to_rgb=False).shape[:2]
             except BadImage as error:
                 part.bad.append(f"{source.where(index)}: {error}")
                 continue

@@ -9,7 +9,12 @@ import numpy as np
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.transforms.align import TEMPLATE_SIZE
 from plsc.data.transforms.normalisation import as_given, split_normalisation
-from plsc.data.transforms.standard import DEFAULT_TRANSFORMS, DecodeImage, build_transforms
+from plsc.data.transforms.standard import (
+    DEFAULT_TRANSFORMS,
+    IMAGE,
+    DecodeImage,
+    build_transforms,
+)
 from plsc.errors import UserError
 
 PROBES = 200  # images whose labels are read at start where no list has them
@@ -57,7 +62,7 @@ class FaceImages(ABC):
 
         """
         try:
-            image = self._transforms(encoded, rng)
+            image = self._transforms({IMAGE: encoded}, rng)[IMAGE]
             if image.shape != self._shape:
                 self._refuse_shape(image.shape)
         except BadImage as error:

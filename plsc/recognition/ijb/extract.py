@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from plsc.data.loader.worker_pool import WorkerPool
 from plsc.data.sets.files import read_file
 from plsc.data.transforms.align import align, template
-from plsc.data.transforms.standard import DecodeImage
+from plsc.data.transforms.standard import decode
 from plsc.errors import UserError
 from plsc.files.progress import progress_bar
 from plsc.recognition.embedder import Embedder
@@ -124,7 +124,7 @@ def _crop(faces: Faces, images: Path, row: int, side: int) -> NDArray[np.uint8]:
     path = str(images / faces.names[row])
     image = read_file(path, lambda: path)
     try:
-        pixels = DecodeImage()(image, np.random.default_rng(0))
+        pixels = decode(image)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     try:

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from samples import on_image
 
 from plsc.data.transforms import standard as transforms
 from plsc.data.transforms.standard import DecodeImage
@@ -31,6 +32,6 @@ def test_red_comes_first_with_every_opencv(name, newer, monkeypatch):
     suffix, pixels = IMAGES[name]
     encoded = cv2.imencode(suffix, pixels)[1].tobytes()
     blue_first = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-    assert np.array_equal(DecodeImage()(encoded, RNG), blue_first[..., ::-1])
-    assert np.array_equal(DecodeImage(to_rgb=False)(encoded, RNG), blue_first)
+    assert np.array_equal(on_image(DecodeImage())(encoded, RNG), blue_first[..., ::-1])
+    assert np.array_equal(on_image(DecodeImage(to_rgb=False))(encoded, RNG), blue_first)
     assert "grey" in name or not np.array_equal(blue_first, blue_first[..., ::-1])

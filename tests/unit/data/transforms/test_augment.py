@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import on_image
 from scipy.ndimage import correlate1d
 
 from plsc.config.registry import TRANSFORMS
@@ -34,7 +35,7 @@ YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 
 
 
 def built(name, **parameters):
-    return build_transforms([{name: parameters}])
+    return on_image(build_transforms([{name: parameters}]))
 
 
 def rng(seed=0):
@@ -128,7 +129,7 @@ def test_wrong_parameters_are_named(name, parameters, message):
 
 
 def test_grey_is_the_weighted_mean():
-    result = RandGreyImage(probability=1)(NOISE, rng()).astype(float)
+    result = on_image(RandGreyImage(probability=1))(NOISE, rng()).astype(float)
     expected = NOISE @ np.array([0.299, 0.587, 0.114])
     assert np.abs(result - expected[:, :, None]).max() < ONE_STEP
     assert np.ptp(result, axis=2).max() == 0
@@ -136,7 +137,9 @@ def test_grey_is_the_weighted_mean():
 
 @pytest.mark.parametrize(("hue", "saturation"), [(0, 1.2), (20, 1), (-35, 0.6), (180, 1), (0, 0)])
 def test_hsv_is_a_rotation_in_yiq(hue, saturation):
-    change = RandHSVImage(probability=1, hue=(hue, hue), saturation=(saturation, saturation))
+    change = on_image(
+        RandHSVImage(probability=1, hue=(hue, hue), saturation=(saturation, saturation))
+    )
     chroma = (YIQ[1] + 1j * YIQ[2]) @ NOISE.reshape(-1, 3).T.astype(float)
     turned = chroma * saturation * np.exp(-1j * np.deg2rad(hue))
     yiq = np.stack([NOISE.reshape(-1, 3) @ YIQ[0], turned.real, turned.imag])
@@ -145,20 +148,20 @@ def test_hsv_is_a_rotation_in_yiq(hue, saturation):
 
 
 def test_hsv_leaves_grey_alone_and_keeps_the_brightness():
-    change = RandHSVImage(probability=1, hue=(-180, 180), saturation=(0, 2))
+    change = on_image(RandHSVImage(probability=1, hue=(-180, 180), saturation=(0, 2)))
     grey = np.repeat(NOISE[:, :, :1], 3, axis=2)
     assert all(np.array_equal(change(grey, rng(seed)), grey) for seed in range(20))
     muted = (100 + NOISE // 8).astype(np.uint8)  # so that nothing is cut off
     for seed in range(20):
         before, after = muted @ YIQ[0], change(muted, rng(seed)) @ YIQ[0]
         assert np.abs(before - after).max() < 1
-    still = RandHSVImage(probability=1, hue=(0, 0), saturation=(1, 1))
+    still = on_image(RandHSVImage(probability=1, hue=(0, 0), saturation=(1, 1)))
     assert np.array_equal(still(NOISE, rng()), NOISE)
 
 
 def test_hue_turns_pure_colours_the_way_of_the_colour_wheel():
     def turned(colour, hue):
-        change = RandHSVImage(probability=1, hue=(hue, hue), saturation=(1, 1))
+        change = on_image(RandHSVImage(probability=1, hue=(hue, hue), saturation=(1, 1)))
         return change(np.full((1, 1, 3), colour, np.uint8), rng())[0, 0].astype(int)
 
     red = turned((200, 0, 0), 20)
@@ -173,7 +176,7 @@ def test_hue_turns_pure_colours_the_way_of_the_colour_wheel():
 def test_hsv_draws_within_its_bounds():
     patch = np.full((1, 1, 3), (150, 110, 100), np.uint8)
     origin = (YIQ[1] + 1j * YIQ[2]) @ patch[0, 0].astype(float)
-    change = RandHSVImage(probability=1)
+    change = on_image(RandHSVImage(probability=1))
     ratios = (
         np.array(
             [(YIQ[1] + 1j * YIQ[2]) @ change(patch, rng(s))[0, 0].astype(float) for s in range(300)]
@@ -188,7 +191,7 @@ def test_hsv_draws_within_its_bounds():
 
 @pytest.mark.parametrize(("radius", "sigma"), [(1, 0.8), (2, 1.1), (4, 1.7)])
 def test_blur_is_a_convolution(radius, sigma):
-    result = RandBlurImage(probability=1, radius=(radius, radius))(NOISE, rng())
+    result = on_image(RandBlurImage(probability=1, radius=(radius, radius)))(NOISE, rng())
     window = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
     expected = NOISE.astype(float)
     for axis in (0, 1):  # "mirror": about the centre of the outermost pixel
@@ -197,25 +200,28 @@ def test_blur_is_a_convolution(radius, sigma):
 
 
 def test_blur_draws_both_radii_alike():
-    expected = [RandBlurImage(probability=1, radius=(r, r))(NOISE, rng()).tobytes() for r in (1, 2)]
-    change, draws = RandBlurImage(probability=1), rng(5)
+    expected = [
+        on_image(RandBlurImage(probability=1, radius=(r, r)))(NOISE, rng()).tobytes()
+        for r in (1, 2)
+    ]
+    change, draws = on_image(RandBlurImage(probability=1)), rng(5)
     found = [expected.index(change(NOISE, draws).tobytes()) for _ in range(400)]
     assert 150 < sum(found) < 250
 
 
 def test_down_up_keeps_what_fewer_pixels_can_show():
-    change = RandDownUpImage(probability=1)
+    change = on_image(RandDownUpImage(probability=1))
     stripes = np.zeros((112, 112, 3), np.uint8)
     stripes[:, ::2] = 255  # two pixels per period: finer than any of the small images
     for seed in range(20):
         assert np.abs(change(RAMP, rng(seed)).astype(int) - RAMP).max() <= 3
         assert change(stripes, rng(seed)).std() < 0.6 * stripes.std()
-    whole = RandDownUpImage(probability=1, scale=(1, 1))
+    whole = on_image(RandDownUpImage(probability=1, scale=(1, 1)))
     assert np.array_equal(whole(NOISE, rng()), NOISE)
 
 
 def test_down_up_by_half_is_the_mean_of_four_pixels():
-    change = RandDownUpImage(probability=1, scale=(0.5, 0.5))
+    change = on_image(RandDownUpImage(probability=1, scale=(0.5, 0.5)))
     blocks = NOISE[::2, ::2].repeat(2, axis=0).repeat(2, axis=1)  # equal in squares of 2 x 2
     small = NOISE[::2, ::2].astype(float)
     padded = np.pad(small, ((1, 1), (1, 1), (0, 0)), mode="edge")
@@ -236,7 +242,9 @@ def erased(change, seed, size=200):
 
 
 def test_erased_rectangles_keep_their_bounds():
-    found = np.array([erased(RandErasingImage(probability=1), seed) for seed in range(400)])
+    found = np.array(
+        [erased(on_image(RandErasingImage(probability=1)), seed) for seed in range(400)]
+    )
     top, left, height, width = found.T
     share, aspect = height * width / 200**2, height / width
     assert 0.018 < share.min() < 0.04 and 0.28 < share.max() < 0.335
@@ -250,7 +258,7 @@ def test_erased_rectangles_keep_their_bounds():
 def test_what_fills_an_erased_rectangle():
     inside = {}
     for fill in ("noise", "grey"):
-        change = RandErasingImage(probability=1, area=(1, 1), aspect=(1, 1), fill=fill)
+        change = on_image(RandErasingImage(probability=1, area=(1, 1), aspect=(1, 1), fill=fill))
         inside[fill] = change(np.full((112, 112, 3), 50, np.uint8), rng())
     assert (inside["grey"] == 127).all()
     counts = np.bincount(inside["noise"].ravel(), minlength=256)
@@ -259,12 +267,12 @@ def test_what_fills_an_erased_rectangle():
 
 
 def test_a_rectangle_that_never_fits_leaves_the_image():
-    change = RandErasingImage(probability=1, area=(1, 1), aspect=(3, 3.3))
+    change = on_image(RandErasingImage(probability=1, area=(1, 1), aspect=(3, 3.3)))
     assert np.array_equal(change(NOISE, rng()), NOISE)
 
 
 def test_a_crop_shows_a_part_in_its_proportions():
-    change = RandCropImage(probability=1)
+    change = on_image(RandCropImage(probability=1))
     shares, tops, lefts = [], [], []
     for seed in range(300):
         result = change(RAMP, rng(seed)).astype(float)
@@ -281,12 +289,12 @@ def test_a_crop_shows_a_part_in_its_proportions():
 
 
 def test_a_crop_of_all_is_the_image():
-    assert np.array_equal(RandCropImage(probability=1, scale=(1, 1))(NOISE, rng()), NOISE)
+    assert np.array_equal(on_image(RandCropImage(probability=1, scale=(1, 1)))(NOISE, rng()), NOISE)
 
 
 def test_all_of_them_in_one_list():
     ops = [{"RandFlipImage": None}, *({name: {"probability": 0.5}} for name in NAMES)]
-    transforms = build_transforms(ops)
+    transforms = on_image(build_transforms(ops))
     results = [transforms(NOISE, rng(seed)) for seed in range(30)]
     assert {(result.shape, result.dtype) for result in results} == {(NOISE.shape, NOISE.dtype)}
     assert len({result.tobytes() for result in results}) > 25

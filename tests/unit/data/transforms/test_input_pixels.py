@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from samples import on_image
 
 from plsc.data.transforms.input_pixels import InputPixels, input_pixels
 from plsc.data.transforms.standard import build_transforms
@@ -25,7 +26,7 @@ USUAL = {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3}
 def test_the_numbers_do_what_the_transforms_do(ops):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)  # BGR, as files have it
     encoded = cv2.imencode(".png", pixels)[1].tobytes()
-    expected = build_transforms(ops)(encoded, np.random.default_rng(0))
+    expected = on_image(build_transforms(ops))(encoded, np.random.default_rng(0))
     found = input_pixels(ops)
     ordered = pixels if found.colour_order == "BGR" else pixels[..., ::-1]
     values = (ordered - np.array(found.mean)) / np.array(found.std)

@@ -1,6 +1,7 @@
 import numpy as np
 import paddle
 import pytest
+from samples import on_image
 
 from plsc.data.transforms.normalisation import split_normalisation
 from plsc.data.transforms.standard import build_transforms
@@ -36,7 +37,7 @@ def test_a_batch_gets_what_each_image_would_have_got(ops, order, kind):
     assert tuple(result.shape) == (4, 3, 6, 7)
     for image, got in zip(batch, np.asarray(result), strict=True):
         for transform in whole:
-            image = transform(image, RNG)
+            image = on_image(transform)(image, RNG)
         assert got.dtype == np.float32 and np.array_equal(got, image)
     exact = (images.transpose(0, 3, 1, 2) / 255 - np.reshape(MEAN, (1, 3, 1, 1))) / np.reshape(
         STD, (1, 3, 1, 1)
