@@ -37,9 +37,9 @@ def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
     # which would make it too easy a control.
     calibration = np.arange(min(CALIBRATION_BATCH, len(evaluator.dataset)))
     backbone.train()
-    for images in collect_images(evaluator.dataset, [calibration] * 20):
+    for batch in collect_images(evaluator.dataset, [calibration] * 20):
         with paddle.no_grad():
-            backbone(evaluator.dataset.normalise(paddle.to_tensor(images)))
+            backbone(evaluator.dataset.normalise(paddle.to_tensor(batch["images"])))
     backbone.eval()
     embedders = {
         "raw_pixels": lambda images: images.reshape(len(images), -1),

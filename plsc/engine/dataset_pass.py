@@ -31,7 +31,7 @@ def one_pass(
     )
     loader = TrainLoader(dataset, sampler, num_workers=data.loader.num_workers)
     try:
-        for images, labels in loader.batches(0, 0):
-            yield loader.normalise(paddle.to_tensor(images)), labels
+        for batch in loader.batches(0, 0):
+            yield loader.normalise(paddle.to_tensor(batch["images"])), batch["labels"]
     finally:
         loader.close()

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
+from plsc.data.loader.batch import Batch
 from plsc.data.transforms.normalisation import as_given
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
@@ -20,8 +21,6 @@ from plsc.engine.update import Updater
 from plsc.optimizer.clip import HEAD
 from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.scheduler.warmup import Schedule
-
-Batch = tuple[np.ndarray, np.ndarray]  # images [b,...], labels [b] int64
 
 
 class Loader(Protocol):
@@ -76,8 +75,8 @@ def fit(training: Training, keeper: Keeper) -> None:
     while not (stop or progress.finished):
         batches = training.loader.batches(*progress.position)
         ahead = _with_next_labels(batches, wanted=training.head.centres.prefetches)
-        for images, labels, upcoming in keeper.epoch(ahead):
-            lr = training.schedule(progress.time)
+        for batch, upcoming in keeper.epoch(ahead):
+            lr, images, labels = training.schedule(progress.time), batch["images"], batch["labels"]
             report = train_step(training, images, labels, lr=lr, upcoming=upcoming)
             progress.advance()
             stop = keeper.after_step(report)
@@ -132,15 +131,15 @@ def train_step(
 
 def _with_next_labels(
     batches: Iterator[Batch], *, wanted: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Images and labels of each batch; if `wanted`, also the labels of the one after it."""
+) -> Iterator[tuple[Batch, np.ndarray | None]]:
+    """Yield each batch and, if `wanted`, the labels of the one after it."""
     if not wanted:  # then no batch is read before it is needed
-        yield from ((images, labels, None) for images, labels in batches)
+        yield from ((batch, None) for batch in batches)
         return
     following = next(batches, None)
     while following is not None:
-        (images, labels), following = following, next(batches, None)
-        yield images, labels, None if following is None else following[1]
+        batch, following = following, next(batches, None)
+        yield batch, None if following is None else following["labels"]
 
 
 def _numbers(scalars: dict[str, Tensor]) -> dict[str, float]:

@@ -89,8 +89,8 @@ class VerificationEvaluator:
         mine = np.arange(place.rank * each, (place.rank + 1) * each).clip(max=num_images - 1)
         plain, mirrored = [], []
         chunks = np.split(mine, range(self.batch_size, len(mine), self.batch_size))
-        for pixels in collect_images(self.dataset, chunks, num_workers=self.num_workers):
-            images = self.dataset.normalise(pixels)
+        for batch in collect_images(self.dataset, chunks, num_workers=self.num_workers):
+            images = self.dataset.normalise(batch["images"])
             plain.append(embed(images))
             if self.metric.flip_test:
                 mirrored.append(embed(np.ascontiguousarray(images[..., ::-1])))

@@ -1,11 +1,14 @@
 """A short training on random images, by the step that real training uses: for checks and speed."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from plsc.config.load import parse_config
+from plsc.data.loader.batch import Fields
 from plsc.data.transforms.normalisation import as_given
 from plsc.distributed.collectives import agree
 from plsc.engine.build import build_training
@@ -27,18 +30,21 @@ class Trial:
 class RandomFaces:
     """A few fixed random images [3,112,112] of as many classes, for a loss that can fall."""
 
+    fields: Fields = {"images": ((3, 112, 112), np.float32), "labels": ((), np.int64)}
+
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
+        self.skipped: dict[int, str] = {}
         self.labels = np.arange(num_classes)
         self.normalise = as_given
 
     def __len__(self) -> int:
         return self.num_classes
 
-    def get(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """Image `index`, the same whatever `rng` says."""
+    def get(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Return image `index` and its class, the same whatever `rng` says."""
         noise = np.random.default_rng(index).uniform(-1, 1, (3, 112, 112))
-        return noise.astype(np.float32), index
+        return {"images": noise.astype(np.float32), "labels": index}
 
 
 def run_trial(
@@ -76,7 +82,8 @@ def run_trial(
     )
     loader = build_loader(config, RandomFaces(batch_size))
     training = build_training(config, loader)
-    images, labels = next(loader.batches(0, 0))
+    batch = next(loader.batches(0, 0))
+    images, labels = batch["images"], batch["labels"]
     losses: list[float] = []
     began = time.perf_counter()
     # Each rank has a clock of its own, yet all must take the same number of steps.

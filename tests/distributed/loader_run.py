@@ -25,20 +25,22 @@ def main(folder: Path, num_workers: int) -> None:
     sampler = EpochSampler(len(dataset), batch_size=3, rank=place.rank, world_size=place.size)
     loader = TrainLoader(dataset, sampler, num_workers=num_workers)
     images, labels = [], []
-    for batch_images, batch_labels in loader.batches(0):
-        everyone = gather(paddle.to_tensor(batch_labels)).numpy()
+    for batch in loader.batches(0):
+        everyone = gather(paddle.to_tensor(batch["labels"])).numpy()
         assert len(everyone) == 3 * place.size
-        images.append(batch_images)
-        labels.append(batch_labels)
+        images.append(batch["images"])
+        labels.append(batch["labels"])
     loader.close()
 
     class Plain:
+        fields = {"images": dataset.fields["images"]}
+
         def get(self, index, rng):
-            return dataset.get(index, rng)[0]
+            return {"images": dataset.get(index, rng)["images"]}
 
     mine = np.arange(len(dataset))[place.rank :: place.size]
     (seen,) = collect_images(Plain(), [mine], num_workers=num_workers)
-    np.savez(folder / f"{place.rank}.npz", images=images, labels=labels, seen=seen)
+    np.savez(folder / f"{place.rank}.npz", images=images, labels=labels, seen=seen["images"])
 
 
 if __name__ == "__main__":

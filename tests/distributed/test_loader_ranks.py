@@ -21,6 +21,6 @@ def test_workers_forked_from_ranks_of_a_gloo_world(worlds, tiny_faces):
     together = np.concatenate([rank["images"] for rank in ranks], axis=1).reshape(-1, 112, 112, 3)
     assert len(together) == 24  # 22 images fill four global batches of 6
     for image, index in zip(together, [*order, *order[:2]], strict=True):
-        expected, _ = dataset.get(int(index), ImageGenerators(0, 0)(int(index)))
-        assert np.array_equal(image, expected)
+        expected = dataset.get(int(index), ImageGenerators(0, 0)(int(index)))
+        assert np.array_equal(image, expected["images"])
     assert [len(rank["seen"]) for rank in ranks] == [11, 11]

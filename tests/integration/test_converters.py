@@ -86,7 +86,7 @@ def test_records_become_their_own_bytes_and_a_list(records, tmp_path):
     lines = [f"images/{key:08d}.jpg\t{label}\n" for key, label in enumerate(LABELS, start=1)]
     assert (output / "label.txt").read_text() == "".join(lines)
     dataset = FaceIdentificationDataset(str(output), str(output / "label.txt"))
-    assert [dataset.get(row, np.random.default_rng(0))[1] for row in range(5)] == LABELS
+    assert [dataset.get(row, np.random.default_rng(0))["labels"] for row in range(5)] == LABELS
     assert [path.name for path in output.parent.iterdir()] == ["images"]
     assert output.stat().st_mode == records.stat().st_mode  # readable to whom any new folder is
 

@@ -581,7 +581,7 @@ def test_python_block_gives_plscs_embeddings(walk):
     listed = walk.folder / "two.txt"
     listed.write_text("a.jpg\t0\nb.jpg\t1\n")
     faces = FaceIdentificationDataset(str(walk.folder), str(listed))
-    pixels = np.stack([faces.get(i, np.random.default_rng(0))[0] for i in range(2)])
+    pixels = np.stack([faces.get(i, np.random.default_rng(0))["images"] for i in range(2)])
     images = faces.normalise(pixels)
     backbone = BACKBONES.get(SMALL, "Model.name")(num_features=32)
     weights = load_file(walk.folder / "output" / SMALL / "best_model" / "backbone.safetensors")
@@ -637,7 +637,7 @@ def test_yaml_blocks(walk, monkeypatch, path):
         train = loader.Train.dataset.build(DATASETS)
         train.require_classes(5)
         assert len(train) in (20, 22)
-        assert train.get(3, np.random.default_rng(0))[0].shape == (112, 112, 3)
+        assert train.get(3, np.random.default_rng(0))["images"].shape == (112, 112, 3)
         sets = [component.build(DATASETS) for component in loader.Eval.dataset]
         assert [item.name for item in sets] in (["val"], ["lfw", "agedb_30"])
         assert all(len(item) == 40 and item.issame.sum() == 10 for item in sets)

@@ -31,6 +31,7 @@ class Pairs:
         from plsc.data.transforms.normalisation import Normalisation
 
         self.pixels, half = pixels, np.full(3, 0.5, np.float32)
+        self.fields = {"images": (pixels.shape[1:], pixels.dtype)}
         self.issame = np.arange(len(pixels) // 2) % 2 == 0
         self.normalise = Normalisation(np.float32(1 / 255), half, half, colours_last=True)
 
@@ -38,9 +39,9 @@ class Pairs:
         """How many images there are."""
         return len(self.pixels)
 
-    def get(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """An image uint8 [h, w, 3]."""
-        return self.pixels[index]
+    def get(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return an image uint8 [h, w, 3]."""
+        return {"images": self.pixels[index]}
 
 
 def median_speeds(

@@ -80,8 +80,8 @@ def load(loader: TrainLoader, epoch: int, clock: Clock) -> None:
     """A round of the loader: a whole epoch, the filling of its queue included."""
     count = 0
     with clock:
-        for images, _ in loader.batches(epoch):
-            count += len(images)
+        for batch in loader.batches(epoch):
+            count += len(batch)
     clock.count(count)
 
 

@@ -165,9 +165,9 @@ def _train(case: Case, *, returned: bool) -> int:
     config = case.config()
     loader = build_loader(config, RandomFaces(case.batch))
     training = build_training(config, loader)
-    images, labels = next(loader.batches(0, 0))
+    batch = next(loader.batches(0, 0))
     for _ in range(STEPS):
-        train_step(training, images, labels, lr=0.01)
+        train_step(training, batch["images"], batch["labels"], lr=0.01)
         training.progress.advance()
     return held("VmHWM")
 

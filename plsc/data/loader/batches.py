@@ -1,45 +1,52 @@
-"""Batches of images for training and evaluation, read ahead by worker processes."""
+"""Batches of samples for training and evaluation, read ahead by worker processes."""
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from plsc.data.loader.batch import Batch, Fields, batch_bytes
 from plsc.data.loader.generators import ImageGenerators
 from plsc.data.loader.sampler import EpochSampler
 from plsc.data.loader.worker import New
 from plsc.data.loader.worker_pool import WorkerPool
-from plsc.data.transforms.align import TEMPLATE_SIZE
 from plsc.errors import UserError
 
-IMAGE_BYTES = (
-    3 * TEMPLATE_SIZE * TEMPLATE_SIZE * np.dtype(np.float32).itemsize
-)  # at most; uint8 as a rule
-LABEL_BYTES = np.dtype(np.int64).itemsize
 WARNINGS = 10  # skipped images that are named at once; all are, at the end of the epoch
 
 logger = logging.getLogger(__name__)
 
 
-class TrainingSet(Protocol):
-    """Images with classes; an image depends on index and generator alone."""
+class EvaluationSet(Protocol):
+    """Samples by number; a sample depends on index and generator alone."""
 
-    normalise: Callable[[Any], Any]  # batch of images -> float32 [b, 3, 112, 112]
+    @property
+    def fields(self) -> Fields:
+        """Shape and dtype of one sample's fields, by name; `images` is one of them."""
+
+    @property
+    def normalise(self) -> Callable[[Any], Any]:
+        """Function that makes a batch of `images` the network's input."""
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return how many samples there are."""
 
-    def get(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """An image and its class."""
+    def get(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Return a sample: an array or a number for each of `fields`."""
 
 
-class EvaluationSet(Protocol):
-    """Images by number."""
+class TrainingSet(EvaluationSet, Protocol):
+    """Samples to train on, of which others may stand in for those that cannot be read.
 
-    def get(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """An image."""
+    Attributes:
+        skipped: what was wrong with the images that others stood in for, by index; the loader takes
+            it away with each batch.
+
+    """
+
+    skipped: dict[int, str]
 
 
 class TrainLoader:
@@ -63,12 +70,13 @@ class TrainLoader:
         """
         self.normalise = dataset.normalise
         self.sampler = sampler
+        self._names = list(dataset.fields)
         self._skipped: dict[int, str] = {}
         self._warned: set[int] = set()
         self._pool = WorkerPool(
             fill=functools.partial(_fill_batch, dataset, seed),
             num_workers=num_workers,
-            slot_bytes=sampler.batch_size * (IMAGE_BYTES + LABEL_BYTES),
+            slot_bytes=batch_bytes(dataset.fields, sampler.batch_size),
         )
 
     def start(self) -> None:
@@ -79,8 +87,8 @@ class TrainLoader:
         """End the worker processes."""
         self._pool.close()
 
-    def batches(self, epoch: int, consumed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Images, uint8 as a rule, and labels int64 [b] of each step of `epoch`.
+    def batches(self, epoch: int, consumed: int = 0) -> Iterator[Batch]:
+        """Yield the batch of each step of `epoch`, with the fields that the data set declares.
 
         Args:
             epoch: from 0.
@@ -91,9 +99,9 @@ class TrainLoader:
 
         """
         tasks = ((epoch, indices) for indices in self.sampler.batches(epoch, consumed))
-        for (images, labels), skipped in self._pool.map(tasks):
+        for arrays, skipped in self._pool.map(tasks):
             self._note(skipped)
-            yield images, labels
+            yield Batch(dict(zip(self._names, arrays, strict=True)))
 
     def take_skipped(self) -> dict[int, str]:
         """Images that others stood in for since the last call: place and reason by index."""
@@ -111,42 +119,50 @@ class TrainLoader:
 def _fill_batch(
     dataset: TrainingSet, seed: int, task: tuple[int, np.ndarray], new: New
 ) -> dict[int, str]:
-    """Images and labels; what was skipped on the way."""
+    """Fill a batch; return what was skipped on the way."""
     epoch, indices = task
-    generator = ImageGenerators(seed, epoch)
-    labels = []
-
-    def get(index: int) -> np.ndarray:
-        image, label = dataset.get(index, generator(index))
-        labels.append(label)
-        return image
-
-    _fill_images(get, indices, new)
-    new((len(labels),), np.int64)[:] = labels
-    found: dict[int, str] = getattr(dataset, "skipped", {})
-    skipped = dict(found)
-    found.clear()
+    _fill(dataset, indices, ImageGenerators(seed, epoch), new)
+    skipped = dict(dataset.skipped)
+    dataset.skipped.clear()
     return skipped
 
 
-def _fill_images(get: Callable[[int], np.ndarray], indices: np.ndarray, new: New) -> None:
+def _fill(
+    dataset: EvaluationSet, indices: np.ndarray, generator: ImageGenerators, new: New
+) -> None:
+    arrays = {
+        name: new((len(indices), *shape), dtype) for name, (shape, dtype) in dataset.fields.items()
+    }
     # One by one: an image's memory serves the next one while it is still in the cache.
     for row, index in enumerate(indices.tolist()):
-        image = get(index)
-        if row == 0:
-            images = new((len(indices), *image.shape), image.dtype)
-        if (image.shape, image.dtype) != (images.shape[1:], images.dtype):
-            raise UserError(
-                f"transform_ops give images of {image.dtype} {list(image.shape)} and of "
-                f"{images.dtype} {list(images.shape[1:])}: all images of a batch must be alike"
-            )
-        images[row] = image
+        sample = dataset.get(index, generator(index))
+        assert sample.keys() == arrays.keys(), (
+            f"{type(dataset).__name__}.get gives the fields {list(sample)}, its `fields` declares "
+            f"{list(arrays)}"
+        )
+        for name, array in arrays.items():
+            value = np.asarray(sample[name])
+            if not _fits(value, array):
+                raise UserError(
+                    f"transform_ops give {name} of {value.dtype} {list(value.shape)} and of "
+                    f"{array.dtype} {list(array.shape[1:])}: all {name} of a batch must be alike"
+                )
+            array[row] = sample[name]
+
+
+def _fits(value: np.ndarray, rows: np.ndarray) -> bool:
+    if value.shape != rows.shape[1:]:
+        return False
+    # Python's numbers have no dtype of their own.
+    return value.dtype == rows.dtype or (
+        value.ndim == 0 and np.can_cast(value.dtype, rows.dtype, "same_kind")
+    )
 
 
 def collect_images(
     dataset: EvaluationSet, chunks: Sequence[np.ndarray], *, num_workers: int = 0
-) -> Iterator[np.ndarray]:
-    """Images of each chunk of indices, in order, for the set's `normalise`.
+) -> Iterator[Batch]:
+    """Yield the samples of each chunk of indices, in order; images for the set's `normalise`.
 
     Transforms get a generator made of the index alone. The worker processes end with the iteration.
 
@@ -158,15 +174,15 @@ def collect_images(
     pool = WorkerPool(
         fill=functools.partial(_fill_chunk, dataset),
         num_workers=min(num_workers, len(chunks)),
-        slot_bytes=largest * IMAGE_BYTES,
+        slot_bytes=batch_bytes(dataset.fields, largest),
     )
+    names = list(dataset.fields)
     try:
-        for (images,), _ in pool.map(chunks):
-            yield images
+        for arrays, _ in pool.map(chunks):
+            yield Batch(dict(zip(names, arrays, strict=True)))
     finally:
         pool.close()
 
 
 def _fill_chunk(dataset: EvaluationSet, indices: np.ndarray, new: New) -> None:
-    generator = ImageGenerators()
-    _fill_images(lambda index: dataset.get(index, generator(index)), indices, new)
+    _fill(dataset, indices, ImageGenerators(), new)

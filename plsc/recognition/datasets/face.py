@@ -1,6 +1,7 @@
 """Face images for training and verification from text lists, as PLSC's configs name them."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 from plsc.config.registry import DATASETS
 from plsc.config.schema import Range
 from plsc.data.lists.label_list import read_pairs
+from plsc.data.loader.batch import Fields
 from plsc.data.sets.files import read_file, try_files
 from plsc.data.sets.listed import ListedImages
 from plsc.data.transforms.align import TEMPLATE_SIZE
@@ -74,6 +76,10 @@ class FaceVerificationDataset(FacePairs):
 class FaceRandomDataset:
     """Noise from -1 to 1 in place of images, and random classes: for measuring speed."""
 
+    fields: Fields = {
+        "images": ((3, TEMPLATE_SIZE, TEMPLATE_SIZE), np.float32),
+        "labels": ((), np.int64),
+    }
     normalise = staticmethod(as_given)
 
     def __init__(
@@ -83,6 +89,7 @@ class FaceRandomDataset:
     ):
         self.labels = np.random.default_rng(0).integers(num_classes, size=num_images)
         self.num_classes = num_classes
+        self.skipped: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,7 +107,7 @@ class FaceRandomDataset:
                 f"{self.num_classes}: set both to the same number"
             )
 
-    def get(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """Image float32 [3, 112, 112], the same in every epoch, and label."""
+    def get(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Return `images`: noise, the same in every epoch; and `labels`: its class."""
         noise = np.random.default_rng(index).random((3, TEMPLATE_SIZE, TEMPLATE_SIZE), np.float32)
-        return noise * 2 - 1, int(self.labels[index])
+        return {"images": noise * 2 - 1, "labels": int(self.labels[index])}

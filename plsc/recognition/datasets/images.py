@@ -1,34 +1,42 @@
 """What all face datasets share: bytes to pixels, and classes that fit the head."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 
+from plsc.data.loader.batch import Fields
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.transforms.align import TEMPLATE_SIZE
+from plsc.data.transforms.augment import RandomChange
 from plsc.data.transforms.normalisation import as_given, split_normalisation
 from plsc.data.transforms.standard import (
     DEFAULT_TRANSFORMS,
     IMAGE,
     DecodeImage,
+    RandFlipImage,
+    ToCHWImage,
     build_transforms,
 )
 from plsc.errors import UserError
 
 PROBES = 200  # images whose labels are read at start where no list has them
+KEEP_UINT8 = (DecodeImage, RandFlipImage, RandomChange, ToCHWImage)
 
 
 class FaceImages(ABC):
     """Image files by number, decoded and transformed.
 
     Attributes:
+        fields: shape and dtype of `images`; uint8 if only transforms that keep it are named before
+            a normalisation at the end, else float32.
         normalise: what makes a batch of these images, uint8 [b, 112, 112, 3], the backbone's input,
             float32 [b, 3, 112, 112]; done once per batch, and not where images are read.
 
     """
 
+    fields: Fields
     normalise: Callable[[Any], Any]
 
     def __init__(self, transform_ops: list[Any] | None):
@@ -39,11 +47,13 @@ class FaceImages(ABC):
         self._transforms, normalisation = split_normalisation(whole)
         self.normalise = normalisation or as_given
         # Without a normalisation at their end the transforms give the backbone's input themselves.
-        self._ready = normalisation is None
+        keep = all(isinstance(transform, KEEP_UINT8) for transform in self._transforms.transforms)
+        self._dtype = np.uint8 if keep and normalisation is not None else np.float32
         last = normalisation is not None and normalisation.colours_last
         self._shape = (
             (TEMPLATE_SIZE, TEMPLATE_SIZE, 3) if last else (3, TEMPLATE_SIZE, TEMPLATE_SIZE)
         )
+        self.fields = {"images": (self._shape, self._dtype)}
 
     @abstractmethod
     def __len__(self) -> int:
@@ -67,7 +77,7 @@ class FaceImages(ABC):
                 self._refuse_shape(image.shape)
         except BadImage as error:
             raise BadImage(f"{self.where(index)}: {error}") from error
-        return image.astype(np.float32, copy=False) if self._ready else image
+        return image if self._dtype == np.uint8 else image.astype(np.float32, copy=False)
 
     def _refuse_shape(self, shape: tuple[int, ...]) -> None:
         colours = self._shape.index(3)
@@ -103,9 +113,9 @@ class FacePairs(FaceImages):
 
         """
 
-    def get(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """The image, as `normalise` wants it."""
-        return self.pixels(self.read(index), index, rng)
+    def get(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Return `images`: the image, as `normalise` wants it."""
+        return {"images": self.pixels(self.read(index), index, rng)}
 
 
 class LabelledImages(FaceImages):
@@ -124,6 +134,7 @@ class LabelledImages(FaceImages):
         on_bad: Literal["error", "skip"],
     ):
         super().__init__(transform_ops)
+        self.fields = {**self.fields, "labels": ((), np.int64)}
         self.source = source
         self.skipped: dict[int, str] = {}
         self._on_bad = on_bad
@@ -175,8 +186,8 @@ class LabelledImages(FaceImages):
             )
         return encoded, label
 
-    def get(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """Image, as `normalise` wants it, and label.
+    def get(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Return `images`: the image, as `normalise` wants it; and `labels`: its class.
 
         With `on_bad="skip"` the next image that can be read stands in for one that cannot.
 
@@ -188,7 +199,7 @@ class LabelledImages(FaceImages):
             row = candidate % len(self)
             try:
                 encoded, label = self._read(row)
-                return self.pixels(encoded, row, rng), label
+                return {"images": self.pixels(encoded, row, rng), "labels": label}
             except BadImage as error:
                 if self._on_bad == "error":
                     raise

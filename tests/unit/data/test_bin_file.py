@@ -73,7 +73,7 @@ def test_verification_set(tmp_path):
     dataset = FaceVerificationBin(write(tmp_path / "a.bin", (IMAGES, [True, False])))
     assert len(dataset) == 4 and list(dataset.issame) == [True, False]
     for index, pixels in enumerate(PIXELS):
-        image = dataset.get(index, np.random.default_rng(0))
+        image = dataset.get(index, np.random.default_rng(0))["images"]
         assert image.dtype == np.uint8 and np.array_equal(image, pixels)
 
 
@@ -87,5 +87,5 @@ def test_a_bad_image_is_named_by_its_number(tmp_path):
 def test_the_real_file(real_faces):
     dataset = FaceVerificationBin(str(real_faces / "orl_test.bin"))
     assert len(dataset) == 1200 and dataset.issame.sum() == 300
-    image = dataset.get(0, np.random.default_rng(0))
+    image = dataset.get(0, np.random.default_rng(0))["images"]
     assert np.array_equal(image[..., 0], image[..., 2])  # grey

@@ -26,6 +26,12 @@ def write(path, text):
     return str(path)
 
 
+def image_and_label(dataset, index):
+    sample = dataset.get(index, RNG)
+    assert sample.keys() == {"images", "labels"}
+    return sample["images"], sample["labels"]
+
+
 def test_identification_set(tmp_path):
     inside = write_image(tmp_path / "images" / "a.png", 1)
     outside = write_image(tmp_path / "images" / "deep" / "b.png", 2)
@@ -36,7 +42,7 @@ def test_identification_set(tmp_path):
     assert (len(dataset), dataset.source.num_classes) == (2, 6)
     assert list(dataset.source.labels) == [5, 2]
     for index, pixels in enumerate([inside, outside]):
-        image, label = dataset.get(index, RNG)
+        image, label = image_and_label(dataset, index)
         assert image.dtype == np.uint8 and np.array_equal(image, pixels)
         assert (label, type(label)) == ([5, 2][index], int)
 
@@ -92,8 +98,8 @@ def test_skip_takes_the_next_good_image_and_its_label(tmp_path):
     write(tmp_path / "3.png", "junk")
     write_image(tmp_path / "4.png", size=(50, 50))
     dataset = identification(tmp_path, names, on_bad="skip")
-    image, label = dataset.get(3, RNG)
-    assert label == 0 and np.array_equal(image, dataset.get(0, RNG)[0])
+    image, label = image_and_label(dataset, 3)
+    assert label == 0 and np.array_equal(image, dataset.get(0, RNG)["images"])
     assert sorted(dataset.skipped) == [3, 4]
     assert "50x50" in dataset.skipped[4]
     for name in names:
@@ -109,7 +115,7 @@ def test_verification_set(tmp_path):
     assert len(dataset) == 4
     assert dataset.issame.dtype == bool and list(dataset.issame) == [True, False]
     for index, number in enumerate([0, 1, 2, 0]):
-        assert np.array_equal(dataset.get(index, RNG), pixels[number])
+        assert np.array_equal(dataset.get(index, RNG)["images"], pixels[number])
 
 
 def test_noise():
@@ -118,13 +124,13 @@ def test_noise():
     dataset.require_classes(7)
     with pytest.raises(UserError, match=r"Model\.class_num is 6 but .*num_classes is 7"):
         dataset.require_classes(6)
-    image, label = dataset.get(3, RNG)
+    image, label = image_and_label(dataset, 3)
     assert (image.dtype, image.shape) == (np.float32, (3, 112, 112))
     assert label == dataset.labels[3]
     assert -1 <= image.min() < -0.999 and 0.999 < image.max() <= 1
     assert abs(image.mean()) < 0.02 and abs(image.std() - 3**-0.5) < 0.01
-    assert np.array_equal(image, dataset.get(3, np.random.default_rng(9))[0])
-    assert not np.array_equal(image, dataset.get(4, RNG)[0])
+    assert np.array_equal(image, dataset.get(3, np.random.default_rng(9))["images"])
+    assert not np.array_equal(image, dataset.get(4, RNG)["images"])
     assert len(FaceRandomDataset(num_classes=2)) == 51200
 
 

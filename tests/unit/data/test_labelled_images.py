@@ -69,7 +69,7 @@ def test_a_label_that_no_probe_met_is_refused_when_it_is_read():
     images.require_classes(7)
     with pytest.raises(UserError, match="place 5: label 7, but Model.class_num is 7"):
         images.get(5, RNG)  # a mistake in the config is not skipped
-    assert images.skipped == {} and images.get(4, RNG)[1] == 0
+    assert images.skipped == {} and images.get(4, RNG)["labels"] == 0
 
 
 def test_a_bad_image_among_the_probes():
@@ -78,4 +78,4 @@ def test_a_bad_image_among_the_probes():
         dataset(source).require_classes(3)
     skipping = dataset(source, on_bad="skip")
     skipping.require_classes(3)
-    assert skipping.get(1, RNG)[1] == 2 and skipping.skipped == {1: "place 1: cut short"}
+    assert skipping.get(1, RNG)["labels"] == 2 and skipping.skipped == {1: "place 1: cut short"}

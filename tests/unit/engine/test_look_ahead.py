@@ -5,6 +5,7 @@ import paddle
 import pytest
 from paddle import nn
 
+from plsc.data.loader.batch import Batch
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.sharding import ClassShard
 from plsc.engine.precision import LossScaler, Precision
@@ -33,7 +34,8 @@ class Loader:
     def batches(self, epoch, consumed):
         for number in range(consumed // BATCH, EPOCH):
             self.said.append(("read", epoch, number))
-            yield batch(10 * epoch + number)
+            images, labels = batch(10 * epoch + number)
+            yield Batch({"images": images, "labels": labels})
 
 
 class Keeper:

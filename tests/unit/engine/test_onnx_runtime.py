@@ -131,12 +131,13 @@ class Pairs:
         self.pixels = images(num_images, seed=1)
         same = np.flatnonzero(self.issame)
         self.pixels[2 * same + 1] = self.pixels[2 * same]
+        self.fields = {"images": (self.pixels.shape[1:], self.pixels.dtype)}
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def get(self, index, rng):
-        return self.pixels[index]
+        return {"images": self.pixels[index]}
 
     def normalise(self, batch):
         return batch

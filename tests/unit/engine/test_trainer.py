@@ -5,6 +5,7 @@ import paddle
 import pytest
 from paddle import nn
 
+from plsc.data.loader.batch import Batch
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.sharding import ClassShard
 from plsc.engine.precision import LossScaler, Precision
@@ -272,7 +273,8 @@ class Batches:
     def batches(self, epoch, consumed):
         self.asked.append((epoch, consumed))
         for number in range(consumed // BATCH, 4):
-            yield batch(10 * epoch + number)
+            images, labels = batch(10 * epoch + number)
+            yield Batch({"images": images, "labels": labels})
 
 
 def fitted(training, **options):

@@ -129,7 +129,9 @@ def test_the_lines_for_the_config_train_on_the_set(people, tmp_path, capsys, kin
     described = config["DataLoader"]["Train"]["dataset"]
     name = described.pop("name")
     dataset = Component(name, described, "dataset").build(DATASETS)
-    labels = [dataset.get(index, np.random.default_rng(0))[1] for index in range(len(dataset))]
+    labels = [
+        dataset.get(index, np.random.default_rng(0))["labels"] for index in range(len(dataset))
+    ]
     assert labels == [person for person in range(6) for _ in range(person + 1)]
 
 

@@ -110,7 +110,8 @@ def test_the_datasets_read_it(rendered):
         str(rendered / "train"), str(rendered / "train" / "label.txt")
     )
     assert len(train) == 12 and train.source.num_classes == 3
-    image, label = train.get(11, np.random.default_rng(0))
+    sample = train.get(11, np.random.default_rng(0))
+    image, label = sample["images"], sample["labels"]
     assert image.shape == (112, 112, 3) and label == 2
     pairs = FaceVerificationDataset(str(rendered / "val"), str(rendered / "val" / "label.txt"))
     assert len(pairs) == 24 and pairs.issame.tolist() == [True, False] * 6
