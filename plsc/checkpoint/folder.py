@@ -33,7 +33,8 @@ from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
 from plsc.distributed.joint_work import Together
 from plsc.errors import UserError
-from plsc.files.tensor_file import Rows, file_bytes, read_tensors, sync, write_tensors
+from plsc.files.atomic import replace, sync
+from plsc.files.tensor_file import Rows, file_bytes, read_tensors, write_tensors
 
 BACKBONE = "backbone.safetensors"
 BACKBONE_OPTIMIZER = "backbone-optimizer.safetensors"
@@ -176,8 +177,7 @@ def _write_files(partial: Path, files: Mapping[str, Mapping[str, Rows]], meter: 
 def _finish(partial: Path, final: Path, state: str) -> None:
     (partial / STATE).write_text(state, encoding="utf-8")
     sync(partial / STATE)
-    sync(partial)
-    partial.rename(final)
+    replace(partial, final)
     sync(final.parent)
 
 

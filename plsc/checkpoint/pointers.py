@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plsc.checkpoint.folder import STATE, Checkpoint
 from plsc.errors import UserError
-from plsc.files.tensor_file import sync
+from plsc.files.atomic import replacing, sync
 
 
 def target(pointer: Path) -> str | None:
@@ -17,10 +17,9 @@ def target(pointer: Path) -> str | None:
 
 def point(root: Path, pointer: str, name: str) -> None:
     """Let `<root>/<pointer>` mean `<root>/<name>` from one instant to the next."""
-    beside = root / f".{pointer}.partial"
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(name)
-    os.replace(beside, root / pointer)
+    with replacing(root / pointer, synced=False) as beside:  # nothing but a name
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(name)
     sync(root)
 
 

@@ -14,7 +14,7 @@ from plsc.cli.input_options import add_input_options
 from plsc.cli.model_options import embedder_of
 from plsc.cli.status import exit_status
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import finished_file, write_output
 from plsc.inference.quality_calibration import SAME
 from plsc.nn.environment import cores
 from plsc.quality.scores import quality_scores
@@ -205,8 +205,7 @@ def write_results(folder: Path, name: str, results: Results, report: dict[str, A
     plots = [folder / f"{name}_roc.{ending}" for ending in ("png", "pdf")]
     with finished_file(scores) as partial:
         np.save(partial, results.scores)
-    with finished_file(figures) as partial:
-        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_output(figures, json.dumps(report, indent=1) + "\n")
     if not can_draw():
         _say('no ROC picture: matplotlib is missing: pip install "plsc[plot]"')
         return [scores, figures]

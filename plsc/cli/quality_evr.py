@@ -17,7 +17,7 @@ from plsc.cli.status import exit_status
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import write_output
 from plsc.quality.evr_plot import can_draw, draw_curves
 from plsc.quality.evr_results import Line, SetCurves, curves_of, text_of
 from plsc.quality.measures import (
@@ -139,8 +139,7 @@ def write_results(folder: Path, found: SetCurves, report: dict[str, Any]) -> lis
     stem = folder / f"{found.name}_evr"
     figures = stem.with_name(f"{stem.name}.json")
     plots = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "pdf")]
-    with finished_file(figures) as partial:
-        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_output(figures, json.dumps(report, indent=1) + "\n")
     if not can_draw():
         _say('no plot: matplotlib is missing: pip install "plsc[plot]"')
         return [figures]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from plsc.data.transforms.align import aligned_points, template
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import write_output
 
 CELL = 168  # pixels
 GAP = 4
@@ -40,8 +40,7 @@ def write_sheet(path: str | Path, faces: Sequence[tuple[Path, np.ndarray]], *, s
         )
     done, encoded = cv2.imencode(".png", sheet)
     assert done
-    with finished_file(path) as partial:
-        partial.write_bytes(encoded.tobytes())
+    write_output(path, encoded.tobytes())
 
 
 def _cell(crop: Path, points: np.ndarray, size: int) -> np.ndarray:

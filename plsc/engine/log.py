@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import math
-import os
 import resource
 import sys
 import time
@@ -16,6 +15,7 @@ import paddle
 from tqdm import tqdm
 
 from plsc.errors import UserError
+from plsc.files.atomic import write_text
 
 WARM_STEPS = 5  # steps whose time is not typical: allocation, kernels chosen, workers started
 
@@ -88,13 +88,11 @@ class RunLog:
         if not self.enabled or not self.metrics_file.exists():
             return
         if resumed_at is None:
-            os.replace(self.metrics_file, self.metrics_file.with_suffix(".previous.jsonl"))
+            self.metrics_file.replace(self.metrics_file.with_suffix(".previous.jsonl"))
             return
         lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= resumed_at]
-        beside = self.metrics_file.with_suffix(".partial")
-        beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        os.replace(beside, self.metrics_file)
+        write_text(self.metrics_file, "".join(line + "\n" for line in kept))
 
     def progress(self, *, total: int, done: int, epoch: str) -> None:
         """Show a progress bar over the epoch's steps, if someone is looking."""

@@ -1,6 +1,5 @@
 """What each command does, from a checked config to its result."""
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from plsc.engine.keeper import Keeper, Phase
 from plsc.engine.log import RunLog
 from plsc.engine.trainer import Training, fit
 from plsc.export.convert import export_onnx, export_paddle
+from plsc.files.atomic import write_text
 from plsc.nn import environment as runtime
 from plsc.recognition.description import describe_model, metadata, model_card
 from plsc.recognition.plan import forecast
@@ -54,9 +54,7 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
         _estimate(log, lambda: forecast.lines(config, training.backbone.backbone, **ranks))
     saver = start.start(training, config, dataset, folder, log)
     if place.is_main:
-        beside = folder / ".config.partial"
-        beside.write_text(dump_config(config), encoding="utf-8")
-        os.replace(beside, folder / "config.yaml")
+        write_text(folder / "config.yaml", dump_config(config))
     meta = {
         "config": config.to_dict(),
         "model": describe_model(config, num_features=training.head.centres.dim),

@@ -1,6 +1,5 @@
 """Images that others stood in for (`on_bad: skip`): counted over all ranks, and listed."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
 from plsc.engine.log import RunLog
 from plsc.engine.progress import Progress
+from plsc.files.atomic import write_text
 
 SHOWN = 3  # places in a line of the log; the list has all
 
@@ -54,13 +54,8 @@ class SkipReport:
         self._log.line(text.encode(errors="backslashreplace").decode())
 
     def _write(self, path: Path) -> None:
-        beside = path.with_suffix(".partial")
-        with open(beside, "w", encoding="utf-8", errors="surrogateescape") as file:
-            for _, reason in sorted(self._skipped.items()):
-                file.write(" ".join(reason.splitlines()) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        lines = (" ".join(self._skipped[key].splitlines()) + "\n" for key in sorted(self._skipped))
+        write_text(path, "".join(lines), errors="surrogateescape")
 
 
 def list_name(rank: str, size: int) -> str:

@@ -5,7 +5,6 @@ one output [N, d] for any N; ONNX calls it `embedding`, Paddle's format names it
 file may also take uint8 images and give embeddings of length 1, and store weights as float16.
 """
 
-import os
 import statistics
 import tempfile
 import time
@@ -30,6 +29,7 @@ from plsc.export.report import (
     ExportReport,
 )
 from plsc.files import onnx_file
+from plsc.files.atomic import replace
 from plsc.files.onnx_file import INPUT, Floats, Images
 
 IMAGE_SHAPE = (3, 112, 112)
@@ -82,7 +82,7 @@ def export_onnx(
         what = f"{path} at opset {opset}{' with float16 weights' if fp16 else ''}"
         checks = compare(backbone, run, what, form=form, fp16=fp16)
         num_bytes, latency = written.stat().st_size, _latency(run, form)
-        _publish(written, path)
+        replace(written, path)
     return ExportReport(
         path, num_bytes, opset, backbone.num_features, checks, latency, preprocessing, fp16
     )
@@ -109,9 +109,9 @@ def export_paddle(
         # The program goes away first and comes back last: killed in between, nothing is left
         # that loads, rather than a program with another model's parameters.
         program.unlink(missing_ok=True)
-        _publish(folder / "metadata", notes)
-        _publish(folder / "model.pdiparams", parameters)
-        _publish(folder / "model.json", program)
+        replace(folder / "metadata", notes)
+        replace(folder / "model.pdiparams", parameters)
+        replace(folder / "model.json", program)
     return ExportReport(program, num_bytes, None, backbone.num_features, checks, latency)
 
 
@@ -249,9 +249,3 @@ def _described(backbone: nn.Layer, metadata: Mapping[str, str] | None) -> dict[s
         "plsc_version": __version__,
     }
     return standing | dict(metadata or {})
-
-
-def _publish(written: Path, target: Path) -> None:
-    with open(written, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(written, target)

@@ -1,4 +1,10 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all: written beside, synced, renamed.
+
+`replacing` and `write_text` are for files that a run keeps for itself: one process writes each, the
+name beside is fixed, and errors are the system's. `finished_file`, `finished_folder` and
+`write_output` are for what a user has named: several processes may write it at once, and errors are
+one line. The supervisor uses this module, so it imports nothing heavy.
+"""
 
 import os
 import secrets
@@ -26,6 +32,78 @@ def require_writable(path: str | Path) -> None:
         raise UserError(f"{path}: cannot be written: it is a folder")
 
 
+def sync(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(written: Path, path: Path) -> None:
+    """Give `written` the name `path` once its content is on the disk.
+
+    Raises:
+        OSError: the system refuses.
+
+    """
+    sync(written)
+    os.replace(written, path)
+
+
+@contextmanager
+def replacing(path: Path, *, partial: Path | None = None, synced: bool = True) -> Iterator[Path]:
+    """Give a path to write to, which becomes `path` when the `with` block ends well.
+
+    A kill leaves it behind, and the next writer replaces it; any other end removes it.
+
+    Args:
+        path: what appears.
+        partial: what is written, on the same disk; `.<name>.partial` beside it if None.
+        synced: the content is on the disk before it has its name. Without, a crash of the machine
+            may leave an empty file.
+
+    Raises:
+        OSError: the system refuses.
+
+    """
+    partial = partial or path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        if synced:
+            sync(partial)
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):  # it may never have been made
+            partial.unlink()
+        raise
+
+
+def write_text(
+    path: Path,
+    text: str,
+    *,
+    partial: Path | None = None,
+    synced: bool = True,
+    errors: str = "strict",
+) -> None:
+    """Write `text` as UTF-8; arguments and errors as for `replacing`, `errors` as for `open`."""
+    with replacing(path, partial=partial, synced=synced) as beside:
+        beside.write_text(text, encoding="utf-8", errors=errors)
+
+
+def write_output(path: str | Path, content: str | bytes) -> None:
+    """Write a file that a user has named; text as UTF-8.
+
+    Raises:
+        UserError: the system refuses to write.
+
+    """
+    with finished_file(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 @contextmanager
 def finished_file(path: str | Path) -> Iterator[Path]:
     """A path to write to, which becomes `path` when the `with` block ends well.
@@ -39,15 +117,10 @@ def finished_file(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     partial = target.with_name(f"{target.stem}.partial-{secrets.token_hex(4)}{target.suffix}")
     try:
-        yield partial
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, target)
+        with replacing(target, partial=partial):
+            yield partial
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # most often it has its name by now, or never was
-            partial.unlink()
 
 
 @contextmanager

@@ -7,7 +7,6 @@
 Until all is there it lies in the folder OUT.npy.partial.
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import finished_file, replace
 from plsc.files.resumable_rows import ABOUT, INDEX, ROWS, ResumableRows, read_object
 
 
@@ -110,7 +109,7 @@ class EmbeddingOutput(ResumableRows):
             for name, target in ((INDEX, self.index), (ABOUT, self._about_path)):
                 with finished_file(target) as beside:
                     shutil.copyfile(self.partial / name, beside)
-            os.replace(self.partial / ROWS, self.path)
+            replace(self.partial / ROWS, self.path)
             shutil.rmtree(self.partial)
         except OSError as error:
             raise self.refused(error) from error

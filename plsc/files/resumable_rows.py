@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
+from plsc.files.atomic import write_text
 
 ROWS, INDEX, ABOUT, PROGRESS = "embeddings.npy", "index.tsv", "about.json", "progress.json"
 HEADER = b"row\tpath\tlabel\terror\n"
@@ -165,9 +166,8 @@ class ResumableRows:
         self._marked = time.monotonic()
 
     def _write_progress(self, done: int, index_bytes: int) -> None:
-        beside = self.partial / f"{PROGRESS}.new"
-        beside.write_text(json.dumps({"key": self.key, "done": done, "index_bytes": index_bytes}))
-        os.replace(beside, self.partial / PROGRESS)
+        progress = {"key": self.key, "done": done, "index_bytes": index_bytes}
+        write_text(self.partial / PROGRESS, json.dumps(progress))
 
     def refused(self, error: OSError) -> UserError:
         """What to raise where the system refuses to write."""

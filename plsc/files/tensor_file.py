@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from plsc.errors import UserError
+from plsc.files.atomic import replacing
 from plsc.files.mapped_file import open_regular
 from plsc.files.tensor_types import NAMES, TYPES, as_type
 
@@ -79,7 +80,7 @@ def write_tensors(
     """Write a file that is there whole or not at all, with as much memory as one piece takes.
 
     Args:
-        path: the file; written beside it as `<name>.partial`, synced and renamed.
+        path: the file; written beside it, synced and renamed.
         tensors: read one after another, about PIECE_BYTES at a time.
         written: told how many bytes have been written since it was last told.
 
@@ -87,16 +88,12 @@ def write_tensors(
         OSError: it cannot be written.
 
     """
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
+    with replacing(path) as partial, open(partial, "wb") as file:
         file.write(header_of(tensors))
         for name in _order(tensors):
             for piece in _pieces(tensors[name]):
                 file.write(piece.data)
                 written(piece.nbytes)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _order(tensors: Mapping[str, Rows]) -> list[str]:
@@ -119,15 +116,6 @@ def spans(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
     step = max(1, PIECE_BYTES * (stop - start) // max(size, 1))
     for first in range(start, stop, step):
         yield first, min(first + step, stop)
-
-
-def sync(path: Path) -> None:
-    """Have the system write a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from plsc.config import yaml_tree
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import write_output
 from plsc.inference.network import Kind
 
 Key = Literal["thresholds", "quality"]
@@ -58,23 +58,19 @@ def _into_onnx(model: Path, key: Key, table: Mapping[str, Any]) -> Path:
     content = onnx.load(str(path), load_external_data=False)
     said = {item.key: item.value for item in content.metadata_props}
     onnx.helper.set_model_props(content, said | {key: json.dumps(table)})
-    with finished_file(path) as partial:
-        partial.write_bytes(content.SerializeToString())
+    write_output(path, content.SerializeToString())
     return path
 
 
 def _into_checkpoint(model: Path, key: Key, table: Mapping[str, Any]) -> Path:
     path = model.resolve() / "state.json"
     state = json.loads(path.read_text(encoding="utf-8")) | {key: table}
-    with finished_file(path) as partial:
-        partial.write_text(json.dumps(state, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_output(path, json.dumps(state, indent=1, sort_keys=True) + "\n")
     return path
 
 
 def _into_paddle(model: Path, key: Key, table: Mapping[str, Any]) -> Path:
     path = model.with_name(model.name + ".yml").resolve()
     said = yaml_tree.read(path) if path.is_file() else {}
-    with finished_file(path) as partial:
-        text = yaml_tree.dump(said | {key: json.dumps(table)})
-        partial.write_text(text, encoding="utf-8")
+    write_output(path, yaml_tree.dump(said | {key: json.dumps(table)}))
     return path

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import write_output
 from plsc.files.resumable_rows import (
     INDEX,
     ROWS,
@@ -160,8 +160,8 @@ class MagnitudeOutput(ResumableRows):
             if not self.whole or digest != self._digest:
                 about = {**remarks, **self.about, "csv": digest}
                 about |= {"replaces": self._digest} if self.whole else {}
-                _write(self._about_path, (json.dumps(about, indent=1) + "\n").encode())
-                _write(self.path, text)
+                write_output(self._about_path, json.dumps(about, indent=1) + "\n")
+                write_output(self.path, text)
             if self.partial.exists():
                 shutil.rmtree(self.partial)
         except OSError as error:
@@ -189,11 +189,6 @@ def csv_of(measured: Measured, calibration: Calibration | None) -> str:
 
 def _number(value: float, digits: str = ".2f") -> str:
     return format(value, digits) if np.isfinite(value) else ""
-
-
-def _write(path: Path, content: bytes) -> None:
-    with finished_file(path) as partial:
-        partial.write_bytes(content)
 
 
 def _digest_of(path: Path) -> str:

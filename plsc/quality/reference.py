@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import write_output
 from plsc.files.resumable_rows import read_object
 from plsc.inference.calibration import preparation, require_alike
 from plsc.inference.model_info import ModelInfo
@@ -138,8 +138,7 @@ def keep(
             return path, ""
         if not overwrite:
             raise UserError(f"{file}: exists, and is not this calibration: {REMEDY}")
-    with finished_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_output(path, text)
     return path, ""
 
 

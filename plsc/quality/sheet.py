@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from plsc.data.lists.image_root import shown
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import write_output
 
 Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]  # BGR
@@ -113,8 +113,7 @@ def write_quality_sheet(path: str | Path, faces: Sequence[Face], *, title: str, 
     done, encoded = cv2.imencode(".png", sheet)
     assert done
     png = encoded.tobytes()
-    with finished_file(path) as partial:
-        partial.write_bytes(png[:HEADER_BYTES] + MARK + png[HEADER_BYTES:])
+    write_output(path, png[:HEADER_BYTES] + MARK + png[HEADER_BYTES:])
 
 
 def _cell(face: Face, height: int) -> Pixels:

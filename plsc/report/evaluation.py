@@ -4,11 +4,10 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from plsc import __version__
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import write_output
 from plsc.recognition.metrics.tables import set_tables, threshold_table
 from plsc.recognition.metrics.verification import VerificationReport
 
@@ -90,5 +89,4 @@ def write_json(target: str, figures: dict[str, Any]) -> None:
     if target == STDOUT:
         sys.stdout.write(text)
         return
-    with finished_file(Path(target)) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_output(target, text)

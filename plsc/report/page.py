@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plsc import __version__
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import write_output
 from plsc.recognition.metrics.roc import Threshold, far_name
 from plsc.recognition.metrics.tables import (
     PROTOCOLS,
@@ -52,8 +52,7 @@ def write_page(folder: str | Path, card: ModelCard, sets: Sequence[Measured]) ->
     """
     content = page(card, sets).encode("utf-8", errors="backslashreplace")
     path = Path(folder) / PAGE
-    with finished_file(path) as partial:
-        partial.write_bytes(content)
+    write_output(path, content)
     return path
 
 

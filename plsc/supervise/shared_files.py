@@ -8,16 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from plsc.files.atomic import sync, write_text
+
 
 def replace(path: Path, content: dict[str, Any]) -> None:
     """Write a record in place of the last one. Not synced: it is worth nothing after a crash."""
-    os.replace(_write_beside(path, content, sync=False), path)
+    write_text(path, json.dumps(content), partial=_beside(path), synced=False)
 
 
 def write_once(path: Path, content: dict[str, Any]) -> bool:
     """Write a record unless it exists; whether this call wrote it."""
-    beside = _write_beside(path, content, sync=True)
+    beside = _beside(path)
     try:
+        beside.write_text(json.dumps(content), encoding="utf-8")
+        sync(beside)
         os.link(beside, path)
         return True
     except FileExistsError:
@@ -97,11 +101,5 @@ def error_log() -> str | None:
     return target if os.path.isfile(target) else None
 
 
-def _write_beside(path: Path, content: dict[str, Any], *, sync: bool) -> Path:
-    beside = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
-    with open(beside, "w") as file:
-        json.dump(content, file)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    return beside
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")

@@ -1,8 +1,9 @@
 """What processes that are measured beside each other share: whose turn it is, and their memory."""
 
-import os
 import time
 from pathlib import Path
+
+from plsc.files.atomic import write_text
 
 KIBIBYTE = 1024
 
@@ -25,8 +26,8 @@ class Turns:
     def give(self) -> None:
         """Let the next one work."""
         beside = self.path.with_suffix(f".{self.number}")
-        beside.write_text(str((self.number + 1) % self.count))
-        os.replace(beside, self.path)
+        following = str((self.number + 1) % self.count)
+        write_text(self.path, following, partial=beside, synced=False)
 
 
 def memory() -> dict[str, float]:

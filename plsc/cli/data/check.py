@@ -27,7 +27,7 @@ from plsc.datatools.checks.findings import (
 from plsc.datatools.checks.image_sets import ImageSet, ImageSets
 from plsc.datatools.checks.look import Looked, look
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file, require_writable
+from plsc.files.atomic import require_writable, write_output
 
 SHOWN_CLASSES = 5
 DESCRIPTION = """Decode every image as training does; say what is wrong and what is to be done:
@@ -202,8 +202,7 @@ def run(options: argparse.Namespace) -> int:
             "findings": findings.as_json(),
         }
     if options.report:
-        with finished_file(options.report) as partial:
-            partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_output(options.report, json.dumps(report, indent=1) + "\n")
     if options.json:
         print(json.dumps(report))
     else:

@@ -14,6 +14,7 @@ import numpy as np
 from plsc.data.lists.text_lines import MOST_DIGITS
 from plsc.data.records.recordio import HEADER, MAGIC, RecordFile
 from plsc.errors import UserError
+from plsc.files.atomic import replacing
 from plsc.files.progress import progress_bar
 
 MEGABYTE = 10**6
@@ -115,27 +116,20 @@ def _distinct(ids: array) -> bool:
 
 def _number_from_0(path: Path) -> None:
     numbered = path.with_name(f"{path.name}.numbered")
-    try:
-        with open(path, "rb") as lines, open(numbered, "wb") as out:
-            out.writelines(
-                b"%d\t%s" % (key, line.split(b"\t")[1]) for key, line in enumerate(lines)
-            )
-        os.replace(numbered, path)
-    finally:
-        numbered.unlink(missing_ok=True)
+    with (
+        replacing(path, partial=numbered, synced=False),
+        open(path, "rb") as lines,
+        open(numbered, "wb") as out,
+    ):
+        out.writelines(b"%d\t%s" % (key, line.split(b"\t")[1]) for key, line in enumerate(lines))
 
 
 def _write_whole(file: RecordFile, place: Path) -> None:
     partial = place.with_name(f"{place.name}.partial-{secrets.token_hex(4)}")
-    try:
+    with replacing(place, partial=partial):
         write_index(file, partial)
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())
         if not file.unchanged():
             raise UserError(f"{file.path}: changed while its index was made: start again")
-        os.replace(partial, place)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from plsc.distributed import world
 from plsc.distributed.sharding import ClassShard
 from plsc.distributed.world import World
 from plsc.errors import UserError
-from plsc.files import tensor_file
+from plsc.files import atomic, tensor_file
 
 STATE = {
     "run": "a",
@@ -311,7 +311,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_state_that_cannot_be_written(tmp_path, monkeypatch):
-    sync = tensor_file.sync
+    sync = atomic.sync
 
     def fails_for_state(path):
         if path.name == "state.json":

@@ -349,11 +349,11 @@ def test_embeddings_of_length_one_stop_at_the_first_batch(place, refused, monkey
     ("step", "calls", "again"),
     [
         ("csv_of", 0, False),
-        ("finished_file", 0, False),
-        ("finished_file", 1, False),
+        ("write_output", 0, False),
+        ("write_output", 1, False),
         ("shutil.rmtree", 0, False),
-        ("finished_file", 0, True),
-        ("finished_file", 1, True),
+        ("write_output", 0, True),
+        ("write_output", 1, True),
     ],
 )
 def test_killed_while_publishing(step, calls, again, place, quality, monkeypatch):
@@ -386,15 +386,15 @@ def test_killed_while_it_replaces_another(place, quality, monkeypatch):
     """The next run does not take the old CSV for one that somebody has changed."""
     quality("faces")
     write_face(place / "faces" / "41.png", 77)
-    real, left = magnitudes.finished_file, iter(range(1))
+    real, left = magnitudes.write_output, iter(range(1))
 
-    def killed(path):
+    def killed(path, content):
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return real(path)
+        return real(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(magnitudes, "finished_file", killed)
+        patch.setattr(magnitudes, "write_output", killed)
         assert command.main(["model.onnx", "faces", "--overwrite", *PIXELS]) == 130
     report, _ = quality("faces")
     assert (report["num_images"], report["num_present_before"]) == (41, 41)

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from plsc.engine import skipped_images as skipped
@@ -84,7 +86,7 @@ def test_a_kill_leaves_the_list_of_before(report, tmp_path, monkeypatch):
     def fail(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(skipped.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(KeyboardInterrupt):
         report({2: "2.png: broken"}, progress(epoch=2))
     kept = {name: lines for name, lines in listed(tmp_path).items() if name.endswith(".txt")}

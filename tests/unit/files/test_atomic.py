@@ -3,7 +3,7 @@ import os
 import pytest
 
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file, require_writable
+from plsc.files.atomic import finished_file, replacing, require_writable, write_output, write_text
 
 
 def test_a_file_appears_whole_and_safe_on_the_disk(tmp_path, monkeypatch):
@@ -46,3 +46,35 @@ def test_places_that_cannot_be_written_are_refused_before(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(UserError, match=f"cannot be written: no permission for {tmp_path}"):
         require_writable(tmp_path / "new.bin")
+
+
+def test_a_file_of_the_run_is_replaced_whole(tmp_path, monkeypatch):
+    path, sizes = tmp_path / "state.json", []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    path.write_text("old")
+    (tmp_path / ".state.json.partial").write_text("longer than what a killed run has left")
+    write_text(path, "née")
+    assert path.read_bytes() == "née".encode() and sizes == [4]
+    write_text(path, "beat", partial=tmp_path / "mine", synced=False)
+    assert path.read_text() == "beat" and sizes == [4]
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_file_of_the_run_stays_where_its_replacement_fails(error, tmp_path):
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(type(error)), replacing(tmp_path / "a") as partial:
+        partial.write_text("half")
+        raise error
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "old"
+    with pytest.raises(OSError, match="No such file"):
+        write_text(tmp_path / "missing" / "a", "text")
+
+
+def test_outputs_are_bytes_as_they_are_or_text_in_utf8(tmp_path):
+    write_output(tmp_path / "a", b"\xff\r\n")
+    write_output(str(tmp_path / "b"), "née\r\n")
+    assert (tmp_path / "a").read_bytes() == b"\xff\r\n"
+    assert (tmp_path / "b").read_bytes() == "née\r\n".encode()
+    with pytest.raises(UserError, match="missing/a: cannot be written: No such file"):
+        write_output(tmp_path / "missing" / "a", "text")
