@@ -38,9 +38,9 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "plsc-train = plsc.cli.config_commands:train",
-            "plsc-eval = plsc.cli.config_commands:evaluate",
-            "plsc-export = plsc.cli.config_commands:export",
+            "plsc-train = plsc.cli.train:main",
+            "plsc-eval = plsc.cli.evaluate:main",
+            "plsc-export = plsc.cli.export:main",
             "plsc-doctor = plsc.cli.doctor:main",
             "plsc-data = plsc.cli.data.main:main",
             "plsc-embed = plsc.cli.embed:main",

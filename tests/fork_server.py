@@ -16,8 +16,6 @@ import sys
 
 from plsc.nn import environment as runtime
 
-COMMANDS = {"train": "train", "eval": "evaluate", "export": "export"}
-
 
 def become(request: dict) -> None:
     """Make this child what a shell would have started."""
@@ -44,7 +42,7 @@ def serve() -> None:
         pid = os.fork()
         if pid == 0:
             become(request)
-            sys.exit(getattr(cli, COMMANDS[request["command"]])())
+            sys.exit(commands[request["command"]].main())
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
@@ -55,7 +53,9 @@ if __name__ == "__main__":
     import numpy
 
     import plsc.engine.run  # noqa: F401
-    from plsc.cli import config_commands as cli
+    from plsc.cli import evaluate, export, train
+
+    commands = {"train": train, "eval": evaluate, "export": export}
 
     gc.freeze()  # no child goes through what is here already
     serve()

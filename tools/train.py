@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from plsc.cli.config_commands import train
+from plsc.cli.train import main
 
 if __name__ == "__main__":
-    sys.exit(train())
+    sys.exit(main())

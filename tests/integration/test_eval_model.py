@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from places import ROOT
 
 from plsc.checkpoint import folder as checkpoint
-from plsc.cli import config_commands as cli
 from plsc.cli.compare import main as compare_main
+from plsc.cli.evaluate import main as evaluate
 from plsc.config.load import parse_config
 from plsc.export.convert import export_onnx
 from plsc.recognition.description import describe_model
@@ -34,8 +35,8 @@ class Refuse:
         if name.split(".")[0] == "paddle":
             raise ImportError("paddle is not to be imported")
 sys.meta_path.insert(0, Refuse())
-from plsc import cli
-sys.exit(cli.evaluate(sys.argv[1:]))
+from plsc.cli.evaluate import main
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -101,7 +102,7 @@ def close(tree):
 
 def measured(*arguments):
     out = Path(arguments[arguments.index("--json") + 1])
-    assert cli.evaluate([str(argument) for argument in arguments]) == 0
+    assert evaluate([str(argument) for argument in arguments]) == 0
     return json.loads(out.read_text())
 
 
@@ -124,10 +125,9 @@ def test_all_ways_give_the_same_figures(run, models, bins, tmp_path, tiny_faces)
 
     command = [sys.executable, "-c", NO_PADDLE, "--model", str(models["onnx"]), *sets]
     command += ["--json", "-", "--report", "page", "--num_workers", "2"]
-    root = Path(cli.__file__).parents[1]
     done = subprocess.run(
         command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60,
-        env={"PYTHONPATH": str(root), "PATH": ""},
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
     )  # fmt: skip
     of_onnx = json.loads(done.stdout)
 
@@ -356,7 +356,7 @@ def places(bins, tmp_path_factory):
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[m for _, m in MISTAKES])
 def test_mistakes(arguments, message, places, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.evaluate([argument.format(**places) for argument in arguments]) == 2
+    assert evaluate([argument.format(**places) for argument in arguments]) == 2
     out, err = capsys.readouterr()
     *notes, line = [part for part in err.splitlines() if "images/s" not in part]
     assert line.startswith("plsc-eval: error: ") and message in line and not out
@@ -375,7 +375,7 @@ def test_embeddings_that_are_all_alike(places, tmp_path, capsys):
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(weight, "weight"))
     onnx.save(model, tmp_path / "zero.onnx")
     arguments = "--model", tmp_path / "zero.onnx", "--bin", places["bin"]
-    assert cli.evaluate([str(argument) for argument in arguments]) == 2
+    assert evaluate([str(argument) for argument in arguments]) == 2
     assert "all: embeddings have collapsed" in capsys.readouterr().err
 
 
@@ -391,13 +391,13 @@ def test_the_image_of_a_nan_is_named(places, monkeypatch, capsys):
 
     monkeypatch.setattr(Embedder, "_run", nan_for_one)
     arguments = "--model", places["onnx"], "--bin", places["bin"], "--batch_size", "32"
-    assert cli.evaluate([str(argument) for argument in arguments]) == 2
+    assert evaluate([str(argument) for argument in arguments]) == 2
     assert f"infinity for {places['bin']}: image 37: " in capsys.readouterr().err
 
 
 def test_help(capsys):
     with pytest.raises(SystemExit):
-        cli.evaluate(["--help"])
+        evaluate(["--help"])
     shown = capsys.readouterr().out
     for word in ("-c CONFIG.yaml", "--model M", "--bin F", "--report DIR", "DataLoader.Eval"):
         assert word in shown

@@ -260,9 +260,9 @@ def test_class_means_and_a_frozen_backbone_on_two_ranks(run, weights):
 
 def test_packages_of_the_working_directory_are_not_imported(run):
     """The launcher is started where a folder `plsc` and a file `yaml.py` lie about."""
-    (run.folder / "plsc").mkdir()
+    (run.folder / "plsc" / "cli").mkdir(parents=True)
     trap = f"open({str(run.folder / 'imported')!r}, 'a').write(__name__ + '\\n')\n"
-    for path in ("plsc/__init__.py", "plsc/cli/config_commands.py", "yaml.py"):
+    for path in ("plsc/__init__.py", "plsc/cli/train.py", "yaml.py"):
         (run.folder / path).write_text(trap)
     arguments = run.arguments("train", "Global.max_train_step=1")
     run.world.run(2, *arguments, PYTHONPATH="")

@@ -865,9 +865,10 @@ def anchor(line: str) -> str:
 
 
 def test_files_and_configs_that_are_named_exist():
-    from plsc.cli.config_commands import EXAMPLES
+    from plsc.cli import evaluate, export, train
 
-    text = "".join(path.read_text("utf-8") for path in DOCUMENTS) + "".join(EXAMPLES.values())
+    text = "".join(path.read_text("utf-8") for path in DOCUMENTS)
+    text += "".join(command.EXAMPLES for command in (train, evaluate, export))
     named = set(re.findall(r"\bconfigs/[\w.]+\.yaml", text))
     named |= set(re.findall(r"(?<![\w/])tools/[\w./]+\.py", text))
     assert named and [name for name in named if not (ROOT / name).exists()] == []

@@ -5,7 +5,7 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.cli.config_commands import evaluate
+from plsc.cli.evaluate import main as evaluate
 from plsc.config.load import parse_config
 from plsc.engine import run as commands
 from plsc.errors import UserError

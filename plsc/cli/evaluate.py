@@ -1,10 +1,27 @@
-"""Options of plsc-eval. Imports nothing heavy: they are read before the program knows its task."""
+"""`plsc-eval`: measure a model on pairs of faces, with a config or without one."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 
 from plsc.cli.input_options import add_input_options
+from plsc.cli.run_config import config_parser, output_folder, run_config
+from plsc.config.sections import Config
+from plsc.distributed import world
 from plsc.errors import UserError
 
+DESCRIPTION = """\
+Measure a model on pairs of faces: accuracy, TAR at FAR, thresholds. Either the weights
+of a config (-c) on the sets of its DataLoader.Eval, or any --model on any sets."""
+EXAMPLES = """\
+examples:
+  plsc-eval -c X.yaml -o Global.pretrained_model=output/IResNet50/best_model
+  plsc-eval -c X.yaml -o Global.pretrained_model=plsc_v2/IResNet50/latest         (PLSC's .pdparams)
+  plsc-eval --model w600k_r50.onnx --bin lfw.bin cfp_fp.bin agedb_30.bin          (no config)
+  plsc-eval --model output/IResNet50/best_model --pairs mine/pairs.txt --report report --json -
+"""
+USAGE = """plsc-eval -c CONFIG.yaml [-o Key.sub.0.key=value]... [--json OUT] [--report DIR]
+       plsc-eval --model M [--bin F]... [--pairs LIST]... [--json OUT] [--report DIR] [...]"""
 PROTOCOLS = ("insightface", "magface")
 MODEL_ONLY = (
     *("bin", "pairs", "image_root", "protocol", "no_flip", "resize", "store_thresholds"),
@@ -12,8 +29,42 @@ MODEL_ONLY = (
 )
 
 
-def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
-    """What plsc-eval takes beside `-c` and `-o`."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    options = build_parser().parse_args(argv)
+    try:
+        check_way_of_use(options)
+        if options.model is not None and world.current().size > 1:
+            raise UserError("--model works in one process: call it without the launcher")
+    except UserError as error:
+        print(f"plsc-eval: error: {error}", file=sys.stderr, flush=True)
+        return 2
+    if options.model is None:
+        return run_config("eval", options, argv, lambda config, _: _evaluate(config, options))
+    from plsc.cli import evaluate_model
+    from plsc.cli.status import exit_status
+
+    return exit_status("plsc-eval", lambda: evaluate_model.run(options))
+
+
+def _evaluate(config: Config, options: argparse.Namespace) -> None:
+    from plsc.engine import run
+    from plsc.report.outputs import Outputs
+
+    run.evaluate(config, output_folder(config), Outputs(options.json, options.report))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    parser = config_parser(
+        "eval", description=DESCRIPTION, examples=EXAMPLES, usage=USAGE, config_required=False
+    )
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes beside `-c` and `-o`."""
     parser.add_argument(
         "--model",
         metavar="M",

@@ -1,0 +1,29 @@
+"""`plsc-train`: train the model of a config."""
+
+from collections.abc import Sequence
+
+from plsc.cli.run_config import config_parser, output_folder, run_config
+from plsc.config.sections import Config
+from plsc.supervise import Heartbeat
+
+DESCRIPTION = "Train the model of a config; one process, or one of several under the launcher."
+EXAMPLES = """\
+examples:
+  plsc-train -c configs/quickstart.yaml
+  python -m paddle.distributed.launch --nproc_per_node=2 plsc-train -c X.yaml     (2 processes, CPU)
+  python -m paddle.distributed.launch --devices=0,1,2,3 plsc-train -c X.yaml      (4 GPUs)
+  plsc-train -c X.yaml -o Global.checkpoint=output/IResNet50/latest               (resume)
+  plsc-train -c X.yaml -o Global.device=cpu -o DataLoader.Train.sampler.batch_size=32
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    parser = config_parser("train", description=DESCRIPTION, examples=EXAMPLES)
+    return run_config("train", parser.parse_args(argv), argv, _train)
+
+
+def _train(config: Config, heartbeat: Heartbeat) -> None:
+    from plsc.engine import run
+
+    run.train(config, output_folder(config), heartbeat.note)
