@@ -14,7 +14,6 @@ from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.recompute import apply_recompute
 from plsc.distributed.sharding import ClassShard
-from plsc.engine.log import require_visualdl
 from plsc.engine.precision import LossScaler, Precision
 from plsc.engine.progress import Progress
 from plsc.engine.trainer import Training
@@ -73,8 +72,6 @@ def check_training(config: Config) -> None:
         )
     schedule = require(config.LRScheduler, "LRScheduler", "training")
     schedule.build(SCHEDULES, epochs=epochs, steps_per_epoch=1)
-    if config.Global.use_visualdl:
-        require_visualdl()
 
 
 def set_device(name: str) -> None:

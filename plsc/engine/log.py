@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,8 +13,12 @@ from typing import Any, TextIO
 import paddle
 from tqdm import tqdm
 
-from plsc.errors import UserError
 from plsc.files.atomic import write_text
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 WARM_STEPS = 5  # steps whose time is not typical: allocation, kernels chosen, workers started
 
@@ -23,13 +26,13 @@ WARM_STEPS = 5  # steps whose time is not typical: allocation, kernels chosen, w
 class RunLog:
     """Lines for people (`<folder>/<mode>.log` and stdout) and objects for programs.
 
-    On ranks other than the first everything but `error` is silent, so no caller asks for a rank.
+    On ranks other than the first all methods do nothing, so no caller asks for a rank.
 
     Args:
         folder: `<output_dir>/<Model.name>`.
         mode: train, eval or export; names the log file.
         enabled: whether this process writes.
-        visualdl: also write VisualDL scalars to `<output_dir>/vdl`.
+        visualdl: also write VisualDL scalars to `<output_dir>/vdl`, if it is installed.
         console: where lines are shown; standard output if not given.
 
     """
@@ -55,12 +58,24 @@ class RunLog:
         self._text = open(folder / f"{mode}.log", "a", encoding="utf-8")  # noqa: SIM115
         if visualdl:
             self._scalars = _visualdl_writer(folder.parent / "vdl")
+            if self._scalars is None:
+                self.warning(
+                    "Global.use_visualdl is True but VisualDL is not installed: metrics.jsonl has "
+                    "the figures, `pip install visualdl` brings it"
+                )
 
     def line(self, text: str) -> None:
         """One line with the time, to the log file and to stdout above the progress bar."""
+        self._write("INFO", text)
+
+    def warning(self, text: str) -> None:
+        """Show a line as `line` does, marked as what the user should look at."""
+        self._write("WARNING", text)
+
+    def _write(self, level: str, text: str) -> None:
         if not self.enabled or self._text is None:
             return
-        stamped = f"[{time.strftime('%Y/%m/%d %H:%M:%S')}] plsc INFO: {text}"
+        stamped = f"[{time.strftime('%Y/%m/%d %H:%M:%S')}] plsc {level}: {text}"
         self._text.write(stamped + "\n")
         self._text.flush()
         console = self._console or sys.stdout
@@ -135,22 +150,10 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def require_visualdl() -> None:
-    """Check that VisualDL is installed.
-
-    Raises:
-        UserError: it is not.
-
-    """
-    if importlib.util.find_spec("visualdl") is None:
-        raise UserError(
-            "Global.use_visualdl is True but VisualDL is not installed: "
-            "pip install visualdl, or set it to False"
-        )
-
-
 def _visualdl_writer(folder: Path) -> Any:
-    require_visualdl()
+    """VisualDL's writer to a folder; None where VisualDL is not installed."""
+    if importlib.util.find_spec("visualdl") is None:
+        return None
     from visualdl import LogWriter
 
     return LogWriter(logdir=str(folder))
@@ -207,11 +210,13 @@ def duration(seconds: float) -> str:
 
 
 def memory_peak() -> str:
-    """The most memory that this process has held, and the device's."""
-    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    text = f"peak memory {resident / 2**30:.2f} GiB"
+    """The most memory that this process has held, where the system tells it, and the device's."""
+    text = "peak memory unknown"
+    if resource is not None:
+        # ru_maxrss counts kilobytes on Linux, bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        text = f"peak memory {resident / 2**30:.2f} GiB"
     if paddle.device.get_device().startswith("gpu"):
         text += f", on the device {paddle.device.cuda.max_memory_allocated() / 2**30:.2f} GiB"
     return text

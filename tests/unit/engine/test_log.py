@@ -9,8 +9,7 @@ import time
 import pytest
 
 from plsc.engine import log
-from plsc.engine.log import WARM_STEPS, RunLog, StepTimer, duration, require_visualdl
-from plsc.errors import UserError
+from plsc.engine.log import WARM_STEPS, RunLog, StepTimer, duration, memory_peak
 
 
 class Clock:
@@ -155,6 +154,7 @@ def test_other_ranks_write_nothing(tmp_path, capsys):
     writer = RunLog(tmp_path / "run", "train", enabled=False, visualdl=True)
     writer.begin_metrics(resumed_at=None)
     writer.line("hello")
+    writer.warning("hello")
     writer.record({"step": 1}, scalars={"lr": 0.1})
     writer.progress(total=3, done=0, epoch="epoch 1")
     writer.advance(loss="1")
@@ -183,20 +183,22 @@ def test_lines_go_to_the_file_and_to_the_console(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == lines
 
 
-def test_visualdl_that_is_not_installed_is_named(tmp_path, monkeypatch):
+def test_without_visualdl_one_warning_names_it(tmp_path, monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(
         log.importlib.util, "find_spec", lambda name: None if name == "visualdl" else find(name)
     )
-    for check in (
-        require_visualdl,
-        lambda: RunLog(tmp_path / "run", "train", enabled=True, visualdl=True),
-    ):
-        with pytest.raises(UserError) as error:
-            check()
-        text = str(error.value)
-        assert "Global.use_visualdl" in text and "pip install visualdl" in text
-        assert "\n" not in text
+    run = RunLog(tmp_path / "run", "train", enabled=True, visualdl=True)
+    run.record({"step": 1, "loss": 1.0}, scalars={"lr": 0.25})
+    run.close()
+    (line,) = (tmp_path / "run" / "train.log").read_text().splitlines()
+    assert capsys.readouterr().out.splitlines() == [line]
+    assert line.split("] ")[1] == (
+        "plsc WARNING: Global.use_visualdl is True but VisualDL is not installed: metrics.jsonl "
+        "has the figures, `pip install visualdl` brings it"
+    )
+    assert json.loads(run.metrics_file.read_text()) == {"step": 1, "loss": 1.0}
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_scalars_reach_visualdl(tmp_path, monkeypatch):
@@ -218,3 +220,9 @@ def test_scalars_reach_visualdl(tmp_path, monkeypatch):
     run.close()
     assert folders == [tmp_path / "vdl"]
     assert writer.calls == [{"tag": "lr", "value": 0.25, "step": 4}] and writer.closed
+
+
+def test_peak_memory_where_the_system_tells_it(monkeypatch):
+    assert re.fullmatch(r"peak memory \d+\.\d\d GiB", memory_peak())
+    monkeypatch.setattr(log, "resource", None)
+    assert memory_peak() == "peak memory unknown"
