@@ -9,7 +9,6 @@ a world of one are left out.
 """
 
 import json
-import os
 import statistics
 import sys
 import time
@@ -20,6 +19,10 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, normalize
 from turns import Turns, memory
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from plsc.nn.environment import cores
 
 MARGIN, SCALE, MOMENTUM, DECAY, CLIP = 0.5, 64.0, 0.9, 5e-4, 5.0
 PHASES = ("sampling", "forward", "backward", "update")
@@ -166,7 +169,7 @@ def measure(settings):
 def main():
     """Measure what the JSON object of the first argument says; write the report where it says."""
     settings = SimpleNamespace(**json.loads(sys.argv[1]))
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cores())
     Path(settings.report).write_text(json.dumps(measure(settings)))
 
 

@@ -1,14 +1,18 @@
 """The PyTorch side of train.py: `train_torch.py BACKBONE BATCH CLASSES SECONDS` -> a JSON line."""
 
 import json
-import os
 import sys
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch_networks import NETWORKS
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from plsc.nn.environment import cores
 
 WARM_STEPS = 2
 MARGIN, SCALE = 0.2, 16.0
@@ -34,7 +38,7 @@ def main() -> None:
     name, batch, classes, seconds = sys.argv[1], *map(int, sys.argv[2:4]), float(sys.argv[4])
     if name not in NETWORKS:
         sys.exit(f"train_torch.py: error: no {name} in PyTorch here; there are {list(NETWORKS)}")
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cores())
     torch.manual_seed(1)
     backbone, head = NETWORKS[name](NUM_FEATURES), CosineHead(classes)
     parameters = [*backbone.parameters(), *head.parameters()]

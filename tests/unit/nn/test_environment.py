@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from plsc.data.dataset.tools import render_synthetic_faces
 from plsc.nn import environment as runtime
 
 AVX512 = "avx512f avx512dq avx512cd avx512bw avx512vl avx512_vnni"
@@ -25,6 +26,16 @@ def test_path_of_mkl(tmp_path, vendor, flags, path):
     text = f"processor : 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\n\n"
     (tmp_path / "cpuinfo").write_text(text * 2)
     assert runtime.mkl_path(tmp_path / "cpuinfo") == path
+
+
+def test_cores_where_the_system_does_not_say_which_are_ours(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    assert runtime.cores() == 5
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert runtime.cores() == 1
+    with pytest.raises(SystemExit, match="0"):  # its default is met when its parser is made
+        render_synthetic_faces.main(["--help"])
 
 
 def test_threads_are_shared_by_the_ranks_of_a_machine(monkeypatch):

@@ -14,7 +14,6 @@ The people of val/ are in no image of train/.
 import argparse
 import csv
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, fields
@@ -39,6 +38,7 @@ from plsc.datatools.drawn_face.render import Identity, View, render_face
 from plsc.errors import UserError
 from plsc.files.atomic import finished_folder
 from plsc.files.progress import progress_bar
+from plsc.nn.environment import cores
 
 CHUNK = 16  # pictures
 SHEET_ROWS, SHEET_COLUMNS = 12, 10
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "eval_identities": (200, "other people, for the pairs"),
         "pairs": (2000, "pairs to verify, half of them of one person; 0 for none"),
         "seed": (0, "another seed, other people"),
-        "workers": (len(os.sched_getaffinity(0)), "processes"),
+        "workers": (cores(), "processes"),
     }
     for name, (default, text) in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (%(default)s)")
