@@ -24,7 +24,7 @@ def exit_status(command: str, work: Callable[[], int | None]) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         _let_output_go()
-        return 128 + signal.SIGPIPE
+        return 128 + getattr(signal, "SIGPIPE", 13)  # Windows does not name it
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         print(f"{command}: error: {place}{error.strerror or error}", file=sys.stderr, flush=True)

@@ -34,6 +34,8 @@ def require_writable(path: str | Path) -> None:
 
 def sync(path: Path) -> None:
     """Have the system write a file, or the names in a folder, to the disk."""
+    if os.name == "nt" and os.path.isdir(path):
+        return  # Windows opens no folders, and writes their names itself
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -151,7 +153,8 @@ def finished_folder(path: str | Path) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
         yield partial
-        os.sync()  # contents before the name; fsync on each of millions of files takes hours
+        if hasattr(os, "sync"):  # not on Windows
+            os.sync()  # contents before the name; fsync on each of millions of files takes hours
         os.replace(partial, target)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)

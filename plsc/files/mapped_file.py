@@ -7,6 +7,8 @@ from pathlib import Path
 
 from plsc.errors import UserError
 
+BINARY = getattr(os, "O_BINARY", 0)  # Windows would change line ends
+
 
 def open_regular(path: str | Path, what: str) -> int:
     """A descriptor for reading the file.
@@ -17,7 +19,7 @@ def open_regular(path: str | Path, what: str) -> int:
     """
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)  # opening a pipe would wait
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if regular else -1
+        descriptor = os.open(path, os.O_RDONLY | BINARY) if regular else -1
     except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: the {what} cannot be read: {reason}") from error

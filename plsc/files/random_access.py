@@ -5,6 +5,7 @@ import weakref
 from pathlib import Path
 
 from plsc.files.mapped_file import open_regular
+from plsc.files.offsets import read_at
 
 
 class RandomAccessFile:
@@ -44,7 +45,7 @@ class RandomAccessFile:
             OSError: the system cannot read them, or the file ends before.
 
         """
-        content = os.pread(self._descriptor, count, position)
+        content = read_at(self._descriptor, count, position)
         if len(content) < count:
             raise OSError(0, f"the file had {self.size} bytes and was cut short since")
         return content

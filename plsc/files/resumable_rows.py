@@ -4,7 +4,6 @@ Until all is there it lies in the folder OUT.partial, whose `progress.json` says
 safe.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from plsc.errors import UserError
 from plsc.files.atomic import write_text
+from plsc.files.locks import only_holder
 
 ROWS, INDEX, ABOUT, PROGRESS = "embeddings.npy", "index.tsv", "about.json", "progress.json"
 HEADER = b"row\tpath\tlabel\terror\n"
@@ -88,9 +88,7 @@ class ResumableRows:
         """
         try:
             self.partial.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.partial, os.O_RDONLY)
-            self._files.callback(os.close, lock)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._files.enter_context(only_holder(self.partial))
             progress = read_object(self.partial / PROGRESS)
             if progress.get("key") != self.key or not (self.partial / ROWS).exists():
                 self._begin()

@@ -19,6 +19,7 @@ import numpy as np
 from plsc.errors import UserError
 from plsc.files.atomic import replacing
 from plsc.files.mapped_file import open_regular
+from plsc.files.offsets import read_into
 from plsc.files.tensor_types import NAMES, TYPES, as_type
 
 PIECE_BYTES = 16 * 2**20  # larger ones come fresh from the system, page by page, each time
@@ -185,7 +186,7 @@ class TensorFile:
         done = 0
         while done < count:
             try:
-                got = os.preadv(self._descriptor, [values.data[done:]], place + done)
+                got = read_into(self._descriptor, values.data[done:], place + done)
             except OSError as error:
                 raise self._unreadable(error.strerror or str(error)) from error
             if not got:

@@ -21,6 +21,7 @@ from plsc.data.lists.list_layout import (
 from plsc.data.lists.text_lines import LONGEST_LINE, Column, Lines, blocks_of_lines
 from plsc.errors import UserError
 from plsc.files.mapped_file import open_regular
+from plsc.files.offsets import read_at
 
 FLIPPED = "_hflip"
 
@@ -107,7 +108,7 @@ class LabelList:
 
     def _bytes(self, begin: int, width: int) -> bytes:
         # Not from a mapping: to read one of a file that was cut short ends the process.
-        text = os.pread(self._file, width, begin)
+        text = read_at(self._file, width, begin)
         if len(text) < width:
             raise UserError(f"{self.path}: the label list was cut short while it was in use")
         return text

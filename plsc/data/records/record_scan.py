@@ -1,12 +1,10 @@
 """Makes the index of a `.rec` file that has none, by a walk from record to record."""
 
-import fcntl
 import hashlib
 import os
 import secrets
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from plsc.data.lists.text_lines import MOST_DIGITS
 from plsc.data.records.recordio import HEADER, MAGIC, RecordFile
 from plsc.errors import UserError
 from plsc.files.atomic import replacing
+from plsc.files.locks import next_holder
 from plsc.files.progress import progress_bar
 
 MEGABYTE = 10**6
@@ -45,7 +44,7 @@ def find_index(file: RecordFile) -> Path:
     for place in places:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(place.with_name(f"{place.name}.lock")):
+            with next_holder(place.with_name(f"{place.name}.lock")):
                 if not os.path.isfile(place):  # else another process has made it meanwhile
                     _write_whole(file, place)
             return place
@@ -130,32 +129,6 @@ def _write_whole(file: RecordFile, place: Path) -> None:
         write_index(file, partial)
         if not file.unchanged():
             raise UserError(f"{file.path}: changed while its index was made: start again")
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Held by one process at a time; the system lets go of it when the process ends."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # The holder before may have removed the file that was waited for.
-            if not _leads_to(path, descriptor):
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
-        finally:
-            os.close(descriptor)
-
-
-def _leads_to(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _in_cache(path: Path) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 from plsc.distributed.collectives import gather_objects
 from plsc.distributed.world import current
 from plsc.errors import UserError
+from plsc.files.offsets import reserve
 from plsc.files.rounding import NUMPY_DTYPES, Stored
 from plsc.recognition.heads.stores import ArrayRows, RowNumbers, count
 
@@ -46,10 +47,7 @@ class FileRows(ArrayRows):
         try:
             # TemporaryFile leaves no name behind: it makes none (O_TMPFILE), or unlinks it at once.
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
-            if size and hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self._file.fileno(), 0, size)  # a full disk shows now, not later
-            else:
-                self._file.truncate(size)
+            reserve(self._file.fileno(), 0, size)
         except OSError as error:
             raise _no_file(folder, size, error) from error
 

@@ -5,11 +5,10 @@ each chunk: 0 until it is written and synced, then a checksum of its bytes and o
 its images, so that neither a torn write nor an image that was exchanged passes for done.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 
 from plsc.errors import UserError
 from plsc.files.atomic import finished_folder
+from plsc.files.locks import only_holder
+from plsc.files.offsets import reserve
 
 CHUNK = 1024  # faces: what a killed run computes again, at most
 EMBEDDINGS, FINISHED, ABOUT = "embeddings.npy", "finished", "about.json"
@@ -93,9 +94,9 @@ class EmbeddingFile:
             UserError: another process does it already.
 
         """
-        with open(self.folder / FINISHED, "rb") as file:
+        with ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(only_holder(self.folder / FINISHED))
             except BlockingIOError:
                 raise UserError(f"{self.folder}: another process is filling it") from None
             yield
@@ -147,8 +148,7 @@ class EmbeddingFile:
             with open(folder / EMBEDDINGS, "wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
                 file.flush()
-                # A disk that is too small shows now, not after hours.
-                os.posix_fallocate(file.fileno(), file.tell(), self.shape[0] * self._row_bytes)
+                reserve(file.fileno(), file.tell(), self.shape[0] * self._row_bytes)
             (folder / FINISHED).write_bytes(bytes(8 * self.num_chunks))
             (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
