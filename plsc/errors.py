@@ -10,6 +10,10 @@ class UserError(ValueError):
     """
 
 
+class Unmeasurable(UserError):
+    """A network's outputs tell nothing, as early in training: the set counts as not measured."""
+
+
 def first_line(error: BaseException) -> str:
     """What another library's exception says, in one line; its class where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

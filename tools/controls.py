@@ -27,12 +27,11 @@ def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
     import paddle
 
     from plsc.data.loader.batches import collect_images
-    from plsc.engine import build, build_data
-    from plsc.recognition.evaluator import backbone_embedder
+    from plsc.engine import build
 
     build.set_device("cpu")
-    (evaluator, *_) = build_data.build_evaluators(config)
-    backbone = build.build_backbone(config, "the control")
+    (evaluator, *_) = build.task_type(config).evaluators(config)
+    backbone = build.build_network(config)
     # Running statistics of real images: with the initial ones a deep untrained network overflows,
     # which would make it too easy a control.
     calibration = np.arange(min(CALIBRATION_BATCH, len(evaluator.dataset)))
@@ -41,11 +40,19 @@ def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
         with paddle.no_grad():
             backbone(evaluator.dataset.normalise(paddle.to_tensor(batch["images"])))
     backbone.eval()
-    embedders = {
-        "raw_pixels": lambda images: images.reshape(len(images), -1),
-        "untrained_network": backbone_embedder(backbone, build.build_precision(config)),
+
+    def untrained(images: np.ndarray) -> dict[str, np.ndarray]:
+        with paddle.no_grad():
+            return {OUTPUT: backbone(paddle.to_tensor(images)).numpy()}
+
+    networks = {
+        "raw_pixels": lambda images: {OUTPUT: images.reshape(len(images), -1)},
+        "untrained_network": untrained,
     }
-    return {name: evaluator.run_embedder(embed)["metric"] for name, embed in embedders.items()}
+    return {
+        name: evaluator.scalars(evaluator.report(network))["metric"]
+        for name, network in networks.items()
+    }
 
 
 def main() -> None:

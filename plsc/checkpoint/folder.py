@@ -1,10 +1,11 @@
 """Checkpoints: directories that appear whole or not at all. The only writer of training state.
 
     <root>/epoch_3/                        one checkpoint
-        backbone.safetensors               state dict of the backbone (PLSC's keys)
+        backbone.safetensors               state dict of the network (PLSC's keys)
         backbone-optimizer.safetensors     `<state name>/<key>`
-        head-00000-of-00002.safetensors    rows of one rank: `weight` and the optimizer state;
-                                           several files where they are many (see head_files)
+        head-00000-of-00002.safetensors    rows of one rank that are split over the ranks: `weight`
+                                           and the optimizer state; `head` is what the task calls
+                                           them; several files where they are many
         state.json                         where training stands, and the resolved config
     <root>/latest -> epoch_3               replaced atomically, after the directory is there
     <root>/best_model -> epoch_2
@@ -23,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from plsc.checkpoint.sharded_files import (
-    PART_CLASSES,
-    SavedHead,
+    PART_ROWS,
+    SavedRows,
     Unchanged,
-    head_tensors,
     parts_of,
+    tensors_of,
 )
 from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
@@ -41,7 +42,7 @@ BACKBONE_OPTIMIZER = "backbone-optimizer.safetensors"
 STATE = "state.json"
 REQUIRED = (
     *("run", "step", "epoch", "consumed", "best_metric", "num_images", "global_batch"),
-    *("num_classes", "head_shards", "scaler"),
+    "scaler",
 )
 FIRST_REPORT, NEXT_REPORTS = 10.0, 30.0  # seconds
 SPARE_BYTES = 2**20  # for state.json, folders and the file system's own
@@ -51,30 +52,31 @@ def save(
     root: Path,
     name: str,
     *,
-    backbone: Mapping[str, np.ndarray],
-    backbone_optimizer: Mapping[str, np.ndarray],
-    head: Mapping[str, Rows],
+    network: Mapping[str, np.ndarray],
+    optimizer: Mapping[str, np.ndarray],
+    sharded: Mapping[str, Mapping[str, Rows]],
     state: Mapping[str, Any],
-    unchanged: Unchanged | None = None,
+    unchanged: Mapping[str, Unchanged] | None = None,
     report: Callable[[str], None] = lambda text: None,
-    part_classes: int = PART_CLASSES,
+    part_rows: int = PART_ROWS,
 ) -> Path:
-    """Write `<root>/<name>`; called by all ranks, each with its own rows of the head.
+    """Write `<root>/<name>`; called by all ranks, each with its own rows.
 
     Rank 0 writes what is replicated; its arrays are the ones that count. Each rank writes in a
     thread while all ask each other in short collectives whether someone still does: gloo gives up
-    after half a minute in one collective, and a large head takes longer to write.
+    after half a minute in one collective, and many rows take longer to write.
 
     Args:
         root: folder of this model's checkpoints, the same folder on every node.
         name: name of the checkpoint; nothing of that name may be there.
-        backbone: state dict.
-        backbone_optimizer: optimizer state of the backbone.
-        head: `weight` and optimizer state, [num_local, d] each; read piece by piece.
+        network: state dict.
+        optimizer: optimizer state of the network.
+        sharded: by the stem of their files: `weight` and optimizer state, [num_local, d] each;
+            read piece by piece.
         state: anything JSON can hold, the REQUIRED keys among it.
-        unchanged: what of the head need not be written again; None: all is written.
+        unchanged: by stem, what need not be written again; where one is missing, all is written.
         report: hears how far it is, if it takes long.
-        part_classes: classes in a file at most.
+        part_rows: rows in a file at most.
 
     Raises:
         UserError: a rank could not write, or there is no room; nothing of it is left, and what
@@ -83,16 +85,21 @@ def save(
     """
     place = world.current()
     final, partial = root / name, root / f".{name}.partial"
-    meta = {**state, "head_shards": place.size, "head_part_classes": part_classes}
+    meta = dict(state)
+    for stem in sharded:  # the names are those of the first rows that there were: class centres
+        meta |= {f"{stem}_shards": place.size, f"{stem}_part_classes": part_rows}
     text = json.dumps(meta, indent=1, sort_keys=True) + "\n"
     together = Together(f"checkpoint {final} could not be written")
     try:
         if place.is_main:
             together.attempt(_make_empty, partial)
         together.meet()
-        files = _head_to_write(partial, head, unchanged, part_classes)
+        files: dict[str, Mapping[str, Rows]] = {}
+        for stem, rows in sharded.items():
+            kept = (unchanged or {}).get(stem)
+            files |= _rows_to_write(partial, stem, rows, kept, part_rows)
         if place.is_main:
-            files |= {BACKBONE: backbone, BACKBONE_OPTIMIZER: backbone_optimizer}
+            files |= {BACKBONE: network, BACKBONE_OPTIMIZER: optimizer}
         meter = _Meter(final, sum(map(file_bytes, files.values())), report)
         needed = sum(gather_objects(meter.total)) + SPARE_BYTES
         if place.is_main:
@@ -145,15 +152,15 @@ def _make_empty(partial: Path) -> None:
     partial.mkdir()
 
 
-def _head_to_write(
-    partial: Path, head: Mapping[str, Rows], unchanged: Unchanged | None, part_classes: int
+def _rows_to_write(
+    partial: Path, stem: str, rows: Mapping[str, Rows], unchanged: Unchanged | None, part_rows: int
 ) -> dict[str, Mapping[str, Rows]]:
-    """This rank's files of the head, but for those that could be linked from before."""
+    """Return this rank's files of rows, but for those that could be linked from before."""
     place = world.current()
-    (num_local,) = {rows.shape[0] for rows in head.values()}
+    (num_local,) = {tensor.shape[0] for tensor in rows.values()}
     files: dict[str, Mapping[str, Rows]] = {}
-    for part in parts_of(num_local, place.rank, place.size, part_classes=part_classes):
-        tensors = head_tensors(head, part)
+    for part in parts_of(stem, num_local, place.rank, place.size, part_rows=part_rows):
+        tensors = tensors_of(rows, part)
         if unchanged is None or not unchanged.link(partial, part, tensors):
             files[part.file] = tensors
     return files
@@ -187,7 +194,7 @@ class Checkpoint:
 
     Attributes:
         path: its folder.
-        state: what `save` was given as `state`, `head_shards` and `head_part_classes`.
+        state: what `save` was given as `state`, and in how many files the split rows lie.
 
     Raises:
         UserError: the folder is not there or not a checkpoint.
@@ -217,21 +224,31 @@ class Checkpoint:
         """When it was written, in nanoseconds."""
         return (self.path / STATE).stat().st_mtime_ns
 
-    def backbone(self) -> dict[str, np.ndarray]:
-        """State dict of the backbone."""
+    def network(self) -> dict[str, np.ndarray]:
+        """Return the network's state dict."""
         return read_tensors(self.path / BACKBONE)
 
-    def backbone_optimizer(self) -> dict[str, np.ndarray]:
-        """Optimizer state of the backbone."""
+    def optimizer(self) -> dict[str, np.ndarray]:
+        """Return the network's optimizer state."""
         return read_tensors(self.path / BACKBONE_OPTIMIZER)
 
-    @property
-    def head(self) -> SavedHead:
-        """The class centres and their optimizer state."""
-        classes = self.state["num_classes"]
+    def rows(self, stem: str, count_key: str) -> SavedRows:
+        """Return rows that were split over the ranks, with their optimizer state.
+
+        Args:
+            stem: what their files begin with.
+            count_key: what the state calls their number.
+
+        Raises:
+            UserError: the state does not say how many there are, or in which files.
+
+        """
         # Until there were parts, each rank wrote one file.
-        numbers = {"head_part_classes": classes, **self.state}
-        for key in ("num_classes", "head_shards", "head_part_classes"):
+        part_key, ranks_key = f"{stem}_part_classes", f"{stem}_shards"
+        numbers = {part_key: self.state.get(count_key), **self.state}
+        for key in (count_key, ranks_key, part_key):
+            if key not in numbers:
+                raise UserError(f"{self.path / STATE} lacks {key!r}: not a checkpoint of plsc")
             if type(numbers[key]) is not int or numbers[key] < 1:
                 raise UserError(f"{self.path / STATE} is damaged: {key!r} is {numbers[key]!r}")
-        return SavedHead(self.path, classes, numbers["head_shards"], numbers["head_part_classes"])
+        return SavedRows(self.path, stem, numbers[count_key], numbers[ranks_key], numbers[part_key])

@@ -3,15 +3,25 @@
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from plsc.checkpoint import pointers as checkpoint_folder
 from plsc.checkpoint.folder import Checkpoint
 from plsc.distributed import world
 from plsc.distributed.collectives import broadcast_text
-from plsc.engine.progress import Progress
 
 BEST, LATEST = "best_model", "latest"
+
+
+class Moment(Protocol):
+    """Where training stands."""
+
+    @property
+    def name(self) -> str:
+        """What a checkpoint of this moment is called."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of it."""
 
 
 class Saver:
@@ -37,12 +47,12 @@ class Saver:
         """The checkpoint in the folder that this process has written, or resumed from, last."""
         return None if self._saved is None else self._saved[1]
 
-    def already_saved(self, progress: Progress, path: Path) -> None:
+    def already_saved(self, progress: Moment, path: Path) -> None:
         """Say that the state of this moment lies at `path`, where it was resumed from."""
         if path.resolve().parent == self.folder.resolve():
             self._saved = progress.state(), path.resolve()
 
-    def save(self, progress: Progress, write: Callable[[str], Path], *, best: bool = False) -> Path:
+    def save(self, progress: Moment, write: Callable[[str], Path], *, best: bool = False) -> Path:
         """Have this moment's state written, unless it is, and let `latest` mean it.
 
         Args:

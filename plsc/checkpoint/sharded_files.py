@@ -1,11 +1,11 @@
-"""The files of a checkpoint in which a head lies: one or several for each rank's classes.
+"""The files of a checkpoint in which rows lie that are split over the ranks.
 
-    head-00000-of-00002.safetensors                      a rank with at most PART_CLASSES classes
+    head-00000-of-00002.safetensors                      a rank with at most PART_ROWS rows
     head-00000-of-00002.part-00001-of-00004.safetensors  the second part of a larger one
 
-Each holds `weight` and the optimizer state of its classes. A part in which nothing has changed
-since the checkpoint before is not written again but linked: both folders name one file, and
-removing one leaves the other.
+`head` is the stem that the rows' owner gives. Each file holds `weight` and the optimizer state of
+its rows. A part in which nothing has changed since the checkpoint before is not written again but
+linked: both folders name one file, and removing one leaves the other.
 """
 
 import os
@@ -21,14 +21,15 @@ from plsc.files.tensor_file import Rows, TensorFile, file_bytes, header_of, span
 from plsc.files.tensor_types import FLOATS, TYPES, as_type
 
 WEIGHT = "weight"  # of the tensors in such a file; the others are optimizer state
-PART_CLASSES = 262_144
-Piece = tuple[int, np.ndarray]  # first class, rows
+PART_ROWS = 262_144
+Piece = tuple[int, np.ndarray]  # number of the first row, rows
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file's place among those of all ranks, and its classes (numbers within the rank)."""
+    """A file's place among those of all ranks, and its rows (numbers within the rank)."""
 
+    stem: str
     rank: int
     ranks: int
     number: int
@@ -40,20 +41,21 @@ class Part:
     def file(self) -> str:
         """Its name."""
         part = f".part-{self.number:05d}-of-{self.parts:05d}" if self.parts > 1 else ""
-        return f"head-{self.rank:05d}-of-{self.ranks:05d}{part}.safetensors"
+        return f"{self.stem}-{self.rank:05d}-of-{self.ranks:05d}{part}.safetensors"
 
 
-def parts_of(num_local: int, rank: int, ranks: int, *, part_classes: int) -> list[Part]:
-    """The files of a rank that owns `num_local` classes; one even if there are none."""
-    count = max(1, -(-num_local // part_classes))
+def parts_of(stem: str, num_local: int, rank: int, ranks: int, *, part_rows: int) -> list[Part]:
+    """Return the files of a rank that owns `num_local` rows; one even if there are none."""
+    count = max(1, -(-num_local // part_rows))
     return [
         Part(
+            stem,
             rank,
             ranks,
             number,
             count,
-            number * part_classes,
-            min((number + 1) * part_classes, num_local),
+            number * part_rows,
+            min((number + 1) * part_rows, num_local),
         )
         for number in range(count)
     ]
@@ -85,13 +87,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Unchanged:
-    """What an earlier checkpoint of this head has as it still is.
+    """What an earlier checkpoint has as it still is.
 
     Attributes:
         folder: that checkpoint; this process has written it or read it whole.
-        changed: for each zone of neighbouring classes of this rank, whether any of them has
+        changed: for each zone of neighbouring rows of this rank, whether any of them has
             changed since.
-        zone: classes in a zone.
+        zone: rows in a zone.
 
     """
 
@@ -105,7 +107,7 @@ class Unchanged:
             return False
         earlier, header = self.folder / part.file, header_of(tensors)
         try:
-            # The same classes in the same types and no byte less, or it is another file.
+            # The same rows in the same types and no byte less, or it is another file.
             with open(earlier, "rb") as file:
                 same = file.read(len(header)) == header
             if not same or earlier.stat().st_size != file_bytes(tensors):
@@ -116,33 +118,35 @@ class Unchanged:
         return True
 
 
-def head_tensors(head: Mapping[str, Rows], part: Part) -> dict[str, Rows]:
-    """The part's tensors."""
-    return {name: Window(rows, part.start, part.stop) for name, rows in head.items()}
+def tensors_of(tensors: Mapping[str, Rows], part: Part) -> dict[str, Rows]:
+    """Return the part of all tensors."""
+    return {name: Window(rows, part.start, part.stop) for name, rows in tensors.items()}
 
 
 @dataclass(frozen=True)
-class SavedHead:
-    """The head in a checkpoint's folder.
+class SavedRows:
+    """Rows in a checkpoint's folder.
 
     Attributes:
         folder: the checkpoint.
-        num_classes: of all ranks together.
-        ranks: how many wrote it.
-        part_classes: classes in a file at most.
+        stem: what their files begin with.
+        num_rows: of all ranks together.
+        ranks: how many wrote them.
+        part_rows: rows in a file at most.
 
     """
 
     folder: Path
-    num_classes: int
+    stem: str
+    num_rows: int
     ranks: int
-    part_classes: int
+    part_rows: int
 
     def kind(self, name: str) -> tuple[str, int] | None:
-        """Type and dimension of tensor `name`; None where the head has no such tensor.
+        """Return type and dimension of tensor `name`; None where there is no such tensor.
 
         Raises:
-            UserError: the head's first file cannot be read.
+            UserError: the first file cannot be read.
 
         """
         first, part = next(self._parts())
@@ -158,10 +162,10 @@ class SavedHead:
         return tensor.dtype, tensor.shape[1]
 
     def pieces(self, name: str, start: int, stop: int, *, dtype: str) -> Iterator[Piece]:
-        """Classes start..stop (of all) of tensor `name`, in order, stored as `dtype`.
+        """Yield rows start..stop (of all) of tensor `name`, in order, stored as `dtype`.
 
         Raises:
-            UserError: a file is missing, damaged or not of this head; the message names it.
+            UserError: a file is missing, damaged or not of these rows; the message names it.
 
         """
         kind = self.kind(name)
@@ -178,10 +182,12 @@ class SavedHead:
                     yield begin, as_type(values, kind[0], dtype)
 
     def _parts(self) -> Iterator[tuple[int, Part]]:
-        """Every file, with the first of its classes."""
+        """Yield every file, with the number of its first row."""
         for rank in range(self.ranks):
-            shard = ClassShard(self.num_classes, rank, self.ranks)
-            for part in parts_of(shard.num_local, rank, self.ranks, part_classes=self.part_classes):
+            shard = ClassShard(self.num_rows, rank, self.ranks)
+            for part in parts_of(
+                self.stem, shard.num_local, rank, self.ranks, part_rows=self.part_rows
+            ):
                 yield shard.start + part.start, part
 
     def _check(self, file: TensorFile, name: str, kind: tuple[str, int], rows: int) -> None:

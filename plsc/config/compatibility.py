@@ -8,7 +8,7 @@ from plsc.errors import UserError
 
 # What PLSC has and plsc does not: key -> value -> what to do instead.
 REFUSED: dict[str, dict[Any, str]] = {
-    "Global.task_type": {"classification": "plsc trains face recognition only"},
+    "Global.task_type": {"classification": "plsc trains face recognition"},
     "Global.use_dali": {True: "set it to False and give DataLoader.Train.loader its num_workers"},
     "Global.device": {"xpu": "use gpu or cpu", "npu": "use gpu or cpu"},
     "FP16.level": {"O2": "use O1"},
@@ -17,7 +17,6 @@ REFUSED: dict[str, dict[Any, str]] = {
 # What PLSC's files hold and a run does not depend on: key -> type, reason.
 WITHOUT_EFFECT: dict[str, tuple[Any, str]] = {
     "profiler_options": (dict | str, "there is no profiler"),
-    "Global.task_type": (Literal["recognition"], "recognition is the only task"),
     "Global.train_epoch_func": (  # PLSC's own files have both spellings
         Literal["default_train_one_epoch", "defualt_train_one_epoch"],
         "there is one training loop",

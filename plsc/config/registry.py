@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from plsc.config.schema import nearest
@@ -14,9 +14,19 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 class Registry:
     """Builders of one kind, found by their own names; a builder's signature is its schema."""
 
-    def __init__(self, kind: str, packages: Iterable[str]):
+    def __init__(
+        self, kind: str, packages: Iterable[str] = (), *, modules: Mapping[str, str] | None = None
+    ):
+        """Make a table.
+
+        Args:
+            kind: of its builders, for messages.
+            packages: whose modules register builders; all are imported when a name is looked up.
+            modules: builder's name -> the module that registers it, imported on demand.
+
+        """
         self.kind = kind
-        self._packages = tuple(packages)
+        self._packages, self._modules = tuple(packages), dict(modules or {})
         self._builders: dict[str, Callable[..., Any]] = {}
 
     def register(self, builder: Builder) -> Builder:
@@ -28,7 +38,7 @@ class Registry:
     def names(self) -> list[str]:
         """All names, sorted; imports the modules that lie in the kind's packages."""
         self._import_modules()
-        return sorted(self._builders)
+        return sorted({*self._builders, *self._modules})
 
     def get(self, name: str, key: str) -> Callable[..., Any]:
         """The builder called `name`.
@@ -38,8 +48,10 @@ class Registry:
 
         """
         self._import_modules()
+        if name in self._modules:
+            importlib.import_module(self._modules[name])
         if name not in self._builders:
-            hint = nearest(name, self._builders)
+            hint = nearest(name, self.names())
             raise UserError(f"{key}: no {self.kind} is called {name!r}{hint}")
         return self._builders[name]
 
@@ -58,3 +70,4 @@ SCHEDULES = Registry("learning-rate schedule", ["plsc.scheduler"])
 DATASETS = Registry("dataset", ["plsc.recognition.datasets"])
 TRANSFORMS = Registry("transform", ["plsc.data.transforms"])
 METRICS = Registry("metric", ["plsc.recognition.metrics"])
+TASKS = Registry("task", modules={"recognition": "plsc.recognition.task"})

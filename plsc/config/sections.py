@@ -1,4 +1,4 @@
-"""The sections of a config as frozen dataclasses; `plsc.config.load` reads them from a file.
+"""The sections that all tasks share, as frozen dataclasses; see `plsc.config.load`.
 
 Sections and keys are PLSC's, under PLSC's spelling, so that a key, an override and an attribute
 (`config.Global.epochs`) are one name. `{name: X, ...}` sections become `Component`s: their other
@@ -15,8 +15,6 @@ from plsc.errors import UserError
 
 Count = Annotated[int, Range(1)]
 Positive = Annotated[float, Range(0, low_open=True)]
-Ratio = Annotated[float, Range(0, 1, low_open=True)]
-RatioSchedule = tuple[tuple[Annotated[float, Range(0, 1, high_open=True)], Ratio], ...]
 Unit = Literal["epoch", "step"]
 MEAN = "mean"  # of all verification sets, where one of them could be named
 
@@ -25,9 +23,11 @@ MEAN = "mean"  # of all verification sets, where one of them could be named
 class GlobalConfig:
     """`Global`: what is run, where, how often it is saved and evaluated.
 
+    `task_type` names the task, whose own sections are Model, Loss, Metric and Export.
     `rank_timeout` is in seconds: a rank that gives no sign of life for longer counts as hung.
     """
 
+    task_type: str = "recognition"
     checkpoint: str | None = None
     pretrained_model: str | None = None
     finetune: bool = False
@@ -88,73 +88,6 @@ class DistributedConfig:
 
     data_parallel: bool = True
     recompute: RecomputeConfig | None = None
-
-
-@dataclass(frozen=True)
-class PfcConfig:
-    """`Model.pfc_config`: the class centres, where they are kept, how many of them a step uses.
-
-    `sample_ratio` is one ratio, or (fraction of training, the ratio from there on) pairs.
-    `storage_dir` is the folder of the files of storage file, in the run's output folder if not
-    given. Cosines of other classes above `interclass_filtering_threshold` do not count; 0 is off.
-    """
-
-    sample_ratio: Ratio | RatioSchedule = 1.0
-    model_parallel: bool = True
-    sparse_update: bool = True
-    storage: Literal["device", "host", "file"] = "device"
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    storage_dir: str | None = None
-    interclass_filtering_threshold: Annotated[float, Range(0, 1, high_open=True)] = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse a schedule out of order, and keys that contradict each other."""
-        key = "Model.pfc_config"
-        if isinstance(self.sample_ratio, tuple):
-            starts = [start for start, _ in self.sample_ratio]
-            if not starts or starts[0] != 0:
-                given = f"it starts at {starts[0]}" if starts else "it is empty"
-                raise UserError(f"{key}.sample_ratio must start with [0, ratio]: {given}")
-            for before, after in zip(starts, starts[1:], strict=False):
-                if after <= before:
-                    message = f"{key}.sample_ratio: fractions must ascend, got {after} after"
-                    raise UserError(f"{message} {before}")
-        if self.storage_dir is not None and self.storage != "file":
-            message = f"{key}.storage_dir is for storage=file, got storage={self.storage}: remove"
-            raise UserError(f"{message} it, or set {key}.storage=file")
-        if not self.sparse_update and self.storage != "device":
-            message = f"{key}.sparse_update=False changes every class centre in every step: with"
-            raise UserError(f"{message} storage={self.storage} set it to True")
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """`Model`: the backbone (`name` and its parameters) and the head over `class_num` classes."""
-
-    name: str
-    class_num: Count | None = None
-    pfc_config: PfcConfig = PfcConfig()
-    params: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def backbone(self) -> Component:
-        """The part that BACKBONES builds."""
-        return Component(self.name, self.params, "Model", ("name", "class_num", "pfc_config"))
-
-
-@dataclass(frozen=True)
-class LossTerm:
-    """One entry of `Loss.Train`; the training loss is the sum of weight · loss."""
-
-    loss: Component
-    weight: Annotated[float, Range(0)] = 1.0
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """`Loss`."""
-
-    Train: tuple[LossTerm, ...]
 
 
 @dataclass(frozen=True)
@@ -238,48 +171,42 @@ class MetricConfig:
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """`Export`: the file that `plsc-export` writes; null in `input_shape` is the batch.
-
-    With `preprocessing` nhwc or nchw an ONNX file takes uint8 RGB images in that layout and gives
-    embeddings of length 1; `fp16` stores its weights as float16.
-    """
+    """`Export`: what every task has of it; `fp16` stores the weights as float16."""
 
     export_type: Literal["onnx", "paddle"] = "onnx"
-    input_shape: tuple[int | None, Count, Count, Count] = (None, 3, 112, 112)
     opset: Annotated[int, Range(11, 17)] = 17
-    preprocessing: Literal["none", "nhwc", "nchw"] = "none"
     fp16: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a fixed batch size, and what only ONNX files can be."""
-        if self.export_type != "onnx" and (self.fp16 or self.preprocessing != "none"):
-            setting = f"preprocessing={self.preprocessing}" if not self.fp16 else "fp16=True"
-            raise UserError(f"Export.{setting} is for ONNX files only: set Export.export_type=onnx")
-        if self.input_shape[0] is not None:
-            batch = self.input_shape[0]
-            raise UserError(f"Export.input_shape.0 must be null (any batch size), got {batch}")
-        if self.input_shape[1:] != (3, 112, 112):
-            given = list(self.input_shape[1:])
-            raise UserError(f"Export.input_shape must be [null, 3, 112, 112], got {given} after it")
+        """Refuse what only ONNX files can be."""
+        if self.export_type != "onnx" and self.fp16:
+            raise only_onnx("fp16=True")
+
+
+def only_onnx(setting: str) -> UserError:
+    """Return the error for a setting of Export that Paddle's format does not have."""
+    return UserError(f"Export.{setting} is for ONNX files only: set Export.export_type=onnx")
 
 
 @dataclass(frozen=True)
 class Config:
     """A whole config; a section that the file does not have is None (`require` it).
 
-    `notes` has one line for each key that was accepted and has no effect.
+    The types of Model, Loss, Metric and Export are the task's. Model has a `name`; Metric has
+    `best_set`, and Export `export_type`, `opset` and `fp16`. `notes` has one line for each key that
+    was accepted and has no effect.
     """
 
     Global: GlobalConfig = GlobalConfig()
     FP16: Fp16Config | None = None
     DistributedStrategy: DistributedConfig = DistributedConfig()
-    Model: ModelConfig | None = None
-    Loss: LossConfig | None = None
+    Model: Any = None
+    Loss: Any = None
     LRScheduler: Component | None = None
     Optimizer: OptimizerConfig | None = None
     DataLoader: DataLoaderConfig = DataLoaderConfig()
-    Metric: MetricConfig = MetricConfig()
-    Export: ExportConfig = ExportConfig()
+    Metric: Any = MetricConfig()
+    Export: Any = ExportConfig()
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -294,8 +221,8 @@ class Config:
 def _plain(value: Any) -> Any:
     if isinstance(value, Component):
         return {"name": value.name, **_plain(value.params)}
-    if isinstance(value, LossTerm):
-        return {value.loss.name: {**_plain(value.loss.params), "weight": value.weight}}
+    if hasattr(value, "as_written"):  # a section that a file holds in another form
+        return _plain(value.as_written())
     if is_dataclass(value):
         section = {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
         return section | section.pop("params", {})

@@ -1,8 +1,9 @@
-"""Replicated backbone: gradients summed over ranks, communication overlapped with backward."""
+"""Replicated network: gradients summed over ranks, communication overlapped with backward."""
 
 import contextlib
 import math
 from contextlib import AbstractContextManager
+from typing import Any
 
 import paddle
 from paddle import Tensor, nn
@@ -10,6 +11,7 @@ from paddle.autograd import PyLayer
 
 from plsc.distributed import world
 from plsc.distributed.collectives import broadcast, reduce_sum
+from plsc.nn.nest import map_nest
 
 
 class _ScaleGradient(PyLayer):
@@ -24,26 +26,35 @@ class _ScaleGradient(PyLayer):
 
 
 class DataParallel:
-    """`images [b,3,h,w] -> features [b,d]` whose backward *sums* parameter gradients over ranks.
+    """A network whose backward pass *sums* parameter gradients over ranks.
 
-    The head hands each rank the exact derivative of the global mean loss with respect to its own
-    features, so the ranks' parameter gradients are summands of the true gradient.
+    The loss leaves each rank its summand of the derivative of the one loss of all ranks, so the
+    ranks' parameter gradients are summands of the true gradient.
+
+    Attributes:
+        layer: the network itself.
+
     """
 
-    def __init__(self, backbone: nn.Layer):
-        self.backbone = backbone
+    def __init__(self, layer: nn.Layer):
+        self.layer = layer
         self._size = world.current().size
-        trainable = any(not parameter.stop_gradient for parameter in backbone.parameters())
+        trainable = any(not parameter.stop_gradient for parameter in layer.parameters())
         # Broadcasts rank 0's parameters and buffers, so all ranks start alike.
-        self._parallel = paddle.DataParallel(backbone) if self._size > 1 and trainable else None
+        self._parallel = paddle.DataParallel(layer) if self._size > 1 and trainable else None
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Features of this rank's images."""
+    def __call__(self, inputs: Tensor) -> Any:
+        """Return the outputs for this rank's inputs: a tensor, or a nest of tensors."""
         if self._parallel is None:
-            return self.backbone(images)
+            return self.layer(inputs)
         # paddle.DataParallel averages over W ranks where the sum is wanted: the factor W stands
         # here and nowhere else.
-        return _ScaleGradient.apply(self._parallel(images), float(self._size))
+        return map_nest(self._summed, self._parallel(inputs))
+
+    def _summed(self, output: Any) -> Any:
+        if not isinstance(output, Tensor) or output.stop_gradient:
+            return output
+        return _ScaleGradient.apply(output, float(self._size))
 
     def synchronised(self, synchronise: bool) -> AbstractContextManager:
         """A context in which backward reduces gradients over ranks, or only accumulates them."""

@@ -1,49 +1,50 @@
-"""Config -> the model and what trains it; see build_data for what it is trained on."""
+"""Config -> the network and what trains it; the parts that every task has."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import paddle
 from paddle import nn
 
 from plsc.config.load import require
-from plsc.config.registry import BACKBONES, DATASETS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES
-from plsc.config.sections import Config, GradClipConfig
-from plsc.data.loader.batches import TrainLoader
+from plsc.config.registry import DATASETS, OPTIMIZERS, SCHEDULES, TASKS
+from plsc.config.schema import nearest
+from plsc.config.sections import MEAN, Config, GradClipConfig
+from plsc.data.loader.batches import TrainingSet, TrainLoader
+from plsc.data.loader.sampler import EpochSampler
 from plsc.data.transforms.standard import build_transforms
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.recompute import apply_recompute
-from plsc.distributed.sharding import ClassShard
 from plsc.engine.precision import LossScaler, Precision
 from plsc.engine.progress import Progress
-from plsc.engine.trainer import Training
+from plsc.engine.task import Evaluator, TaskType
+from plsc.engine.training import Training
 from plsc.engine.update import Updater
 from plsc.errors import UserError
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
-from plsc.recognition.heads.partial_fc import PartialFC
-from plsc.recognition.heads.storage import build_centres
 
 SCHEDULE_SUPPLIED = ("epochs", "steps_per_epoch")
 
 
+def task_type(config: Config) -> TaskType:
+    """Return the task that the config names."""
+    found: TaskType = TASKS.get(config.Global.task_type, "Global.task_type")()
+    return found
+
+
 def check_components(config: Config) -> None:
-    """Check every name and every parameter of the config's components; touches no device.
+    """Check every name and every parameter of the config's components; touch no device.
 
     Raises:
         UserError: the first that is wrong.
 
     """
-    if config.Model is not None:
-        config.Model.backbone.check(BACKBONES)
-    for term in config.Loss.Train if config.Loss else ():
-        term.loss.check(LOSSES)
+    task_type(config).check(config)
     if config.LRScheduler is not None:
         config.LRScheduler.check(SCHEDULES, supplied=SCHEDULE_SUPPLIED)
     if config.Optimizer is not None:
         config.Optimizer.rule.check(OPTIMIZERS)
-    for metric in config.Metric.Eval:
-        metric.check(METRICS)
     train, evaluation = config.DataLoader.Train, config.DataLoader.Eval
     for dataset in (
         *((train.dataset,) if train else ()),
@@ -54,24 +55,30 @@ def check_components(config: Config) -> None:
 
 
 def check_training(config: Config) -> None:
-    """Check that all that training needs is there and fits together; touches no device.
+    """Check that all that training needs is there and fits together; touch no device.
 
     Raises:
         UserError: a section or key is missing, or values contradict each other.
 
     """
     epochs = require(config.Global.epochs, "Global.epochs", "training")
-    model = require(config.Model, "Model", "training")
-    for term in require(config.Loss, "Loss", "training").Train:
-        term.loss.build(LOSSES)
-    rule = require(config.Optimizer, "Optimizer", "training").rule.build(OPTIMIZERS)
-    if model.pfc_config.dtype == "float16" and "moment2" in rule.state_names:
-        raise UserError(
-            "Model.pfc_config.dtype is float16, which cannot hold AdamW's squares of gradients: "
-            "they are about 1e-12, its smallest number is 6e-8; use bfloat16 or float32"
-        )
+    task_type(config).check_training(config)
+    require(config.Optimizer, "Optimizer", "training").rule.build(OPTIMIZERS)
     schedule = require(config.LRScheduler, "LRScheduler", "training")
     schedule.build(SCHEDULES, epochs=epochs, steps_per_epoch=1)
+
+
+def check_best_set(config: Config, evaluators: Sequence[Evaluator]) -> None:
+    """Check that Metric.best_set is `mean` or names a set that is measured.
+
+    Raises:
+        UserError: it does not.
+
+    """
+    chosen, names = config.Metric.best_set, {evaluator.name for evaluator in evaluators}
+    if evaluators and chosen not in {MEAN, *names}:
+        hint = nearest(chosen, {MEAN, *names})
+        raise UserError(f"Metric.best_set: no verification set is called {chosen!r}{hint}")
 
 
 def set_device(name: str) -> None:
@@ -120,11 +127,11 @@ def build_precision(config: Config) -> Precision:
     )
 
 
-def build_backbone(config: Config, command: str) -> nn.Layer:
-    """The backbone of the config, initialised from its seed alike on all ranks."""
-    model = require(config.Model, "Model", command)
+def build_network(config: Config) -> nn.Layer:
+    """Return the network of the config, initialised from its seed alike on all ranks."""
+    require(config.Model, "Model", "plsc")
     paddle.seed(config.Global.seed)
-    return model.backbone.build(BACKBONES)
+    return task_type(config).network(config)
 
 
 def _clip(config: GradClipConfig | None) -> ClipGradByGlobalNorm | None:
@@ -138,86 +145,76 @@ def _clip(config: GradClipConfig | None) -> ClipGradByGlobalNorm | None:
     )
 
 
-def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> PartialFC:
-    """The head over this rank's classes; all ranks together.
-
-    Raises:
-        UserError: there is no room for its files.
-
-    """
-    model = require(config.Model, "Model", "training")
-    place = world.current()
-    num_classes = require(model.class_num, "Model.class_num", "training")
-    shard = ClassShard(num_classes, place.rank, place.size)
-    settings = model.pfc_config
-    centres = build_centres(
-        shard,
-        dim,
-        state_names=state_names,
-        storage=settings.storage,
-        dtype=settings.dtype,
-        folder=Path(settings.storage_dir or Path(config.Global.output_dir) / model.name),
-        seed=config.Global.seed,
-    )
-    terms = require(config.Loss, "Loss", "training").Train
-    return PartialFC(
-        centres,
-        [(term.weight, term.loss.build(LOSSES)) for term in terms],
-        sample_ratio=settings.sample_ratio,
-        sparse_update=settings.sparse_update,
-        seed=config.Global.seed,
-        interclass_filtering_threshold=settings.interclass_filtering_threshold,
-    )
-
-
-def build_training(config: Config, loader: TrainLoader) -> Training:
-    """Everything `fit` changes, freshly initialised, to train on the batches of `loader`."""
-    settings, place = config.Global, world.current()
-    epochs = require(settings.epochs, "Global.epochs", "training")
-    optimizer = require(config.Optimizer, "Optimizer", "training")
-    schedule = require(config.LRScheduler, "LRScheduler", "training")
-
-    backbone = build_backbone(config, "training")
-    if settings.freeze_backbone:
-        for parameter in backbone.parameters():
-            parameter.stop_gradient = True
-        backbone.eval()
-    recompute = config.DistributedStrategy.recompute
-    if recompute is not None:
-        apply_recompute(
-            backbone, layerlist_interval=recompute.layerlist_interval, names=recompute.names
+def build_loader(config: Config, dataset: TrainingSet) -> TrainLoader:
+    """Return this rank's share of `dataset` in batches; touch no device."""
+    data, place = require(config.DataLoader.Train, "DataLoader.Train", "training"), world.current()
+    parts = config.Global.accum_steps
+    if data.sampler.batch_size % parts:
+        raise UserError(
+            f"DataLoader.Train.sampler.batch_size {data.sampler.batch_size} cannot be split into "
+            f"Global.accum_steps {parts} equal parts"
         )
+    sampler = EpochSampler(
+        len(dataset),
+        batch_size=data.sampler.batch_size,
+        rank=place.rank,
+        world_size=place.size,
+        shuffle=data.sampler.shuffle,
+        drop_last=data.sampler.drop_last,
+        seed=config.Global.seed,
+    )
+    workers = data.loader.num_workers
+    return TrainLoader(dataset, sampler, num_workers=workers, seed=config.Global.seed)
 
-    rule = optimizer.rule.build(OPTIMIZERS)
-    precision = build_precision(config)
-    head = build_head(config, backbone.num_features, rule.state_names)
-    clip = _clip(optimizer.grad_clip)
+
+def build_training(config: Config, loader: TrainLoader, dataset: TrainingSet) -> Training:
+    """Return everything `fit` changes, freshly initialised, to train on the batches of `loader`."""
+    settings = config.Global
+    optimizer = require(config.Optimizer, "Optimizer", "training")
+    network = _network_to_train(config)
+    rule, precision = optimizer.rule.build(OPTIMIZERS), build_precision(config)
+    task = task_type(config).training(config, network, dataset, rule.state_names)
+    frozen_names = getattr(network, "frozen_names", frozenset())
     updater = Updater(
-        DenseParameters(backbone, state_names=rule.state_names, frozen=backbone.frozen_names),
-        head,
+        DenseParameters(network, state_names=rule.state_names, frozen=frozen_names),
+        task.sharded,
         rule=rule,
-        clip=clip,
+        clip=_clip(optimizer.grad_clip),
         scaler=precision.scaler,
-        head_lr_multiplier=optimizer.head_lr_multiplier,
         no_weight_decay=optimizer.no_weight_decay_name,
     )
+    sampler = loader.sampler
+    epochs = require(settings.epochs, "Global.epochs", "training")
+    schedule = require(config.LRScheduler, "LRScheduler", "training")
     return Training(
-        backbone=DataParallel(backbone),
-        head=head,
+        network=DataParallel(network),
+        task=task,
         updater=updater,
         precision=precision,
-        schedule=schedule.build(
-            SCHEDULES, epochs=epochs, steps_per_epoch=loader.sampler.steps_per_epoch
-        ),
+        schedule=schedule.build(SCHEDULES, epochs=epochs, steps_per_epoch=sampler.steps_per_epoch),
         loader=loader,
         progress=Progress(
             epochs=epochs,
-            num_images=loader.sampler.num_images,
-            steps_per_epoch=loader.sampler.steps_per_epoch,
-            global_batch=loader.sampler.batch_size * place.size,
+            num_images=sampler.num_images,
+            steps_per_epoch=sampler.steps_per_epoch,
+            global_batch=sampler.batch_size * world.current().size,
         ),
         normalise=loader.normalise,
         accum_steps=settings.accum_steps,
-        freeze_backbone=settings.freeze_backbone,
+        frozen=settings.freeze_backbone,
         seed=settings.seed,
     )
+
+
+def _network_to_train(config: Config) -> nn.Layer:
+    network = build_network(config)
+    if config.Global.freeze_backbone:
+        for parameter in network.parameters():
+            parameter.stop_gradient = True
+        network.eval()
+    recompute = config.DistributedStrategy.recompute
+    if recompute is not None:
+        apply_recompute(
+            network, layerlist_interval=recompute.layerlist_interval, names=recompute.names
+        )
+    return network

@@ -3,21 +3,21 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import paddle
 
 from plsc.config.sections import Config
+from plsc.data.loader.batch import Batch
 from plsc.data.loader.batches import TrainLoader
 from plsc.data.loader.sampler import EpochSampler
 from plsc.distributed import world
 
 
-def one_pass(
+def one_epoch(
     dataset: Any, config: Config, *, shuffle: bool
-) -> Iterator[tuple[paddle.Tensor, np.ndarray]]:
-    """This rank's batches of one epoch: images [b, 3, 112, 112], normalised, and labels [b].
+) -> Iterator[tuple[paddle.Tensor, Batch]]:
+    """Yield this rank's batches of one epoch: the network's input, and the batch itself.
 
-    All ranks get as many; the last batch is filled up with images that have been seen.
+    All ranks get as many; the last batch is filled up with samples that have been seen.
     """
     data, place = config.DataLoader.Train, world.current()
     assert data is not None
@@ -32,6 +32,6 @@ def one_pass(
     loader = TrainLoader(dataset, sampler, num_workers=data.loader.num_workers)
     try:
         for batch in loader.batches(0, 0):
-            yield loader.normalise(paddle.to_tensor(batch["images"])), batch["labels"]
+            yield loader.normalise(paddle.to_tensor(batch["images"])), batch
     finally:
         loader.close()

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -170,18 +171,14 @@ class StepTimer:
         """Start a new interval."""
         self._start, self._steps, self._waiting = time.perf_counter(), 0, 0.0
 
-    def batches(self, source: Iterator) -> Iterator:
-        """The items of `source`; the time it takes to give each is the data wait."""
-        while True:
-            if self.steps_seen == WARM_STEPS:
-                self.reset()
-            before = time.perf_counter()
-            try:
-                item = next(source)
-            except StopIteration:
-                return
-            self._waiting += time.perf_counter() - before
-            yield item
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time of the block as wait for data."""
+        if self.steps_seen == WARM_STEPS:
+            self.reset()
+        before = time.perf_counter()
+        yield
+        self._waiting += time.perf_counter() - before
 
     def step(self) -> None:
         """Count a step."""

@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import paddle
 from paddle import nn
@@ -14,19 +14,29 @@ from plsc.checkpoint.folder import Checkpoint
 from plsc.config.load import dump_config
 from plsc.config.sections import Config
 from plsc.distributed import world
-from plsc.engine import build, build_data, start
-from plsc.engine.keeper import Keeper, Phase
+from plsc.engine import build, start
+from plsc.engine.checkpoints import Checkpoints
+from plsc.engine.evaluation import Evaluation, network_function
 from plsc.engine.log import RunLog
-from plsc.engine.trainer import Training, fit
+from plsc.engine.recorder import Phase, Recorder
+from plsc.engine.stopping import Stopping
+from plsc.engine.task import Evaluator, TaskType
+from plsc.engine.trainer import fit
+from plsc.engine.training import Training
 from plsc.export.convert import export_onnx, export_paddle
 from plsc.files.atomic import write_text
-from plsc.nn import environment as runtime
-from plsc.recognition.description import describe_model, metadata, model_card
-from plsc.recognition.plan import forecast
-from plsc.report.evaluation import Measured
-from plsc.report.outputs import Outputs
+from plsc.nn import environment
 from plsc.weights.preparation import preparation_notes
 from plsc.weights.pretrained import find_weights, take_weights
+
+
+class Outputs(Protocol):
+    """What the user wants of an evaluation beside the log."""
+
+    json_to_stdout: bool
+
+    def check(self) -> None:
+        """Refuse places that cannot be written to, before the work."""
 
 
 def train(config: Config, folder: Path, phase: Phase) -> None:
@@ -34,10 +44,11 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     build.check_components(config)
     build.check_training(config)
     start.check_sources(config)
-    dataset = build_data.build_train_dataset(config)
-    loader = build_data.build_loader(config, dataset)
-    evaluators = build_data.build_evaluators(config) if config.Global.eval_during_train else []
-    build_data.check_best_set(config, evaluators)
+    task = build.task_type(config)
+    dataset = task.dataset(config)
+    loader = build.build_loader(config, dataset)
+    evaluators = task.evaluators(config) if config.Global.eval_during_train else []
+    build.check_best_set(config, evaluators)
     loader.start()  # worker processes are forked while this one is still small and without a GPU
     build.set_device(config.Global.device)
     place = world.init(device=config.Global.device)
@@ -45,116 +56,148 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     log = RunLog(folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl)
     start.check_shared(folder)
     phase("building the model")
-    ranks = {"ranks": place.size, "local_ranks": place.local_size}
-    if place.is_main:
-        _estimate(log, lambda: forecast.before_building(config, **ranks))
-    training = build.build_training(config, loader)
+    _estimate(config, task, None, log)
+    training = build.build_training(config, loader, dataset)
     _describe(training, config, folder.name, log)
-    if place.is_main:
-        _estimate(log, lambda: forecast.lines(config, training.backbone.backbone, **ranks))
+    _estimate(config, task, training.network.layer, log)
     saver = start.start(training, config, dataset, folder, log)
     if place.is_main:
         write_text(folder / "config.yaml", dump_config(config))
-    meta = {
-        "config": config.to_dict(),
-        "model": describe_model(config, num_features=training.head.centres.dim),
-        "plsc": __version__,
-        "paddle": paddle.__version__,
-        "runtime": runtime.in_effect(),
-        "world_size": place.size,
-    }
-    keeper = Keeper(training, config, folder, log, saver, evaluators, meta, phase)
-    keeper.listen()
+    recorder = Recorder(
+        training, config, folder, log, watchers=training.task.watchers(log), phase=phase
+    )
+    around = {"log": log, "timer": recorder.timer, "phase": phase}
+    meta = _meta(config, task, training.network.layer)
+    checkpoints = Checkpoints(training, config.Global, saver, meta=meta, **around)
+    spec = task.export_spec(config, training.network.layer, {}, str(folder))
+    evaluation = Evaluation(training, evaluators, spec, config, checkpoints=checkpoints, **around)
+    stopping = Stopping(training.progress, log, max_train_step=config.Global.max_train_step)
+    stopping.listen()
     try:
-        fit(training, keeper)
+        fit(
+            training,
+            recorder=recorder,
+            evaluation=evaluation,
+            checkpoints=checkpoints,
+            stopping=stopping,
+        )
     finally:
         loader.close()
         log.close()
 
 
+def _meta(config: Config, task: TaskType, network: nn.Layer) -> dict[str, Any]:
+    """Return what every checkpoint of a run says beside its state."""
+    return {
+        "task": config.Global.task_type,
+        "config": config.to_dict(),
+        "model": task.describe(config, network),
+        "plsc": __version__,
+        "paddle": paddle.__version__,
+        "runtime": environment.in_effect(),
+        "world_size": world.current().size,
+    }
+
+
 def _describe(training: Training, config: Config, name: str, log: RunLog) -> None:
-    """The first lines of a run: what is in effect."""
+    """Log the first lines of a run: what is in effect."""
     place, progress = world.current(), training.progress
-    backbone, shard = training.backbone.backbone, training.head.centres.shard
     statistics = ("_mean", "_variance")  # Paddle counts them among the parameters
     parameters = sum(
-        item.size for name, item in backbone.named_parameters() if not name.endswith(statistics)
+        item.size
+        for key, item in training.network.layer.named_parameters()
+        if not key.endswith(statistics)
     )
-    used = training.head.num_sample(progress.fraction)
-    for note in (*config.notes, *(n for _, loss in training.head.losses for n in loss.notes())):
+    for note in (*config.notes, *training.task.notes()):
         log.line(note)
     log.line(
         f"plsc {__version__}, paddle {paddle.__version__}, device {paddle.device.get_device()}, "
-        f"{place.size} process(es), {runtime.describe()}; "
+        f"{place.size} process(es), {environment.describe()}; "
         f"precision in effect: {training.precision.effective}"
     )
-    log.line(
-        f"{name}: {parameters / 1e6:.2f} M parameters; "
-        f"head: {shard.num_classes} classes × {training.head.centres.dim}, "
-        f"{shard.num_local} on this rank, {used} of them used in a step"
-    )
+    beside = training.task.describe(progress.fraction)
+    log.line(f"{name}: {parameters / 1e6:.2f} M parameters{beside and '; '}{beside}")
     log.line(
         f"{progress.num_images} images, global batch {progress.global_batch}, "
         f"{progress.steps_per_epoch} steps per epoch, {progress.epochs} epochs"
     )
 
 
-def _estimate(log: RunLog, lines: Callable[[], list[str]]) -> None:
-    """Log an estimate; a backbone that none can be made for is trained all the same."""
+def _estimate(config: Config, task: TaskType, network: nn.Layer | None, log: RunLog) -> None:
+    """Log an estimate of memory; a network that none can be made for is trained all the same."""
+    place = world.current()
+    if not place.is_main:
+        return
     try:
-        found = lines()
+        found = task.memory(config, network, ranks=place.size, local_ranks=place.local_size)
     except Exception as error:
         found = [f"no estimate of memory: {error!r}"]
     for line in found:
         log.line(line)
 
 
-def _backbone_with_weights(config: Config, command: str, log: RunLog) -> tuple[nn.Layer, str]:
+def _network_with_weights(config: Config, command: str, log: RunLog) -> tuple[nn.Layer, str]:
     path = start.check_weights_given(config, command)
-    backbone = build.build_backbone(config, f"plsc-{command}")
-    weights = take_weights(path, backbone)
+    network = build.build_network(config)
+    weights = take_weights(path, network)
     for note in (*weights.notes, *preparation_notes(weights, config)):
         log.line(f"{path}: {note}")
-    backbone.eval()
-    return backbone, path
+    network.eval()
+    return network, path
 
 
 def evaluate(
     config: Config, folder: Path, outputs: Outputs | None = None
 ) -> dict[str, dict[str, float]]:
-    """Metrics of the config's weights on each set of DataLoader.Eval; all ranks together.
+    """Measure the config's weights on each set of DataLoader.Eval; all ranks together.
 
-    Rank 0 also prints tables and writes what `outputs` asks for.
+    Rank 0 also writes what `outputs` asks for.
+
+    Returns:
+        figures by name, by name of the set.
+
     """
-    outputs = outputs or Outputs()
     build.check_components(config)
     start.check_weights_given(config, "eval")
-    evaluators = build_data.build_evaluators(config)
-    outputs.check()
+    task = build.task_type(config)
+    evaluators = task.evaluators(config)
+    if outputs is not None:
+        outputs.check()
     build.set_device(config.Global.device)
     place = world.init(device=config.Global.device)
-    console = sys.stderr if outputs.json_to_stdout else None
+    console = sys.stderr if outputs is not None and outputs.json_to_stdout else None
     log = RunLog(folder, "eval", enabled=place.is_main, console=console)
-    backbone, path = _backbone_with_weights(config, "eval", log)
-    precision = build.build_precision(config)
-    results: dict[str, dict[str, float]] = {}
-    measured = []
-    for evaluator in evaluators:
-        began = time.perf_counter()
-        report = evaluator.report(backbone, precision)
-        seconds = time.perf_counter() - began
-        result = evaluator.scalars(report)
-        results.setdefault(evaluator.name, {}).update(result)
-        log.line(
-            f"[Eval] {path}: {evaluator.name}: {evaluator.shown(result)} "
-            f"({len(evaluator.dataset) // 2} pairs, {seconds:.1f} s, {precision.effective})"
-        )
-        measured.append(Measured(report, evaluator.dataset))
+    network, path = _network_with_weights(config, "eval", log)
+    measured = _measure(config, evaluators, network, path, log)
     log.close()
-    if place.is_main:
-        card = model_card(config, path, dim=backbone.num_features, precision=precision.effective)
-        outputs.write(card, measured)
+    if place.is_main and outputs is not None:
+        precision = build.build_precision(config).effective
+        task.write_report(config, path, precision, network, measured, outputs)
+    results: dict[str, dict[str, float]] = {}
+    for evaluator, report in measured:
+        results.setdefault(evaluator.name, {}).update(evaluator.scalars(report))
     return results
+
+
+def _measure(
+    config: Config, evaluators: Sequence[Evaluator], network: nn.Layer, path: str, log: RunLog
+) -> list[tuple[Evaluator, Any]]:
+    """Return each evaluator's report; log its figures and its time."""
+    precision = build.build_precision(config)
+    spec = build.task_type(config).export_spec(config, network, {}, path)
+    total = sum(evaluator.num_samples for evaluator in evaluators)
+    measured = []
+    with network_function(network, precision, spec, num_samples=total) as function:
+        for evaluator in evaluators:
+            began = time.perf_counter()
+            report = evaluator.report(function)
+            seconds = time.perf_counter() - began
+            log.line(
+                f"[Eval] {path}: {evaluator.name}: {evaluator.shown(evaluator.scalars(report))} "
+                f"({evaluator.size()}, {seconds:.1f} s, {precision.effective})"
+            )
+            measured.append((evaluator, report))
+    return measured
 
 
 def _for_export(config: Config) -> Config:

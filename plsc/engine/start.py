@@ -9,12 +9,15 @@ from plsc.checkpoint.saver import BEST, Saver
 from plsc.config.sections import MEAN, Config
 from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
+from plsc.engine.batch_norm_statistics import measure_norms
+from plsc.engine.dataset_pass import one_epoch
 from plsc.engine.log import RunLog
-from plsc.engine.trainer import Training
+from plsc.engine.training import Training
 from plsc.engine.training_state import resume_training
 from plsc.errors import UserError
-from plsc.recognition.finetune import load_pretrained, set_class_means
-from plsc.weights.pretrained import find_weights
+from plsc.weights.preparation import preparation_notes
+from plsc.weights.pretrained import find_weights, take_weights
+from plsc.weights.weights import Weights
 
 SHARED_SECONDS = 20.0  # a network file system may show a new file a few seconds late
 
@@ -31,21 +34,12 @@ def check_sources(config: Config) -> None:
         check_checkpoint(settings.checkpoint)
     elif settings.pretrained_model is not None:
         find_weights(settings.pretrained_model)
-        if settings.head_init != "normal" and not settings.finetune:
-            raise UserError(
-                f"Global.head_init {settings.head_init} replaces the head of "
-                "Global.pretrained_model: set Global.finetune=True if that is meant"
-            )
     else:
-        asked = {
-            "finetune": settings.finetune,
-            "freeze_backbone": settings.freeze_backbone,
-            "head_init": settings.head_init != "normal",
-        }
-        for key in [key for key, value in asked.items() if value]:
-            raise UserError(
-                f"Global.{key} needs weights to start from: set Global.pretrained_model"
-            )
+        for key in ("finetune", "freeze_backbone"):
+            if getattr(settings, key):
+                raise UserError(
+                    f"Global.{key} needs weights to start from: set Global.pretrained_model"
+                )
 
 
 def check_weights_given(config: Config, command: str) -> str:
@@ -65,21 +59,12 @@ def check_weights_given(config: Config, command: str) -> str:
     return path
 
 
-def _note_unused_classes(have: int | None, centres: int, log: RunLog) -> None:
-    if have is not None and have < centres:
-        log.line(
-            f"the training set has {have} classes, Model.class_num is {centres}: {centres - have} "
-            "class centres belong to nobody"
-        )
-
-
 def start(training: Training, config: Config, dataset: Any, folder: Path, log: RunLog) -> Saver:
-    """Begin or go on as the config says; the saver for the run's checkpoints."""
+    """Begin or go on as the config says; return the saver for the run's checkpoints."""
     settings = config.Global
     newest = settings.max_num_latest_checkpoint
-    _note_unused_classes(dataset.num_classes, training.head.centres.shard.num_classes, log)
     if settings.checkpoint is not None:
-        state = resume_training(training, settings.checkpoint, log)
+        state = resume_training(training, settings.checkpoint, log, task_type=settings.task_type)
         if settings.pretrained_model is not None:
             log.line("Global.pretrained_model is not used: the checkpoint is further on")
         best = folder / BEST
@@ -91,10 +76,10 @@ def start(training: Training, config: Config, dataset: Any, folder: Path, log: R
         saver = Saver(folder, newest=newest, run_id=state["run"])
         saver.already_saved(training.progress, Path(settings.checkpoint))
         return saver
+    weights = None
     if settings.pretrained_model is not None:
-        load_pretrained(training, config, dataset, log)
-    if settings.head_init == "class_means":
-        set_class_means(training, dataset, config, folder, log)
+        weights = _pretrained(training, config, dataset, log)
+    training.task.start(weights, training.network.layer, folder, log)
     log.begin_metrics(resumed_at=None)
     saver = Saver(folder, newest=newest)
     earlier = saver.earlier_runs()
@@ -105,6 +90,26 @@ def start(training: Training, config: Config, dataset: Any, folder: Path, log: R
             "Global.checkpoint"
         )
     return saver
+
+
+def _pretrained(training: Training, config: Config, dataset: Any, log: RunLog) -> Weights:
+    """Give the network the weights at Global.pretrained_model; return all that lies there.
+
+    BatchNorms that come without statistics of their own get them from images of `dataset`.
+
+    Raises:
+        UserError: they do not fit; the message lists what differs.
+
+    """
+    path, layer = config.Global.pretrained_model, training.network.layer
+    assert path is not None
+    weights = take_weights(path, layer)
+    for note in (*weights.notes, *preparation_notes(weights, config)):
+        log.line(f"{path}: {note}")
+    if weights.folded and not training.frozen:
+        inputs = (images for images, _ in one_epoch(dataset, config, shuffle=True))
+        measure_norms(layer, weights.folded, inputs, log)
+    return weights
 
 
 def _best_set(state: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import paddle
@@ -11,22 +11,21 @@ from paddle import nn
 
 from plsc.checkpoint import folder as checkpoint
 from plsc.checkpoint.folder import Checkpoint
-from plsc.checkpoint.sharded_files import Unchanged
-from plsc.checkpoint.sharded_rows import fill, rows_of
+from plsc.checkpoint.sharded_files import SavedRows, Unchanged
+from plsc.checkpoint.sharded_rows import StoredRows, fill, rows_of
 from plsc.distributed import world
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine.log import RunLog
+from plsc.engine.training import Training
 from plsc.errors import UserError
-from plsc.nn import environment as runtime
-from plsc.recognition.heads.centres import ClassCentres
+from plsc.nn import environment
 from plsc.weights.pretrained import set_backbone
 
-if TYPE_CHECKING:
-    from plsc.engine.trainer import Training
+RECOGNITION = "recognition"  # the task of checkpoints that name none: there was no other
 
 
 def save_training(
-    training: "Training",
+    training: Training,
     folder: Path,
     name: str,
     *,
@@ -40,7 +39,7 @@ def save_training(
         training: what is to be saved.
         folder: of this model's checkpoints.
         name: of the new one.
-        earlier: the checkpoint that this process has last written or resumed; files of the head in
+        earlier: the checkpoint that this process has last written or resumed; files of rows in
             which nothing has changed since are linked from there. None: nothing is.
         meta: further entries of state.json.
         log: hears how far it is, if it takes long.
@@ -49,105 +48,103 @@ def save_training(
         UserError: see `checkpoint.save`.
 
     """
-    backbone, centres = training.backbone.backbone, training.head.centres
-    average_buffers(backbone)
+    layer, stored = training.network.layer, [rows.stored for rows in training.task.sharded]
+    average_buffers(layer)
     state = {
         **meta,
         **training.progress.state(),
         "scaler": training.precision.scaler.state(),
-        "losses": [margin.state() for _, margin in training.head.losses],
-        "num_classes": centres.shard.num_classes,
+        **training.task.state(),
+        **{rows.count_key: rows.shard.num_classes for rows in stored},
     }
     replicated = world.current().is_main  # the others' copies would go nowhere
+    unchanged = {
+        rows.stem: Unchanged(earlier, rows.changed, rows.zone) for rows in stored if earlier
+    }
     path = checkpoint.save(
         folder,
         name,
-        backbone=state_arrays(backbone) if replicated else {},
-        backbone_optimizer=training.updater.dense.state_arrays() if replicated else {},
-        head=rows_of(centres),
+        network=state_arrays(layer) if replicated else {},
+        optimizer=training.updater.dense.state_arrays() if replicated else {},
+        sharded={rows.stem: rows_of(rows) for rows in stored},
         state=state,
-        unchanged=Unchanged(earlier, centres.changed, centres.zone) if earlier else None,
+        unchanged=unchanged,
         report=log.line,
     )
-    centres.mark_saved()
+    for rows in stored:
+        rows.mark_saved()
     return path
 
 
-def state_arrays(backbone: nn.Layer) -> dict[str, np.ndarray]:
-    """The state dict as arrays."""
-    return {name: tensor.numpy() for name, tensor in backbone.state_dict().items()}
+def state_arrays(network: nn.Layer) -> dict[str, np.ndarray]:
+    """Return the state dict as arrays."""
+    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
-def resume_training(training: "Training", path: str, log: RunLog) -> dict[str, Any]:
+def resume_training(
+    training: Training, path: str, log: RunLog, *, task_type: str
+) -> dict[str, Any]:
     """Go on exactly where the checkpoint at `path` stands, with this world's ranks.
 
     Returns:
         the checkpoint's state.
 
     Raises:
-        UserError: it is not a checkpoint of plsc, or not of this model and number of classes.
+        UserError: it is not a checkpoint of plsc, or not of this task and model.
 
     """
     saved = Checkpoint(Path(path))
-    state, centres = saved.state, training.head.centres
-    shard = centres.shard
-    if saved.head.num_classes != shard.num_classes:
-        raise UserError(
-            f"{path} has {saved.head.num_classes} classes, Model.class_num is {shard.num_classes}: "
-            "to fine-tune with other classes set Global.pretrained_model and Global.finetune=True"
-        )
-    set_backbone(training.backbone.backbone, saved.backbone(), source=path)
-    missing = training.updater.dense.load_state_arrays(saved.backbone_optimizer())
-    kinds = {name: kind for name in centres.names if (kind := saved.head.kind(name))}
-    missing += [f"{name} of the head" for name in centres.names if name not in kinds]
+    state, task = saved.state, training.task
+    if (of := state.get("task", RECOGNITION)) != task_type:
+        raise UserError(f"{path} is of the task {of}, Global.task_type is {task_type}")
+    stored = [rows.stored for rows in task.sharded]
+    files = [saved.rows(rows.stem, rows.count_key) for rows in stored]
+    task.check_state(state, path)
+    set_backbone(training.network.layer, saved.network(), source=path)
+    missing = training.updater.dense.load_state_arrays(saved.optimizer())
+    for rows, file in zip(stored, files, strict=True):
+        missing += [f"{name} of the {rows.stem}" for name in rows.names if not file.kind(name)]
     if missing:
         raise UserError(
             f"{path} has no optimizer state {missing[0]} ({len(missing)} are missing): was it "
             "saved with another Optimizer or freeze_backbone? Then start from its weights with "
             "Global.pretrained_model"
         )
-    _resume_head(saved, centres, kinds, log)
+    for rows, file in zip(stored, files, strict=True):
+        _resume_rows(file, rows, path, log)
     progress = training.progress
     before = state["global_batch"]
     progress.restore(state)
     training.precision.scaler.restore(state["scaler"])
-    _restore_losses(training, state.get("losses") or [], path, log)
+    task.restore(state, path, log)
     _report(training, state, path, before, log)
     return state
 
 
-def _resume_head(
-    saved: Checkpoint, centres: ClassCentres, kinds: Mapping[str, tuple[str, int]], log: RunLog
-) -> None:
-    shard, tensors = centres.shard, {}
-    for name, (dtype, dim) in kinds.items():
-        if dim != centres.dim:
+def _resume_rows(file: SavedRows, stored: StoredRows, path: str, log: RunLog) -> None:
+    shard, tensors = stored.shard, {}
+    for name in stored.names:
+        kind = file.kind(name)
+        assert kind is not None
+        dtype, dim = kind
+        if dim != stored.dim:
             raise UserError(
-                f"{saved.path}: {name} of the head has {dim} dimensions, this Model {centres.dim}"
+                f"{path}: {name} of the {stored.stem} has {dim} dimensions, this Model {stored.dim}"
             )
-        if dtype != centres.dtype:
-            log.line(f"{name} of the head: {dtype} in {saved.path}, {centres.dtype} (nearest) here")
-        tensors[name] = saved.head.pieces(name, shard.start, shard.stop, dtype=centres.dtype)
+        if dtype != stored.dtype:
+            log.line(
+                f"{name} of the {stored.stem}: {dtype} in {path}, {stored.dtype} (nearest) here"
+            )
+        tensors[name] = file.pieces(name, shard.start, shard.stop, dtype=stored.dtype)
     began = time.monotonic()
-    fill(centres, tensors, purpose=f"{saved.path} cannot be resumed")
+    fill(stored, tensors, purpose=f"{path} cannot be resumed")
     spent = time.monotonic() - began
     if spent >= checkpoint.FIRST_REPORT:
-        log.line(f"read {shard.num_local} classes of the head in {spent:.0f} s")
-    centres.mark_saved()  # there is nothing yet that the checkpoint does not have
+        log.line(f"read {shard.num_local} rows of the {stored.stem} in {spent:.0f} s")
+    stored.mark_saved()  # there is nothing yet that the checkpoint does not have
 
 
-def _restore_losses(
-    training: "Training", states: list[dict[str, float]], path: str, log: RunLog
-) -> None:
-    margins = [margin for _, margin in training.head.losses]
-    if [sorted(state) for state in states] == [sorted(margin.state()) for margin in margins]:
-        for margin, state in zip(margins, states, strict=True):
-            margin.restore(state)
-    elif any(margin.state() for margin in margins):
-        log.line(f"WARNING: {path} was saved with another Loss.Train: its averages begin anew")
-
-
-def _report(training: "Training", state: dict, path: str, before: int, log: RunLog) -> None:
+def _report(training: Training, state: dict, path: str, before: int, log: RunLog) -> None:
     progress = training.progress
     log.line(
         f"resumed {path}: step {progress.step}, epoch {progress.epoch + 1}, "
@@ -163,9 +160,9 @@ def _report(training: "Training", state: dict, path: str, before: int, log: RunL
             f"the global batch is {progress.global_batch} now, it was {before}; the schedule goes "
             "on at the same fraction of training"
         )
-    runtime_now = runtime.in_effect()
-    if state.get("runtime") != runtime_now and paddle.device.get_device() == "cpu":
+    now = environment.in_effect()
+    if state.get("runtime") != now and paddle.device.get_device() == "cpu":
         log.line(
             f"WARNING: threads or CPU path differ from the checkpoint's ({state.get('runtime')} "
-            f"then, {runtime_now} now): losses may differ in the last bits"
+            f"then, {now} now): losses may differ in the last bits"
         )

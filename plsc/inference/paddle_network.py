@@ -41,7 +41,7 @@ def open_checkpoint(path: str, provider: str) -> Network:
     if "data_format" in component.params:  # the weights are the same, and CPUs know NCHW best
         component = replace(component, params={**component.params, "data_format": "NCHW"})
     backbone = component.build(BACKBONES)
-    set_backbone(backbone, saved.backbone(), source=path)
+    set_backbone(backbone, saved.network(), source=path)
     backbone.eval()
     said = metadata(saved.state, None, num_features=backbone.num_features, source=path)
     model = json.dumps({"name": component.name, **component.params}, sort_keys=True, default=str)

@@ -1,6 +1,6 @@
 """Clipping by the norm of the whole gradient, replicated and sharded parts together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import paddle
 from paddle import Tensor
@@ -8,21 +8,23 @@ from paddle import Tensor
 from plsc.distributed.collectives import reduce_sum
 from plsc.optimizer import kernels
 
-HEAD = "head.weight"  # the head's state-dict key
-# Lists of parameter names in PLSC's configs may also mean the head by its parameter name there.
-HEAD_NAMES = (HEAD, "partialfc@dist@rank")
+
+def named(names: Collection[str], parts: Collection[str]) -> bool:
+    """Tell whether any of `parts` occurs in one of the `names` of a parameter."""
+    return any(part in name for part in parts for name in names)
 
 
-def named(name: str, parts: Sequence[str]) -> bool:
-    """Whether any of `parts` occurs in the state-dict key `name` (the head has two names)."""
-    names = HEAD_NAMES if name == HEAD else (name,)
-    return any(part in one for part in parts for one in names)
-
-
-def squared_norms(replicated: Mapping[str, Tensor], sharded: Tensor) -> dict[str, float]:
-    """‖g‖² by name, that of the head over all ranks: `sharded` is ‖g‖² of this rank's rows.
+def squared_norms(
+    replicated: Mapping[str, Tensor], sharded: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """Return ‖g‖² by name, of sharded rows over all ranks.
 
     Scalars travel together, so the device is waited for once.
+
+    Args:
+        replicated: gradients that are the same on all ranks.
+        sharded: ‖g‖² of this rank's rows, scalars.
+
     """
     # paddle.dot and paddle.linalg.norm add up in sequence on CPU and lose 2 % over ten million
     # float32 values; sum() does not.
@@ -34,17 +36,20 @@ def squared_norms(replicated: Mapping[str, Tensor], sharded: Tensor) -> dict[str
             others[name] = paddle.square(gradient).sum().astype("float64")
         else:
             found[name] = square
-    values = paddle.stack([*others.values(), reduce_sum(sharded).astype("float64")])
-    found |= zip([*others, HEAD], values.numpy().tolist(), strict=True)
-    return {name: found[name] for name in (*replicated, HEAD)}
+    for name, square_here in sharded.items():
+        others[name] = reduce_sum(square_here).astype("float64")
+    if others:
+        values = paddle.stack(list(others.values()))
+        found |= zip(others, values.numpy().tolist(), strict=True)
+    return {name: found[name] for name in (*replicated, *sharded)}
 
 
 class ClipGradByGlobalNorm:
     """Scale all gradients by clip_norm / (norm + 1e-6) where their joint norm is above clip_norm.
 
     `always_clip` scales up as well, so that every step's gradient has norm clip_norm unless
-    `clip_norm_max` caps the factor. Parameters whose state-dict key contains a text of
-    `no_clip_list` neither count nor are scaled; `dist` and `partialfc` there mean the head.
+    `clip_norm_max` caps the factor. Parameters whose name contains a text of `no_clip_list`
+    neither count nor are scaled.
     """
 
     def __init__(
@@ -58,9 +63,9 @@ class ClipGradByGlobalNorm:
         self.always_clip = always_clip
         self.no_clip_list = tuple(no_clip_list)
 
-    def clips(self, name: str) -> bool:
-        """Whether the parameter with this state-dict key counts and is scaled."""
-        return not named(name, self.no_clip_list)
+    def clips(self, *names: str) -> bool:
+        """Tell whether the parameter that has these names counts and is scaled."""
+        return not named(names, self.no_clip_list)
 
     def factor(self, norm: float) -> float:
         """What the gradients of joint norm `norm` are multiplied by."""

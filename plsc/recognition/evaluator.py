@@ -5,31 +5,16 @@ from typing import Any
 
 import numpy as np
 import paddle
-from paddle import nn
 
 from plsc.data.loader.batches import collect_images
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
-from plsc.distributed.data_parallel import average_buffers
-from plsc.engine.onnx_runtime import Embed, onnx_embedder
-from plsc.engine.precision import Precision
+from plsc.engine.task import NetworkFunction
 from plsc.recognition.metrics.verification import VerificationReport
 
 
-def backbone_embedder(backbone: nn.Layer, precision: Precision) -> Embed:
-    """images [b,3,h,w] float32 -> embeddings [b,d] float32, in evaluation mode."""
-
-    @paddle.no_grad()
-    def embed(images: np.ndarray) -> np.ndarray:
-        with precision.autocast():
-            features = backbone(paddle.to_tensor(images))
-        return features.astype("float32").numpy()
-
-    return embed
-
-
 class VerificationEvaluator:
-    """`run(backbone)` -> metrics on the pairs of one verification set.
+    """Measures embeddings on the pairs of one verification set.
 
     Args:
         dataset: pairs; image rows 2i and 2i + 1 belong to pair i, `issame` [P] says which match.
@@ -48,41 +33,29 @@ class VerificationEvaluator:
         self.dataset, self.metric, self.name = dataset, metric, name
         self.batch_size, self.num_workers = batch_size, num_workers
 
-    def run(self, backbone: nn.Layer, precision: Precision) -> dict[str, float]:
-        """Metrics of `backbone`, the same on every rank; called by all ranks."""
-        return self.scalars(self.report(backbone, precision))
-
-    def report(self, backbone: nn.Layer, precision: Precision) -> VerificationReport:
-        """All that the set says about `backbone`, the same on every rank; called by all ranks."""
-        average_buffers(backbone)
-        was_training = backbone.training
-        backbone.eval()
-        try:
-            embed = onnx_embedder(backbone, num_images=self._num_passes())
-            return self.report_embedder(embed or backbone_embedder(backbone, precision))
-        finally:
-            if was_training:
-                backbone.train()
-
-    def _num_passes(self) -> int:
+    @property
+    def num_samples(self) -> int:
         """Images that each rank embeds, mirrored ones among them."""
         each = -(-len(self.dataset) // world.current().size)
         return each * (2 if self.metric.flip_test else 1)
 
+    def size(self) -> str:
+        """Return the number of pairs, in words."""
+        return f"{len(self.dataset) // 2} pairs"
+
     def scalars(self, report: VerificationReport) -> dict[str, float]:
-        """The figures of `report` that a run records."""
+        """Return the figures of `report` that a run records."""
         return dict(self.metric.scalars(report))
 
     def shown(self, result: Mapping[str, float]) -> str:
-        """The part of `result` for a line of the log."""
+        """Return the part of `result` for a line of the log."""
         return ", ".join(f"{name}: {result[name]:.5f}" for name in self.metric.shown(result))
 
-    def run_embedder(self, embed: Embed) -> dict[str, float]:
-        """Metrics of anything that embeds images; called by all ranks."""
-        return self.scalars(self.report_embedder(embed))
+    def report(self, network: NetworkFunction) -> VerificationReport:
+        """Return all that the set says about `network`, the same on every rank.
 
-    def report_embedder(self, embed: Embed) -> VerificationReport:
-        """All that the set says about anything that embeds images; called by all ranks."""
+        Called by all ranks; see `plsc.engine.task.Evaluator`.
+        """
         place, num_images = world.current(), len(self.dataset)
         each = -(-num_images // place.size)
         # The last rank repeats its end so that all ranks gather equal shapes; cut off below.
@@ -91,9 +64,9 @@ class VerificationEvaluator:
         chunks = np.split(mine, range(self.batch_size, len(mine), self.batch_size))
         for batch in collect_images(self.dataset, chunks, num_workers=self.num_workers):
             images = self.dataset.normalise(batch["images"])
-            plain.append(embed(images))
+            plain.append(network(images))
             if self.metric.flip_test:
-                mirrored.append(embed(np.ascontiguousarray(images[..., ::-1])))
+                mirrored.append(network(np.ascontiguousarray(images[..., ::-1])))
         return self.metric.report(
             _gathered(plain, num_images),
             _gathered(mirrored, num_images) if mirrored else None,
@@ -103,6 +76,6 @@ class VerificationEvaluator:
 
 
 def _gathered(parts: list[np.ndarray], num_rows: int) -> np.ndarray:
-    """All ranks' rows in rank order, the repeated ones cut off."""
+    """Return all ranks' rows in rank order, the repeated ones cut off."""
     rows = gather(paddle.to_tensor(np.concatenate(parts)))
     return rows.numpy()[:num_rows]

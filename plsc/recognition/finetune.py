@@ -1,53 +1,41 @@
-"""Beginning from weights: the backbone, and a head loaded, random or made of class means."""
+"""How a head begins: loaded, random, or made of class means."""
 
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
+from paddle import nn
 
 from plsc.checkpoint.sharded_files import WEIGHT, Piece
 from plsc.checkpoint.sharded_rows import fill
-from plsc.config.sections import Config
+from plsc.config.sections import GlobalConfig
+from plsc.data.loader.batch import Batch
 from plsc.distributed.collectives import gather
-from plsc.engine.dataset_pass import one_pass
 from plsc.engine.log import RunLog
-from plsc.engine.trainer import Training
 from plsc.errors import UserError
 from plsc.files.tensor_file import spans
 from plsc.files.tensor_types import as_type
-from plsc.recognition.batch_norm_statistics import measure_norms
+from plsc.nn.evaluation_mode import evaluating
 from plsc.recognition.heads import initial
 from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.partial_fc import vector_norms
-from plsc.weights.preparation import preparation_notes
-from plsc.weights.pretrained import take_weights
+from plsc.weights.weights import Weights
 
 SUMS_IN_MEMORY = 2**30  # bytes
 
 
-def load_pretrained(training: Training, config: Config, dataset: Any, log: RunLog) -> None:
-    """Take over weights; the head too, unless `Global.finetune` asks for a new one.
-
-    BatchNorms that come without statistics of their own get them from images of `dataset`.
+def load_head(centres: ClassCentres, weights: Weights, settings: GlobalConfig, log: RunLog) -> None:
+    """Take over the class centres of `weights`, unless `Global.finetune` asks for a new head.
 
     Raises:
-        UserError: they do not fit; the message lists what differs.
+        UserError: they do not fit; the message says what differs.
 
     """
-    path, settings = config.Global.pretrained_model, config.Global
-    assert path is not None
-    weights = take_weights(path, training.backbone.backbone)
-    for note in (*weights.notes, *preparation_notes(weights, config)):
-        log.line(f"{path}: {note}")
-    if weights.folded and not training.freeze_backbone:
-        measure_norms(training, weights.folded, dataset, config, log)
-    centres = training.head.centres
-    shard = centres.shard
+    path, shard = settings.pretrained_model, centres.shard
     if settings.finetune:
         log.line(
             f"fine-tuning from {path}: backbone loaded, new head for {shard.num_classes} classes "
@@ -60,7 +48,7 @@ def load_pretrained(training: Training, config: Config, dataset: Any, log: RunLo
             f"{path} has {num_classes or 'no'} classes, Model.class_num is {shard.num_classes}: "
             "set Global.finetune=True to start a new head"
         )
-    stored = _as_stored(pieces, centres, path)
+    stored = _as_stored(pieces, centres, str(path))
     fill(centres, {WEIGHT: stored}, purpose=f"the class centres of {path}")
     log.line(f"loaded {path}: backbone and {shard.num_classes} class centres")
 
@@ -77,7 +65,13 @@ def _as_stored(pieces: Iterator[Piece], centres: ClassCentres, path: str) -> Ite
 
 @paddle.no_grad()
 def set_class_means(
-    training: Training, dataset: Any, config: Config, folder: Path, log: RunLog
+    centres: ClassCentres,
+    network: nn.Layer,
+    batches: Iterable[tuple[paddle.Tensor, Batch]],
+    num_images: int,
+    *,
+    folder: Path,
+    log: RunLog,
 ) -> None:
     """Begin the head with each class's mean normalised embedding instead of noise.
 
@@ -86,21 +80,27 @@ def set_class_means(
 
     The sums take 4 bytes per class and dimension: in memory up to SUMS_IN_MEMORY of them, else in
     a file in `folder` that ends with them.
+
+    Args:
+        centres: the head's.
+        network: the backbone.
+        batches: of one epoch in the set's own order, each with the backbone's input.
+        num_images: of the set; what the last batches have beyond them was seen before.
+        folder: for the file.
+        log: hears how many classes have images.
+
     """
-    backbone, centres = training.backbone.backbone, training.head.centres
     shard = centres.shard
     sums = _zeros((shard.num_local, centres.dim), folder)
-    backbone.eval()
-    left = len(dataset)  # the last batch is filled up with images that have been seen
-    for images, labels in one_pass(dataset, config, shuffle=False):
-        features = backbone(images).astype("float32")
-        features = features / vector_norms(features)
-        every_label = gather(paddle.to_tensor(labels)).numpy()
-        owned = shard.owns(every_label) & (np.arange(len(every_label)) < left)
-        left -= len(every_label)
-        np.add.at(sums, every_label[owned] - shard.start, gather(features).numpy()[owned])
-    if not training.freeze_backbone:
-        backbone.train()
+    left = num_images
+    with evaluating(network):
+        for images, batch in batches:
+            features = network(images).astype("float32")
+            features = features / vector_norms(features)
+            every_label = gather(paddle.to_tensor(batch["labels"])).numpy()
+            owned = shard.owns(every_label) & (np.arange(len(every_label)) < left)
+            left -= len(every_label)
+            np.add.at(sums, every_label[owned] - shard.start, gather(features).numpy()[owned])
     seen = 0
     for start, stop in spans(0, shard.num_local, sums.nbytes):
         seen += _set_means(centres, start, sums[start:stop])

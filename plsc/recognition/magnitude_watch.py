@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from plsc.engine.log import RunLog
+from plsc.engine.task import StepReport
 from plsc.recognition.losses.magface import MagnitudeMargin
 from plsc.recognition.losses.margin import Margin
 
@@ -39,11 +40,11 @@ class MagnitudeWatch:
                 f"centres learn from {type(self._margin).__name__}"
             )
 
-    def __call__(self, statistics: Mapping[str, float]) -> None:
+    def __call__(self, report: StepReport, step: int) -> None:
         """Judge the statistics of one more step."""
         if self._margin is None or self._said:
             return
-        self._seen.append(statistics)
+        self._seen.append(report.statistics)
         if len(self._seen) == STEPS:
             self._said = self._judge(self._margin)
             self._seen.clear()

@@ -11,8 +11,7 @@ from plsc.config.load import parse_config
 from plsc.data.loader.batch import Fields
 from plsc.data.transforms.normalisation import as_given
 from plsc.distributed.collectives import agree
-from plsc.engine.build import build_training
-from plsc.engine.build_data import build_loader
+from plsc.engine.build import build_loader, build_training
 from plsc.engine.trainer import train_step
 
 
@@ -80,15 +79,15 @@ def run_trial(
             },
         }
     )
-    loader = build_loader(config, RandomFaces(batch_size))
-    training = build_training(config, loader)
+    faces = RandomFaces(batch_size)
+    loader = build_loader(config, faces)
+    training = build_training(config, loader, faces)
     batch = next(loader.batches(0, 0))
-    images, labels = batch["images"], batch["labels"]
     losses: list[float] = []
     began = time.perf_counter()
     # Each rank has a clock of its own, yet all must take the same number of steps.
     while len(losses) <= warm_steps or not agree(time.perf_counter() - began > seconds):
-        losses.append(train_step(training, images, labels, lr=training.schedule(0)).loss)
+        losses.append(train_step(training, batch, lr=training.schedule(0)).loss)
         training.progress.advance()
         if len(losses) == warm_steps:
             began = time.perf_counter()

@@ -71,15 +71,15 @@ def load_weights(path: str, backbone: nn.Layer) -> Weights:
         if found.endswith(PDPARAMS):
             return _load_pdparams(found.removesuffix(PDPARAMS))
         return (onnx_weights if found.endswith(ONNX) else torch_weights)(found, backbone)
-    return Weights(path, found.backbone(), partial(_saved_head, found))
+    return Weights(path, found.network(), partial(_saved_head, found))
 
 
 def _saved_head(saved: Checkpoint, start: int, stop: int) -> tuple[int, Iterator[Piece]]:
-    head = saved.head
+    head = saved.rows("head", "num_classes")
     if head.kind(WEIGHT) is None:
         raise UserError(f"{saved.path}: its head has no class centres")
-    stop = min(stop, head.num_classes)
-    return head.num_classes, head.pieces(WEIGHT, start, stop, dtype="float32")
+    stop = min(stop, head.num_rows)
+    return head.num_rows, head.pieces(WEIGHT, start, stop, dtype="float32")
 
 
 def take_weights(path: str, backbone: nn.Layer) -> Weights:

@@ -14,16 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import paddle
 from conftest import REAL_FACES, golden_fill
+from small_training import faces, training_of
 
 from plsc.distributed import world
-from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.sharding import ClassShard
-from plsc.engine.precision import Precision
-from plsc.engine.progress import Progress
-from plsc.engine.trainer import Training, train_step
-from plsc.engine.update import Updater
+from plsc.engine.trainer import train_step
+from plsc.engine.training import Training
 from plsc.optimizer.clip import ClipGradByGlobalNorm
-from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.partial_fc import PartialFC
@@ -77,22 +74,18 @@ def build(case: dict) -> Training:
         ClassCentres.of(shard, weight[shard.start : shard.stop], state_names=rule.state_names),
         [(1.0, MarginLoss(m1=1.0, m2=case["m2"], m3=case["m3"], s=case["s"]))],
     )
-    precision = Precision()
-    dense = DenseParameters(backbone, state_names=rule.state_names, frozen=backbone.frozen_names)
     clip = case["clip_norm"] and ClipGradByGlobalNorm(case["clip_norm"], no_clip_list=["dist"])
-    return Training(
-        backbone=DataParallel(backbone),
-        head=head,
-        updater=Updater(dense, head, rule=rule, clip=clip, scaler=precision.scaler),
-        precision=precision,
+    return training_of(
+        backbone,
+        head,
+        rule,
+        clip=clip,
+        frozen=backbone.frozen_names,
         schedule=Poly(learning_rate=case["base_lr"], epochs=1, steps_per_epoch=case["steps"]),
-        loader=None,
-        progress=Progress(
-            epochs=1,
-            num_images=0,
-            steps_per_epoch=case["steps"],
-            global_batch=case["ranks"] * case["batch_per_rank"],
-        ),
+        progress={
+            "steps_per_epoch": case["steps"],
+            "global_batch": case["ranks"] * case["batch_per_rank"],
+        },
     )
 
 
@@ -108,17 +101,17 @@ def main(case_file: str, out: str) -> None:
         mine = slice(start, start + case["batch_per_rank"])
         images = ((pixels[mine] / 255.0 - 0.5) / 0.5).astype(np.float32)
         lr = training.schedule(training.progress.time)
-        report = train_step(training, images, labels[mine], lr=lr)
+        report = train_step(training, faces(images, labels[mine]), lr=lr)
         training.progress.advance()
         steps.append({"loss": report.loss, "backbone_grad_norm": report.grad_norm, "lr": lr})
-    backbone, shard = training.backbone.backbone, training.head.centres.shard
+    backbone, shard = training.network.layer, training.task.head.centres.shard
     found = {
         "trajectory": steps,
         "features_bias": backbone.features.bias.numpy().tolist(),
         "features_weight": backbone.features.weight.numpy().tolist(),
         "conv1": backbone.conv1.weight.numpy().ravel().tolist(),
         "first_class": shard.start,
-        "head": training.head.centres.read("weight").tolist(),
+        "head": training.task.head.centres.read("weight").tolist(),
     }
     Path(f"{out}.{place.rank}").write_text(json.dumps(found))
 

@@ -6,20 +6,23 @@ by case; rank r writes what it computed to OUT.r.npz under the same kind of name
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import paddle
 from paddle import nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from small_training import faces, training_of
+
 from plsc.config.registry import LOSSES
 from plsc.distributed import world
-from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.sharding import ClassShard
-from plsc.engine.precision import Precision
-from plsc.engine.progress import Progress
-from plsc.engine.trainer import Training, train_step
+from plsc.engine.trainer import train_step
 from plsc.engine.update import UpdateReport
 from plsc.optimizer.dense import DenseParameters
+from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.recognition.losses.margin import MarginOutput, target_cosines
@@ -125,21 +128,19 @@ def run(arrays: dict[str, np.ndarray], settings: dict) -> dict[str, np.ndarray]:
     backbone = Net(arrays)
     dense = DenseParameters(backbone, state_names=(), frozen=())
     recorder = Recorder(dense, head)
-    training = Training(
-        backbone=DataParallel(backbone),
-        head=head,
+    training = training_of(
+        backbone,
+        head,
+        Momentum(),
         updater=recorder,
-        precision=Precision(),
-        schedule=lambda t: 0.0,
-        loader=None,
-        progress=Progress(epochs=1, num_images=0, steps_per_epoch=1, global_batch=24),
+        progress={"steps_per_epoch": 1, "global_batch": 24},
         accum_steps=settings["accum_steps"],
     )
     images = arrays["images"].reshape(-1, 3, 2, 2)
     count = len(images) // place.size
     rows = slice(place.rank * count, (place.rank + 1) * count)
     for _ in range(2):
-        report = train_step(training, images[rows], arrays["labels"][rows], lr=0.0)
+        report = train_step(training, faces(images[rows], arrays["labels"][rows]), lr=0.0)
     return {**recorder.found, "loss": np.array(report.loss), **report.statistics}
 
 

@@ -11,16 +11,15 @@ import numpy as np
 import paddle
 from paddle import nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from small_training import faces, training_of
+
 from plsc.distributed import world
 from plsc.distributed.collectives import traffic
-from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.sharding import ClassShard
-from plsc.engine.precision import Precision
-from plsc.engine.progress import Progress
-from plsc.engine.trainer import Training, train_step
-from plsc.engine.update import Updater
+from plsc.engine.trainer import train_step
 from plsc.optimizer.clip import ClipGradByGlobalNorm
-from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.recognition.heads.storage import build_centres
@@ -44,25 +43,21 @@ def carried(folder, *, classes, batch, dim, parts, ratio, losses, storage):
         [(1.0, MarginLoss(m2=0.3, s=8.0))] * losses,
         sample_ratio=ratio,
     )
-    dense, precision = DenseParameters(net, state_names=rule.state_names, frozen=()), Precision()
-    clip = ClipGradByGlobalNorm(1.0)
-    training = Training(
-        backbone=DataParallel(net),
-        head=head,
-        updater=Updater(dense, head, rule=rule, clip=clip, scaler=precision.scaler),
-        precision=precision,
-        schedule=lambda t: 0.1,
-        loader=None,
-        progress=Progress(epochs=1, num_images=0, steps_per_epoch=9, global_batch=batch),
+    training = training_of(
+        net,
+        head,
+        rule,
+        clip=ClipGradByGlobalNorm(1.0),
+        progress={"global_batch": batch},
         accum_steps=parts,
     )
     random = np.random.default_rng(place.rank)
     images = random.normal(0, 1, (batch, 3)).astype("float32")
-    labels = random.integers(0, classes, batch)
+    given = faces(images, random.integers(0, classes, batch))
     for _ in range(2):  # the second step's labels are known since the first
-        upcoming = labels if head.centres.prefetches else None
+        upcoming = given if head.centres.prefetches else None
         with traffic() as counted:
-            train_step(training, images, labels, lr=0.1, upcoming=upcoming)
+            train_step(training, given, lr=0.1, upcoming=upcoming)
         training.progress.advance()
     return counted.calls, counted.bytes
 

@@ -11,13 +11,15 @@ import numpy as np
 import paddle
 from paddle import nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from small_training import faces, training_of
+
 from plsc.distributed import collectives, world
 from plsc.distributed.data_parallel import DataParallel, average_buffers
 from plsc.distributed.sharding import ClassShard
-from plsc.engine.precision import LossScaler, Precision
-from plsc.engine.progress import Progress
-from plsc.engine.trainer import Training, train_step
-from plsc.engine.update import Updater
+from plsc.engine.precision import LossScaler
+from plsc.engine.trainer import train_step
 from plsc.errors import UserError
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
@@ -57,26 +59,17 @@ def head_of(rule, **options):
     return PartialFC(centres, [(1.0, MarginLoss(m2=0.3, s=8.0))], **options)
 
 
-def training_of(scaler=None, clip=None, **options):
+def made(scaler=None, clip=None, **options):
     rule = Momentum(0.9, 0.01)
-    head, net = head_of(rule, **options), Net()
-    dense = DenseParameters(net, state_names=rule.state_names, frozen=())
-    precision = Precision()
-    precision.scaler = scaler or precision.scaler
-    return Training(
-        backbone=DataParallel(net),
-        head=head,
-        updater=Updater(dense, head, rule=rule, clip=clip, scaler=precision.scaler),
-        precision=precision,
-        schedule=lambda t: 0.1,
-        loader=None,
-        progress=Progress(epochs=1, num_images=0, steps_per_epoch=9, global_batch=2 * BATCH),
+    progress = {"global_batch": 2 * BATCH}
+    return training_of(
+        Net(), head_of(rule, **options), rule, clip=clip, scaler=scaler, progress=progress
     )
 
 
 def state_of(training):
     """Weights and optimizer state of backbone and head as one flat array."""
-    dense, centres = training.updater.dense, training.head.centres
+    dense, centres = training.updater.dense, training.task.head.centres
     tensors = [*dense.weights.values(), *(t for s in dense.state.values() for t in s.values())]
     arrays = [tensor.numpy().ravel() for tensor in tensors]
     return np.concatenate([*arrays, *(centres.read(name).ravel() for name in centres.names)])
@@ -84,24 +77,24 @@ def state_of(training):
 
 def prescribe(training, factor, head_factor):
     """Backward that leaves known gradients: the backbone's alike on all ranks."""
-    training.head.use_rows(None)
+    training.task.head.use_rows(None)
     rank, total = world.current().rank, 0.0
     for number, weight in enumerate(training.updater.dense.weights.values()):
         random = np.random.default_rng([2, number])
         values = (factor * random.normal(0, 1, weight.shape)).astype("float32")
         total = total + (weight * paddle.to_tensor(values)).sum()
-    weight = training.head.rows.weight
+    weight = training.task.head.rows.weight
     values = np.random.default_rng([3, rank]).normal(0, 1, weight.shape)
     given = (factor * values).astype("float32")
     given[0, 0] *= head_factor
     total.backward()
-    training.head.rows.gradient.assign(paddle.to_tensor(given))
+    training.task.head.rows.gradient.assign(paddle.to_tensor(given))
 
 
 def clips():
     arrays, report = {}, {}
     for name, clip in CLIPS.items():
-        training = training_of(clip=clip)
+        training = made(clip=clip)
         prescribe(training, 1.0, 1.0)
         found = training.updater.step(lr=0.1, step=1)
         report[name] = {"grad_norm": found.grad_norm, "overflow": found.overflow}
@@ -109,7 +102,7 @@ def clips():
         for key, tensor in dense.weights.items():
             arrays[f"{name}/{key}"] = tensor.numpy()
             arrays[f"{name}/velocity/{key}"] = dense.state[key]["velocity"].numpy()
-        arrays[f"{name}/velocity/head"] = training.head.centres.read("velocity")
+        arrays[f"{name}/velocity/head"] = training.task.head.centres.read("velocity")
     return arrays, report
 
 
@@ -118,7 +111,7 @@ def overflows():
     scaler = LossScaler(
         scale=1024.0, incr_every_n_steps=2, decr_every_n_nan_or_inf=2, max_loss_scaling=2048.0
     )
-    training, states, steps = training_of(scaler), [], []
+    training, states, steps = made(scaler), [], []
     states.append(state_of(training))
     for number, kind in enumerate(OVERFLOWS, 1):
         factor, one_rank = scaler.scale, world.current().rank == 1
@@ -140,8 +133,8 @@ def spoilt():
     """What stops a run whose second step meets a number that is not finite."""
     errors, one_rank = {}, world.current().rank == 1
     for kind in ("image", "weight", "centre"):
-        training, (images, labels) = training_of(), images_and_labels()
-        train_step(training, images, labels, lr=0.1)
+        training, (images, labels) = made(), images_and_labels()
+        train_step(training, faces(images, labels), lr=0.1)
         training.progress.advance()
         if kind == "image" and one_rank:
             images = images.copy()
@@ -151,10 +144,10 @@ def spoilt():
                 np.array([1, np.nan, 1, 1], "float32")
             )
         if kind == "centre" and one_rank:
-            centres = training.head.centres
+            centres = training.task.head.centres
             centres.write("weight", np.full_like(centres.read("weight"), np.inf))
         try:
-            train_step(training, images, labels, lr=0.1)
+            train_step(training, faces(images, labels), lr=0.1)
         except UserError as error:
             errors[kind] = str(error)
     return {}, {"errors": errors}
@@ -162,19 +155,19 @@ def spoilt():
 
 def lone_overflow():
     """A gradient that is not finite though the loss is, where no smaller scale is left."""
-    training, (images, labels) = training_of(), images_and_labels()
+    training, (images, labels) = made(), images_and_labels()
     backward = training.updater.step
 
     def spoil(**when):
         if world.current().rank == 1:
-            rows = training.head.rows
+            rows = training.task.head.rows
             rows.gradient.assign(paddle.full_like(rows.weight, np.inf))
         return backward(**when)
 
     training.updater.step = spoil
     before = state_of(training)
     try:
-        train_step(training, images, labels, lr=0.1)
+        train_step(training, faces(images, labels), lr=0.1)
     except UserError as error:
         return {}, {"lone": str(error), "unchanged": bool((state_of(training) == before).all())}
 
@@ -192,12 +185,12 @@ def seeds():
     """Dropout masks by step and rank: where the features are zero."""
     masks = []
     for step in (0, 1, 0):
-        training, net = training_of(), Net(dropout=0.5)
-        training.backbone = Watched(net)
+        training, net = made(), Net(dropout=0.5)
+        training.network = Watched(net)
         training.updater.dense = DenseParameters(net, state_names=["velocity"], frozen=())
         training.progress.step = step
-        train_step(training, *images_and_labels(), lr=0.1)
-        masks.append(training.backbone.features == 0)
+        train_step(training, faces(*images_and_labels()), lr=0.1)
+        masks.append(training.network.features == 0)
     return {"masks": np.stack(masks)}, {}
 
 
@@ -233,17 +226,17 @@ def accumulated():
 def sampled():
     """Rows drawn in steps of two parts whose labels all belong to the other rank."""
     place = world.current()
-    training = training_of(sample_ratio=0.4, seed=3)
+    training = made(sample_ratio=0.4, seed=3)
     training.accum_steps, drawn = 2, []
-    use_rows = training.head.use_rows
-    training.head.use_rows = lambda rows: (drawn.append(rows.tolist()), use_rows(rows))
-    before = training.head.centres.read("weight").copy()
+    use_rows = training.task.head.use_rows
+    training.task.head.use_rows = lambda rows: (drawn.append(rows.tolist()), use_rows(rows))
+    before = training.task.head.centres.read("weight").copy()
     images, _ = images_and_labels()
     labels = np.array([[4, 4, 4, 4, 4, 4], [1, 1, 0, 1, 1, 1]][place.rank])
     for _ in range(3):
-        train_step(training, images, labels, lr=0.1)
+        train_step(training, faces(images, labels), lr=0.1)
         training.progress.advance()
-    moved = (training.head.centres.read("weight") != before).any(axis=1)
+    moved = (training.task.head.centres.read("weight") != before).any(axis=1)
     return {"moved": moved}, {"drawn": drawn}
 
 

@@ -703,10 +703,10 @@ def test_quoted_messages(tmp_path, monkeypatch):
     import paddle
 
     from plsc.distributed import world
-    from plsc.engine import build_data
     from plsc.engine.non_finite import non_finite_error
     from plsc.recognition.datasets.face import FaceIdentificationDataset
     from plsc.recognition.metrics.registered import LFWAcc
+    from plsc.recognition.task import Recognition
 
     alike = np.ones((40, 8), np.float32)
     with pytest.raises(UserError) as error:
@@ -725,7 +725,7 @@ def test_quoted_messages(tmp_path, monkeypatch):
     overrides = ["Model.class_num=20", "DataLoader.Train.dataset.image_root=dataset/mine"]
     overrides += ["DataLoader.Train.dataset.cls_label_path=dataset/mine/label.txt"]
     with pytest.raises(UserError) as error:
-        build_data.build_train_dataset(load_config(CONFIGS[0], overrides))
+        Recognition().dataset(load_config(CONFIGS[0], overrides))
     assert str(error.value) == quoted("class_num is 20")
 
     monkeypatch.setattr(world, "current", lambda: world.World(host="node1"))

@@ -87,15 +87,15 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         return checkpoint.save(
             folder,
             "again" if unchanged else "saved",
-            backbone={},
-            backbone_optimizer={},
-            head=rows_of(centres),
+            network={},
+            optimizer={},
+            sharded={"head": rows_of(centres)},
             state={**STATE, "num_classes": options.classes},
-            unchanged=unchanged,
+            unchanged=unchanged and {"head": unchanged},
         )
 
     def restore() -> None:
-        head = Checkpoint(folder / "saved").head
+        head = Checkpoint(folder / "saved").rows("head", "num_classes")
         pieces = {
             name: head.pieces(name, 0, options.classes, dtype=options.dtype)
             for name in centres.names

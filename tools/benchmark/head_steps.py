@@ -89,12 +89,15 @@ class Identities:
         """Nothing to do."""
         return vectors
 
-    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """[b, d] float32 and labels [b] int64 of this rank."""
+    def batch(self, step: int) -> Any:
+        """Return vectors [b, d] float32 and labels [b] int64 of this rank as a batch."""
+        from plsc.data.loader.batch import Batch
+
         random = np.random.default_rng([self.seed, step, self.rank])
         chosen = random.integers(0, len(self.classes), self.batch_size)
         noise = random.standard_normal((self.batch_size, self.centres.shape[1]), dtype=np.float32)
-        return self.centres[chosen] + NOISE * noise, self.classes[chosen]
+        images = self.centres[chosen] + NOISE * noise
+        return Batch({"images": images, "labels": self.classes[chosen]})
 
 
 def config_of(settings: SimpleNamespace) -> Any:
@@ -152,7 +155,7 @@ def fill_state(training: Any) -> None:
     """Touch the optimizer state's memory, which a long training has long touched."""
     from plsc.checkpoint.sharded_files import WEIGHT
 
-    centres = training.head.centres
+    centres = training.task.head.centres
     for name in centres.names:
         for start in range(0, centres.shard.num_local, PIECE) if name != WEIGHT else ():
             stop = min(start + PIECE, centres.shard.num_local)
@@ -168,7 +171,7 @@ def measure(settings: SimpleNamespace) -> dict[str, Any]:
     turns = Turns(settings.turns, number=settings.number, count=settings.processes)
     loader = Identities(settings)
     began = time.perf_counter()
-    training = build_training(config_of(settings), loader)
+    training = build_training(config_of(settings), loader, loader)
     if settings.storage != "file":
         fill_state(training)
     built = time.perf_counter() - began
@@ -178,8 +181,8 @@ def measure(settings: SimpleNamespace) -> dict[str, Any]:
     losses: list[float] = []
     exchanged = 0
     for step in range(settings.steps + 1):
-        batch, following = loader.batch(step), loader.batch(step + 1)[1]
-        upcoming = following if training.head.centres.prefetches else None
+        batch, following = loader.batch(step), loader.batch(step + 1)
+        upcoming = following if training.task.wants_upcoming else None
         turns.wait()
         if step == 1:
             traffic.bytes.clear()
@@ -187,7 +190,7 @@ def measure(settings: SimpleNamespace) -> dict[str, Any]:
         stopwatch.seconds.clear()
         began, used = time.perf_counter(), time.process_time()
         with collectives.traffic() as carried:
-            report = train_step(training, *batch, lr=settings.lr, upcoming=upcoming)
+            report = train_step(training, batch, lr=settings.lr, upcoming=upcoming)
         with stopwatch.phase("take"):
             wait(futures)  # rows read ahead are of this process's turn, not of the next one's
         total, cpu = time.perf_counter() - began, time.process_time() - used

@@ -157,17 +157,17 @@ def _train(case: Case, *, returned: bool) -> int:
     if returned:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_FROM)
     runtime.import_paddle()
-    from plsc.engine.build import build_training
-    from plsc.engine.build_data import build_loader
+    from plsc.engine.build import build_loader, build_training
     from plsc.engine.trainer import train_step
     from plsc.recognition.trial import RandomFaces
 
     config = case.config()
-    loader = build_loader(config, RandomFaces(case.batch))
-    training = build_training(config, loader)
+    faces = RandomFaces(case.batch)
+    loader = build_loader(config, faces)
+    training = build_training(config, loader, faces)
     batch = next(loader.batches(0, 0))
     for _ in range(STEPS):
-        train_step(training, batch["images"], batch["labels"], lr=0.01)
+        train_step(training, batch, lr=0.01)
         training.progress.advance()
     return held("VmHWM")
 

@@ -63,18 +63,20 @@ def config_of(settings: SimpleNamespace) -> Any:
 
 def measure(settings: SimpleNamespace) -> dict[str, Any]:
     """Seconds of each step, CPU seconds of all ranks, and the bytes of one step."""
+    from plsc.data.loader.batch import Batch
     from plsc.distributed.collectives import gather_objects, traffic
     from plsc.engine.build import build_training
     from plsc.engine.trainer import train_step
 
     loader = RandomImages(settings)
-    training = build_training(config_of(settings), loader)
+    training = build_training(config_of(settings), loader, loader)
+    batch = Batch({"images": loader.images, "labels": loader.labels})
     weights = training.updater.dense.weights.values()
     wall, cpu = [], []
     for _ in range(WARM_STEPS + settings.steps):
         began, used = time.perf_counter(), time.process_time()
         with traffic() as counted:
-            train_step(training, loader.images, loader.labels, lr=0.01)
+            train_step(training, batch, lr=0.01)
         wall.append(time.perf_counter() - began)
         cpu.append(time.process_time() - used)
         training.progress.advance()

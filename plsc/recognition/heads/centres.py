@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import paddle
@@ -11,19 +11,13 @@ from paddle import Tensor
 from plsc.checkpoint.sharded_files import WEIGHT
 from plsc.distributed.sharding import ClassShard
 from plsc.files.rounding import NUMPY_DTYPES, Stored, decode, round_nearest
+from plsc.optimizer.rule import RowUpdate
 from plsc.recognition.heads.gradient import RowGradient, chunks
 from plsc.recognition.heads.prefetch import Prefetcher
 from plsc.recognition.heads.row_order import ZONE, RowOrder
 from plsc.recognition.heads.stores import ArrayRows, HostRows, RowNumbers, RowStore, to_device
 
 NORM_EPSILON = 1e-12  # keeps the derivative of the norm finite at the zero vector
-
-
-class RowUpdate(Protocol):
-    """An optimizer step on some rows, in place: weight [n, d], its gradient, its state by name."""
-
-    def __call__(self, weight: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
-        """Change weight and state."""
 
 
 @dataclass
@@ -78,12 +72,16 @@ class ClassCentres:
     step needs, `read` and `write` what a checkpoint needs.
 
     Attributes:
+        stem: what the files of a checkpoint begin with in which these rows lie.
+        count_key: what a checkpoint's state calls the number of classes.
         block: rows that are best drawn together; see sampling.
         prefetches: whether `prefetch` does anything.
         changed: [zones] bool, zones of `zone` neighbouring classes that have been written to since
             `mark_saved`; all at first.
 
     """
+
+    stem, count_key = "head", "num_classes"
 
     def __init__(
         self,

@@ -9,7 +9,8 @@ from paddle import Tensor
 from paddle.autograd import PyLayer
 
 from plsc.distributed.collectives import gather, gather_with_grad, reduce_sum_with_grad
-from plsc.recognition.heads.centres import ClassCentres, Rows, RowUpdate, vector_norms
+from plsc.optimizer.rule import RowUpdate
+from plsc.recognition.heads.centres import ClassCentres, Rows, vector_norms
 from plsc.recognition.heads.sampling import RatioSchedule, columns_of, ratio_at, sample_rows
 from plsc.recognition.losses.interclass import filter_similar
 from plsc.recognition.losses.margin import Margin
@@ -77,8 +78,12 @@ class PartialFC:
         seed: of the sampling; rows are a function of (seed, step, rank) alone, so a resumed run
             draws what the first would have drawn.
         interclass_filtering_threshold: see `filter_similar`; 0 for none.
+        lr_multiplier: the centres learn at the learning rate times this.
 
     """
+
+    name = "head.weight"  # the state-dict key
+    aliases = ("partialfc@dist@rank",)  # the parameter's name in PLSC, which its configs may use
 
     def __init__(
         self,
@@ -89,6 +94,7 @@ class PartialFC:
         sparse_update: bool = True,
         seed: int = 0,
         interclass_filtering_threshold: float = 0.0,
+        lr_multiplier: float = 1.0,
     ):
         self.centres = centres
         self.losses = losses
@@ -96,6 +102,7 @@ class PartialFC:
         self.sparse_update = sparse_update
         self.seed = seed
         self.interclass_filtering_threshold = interclass_filtering_threshold
+        self.lr_multiplier = lr_multiplier
         self.rows: Rows | None = None
         self._labels = np.empty((1, 0), np.int64)  # [W, n] of the step that begin_step began
         self._used = 0  # of these n, by micro-batches
@@ -199,11 +206,21 @@ class PartialFC:
         numbers[owned] = self.centres.numbers_of(labels[owned] - shard.start)
         return numbers
 
-    def update(self, update: RowUpdate) -> None:
-        """Apply an optimizer's step to the rows in use."""
+    @property
+    def stored(self) -> ClassCentres:
+        """The class centres, as a checkpoint keeps them."""
+        return self.centres
+
+    def squared_norm(self) -> Tensor:
+        """Return the squared norm of the gradient of this rank's rows in use, a scalar."""
+        assert self.rows is not None
+        return self.rows.gradient.squared_norm()
+
+    def update(self, rule: RowUpdate) -> None:
+        """Apply an optimizer's rule to the rows in use."""
         assert self.rows is not None
         key = (self.seed, self._step)
-        self.centres.update(self.rows, update, idle=not self.sparse_update, key=key)
+        self.centres.update(self.rows, rule, idle=not self.sparse_update, key=key)
 
     def end_step(self) -> None:
         """Let the rows go."""

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plsc.errors import UserError
+from plsc.errors import Unmeasurable, UserError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -21,7 +21,7 @@ ProtocolName = Literal["insightface", "magface"]
 ACCURACY_THRESHOLDS = np.arange(0, 4, 0.01)
 
 
-class CollapsedEmbeddings(UserError):
+class CollapsedEmbeddings(Unmeasurable):
     """The embeddings do not tell images apart, so an accuracy of them would mean nothing."""
 
 

@@ -43,9 +43,11 @@ def rows_of(num_classes, dim=3, seed=0):
 def write(root, name="epoch_1", *, num_classes=7, **changes):
     """A checkpoint by `save`, in a world of one."""
     arrays = {
-        "backbone": BACKBONE,
-        "backbone_optimizer": OPTIMIZER,
-        "head": {"weight": rows_of(num_classes), "velocity": rows_of(num_classes, seed=1)},
+        "network": BACKBONE,
+        "optimizer": OPTIMIZER,
+        "sharded": {
+            "head": {"weight": rows_of(num_classes), "velocity": rows_of(num_classes, seed=1)}
+        },
         "state": {**STATE, "num_classes": num_classes},
     }
     return checkpoint.save(root, name, **{**arrays, **changes})
@@ -72,7 +74,7 @@ def write_shards(folder, tensors, shards):
 def head_rows(saved, name, start, stop, dtype="float32"):
     """Rows of a head, with the places of its pieces checked."""
     parts = []
-    for first, rows in saved.head.pieces(name, start, stop, dtype=dtype):
+    for first, rows in saved.rows("head", "num_classes").pieces(name, start, stop, dtype=dtype):
         assert first == start + sum(map(len, parts))
         parts.append(rows)
     return np.concatenate(parts)
@@ -98,19 +100,22 @@ def test_what_is_saved_is_read_back(tmp_path):
     saved = Checkpoint(path)
     made = {"num_classes": 7, "head_shards": 1, "head_part_classes": 262_144}
     assert saved.state == {**STATE, **made}
-    for read, given_ in ((saved.backbone(), BACKBONE), (saved.backbone_optimizer(), OPTIMIZER)):
+    for read, given_ in ((saved.network(), BACKBONE), (saved.optimizer(), OPTIMIZER)):
         assert read.keys() == given_.keys()
         for name in given_:
             np.testing.assert_array_equal(read[name], given_[name])
             assert read[name].dtype == given_[name].dtype
     np.testing.assert_array_equal(head_rows(saved, "weight", 0, 7), rows_of(7))
     np.testing.assert_array_equal(head_rows(saved, "velocity", 2, 5), rows_of(7, seed=1)[2:5])
-    assert saved.head.kind("weight") == ("float32", 3) and saved.head.kind("moment9") is None
+    assert (
+        saved.rows("head", "num_classes").kind("weight") == ("float32", 3)
+        and saved.rows("head", "num_classes").kind("moment9") is None
+    )
 
 
 def test_arrays_that_are_not_contiguous_keep_their_values(tmp_path):
-    path = write(tmp_path, backbone={"w": BACKBONE["conv.weight"].T})
-    np.testing.assert_array_equal(Checkpoint(path).backbone()["w"], BACKBONE["conv.weight"].T)
+    path = write(tmp_path, network={"w": BACKBONE["conv.weight"].T})
+    np.testing.assert_array_equal(Checkpoint(path).network()["w"], BACKBONE["conv.weight"].T)
 
 
 def test_a_rank_writes_its_own_file_only(tmp_path, monkeypatch):
@@ -120,7 +125,7 @@ def test_a_rank_writes_its_own_file_only(tmp_path, monkeypatch):
     monkeypatch.setattr(together, "gather_objects", lambda item: [[], item])
     monkeypatch.setattr(checkpoint, "gather_objects", lambda item: [0, item])
     (tmp_path / ".epoch_1.partial").mkdir()  # by rank 0
-    write(tmp_path, head={"weight": rows_of(3)})
+    write(tmp_path, sharded={"head": {"weight": rows_of(3)}})
     assert [path.name for path in tmp_path.iterdir()] == [".epoch_1.partial"]
     (only,) = (tmp_path / ".epoch_1.partial").iterdir()
     assert only.name == "head-00001-of-00002.safetensors"
@@ -200,8 +205,8 @@ def test_no_checkpoint_there(tmp_path):
 
 
 READERS = {
-    "backbone.safetensors": lambda saved: saved.backbone(),
-    "backbone-optimizer.safetensors": lambda saved: saved.backbone_optimizer(),
+    "backbone.safetensors": lambda saved: saved.network(),
+    "backbone-optimizer.safetensors": lambda saved: saved.optimizer(),
     "head-00000-of-00001.safetensors": lambda saved: head_rows(saved, "weight", 0, 7),
 }
 
@@ -363,7 +368,7 @@ def test_files_are_readable_as_the_umask_says(tmp_path, mask):
 
 def test_no_room(tmp_path, monkeypatch):
     """What is written is counted, what can be linked is not; the disk is as it was."""
-    first = write(tmp_path, part_classes=4)
+    first = write(tmp_path, part_rows=4)
     size = sum(item.stat().st_size for item in first.iterdir() if item.name != "state.json")
     monkeypatch.setattr(checkpoint, "SPARE_BYTES", 0)
 
@@ -374,21 +379,21 @@ def test_no_room(tmp_path, monkeypatch):
 
     disk(size - 1)
     with pytest.raises(UserError) as error:
-        write(tmp_path, "epoch_2", part_classes=4)
+        write(tmp_path, "epoch_2", part_rows=4)
     one_line(error, tmp_path / "epoch_2", "free", "max_num_latest_checkpoint", "output_dir")
     assert [path.name for path in tmp_path.iterdir()] == ["epoch_1"]
     np.testing.assert_array_equal(head_rows(Checkpoint(first), "weight", 0, 7), rows_of(7))
     disk(size)
-    write(tmp_path, "epoch_2", part_classes=4)
+    write(tmp_path, "epoch_2", part_rows=4)
     heads = [item.stat().st_size for item in first.glob("head-*")]
     disk(size - sum(heads))
     unchanged = Unchanged(first, np.zeros(2, bool), 4)
-    write(tmp_path, "epoch_3", part_classes=4, unchanged=unchanged)
+    write(tmp_path, "epoch_3", part_rows=4, unchanged={"head": unchanged})
     assert len(heads) == 2
     disk(2 * size - 1)
     monkeypatch.setattr(checkpoint, "gather_objects", lambda item: [item, item])  # another rank
     with pytest.raises(UserError, match="free"):
-        write(tmp_path, "epoch_4", part_classes=4)
+        write(tmp_path, "epoch_4", part_rows=4)
 
 
 def test_a_long_save_says_how_far_it_is(tmp_path, monkeypatch):

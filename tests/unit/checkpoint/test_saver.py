@@ -44,9 +44,9 @@ class Course:
         path = checkpoint.save(
             self.folder,
             name,
-            backbone={"step": np.array([self.progress.step])},
-            backbone_optimizer={},
-            head={"weight": ROWS},
+            network={"step": np.array([self.progress.step])},
+            optimizer={},
+            sharded={"head": {"weight": ROWS}},
             state=state,
         )
         # One moment after another, however coarse the file system's clock is.
@@ -268,7 +268,7 @@ def check_save(course, *, best):
         assert path.name == checkpoint_folder.target(course.folder / BEST)
     state = Checkpoint(path).state
     assert {key: state[key] for key in course.progress.state()} == course.progress.state()
-    saved = Checkpoint(path).backbone()
+    saved = Checkpoint(path).network()
     assert saved["step"][0] == course.progress.step
     own = sorted(
         (item for item in course.all() if item.state["run"] == course.saver.run_id),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from plsc.checkpoint import sharded_files as head_files
-from plsc.checkpoint.sharded_files import SavedHead, Unchanged, head_tensors, parts_of
+from plsc.checkpoint.sharded_files import SavedRows, Unchanged, parts_of, tensors_of
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
 from plsc.files import tensor_file
@@ -42,9 +42,9 @@ def write_head(folder, tensors, *, ranks, part_classes, dtype="float32"):
     for rank in range(ranks):
         shard = ClassShard(num_classes, rank, ranks)
         own = {name: Stored(a[shard.start : shard.stop], dtype) for name, a in tensors.items()}
-        for part in parts_of(shard.num_local, rank, ranks, part_classes=part_classes):
-            write_tensors(folder / part.file, head_tensors(own, part))
-    return SavedHead(folder, num_classes, ranks, part_classes)
+        for part in parts_of("head", shard.num_local, rank, ranks, part_rows=part_classes):
+            write_tensors(folder / part.file, tensors_of(own, part))
+    return SavedRows(folder, "head", num_classes, ranks, part_classes)
 
 
 def joined(head, name, start, stop, dtype="float32"):
@@ -56,13 +56,13 @@ def joined(head, name, start, stop, dtype="float32"):
 
 
 def test_names_and_classes_of_parts():
-    assert [part.file for part in parts_of(0, 0, 1, part_classes=4)] == [
+    assert [part.file for part in parts_of("head", 0, 0, 1, part_rows=4)] == [
         "head-00000-of-00001.safetensors"
     ]
-    assert [part.file for part in parts_of(4, 1, 2, part_classes=4)] == [
+    assert [part.file for part in parts_of("head", 4, 1, 2, part_rows=4)] == [
         "head-00001-of-00002.safetensors"
     ]
-    parts = parts_of(9, 1, 2, part_classes=4)
+    parts = parts_of("head", 9, 1, 2, part_rows=4)
     assert [part.file for part in parts] == [
         f"head-00001-of-00002.part-0000{number}-of-00003.safetensors" for number in range(3)
     ]
@@ -97,7 +97,7 @@ def test_rows_of_any_split_in_any_type(tmp_path_factory, data):
     read_as = data.draw(st.sampled_from(["float32", "float16", "bfloat16"]), "read as")
     tensors = {"weight": rows_of(num_classes), "velocity": rows_of(num_classes, seed=1)}
     folder = tmp_path_factory.mktemp("head")
-    head = write_head(folder, tensors, ranks=ranks, part_classes=part_classes, dtype=saved_as)
+    head = write_head(folder, tensors, ranks=ranks, part_rows=part_classes, dtype=saved_as)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tensor_file, "PIECE_BYTES", data.draw(st.sampled_from([1, 24, 2**20])))
         for name, whole in tensors.items():
@@ -116,7 +116,7 @@ def test_rows_of_any_split_in_any_type(tmp_path_factory, data):
 def saved(tmp_path):
     """11 classes of 2 ranks in parts of 4."""
     tensors = {"weight": rows_of(11), "velocity": rows_of(11, seed=1)}
-    return write_head(tmp_path / "head", tensors, ranks=2, part_classes=4)
+    return write_head(tmp_path / "head", tensors, ranks=2, part_rows=4)
 
 
 def test_every_file_that_is_gone_or_damaged_is_named(saved):
@@ -156,16 +156,16 @@ def test_a_head_whose_rows_are_no_numbers(tmp_path):
     folder.mkdir()
     write_tensors(folder / "head-00000-of-00001.safetensors", {"weight": np.ones((4, 2), int)})
     with pytest.raises(UserError, match="int64"):
-        SavedHead(folder, 4, 1, 4).kind("weight")
+        SavedRows(folder, 4, 1, 4).kind("weight")
 
 
 HEAD = {"weight": rows_of(11), "velocity": rows_of(11, seed=1)}
-PARTS = parts_of(11, 0, 1, part_classes=4)  # 0-4, 4-8, 8-11
+PARTS = parts_of("head", 11, 0, 1, part_rows=4)  # 0-4, 4-8, 8-11
 
 
 @pytest.fixture
 def earlier(tmp_path):
-    write_head(tmp_path / "earlier", HEAD, ranks=1, part_classes=4)
+    write_head(tmp_path / "earlier", HEAD, ranks=1, part_rows=4)
     (tmp_path / "new").mkdir()
     return tmp_path / "earlier"
 
@@ -176,7 +176,7 @@ def linked(earlier, changed, head=HEAD, parts=PARTS, zone=2):
     found = []
     for part in parts:
         made = earlier.parent / "new" / part.file
-        if unchanged.link(made.parent, part, head_tensors(head, part)):
+        if unchanged.link(made.parent, part, tensors_of(head, part)):
             assert made.samefile(earlier / part.file) and made.stat().st_nlink == 2
             found.append(part.number)
         else:
@@ -212,8 +212,8 @@ def test_other_tensors_are_no_such_head(earlier):
     assert linked(earlier, same, {"weight": HEAD["weight"], "momentum": HEAD["velocity"]}) == []
     assert linked(earlier, same, {n: a.astype(np.float16) for n, a in HEAD.items()}) == []
     assert linked(earlier, same, {n: a[:, :2] for n, a in HEAD.items()}) == []
-    assert linked(earlier, same, parts=parts_of(11, 0, 1, part_classes=6), zone=2) == []
-    assert linked(earlier, same, parts=parts_of(11, 0, 2, part_classes=4)) == []
+    assert linked(earlier, same, parts=parts_of("head", 11, 0, 1, part_rows=6), zone=2) == []
+    assert linked(earlier, same, parts=parts_of("head", 11, 0, 2, part_rows=4)) == []
 
 
 def test_earlier_files_that_are_not_whole(earlier):

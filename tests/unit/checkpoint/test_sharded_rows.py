@@ -41,21 +41,21 @@ def filled(dtype="float32", *, seed=None):
     return centres
 
 
-def save(root, centres, name="step_3", part_classes=8, **others):
+def save(root, centres, name="step_3", part_rows=8, **others):
     return checkpoint.save(
         root,
         name,
-        backbone={},
-        backbone_optimizer={},
-        head=rows_of(centres),
+        network={},
+        optimizer={},
+        sharded={"head": rows_of(centres)},
         state=STATE,
-        part_classes=part_classes,
+        part_rows=part_rows,
         **others,
     )
 
 
 def restore(path, centres):
-    head, shard = Checkpoint(path).head, centres.shard
+    head, shard = Checkpoint(path).rows("head", "num_classes"), centres.shard
     pieces = {
         name: head.pieces(name, shard.start, shard.stop, dtype=centres.dtype)
         for name in centres.names

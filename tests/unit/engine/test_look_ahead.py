@@ -4,15 +4,12 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from small_training import faces, training_of
 
 from plsc.data.loader.batch import Batch
-from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.sharding import ClassShard
-from plsc.engine.precision import LossScaler, Precision
-from plsc.engine.progress import Progress
-from plsc.engine.trainer import Training, fit
-from plsc.engine.update import Updater
-from plsc.optimizer.dense import DenseParameters
+from plsc.engine.precision import LossScaler
+from plsc.engine.trainer import fit
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.recognition.heads.storage import build_centres
@@ -24,7 +21,7 @@ CLASSES, DIM, BATCH, EPOCH = 500, 4, 6, 4
 def batch(number):
     random = np.random.default_rng(number)
     images = random.normal(0, 1, (BATCH, 3, 2, 2)).astype("float32")
-    return images, random.integers(0, CLASSES, BATCH)
+    return faces(images, random.integers(0, CLASSES, BATCH))
 
 
 class Loader:
@@ -38,27 +35,28 @@ class Loader:
             yield Batch({"images": images, "labels": labels})
 
 
-class Keeper:
+class Around:
     """Notes the order of things; stops after `stop_at` steps."""
 
     def __init__(self, training, said, stop_at):
         self.training, self.said, self.stop_at, self.losses = training, said, stop_at, []
 
-    def stopping(self):
-        return False
+    def now(self):
+        return self.training.progress.step == self.stop_at
 
     def epoch(self, batches):
         return batches
 
-    def after_step(self, report):
+    def step_ends(self, report):
         self.said.append(("step", self.training.progress.step))
         self.losses.append(report.loss)
-        return self.training.progress.step == self.stop_at
 
-    def after_epoch(self):
-        return False
+    def nothing(self):
+        pass
 
-    def end(self):
+    step_begins = epoch_ends = after_step = after_epoch = save = nothing
+
+    def run_ends(self):
         self.said.append("end")
 
 
@@ -75,25 +73,16 @@ def made(folder, storage, scale=1.0):
         seed=1,
     )
     head = PartialFC(centres, [(1.0, MarginLoss(m2=0.3, s=8.0))], sample_ratio=0.5)
-    precision = Precision()
-    precision.scaler = LossScaler(scale=scale, decr_every_n_nan_or_inf=1)
-    dense = DenseParameters(net, state_names=rule.state_names, frozen=())
+    progress = {"epochs": 2, "num_images": 24, "steps_per_epoch": EPOCH, "global_batch": BATCH}
     said = []
-    return Training(
-        backbone=DataParallel(net),
-        head=head,
-        updater=Updater(dense, head, rule=rule, clip=None, scaler=precision.scaler),
-        precision=precision,
-        schedule=lambda time: 0.1,
-        loader=Loader(said),
-        progress=Progress(epochs=2, num_images=24, steps_per_epoch=EPOCH, global_batch=BATCH),
-    ), said
+    scaler = LossScaler(scale=scale, decr_every_n_nan_or_inf=1)
+    return training_of(net, head, rule, scaler=scaler, loader=Loader(said), progress=progress), said
 
 
 def trained(training, said, *, stop_at=None):
-    keeper = Keeper(training, said, stop_at)
-    fit(training, keeper)
-    return keeper.losses
+    around = Around(training, said, stop_at)
+    fit(training, recorder=around, evaluation=around, checkpoints=around, stopping=around)
+    return around.losses
 
 
 @pytest.fixture
@@ -112,7 +101,9 @@ def announced(monkeypatch):
 def test_the_next_labels_are_told(tmp_path, announced):
     training, said = made(tmp_path, "file")
     trained(training, said)
-    expected = [(e * EPOCH + n, batch(10 * e + n)[1].tolist()) for e in (0, 1) for n in (1, 2, 3)]
+    expected = [
+        (e * EPOCH + n, batch(10 * e + n)["labels"].tolist()) for e in (0, 1) for n in (1, 2, 3)
+    ]
     assert announced == expected
     assert said[:5] == [("read", 0, 0), ("read", 0, 1), ("step", 1), ("read", 0, 2), ("step", 2)]
     assert said[-4:] == [("read", 1, 3), ("step", 7), ("step", 8), "end"]
@@ -138,9 +129,9 @@ def test_training_is_the_same_stopped_or_not_and_without(tmp_path, monkeypatch):
     without = made(tmp_path, "file", scale=scale)
     assert trained(*without) == losses
     assert without[0].precision.scaler.scale < scale
-    assert whole[0].head.centres.read("velocity").any()  # later ones are taken
+    assert whole[0].task.head.centres.read("velocity").any()  # later ones are taken
     for training, _ in (halves, without):
         for name in ("weight", "velocity"):
             np.testing.assert_array_equal(
-                training.head.centres.read(name), whole[0].head.centres.read(name)
+                training.task.head.centres.read(name), whole[0].task.head.centres.read(name)
             )

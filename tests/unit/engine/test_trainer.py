@@ -4,17 +4,15 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from small_training import faces, training_of
 
 from plsc.data.loader.batch import Batch
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.sharding import ClassShard
-from plsc.engine.precision import LossScaler, Precision
-from plsc.engine.progress import Progress
-from plsc.engine.trainer import Training, fit, train_step
-from plsc.engine.update import Updater
+from plsc.engine.precision import LossScaler
+from plsc.engine.trainer import fit, train_step
 from plsc.errors import UserError
 from plsc.optimizer.clip import ClipGradByGlobalNorm
-from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.partial_fc import PartialFC
@@ -36,40 +34,29 @@ class Net(nn.Layer):
         return self.last(self.drop(paddle.tanh(self.first(images.flatten(1)))))
 
 
-def made(*, net=None, scaler=None, clip=None, losses=None, rule=None, head=None, **options):
+def made(*, net=None, losses=None, rule=None, head=None, **options):
     net, rule = net or Net(), rule or Momentum(0.9, 0.01)
     weight = np.random.default_rng(1).normal(0, 0.1, (CLASSES, DIM)).astype("float32")
     centres = ClassCentres.of(ClassShard(CLASSES), weight, state_names=rule.state_names)
     head = PartialFC(centres, losses or [(1.0, MarginLoss(m2=0.3, s=8.0))], **(head or {}))
-    precision = Precision()
-    precision.scaler = scaler or precision.scaler
-    dense = DenseParameters(net, state_names=rule.state_names, frozen=())
-    return Training(
-        backbone=DataParallel(net),
-        head=head,
-        updater=Updater(dense, head, rule=rule, clip=clip, scaler=precision.scaler),
-        precision=precision,
-        schedule=lambda time: 0.1,
-        loader=None,
-        progress=Progress(epochs=3, num_images=40, steps_per_epoch=4, global_batch=BATCH),
-        **options,
-    )
+    progress = {"epochs": 3, "num_images": 40, "steps_per_epoch": 4, "global_batch": BATCH}
+    return training_of(net, head, rule, progress=progress, **options)
 
 
 def batch(seed=2, count=BATCH):
     random = np.random.default_rng(seed)
     images = random.normal(0, 1, (count, 3, 2, 2)).astype("float32")
-    return images, random.integers(0, CLASSES, count)
+    return faces(images, random.integers(0, CLASSES, count))
 
 
 def trained(training, steps=3, lr=0.1):
     """Reports of steps on batches that differ, and the weights after them."""
     reports = []
     for step in range(steps):
-        reports.append(train_step(training, *batch(step), lr=lr))
+        reports.append(train_step(training, batch(step), lr=lr))
         training.progress.advance()
     weights = {name: w.numpy() for name, w in training.updater.dense.weights.items()}
-    return reports, {**weights, "head": training.head.centres.read("weight").copy()}
+    return reports, {**weights, "head": training.task.head.centres.read("weight").copy()}
 
 
 def assert_alike(found, expected, tolerance):
@@ -106,22 +93,22 @@ def test_what_a_step_reports(parts):
     """Of parts of a batch, the mean of what each says."""
     losses = [(1.0, lambda c, t, n: MarginOutput(c, None, {"norm": n.mean()}))]
     training = made(losses=losses, accum_steps=parts)
-    images, labels = batch()
-    features = training.backbone(paddle.to_tensor(images)).numpy()
-    report = train_step(training, images, labels, lr=0.25)
+    given = batch()
+    features = training.network(paddle.to_tensor(given["images"])).numpy()
+    report = train_step(training, given, lr=0.25)
     norms = np.linalg.norm(features, axis=1)
     assert report.statistics == {"norm": pytest.approx(norms.mean(), rel=1e-5)}
     assert (report.lr, report.skipped) == (0.25, False)
     weight = np.random.default_rng(1).normal(0, 0.1, (CLASSES, DIM))
     cosines = (features / norms[:, None]) @ (weight / np.linalg.norm(weight, axis=1)[:, None]).T
     chances = np.exp(cosines) / np.exp(cosines).sum(axis=1, keepdims=True)
-    loss = -np.log(chances[np.arange(BATCH), labels]).mean()
+    loss = -np.log(chances[np.arange(BATCH), given["labels"]]).mean()
     assert report.loss == pytest.approx(loss, rel=1e-5)
 
 
 def test_one_update_a_step_after_the_one_backward_that_reduces():
     training, said = made(accum_steps=3), []
-    synchronised, update = training.backbone.synchronised, training.updater.step
+    synchronised, update = training.network.synchronised, training.updater.step
 
     def note(last):
         said.append(last)
@@ -131,17 +118,17 @@ def test_one_update_a_step_after_the_one_backward_that_reduces():
         said.append(when)
         return update(**when)
 
-    training.backbone.synchronised, training.updater.step = note, updated
+    training.network.synchronised, training.updater.step = note, updated
     training.progress.step = 4
-    train_step(training, *batch(), lr=0.1)
+    train_step(training, batch(), lr=0.1)
     assert said == [False, False, True, {"lr": 0.1, "step": 5}]  # an optimizer counts from 1
 
 
 def test_an_overflow_is_reported_and_the_scale_lowered():
     training = made(scaler=LossScaler(scale=2.0**126, decr_every_n_nan_or_inf=1))
-    training.head.losses[0] = (1e4, training.head.losses[0][1])
+    training.task.head.losses[0] = (1e4, training.task.head.losses[0][1])
     before = {name: w.numpy().copy() for name, w in training.updater.dense.weights.items()}
-    report = train_step(training, *batch(), lr=0.1)
+    report = train_step(training, batch(), lr=0.1)
     assert report.skipped
     assert np.isfinite(report.loss)
     assert report.loss_scale == 2.0**126
@@ -154,15 +141,15 @@ def spoil(training, kind, images):
     if kind == "images":
         images[3, 0, 1, 1] = np.nan
     elif kind == "head.weight":
-        values = training.head.centres.read("weight").copy()
+        values = training.task.head.centres.read("weight").copy()
         values[5] = np.nan
-        training.head.centres.write("weight", values)
+        training.task.head.centres.write("weight", values)
     elif kind == "backbone first.weight":
         weight = training.updater.dense.weights["first.weight"]
         weight.set_value(np.full(weight.shape, np.inf, "float32"))
     else:
-        training.backbone = lambda x, backbone=training.backbone: backbone(x) * float("nan")
-        training.backbone.synchronised = DataParallel(Net()).synchronised
+        training.network = lambda x, network=training.network: network(x) * float("nan")
+        training.network.synchronised = DataParallel(Net()).synchronised
 
 
 @pytest.mark.parametrize(
@@ -177,17 +164,17 @@ def spoil(training, kind, images):
 def test_the_first_number_that_is_not_finite_stops_the_run(kind, count):
     training = made()
     training.progress.step = 6
-    images, labels = batch()
-    spoil(training, kind, images)
+    given = batch()
+    spoil(training, kind, given["images"])
     with pytest.raises(UserError, match=r"^step 7: the loss is nan; rank 0 on ") as caught:
-        train_step(training, images, labels, lr=0.1)
+        train_step(training, given, lr=0.1)
     assert f": {kind} ({count} values are nan or inf); lower the learning rate" in str(caught.value)
 
 
 def test_a_gradient_that_overflows_without_a_loss_scale_stops_the_run():
     training = made(losses=[(1e30, MarginLoss(s=1.0))])  # its square is above float32
     with pytest.raises(UserError, match=r"^step 1: the gradient of .*weight.* is not finite; all"):
-        train_step(training, *batch(), lr=0.1)
+        train_step(training, batch(), lr=0.1)
 
 
 def test_random_numbers_are_a_function_of_seed_and_step():
@@ -195,7 +182,7 @@ def test_random_numbers_are_a_function_of_seed_and_step():
         training, found = made(net=Net(dropout=0.5), seed=seed), {}
         for step in order:
             training.progress.step = step
-            found[step] = train_step(training, *batch(), lr=0.0).loss
+            found[step] = train_step(training, batch(), lr=0.0).loss
         return found
 
     forward = losses([0, 1, 2], seed=3)
@@ -207,12 +194,12 @@ def test_random_numbers_are_a_function_of_seed_and_step():
 def test_sampling_follows_the_step():
     training = made(head={"sample_ratio": 0.9, "seed": 5})
     seen = []
-    use_rows = training.head.use_rows
-    training.head.use_rows = lambda rows: (seen.append(rows.tolist()), use_rows(rows))
+    use_rows = training.task.head.use_rows
+    training.task.head.use_rows = lambda rows: (seen.append(rows.tolist()), use_rows(rows))
     labels = np.zeros(BATCH, np.int64)
     for step in (0, 1, 0, 2):
         training.progress.step = step
-        train_step(training, batch()[0], labels, lr=0.0)
+        train_step(training, faces(batch()["images"], labels), lr=0.0)
     assert seen[0] == seen[2]
     assert len({tuple(rows) for rows in seen}) > 1
 
@@ -223,44 +210,59 @@ def test_a_frozen_backbone_stays_and_the_head_learns(parts):
     net, rule = Net(), Momentum(0.9)
     for parameter in net.parameters():
         parameter.stop_gradient = True
-    training = made(net=net, freeze_backbone=True, accum_steps=parts, rule=rule)
+    training = made(net=net, frozen=True, accum_steps=parts, rule=rule)
     before = [parameter.numpy().copy() for parameter in net.parameters()]
-    report = train_step(training, *batch(), lr=0.1)
+    report = train_step(training, batch(), lr=0.1)
     assert report.grad_norm == 0.0
     for parameter, values in zip(net.parameters(), before, strict=True):
         np.testing.assert_array_equal(parameter.numpy(), values)
     other = made(accum_steps=parts, rule=rule)
-    begun = other.head.centres.read("weight").copy()
-    train_step(other, *batch(), lr=0.1)
-    learnt = training.head.centres.read("weight")
-    np.testing.assert_array_equal(learnt, other.head.centres.read("weight"))
+    begun = other.task.head.centres.read("weight").copy()
+    train_step(other, batch(), lr=0.1)
+    learnt = training.task.head.centres.read("weight")
+    np.testing.assert_array_equal(learnt, other.task.head.centres.read("weight"))
     assert (learnt != begun).all()
 
 
-class Keeper:
-    """Records what `fit` tells it; says stop after `stop_at` steps."""
+class Around:
+    """Stands for all that `fit` tells of its steps; says stop where it is asked to."""
 
     def __init__(self, training, stop_at=None, stop_after_epoch=None):
         self.training, self.stop_at, self.stop_after_epoch = training, stop_at, stop_after_epoch
-        self.said, self.rates = [], []
+        self.said, self.rates, self.saved = [], [], 0
 
-    def stopping(self):
-        return self.stop_at == 0
+    def now(self):
+        progress = self.training.progress
+        ended = self.stop_after_epoch is not None and progress.position == (
+            self.stop_after_epoch,
+            0,
+        )
+        return progress.step == self.stop_at or ended
 
     def epoch(self, batches):
         self.said.append("epoch")
         return batches
 
-    def after_step(self, report):
+    def step_begins(self):
+        pass
+
+    def step_ends(self, report):
         self.rates.append(report.lr)
         self.said.append(self.training.progress.step)
-        return self.training.progress.step == self.stop_at
+
+    def after_step(self):
+        pass
+
+    def epoch_ends(self):
+        self.said.append("after")
 
     def after_epoch(self):
-        self.said.append("after")
-        return self.training.progress.epoch == self.stop_after_epoch
+        pass
 
-    def end(self):
+    def save(self):
+        self.saved += 1
+
+    def run_ends(self):
         self.said.append("end")
 
 
@@ -279,34 +281,34 @@ class Batches:
 
 def fitted(training, **options):
     training.loader, training.schedule = Batches(), lambda time: time / 100
-    keeper = Keeper(training, **options)
-    fit(training, keeper)
-    return keeper
+    around = Around(training, **options)
+    fit(training, recorder=around, evaluation=around, checkpoints=around, stopping=around)
+    return around
 
 
 def test_fit():
     training = made()
-    keeper = fitted(training)
-    assert keeper.said == [
+    around = fitted(training)
+    assert around.said == [
         *("epoch", 1, 2, 3, 4, "after"),
         *("epoch", 5, 6, 7, 8, "after"),
         *("epoch", 9, 10, 11, 12, "after"),
         "end",
     ]
-    assert keeper.rates == [step / 100 for step in range(12)]
+    assert around.rates == [step / 100 for step in range(12)]
     assert training.loader.asked == [(0, 0), (1, 0), (2, 0)]
     assert training.progress.finished
 
 
 def test_fit_stops_and_goes_on():
     training = made()
-    keeper = fitted(training, stop_at=6)
-    assert keeper.said == ["epoch", 1, 2, 3, 4, "after", "epoch", 5, 6, "end"]
+    around = fitted(training, stop_at=6)
+    assert around.said == ["epoch", 1, 2, 3, 4, "after", "epoch", 5, 6, "end"]
     assert training.progress.position == (1, 2 * BATCH)
-    keeper = fitted(training, stop_after_epoch=2)
-    assert keeper.said == ["epoch", 7, 8, "after", "end"]
+    around = fitted(training, stop_after_epoch=2)
+    assert around.said == ["epoch", 7, 8, "after", "end"]
     assert training.loader.asked == [(1, 2 * BATCH)]
-    assert keeper.rates == [0.06, 0.07]
+    assert around.rates == [0.06, 0.07]
     assert fitted(training).said == ["epoch", 9, 10, 11, 12, "after", "end"]
     assert fitted(training).said == ["end"]
 
@@ -328,14 +330,15 @@ def test_a_scheduled_ratio_follows_the_fraction_of_training():
     schedule = {"sample_ratio": [(0.0, 0.3), (0.5, 1.0)], "seed": 5}
 
     def drawn(training, steps):
-        found, use_rows = [], training.head.use_rows
-        training.head.use_rows = lambda rows: (
+        found, use_rows = [], training.task.head.use_rows
+        training.task.head.use_rows = lambda rows: (
             found.append(None if rows is None else rows.tolist()),
             use_rows(rows),
         )
         for _ in range(steps):
-            report = train_step(training, batch()[0], np.zeros(BATCH, np.int64), lr=0.0)
-            assert report.sample_ratio == (0.3 if training.progress.step < 6 else 1.0)
+            given = faces(batch()["images"], np.zeros(BATCH, np.int64))
+            report = train_step(training, given, lr=0.0)
+            assert report.figures["sample_ratio"] == (0.3 if training.progress.step < 6 else 1.0)
             training.progress.advance()
             if training.progress.step % 4 == 0:
                 training.progress.next_epoch()

@@ -24,9 +24,11 @@ from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import NUMPY_DTYPES, decode, round_nearest
 from plsc.recognition.heads.centres import ClassCentres
+from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.recognition.heads.stores import HostRows
 from plsc.recognition.losses.adaface import AdaFace
 from plsc.recognition.losses.margin import MarginLoss
+from plsc.recognition.training import RecognitionTraining
 
 NUM_CLASSES, DIM, ZONE, PART = 26, 3, 4, 8  # four parts
 
@@ -34,7 +36,7 @@ NUM_CLASSES, DIM, ZONE, PART = 26, 3, 4, 8  # four parts
 @pytest.fixture(scope="module", autouse=True)
 def small_parts():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "save", partial(checkpoint.save, part_classes=PART))
+        patch.setattr(checkpoint, "save", partial(checkpoint.save, part_rows=PART))
         patch.setattr(os, "fsync", lambda descriptor: None)  # no power cut is looked at here
         yield
 
@@ -63,8 +65,8 @@ class Run:
         self.folder, self.lines, self.newest = folder, [], newest
         self.progress = Progress(epochs=9, num_images=90, steps_per_epoch=90, global_batch=1)
         self.training = SimpleNamespace(
-            backbone=SimpleNamespace(backbone=nn.Sequential(nn.Linear(2, 2))),
-            head=SimpleNamespace(centres=self.centres, losses=losses),
+            network=SimpleNamespace(layer=nn.Sequential(nn.Linear(2, 2))),
+            task=RecognitionTraining(PartialFC(self.centres, losses)),
             updater=SimpleNamespace(dense=Dense()),
             precision=SimpleNamespace(scaler=LossScaler()),
             progress=self.progress,
@@ -76,7 +78,7 @@ class Run:
         return SimpleNamespace(line=self.lines.append)
 
     def resume(self, path):
-        state = resume_training(self.training, str(path), self.log)
+        state = resume_training(self.training, str(path), self.log, task_type="recognition")
         self.saver = Saver(self.folder, newest=self.newest, run_id=state["run"])
         self.saver.already_saved(self.progress, path)
         return self
@@ -99,7 +101,9 @@ class Run:
 
 
 def head_of(path, name):
-    pieces = Checkpoint(path).head.pieces(name, 0, NUM_CLASSES, dtype="float32")
+    pieces = (
+        Checkpoint(path).rows("head", "num_classes").pieces(name, 0, NUM_CLASSES, dtype="float32")
+    )
     return np.concatenate([rows for _, rows in pieces])
 
 
@@ -203,7 +207,7 @@ def test_a_loss_whose_averages_were_not_saved(tmp_path, before):
     saved = Run(tmp_path, losses=before).save()
     again = Run(tmp_path, losses=[(1.0, AdaFace())]).resume(saved)
     assert any("another Loss.Train" in line for line in again.lines)
-    assert again.training.head.losses[0][1].state() == AdaFace().state()
+    assert again.training.task.head.losses[0][1].state() == AdaFace().state()
 
 
 def test_a_loss_without_averages_may_be_exchanged_in_silence(tmp_path):
@@ -322,3 +326,10 @@ def test_any_course(tmp_path_factory, actions, newest):
     for item in checkpoint_folder.checkpoints_in(folder):
         if item.path.name in held:
             np.testing.assert_array_equal(head_of(item.path, "v"), held[item.path.name])
+
+
+def test_a_checkpoint_of_another_task(tmp_path):
+    run = Run(tmp_path)
+    path = run.save()
+    with pytest.raises(UserError, match="of the task recognition, Global.task_type is detection"):
+        resume_training(run.training, str(path), run.log, task_type="detection")

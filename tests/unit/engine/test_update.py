@@ -9,7 +9,7 @@ from plsc.distributed.sharding import ClassShard
 from plsc.engine.precision import LossScaler
 from plsc.engine.update import Updater
 from plsc.optimizer.adamw import AdamW
-from plsc.optimizer.clip import HEAD, ClipGradByGlobalNorm
+from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.centres import ClassCentres
@@ -18,9 +18,10 @@ from plsc.recognition.models.iresnet import IResNet18
 
 CLASSES, LR = 6, 0.1
 NAMES = ("weight", "bias")
+HEAD = PartialFC.name
 
 
-def made(rule=None, rows=None, frozen=(), **options):
+def made(rule=None, rows=None, frozen=(), lr_multiplier=1.0, **options):
     """An updater over one linear layer [3, 2] and six classes, on which `rows` are in use."""
     rule = rule or Momentum(0.9, 0.05)
     random = np.random.default_rng(0)
@@ -29,10 +30,10 @@ def made(rule=None, rows=None, frozen=(), **options):
     net.bias.set_value(random.normal(0, 1, 2).astype("float32"))
     weight = random.normal(0, 1, (CLASSES, 2)).astype("float32")
     centres = ClassCentres.of(ClassShard(CLASSES), weight, state_names=rule.state_names)
-    head = PartialFC(centres, [])
+    head = PartialFC(centres, [], lr_multiplier=lr_multiplier)
     dense = DenseParameters(net, state_names=rule.state_names, frozen=frozen)
     options = {"clip": None, "scaler": LossScaler(enabled=False), **options}
-    updater = Updater(dense, head, rule=rule, **options)
+    updater = Updater(dense, [head], rule=rule, **options)
     head.use_rows(rows)
     return updater
 
@@ -41,7 +42,7 @@ def arrays(updater):
     """Every weight and every optimizer state."""
     found = {name: weight.numpy().copy() for name, weight in updater.dense.weights.items()}
     found |= {name: values.copy() for name, values in updater.dense.state_arrays().items()}
-    centres = updater.head.centres
+    centres = updater.sharded[0].centres
     found[HEAD] = centres.read("weight").copy()
     found |= {f"{n}/{HEAD}": centres.read(n).copy() for n in centres.names if n != "weight"}
     return found
@@ -50,7 +51,7 @@ def arrays(updater):
 def gradients_of(updater, seed=1):
     random = np.random.default_rng(seed)
     shapes = {name: weight.shape for name, weight in updater.dense.weights.items()}
-    shapes[HEAD] = updater.head.rows.weight.shape
+    shapes[HEAD] = updater.sharded[0].rows.weight.shape
     return {name: random.normal(0, 1, shape).astype("float32") for name, shape in shapes.items()}
 
 
@@ -62,7 +63,7 @@ def backward(updater, gradients, scale=1.0):
     ]
     sum(parts[1:], parts[0]).backward()
     head_gradient = paddle.to_tensor(gradients[HEAD] * np.float32(scale))
-    updater.head.rows.gradient.assign(head_gradient)
+    updater.sharded[0].rows.gradient.assign(head_gradient)
 
 
 def norm_of(gradients, names):
@@ -73,7 +74,7 @@ def test_several_steps_of_momentum():
     updater = made()
     expected = arrays(updater)
     for step in range(1, 4):
-        updater.head.use_rows(None)
+        updater.sharded[0].use_rows(None)
         gradients = gradients_of(updater, step)
         backward(updater, gradients)
         report = updater.step(lr=LR, step=step)
@@ -92,7 +93,7 @@ def test_gradients_do_not_outlive_their_step():
     backward(updater, gradients_of(updater))
     updater.step(lr=LR, step=1)
     assert updater.dense.gradients() == {}
-    assert updater.head.rows is None
+    assert updater.sharded[0].rows is None
     with pytest.raises(AssertionError):
         updater.step(lr=LR, step=2)
 
@@ -167,7 +168,7 @@ def test_names_without_decay(rule, names, spared):
 def test_the_head_may_learn_at_another_rate(rule):
     _, _, plain, _ = stepped(rule=rule)
     _, _, faster, _ = stepped(rule=rule, lr=10 * LR)
-    _, _, found, _ = stepped(rule=rule, head_lr_multiplier=10.0)
+    _, _, found, _ = stepped(rule=rule, lr_multiplier=10.0)
     for name in NAMES:
         np.testing.assert_array_equal(found[name], plain[name])
     np.testing.assert_allclose(found[HEAD], faster[HEAD], rtol=1e-6)
@@ -214,7 +215,7 @@ def test_an_overflow_changes_nothing(where, value):
         assert updater.dense.gradients() == {}
         for name, values in arrays(updater).items():
             assert values.tobytes() == before[name].tobytes()
-        updater.head.use_rows(None)
+        updater.sharded[0].use_rows(None)
     good = gradients_of(updater)
     backward(updater, good, 32.0)
     assert not updater.step(lr=LR, step=2).overflow
@@ -245,7 +246,7 @@ def test_the_scale_of_iresnets_features_stays_one():
     dense = DenseParameters(backbone, state_names=rule.state_names, frozen=backbone.frozen_names)
     weight = np.random.default_rng(0).normal(0, 0.1, (4, 16)).astype("float32")
     head = PartialFC(ClassCentres.of(ClassShard(4), weight, state_names=rule.state_names), [])
-    updater = Updater(dense, head, rule=rule, clip=None, scaler=LossScaler(enabled=False))
+    updater = Updater(dense, [head], rule=rule, clip=None, scaler=LossScaler(enabled=False))
     head.use_rows(None)
     features = backbone(paddle.randn([2, 3, 112, 112]))
     (features * paddle.randn([2, 16])).sum().backward()

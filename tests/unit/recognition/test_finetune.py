@@ -6,36 +6,35 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from small_training import faces
 
 from plsc.checkpoint import folder as checkpoint
-from plsc.config.load import parse_config
-from plsc.config.sections import Config, GlobalConfig
-from plsc.data.transforms.input_pixels import InputPixels
+from plsc.config.sections import GlobalConfig
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import decode
 from plsc.recognition import finetune
-from plsc.recognition.finetune import load_pretrained, set_class_means
+from plsc.recognition.finetune import load_head, set_class_means
 from plsc.recognition.heads.centres import ClassCentres
-from plsc.weights.weights import Weights
+from plsc.weights.pretrained import load_weights
 
 NUM_CLASSES, DIM = 9, 4
 RESOLUTION = {"float32": 1e-6, "float16": 2**-11, "bfloat16": 2**-8}
 INITIAL = np.random.default_rng(0).normal(size=(NUM_CLASSES, DIM)).astype(np.float32)
 
 
-def training_of(dtype="float32", *, dim=DIM):
+def centres_of(dtype="float32", *, dim=DIM):
     centres = ClassCentres.zeros(ClassShard(NUM_CLASSES), dim, state_names=("v",), dtype=dtype)
     if dim == DIM:
         centres.write("weight", INITIAL)
+    return centres
+
+
+def identity():
     layer = nn.Linear(DIM, DIM)
     layer.weight.set_value(np.eye(DIM, dtype=np.float32))
-    return SimpleNamespace(
-        backbone=SimpleNamespace(backbone=layer),
-        head=SimpleNamespace(centres=centres),
-        freeze_backbone=False,
-    )
+    return layer
 
 
 class Log:
@@ -57,23 +56,19 @@ def test_class_means(tmp_path, monkeypatch, dtype, in_memory):
     labels = random.choice([0, 1, 3, 4, 6, 8], 11)
     order = [*range(11), 0, 1, 2, 3, 4]
     batches = [order[start : start + 4] for start in (0, 4, 8)]
-    monkeypatch.setattr(
-        finetune,
-        "one_pass",
-        lambda *given, **named: [(paddle.to_tensor(images[b]), labels[b]) for b in batches],
-    )
-    training, log = training_of(dtype), Log()
-    set_class_means(training, range(11), None, tmp_path, log)
+    given = [(paddle.to_tensor(images[b]), faces(images[b], labels[b])) for b in batches]
+    centres, network, log = centres_of(dtype), identity(), Log()
+    set_class_means(centres, network, given, 11, folder=tmp_path, log=log)
     unit = images.astype(np.float64) / np.linalg.norm(images, axis=1, keepdims=True)
     expected = INITIAL.astype(np.float64)
     for number in np.unique(labels):
         mean = unit[labels == number].sum(axis=0)
         expected[number] = mean / np.linalg.norm(mean) * 0.01 * np.sqrt(DIM)
-    found = decode(training.head.centres.read("weight"))
+    found = decode(centres.read("weight"))
     np.testing.assert_allclose(found, expected, rtol=RESOLUTION[dtype], atol=2e-8)
     assert f"({len(np.unique(labels))} of 9 on this rank)" in log.lines[-1]
     assert list(tmp_path.iterdir()) == []
-    assert training.backbone.backbone.training
+    assert network.training
 
 
 def test_no_room_for_the_sums(tmp_path, monkeypatch):
@@ -81,60 +76,44 @@ def test_no_room_for_the_sums(tmp_path, monkeypatch):
     free = SimpleNamespace(free=NUM_CLASSES * DIM * 4 - 1)
     monkeypatch.setattr(finetune.shutil, "disk_usage", lambda folder: free)
     with pytest.raises(UserError) as error:
-        set_class_means(training_of(), range(11), None, tmp_path, Log())
+        set_class_means(centres_of(), identity(), [], 11, folder=tmp_path, log=Log())
     text = str(error.value)
     assert "Global.head_init" in text and str(tmp_path) in text and "\n" not in text
+
+
+def settings_of(path):
+    return GlobalConfig(device="cpu", pretrained_model=str(path))
 
 
 @pytest.fixture
 def saved(tmp_path):
     state = dict(run="a", step=1, epoch=0, consumed=2, num_classes=NUM_CLASSES, global_batch=2)
     state |= dict(best_metric=None, num_images=2, scaler={})
-    layer = training_of().backbone.backbone
+    layer = identity()
     return checkpoint.save(
         tmp_path,
         "step_1",
-        backbone={name: tensor.numpy() for name, tensor in layer.state_dict().items()},
-        backbone_optimizer={},
-        head={"weight": 2 * INITIAL},
+        network={name: tensor.numpy() for name, tensor in layer.state_dict().items()},
+        optimizer={},
+        sharded={"head": {"weight": 2 * INITIAL}},
         state=state,
-        part_classes=4,
+        part_rows=4,
     )
 
 
 @pytest.mark.parametrize("dtype", RESOLUTION)
 def test_the_head_of_a_checkpoint(saved, monkeypatch, dtype):
     monkeypatch.setattr(tensor_file, "PIECE_BYTES", 2 * DIM * 4)
-    training, log = training_of(dtype), Log()
-    config = Config(Global=GlobalConfig(device="cpu", pretrained_model=str(saved)))
-    load_pretrained(training, config, None, log)
-    found = decode(training.head.centres.read("weight"))
+    centres, log = centres_of(dtype), Log()
+    load_head(centres, load_weights(str(saved), identity()), settings_of(saved), log)
+    found = decode(centres.read("weight"))
     np.testing.assert_allclose(found, 2 * INITIAL, rtol=RESOLUTION[dtype])
     assert "9 class centres" in log.lines[-1]
 
 
 def test_centres_of_another_dimension(saved):
-    config = Config(Global=GlobalConfig(device="cpu", pretrained_model=str(saved)))
+    weights = load_weights(str(saved), identity())
     with pytest.raises(UserError) as error:
-        load_pretrained(training_of(dim=DIM + 1), config, None, Log())
+        load_head(centres_of(dim=DIM + 1), weights, settings_of(saved), Log())
     text = str(error.value)
     assert "4 dimensions, this Model 5" in text and str(saved) in text and "\n" not in text
-
-
-def test_a_warning_where_images_are_prepared_otherwise_than_the_weights_were_trained_on(
-    monkeypatch,
-):
-    pixels = InputPixels("BGR")
-    weights = Weights("net.pth", {}, notes=("first",), trained_on=pixels, trained_by="Somebody")
-    monkeypatch.setattr(finetune, "take_weights", lambda path, backbone: weights)
-    dataset = {"name": "FaceRecordDataset", "root": "x", "transform_ops": ["DecodeImage"]}
-    config = parse_config({
-        "Global": {"pretrained_model": "net.pth", "finetune": True},
-        "DataLoader": {"Train": {"dataset": dataset, "sampler": {"batch_size": 2}}},
-    })  # fmt: skip
-    log = Log()
-    load_pretrained(training_of(), config, None, log)
-    assert log.lines[0] == "net.pth: first"
-    assert log.lines[1].startswith("net.pth: WARNING: DataLoader.Train.dataset.transform_ops gives")
-    assert "Somebody trained these weights on BGR, mean 127.5" in log.lines[1]
-    assert len(log.lines) == 3  # and that the head is new

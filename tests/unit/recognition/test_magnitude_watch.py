@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plsc.engine.task import StepReport
 from plsc.recognition.losses.adaface import AdaFace
 from plsc.recognition.losses.magface import MagFace
 from plsc.recognition.losses.margin import MarginLoss
@@ -27,11 +28,15 @@ def seen(low, middle, high, outside):
     }
 
 
+def report(statistics):
+    return StepReport(1.0, 0.1, 1.0, 1.0, False, statistics, {})
+
+
 def watched(statistics, margins=None, steps=STEPS):
     log = Log()
     watch = MagnitudeWatch(log, margins or [MarginLoss(), MagFace()])
     for _ in range(steps):
-        watch(statistics)
+        watch(report(statistics), 1)
     return log.lines
 
 
@@ -74,7 +79,7 @@ def test_it_judges_again_later():
     log = Log()
     watch = MagnitudeWatch(log, [MagFace()])
     for statistics in [seen(14, 21, 29, 0.0)] * STEPS + [seen(150, 170, 190, 0.95)] * STEPS:
-        watch(statistics)
+        watch(report(statistics), 1)
     (line,) = log.lines
     assert "150 and 190" in line
 

@@ -6,21 +6,17 @@ scale can be had again: when mean and variance of what comes in are known, a Bat
 and the deviation for its scale, gives the same output in both modes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
-from plsc.engine.dataset_pass import one_pass
 from plsc.engine.log import RunLog
-from plsc.engine.trainer import Training
 from plsc.export.convert import evaluating
 from plsc.weights.weights import batch_norms, epsilon_of
 
@@ -46,19 +42,26 @@ class Moments:
 
 @paddle.no_grad()
 def measure_norms(
-    training: Training, names: Sequence[str], dataset: Any, config: Config, log: RunLog
+    network: nn.Layer, names: Sequence[str], inputs: Iterator[paddle.Tensor], log: RunLog
 ) -> None:
-    """Give these BatchNorms the statistics of training images; the embeddings stay as they are.
+    """Give these BatchNorms the statistics of training images; the outputs stay as they are.
 
-    All ranks together, in evaluation mode, over the first batches of a shuffled epoch.
+    All ranks together, in evaluation mode, over the first batches.
+
+    Args:
+        network: whose BatchNorms these are.
+        names: of the BatchNorms.
+        inputs: batches of this rank, as the network takes them.
+        log: hears how many images were used.
+
     """
-    backbone = training.backbone.backbone
-    norms = {name: norm for name, norm in batch_norms(backbone).items() if name in names}
+    norms = {name: norm for name, norm in batch_norms(network).items() if name in names}
     found = {name: Moments() for name in norms}
-    last = getattr(backbone, "data_format", "NCHW") == "NHWC"
+    last = getattr(network, "data_format", "NCHW") == "NHWC"
+    fixed = getattr(network, "frozen_names", frozenset())
 
-    def watch(name: str, norm: nn.Layer, inputs: Sequence[paddle.Tensor]) -> None:
-        values = inputs[0].astype("float32")
+    def watch(name: str, norm: nn.Layer, given: Sequence[paddle.Tensor]) -> None:
+        values = given[0].astype("float32")
         channel = values.ndim - 1 if last and values.shape[-1] == norm.weight.shape[0] else 1
         axes = [axis for axis in range(values.ndim) if axis != channel]
         mean = values.mean(axis=axes, keepdim=True)
@@ -69,16 +72,16 @@ def measure_norms(
 
     hooks = [norm.register_forward_pre_hook(partial(watch, name)) for name, norm in norms.items()]
     num_images = 0
-    with evaluating(backbone):
-        for images, _ in one_pass(dataset, config, shuffle=True):
-            backbone(images)
+    with evaluating(network):
+        for images in inputs:
+            network(images)
             num_images += len(images) * world.current().size
             if num_images >= NUM_IMAGES:
                 break
     for hook in hooks:
         hook.remove()
     for name, norm in norms.items():
-        _set_statistics(norm, found[name], fixed=f"{name}.weight" in backbone.frozen_names)
+        _set_statistics(norm, found[name], fixed=f"{name}.weight" in fixed)
     log.line(f"statistics of {len(norms)} BatchNorms measured on {num_images} images")
 
 

@@ -1,28 +1,33 @@
-"""Which evaluation becomes `best_model`."""
+"""Which evaluation becomes `best_model`, and what the log says of it."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
 from plsc.config.sections import Config, GlobalConfig, MetricConfig
-from plsc.engine.build_data import check_best_set
-from plsc.engine.keeper import Keeper
+from plsc.engine import evaluation
+from plsc.engine.build import check_best_set
+from plsc.engine.evaluation import Evaluation
 from plsc.engine.progress import Progress
-from plsc.engine.trainer import StepReport
-from plsc.errors import UserError
-from plsc.recognition.metrics.verification import CollapsedEmbeddings
+from plsc.errors import Unmeasurable, UserError
 
 
 class Evaluator:
-    """Gives one metric after another; None: the embeddings have collapsed."""
+    """Gives one metric after another; None: the outputs tell nothing."""
+
+    num_samples = 1
 
     def __init__(self, name, metrics):
         self.name, self.metrics = name, iter(metrics)
 
-    def run(self, backbone, precision):
+    def report(self, network):
         metric = next(self.metrics)
         if metric is None:
-            raise CollapsedEmbeddings("embeddings have collapsed")
+            raise Unmeasurable("embeddings have collapsed")
+        return metric
+
+    def scalars(self, metric):
         return {"accuracy": metric, "metric": metric, "eer": 0.25}
 
     def shown(self, result):
@@ -39,52 +44,40 @@ class Log:
     def record(self, entry, *, scalars=None):
         self.entries.append(entry)
 
-    def advance(self, **shown):
-        pass
 
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    @contextmanager
+    def nothing(layer, precision, spec, *, num_samples):
+        yield None
 
-class Saver:
-    def __init__(self):
-        self.best = []
-
-    def save(self, progress, write, *, best):
-        self.best.append((progress.step, progress.best_metric))
-        return f"step_{progress.step}"
-
-
-def keeper_of(evaluators=(), best_set="mean", first_ratio=1.0, **settings):
-    given = {"device": "cpu", "eval_unit": "step", "eval_interval": 1, "save_interval": 1000}
-    settings = GlobalConfig(**{**given, "print_batch_step": 1000, **settings})
-    progress = Progress(epochs=1, num_images=100, steps_per_epoch=100, global_batch=1)
-    return Keeper(
-        SimpleNamespace(
-            progress=progress,
-            precision=None,
-            freeze_backbone=False,
-            backbone=SimpleNamespace(backbone=None),
-            head=SimpleNamespace(ratio=lambda: first_ratio, losses=[]),
-        ),
-        Config(Global=settings, Metric=MetricConfig(best_set=best_set)),
-        folder=None,
-        log=Log(),
-        saver=Saver(),
-        evaluators=list(evaluators),
-        meta={},
-    )
+    monkeypatch.setattr(evaluation, "network_function", nothing)
 
 
 def evaluated(sets, best_set):
     """(step, best metric) of each best model, and the log; a step for each metric of a set."""
-    keeper = keeper_of([Evaluator(name, metrics) for name, metrics in sets.items()], best_set)
+    progress = Progress(epochs=1, num_images=100, steps_per_epoch=100, global_batch=1)
+    training = SimpleNamespace(
+        progress=progress, precision=None, network=SimpleNamespace(layer=None)
+    )
+    saved, log = [], Log()
+    settings = GlobalConfig(device="cpu", eval_unit="step", eval_interval=1)
+    measure = Evaluation(
+        training,
+        [Evaluator(name, metrics) for name, metrics in sets.items()],
+        None,
+        Config(Global=settings, Metric=MetricConfig(best_set=best_set)),
+        checkpoints=SimpleNamespace(
+            save=lambda best: saved.append((progress.step, progress.best_metric))
+        ),
+        log=log,
+        timer=SimpleNamespace(reset=lambda: None),
+        phase=lambda text, position=None: None,
+    )
     for _ in range(len(next(iter(sets.values())))):
-        keeper.training.progress.advance()
-        keeper.after_step(report())
-    return keeper.saver.best, keeper.log
-
-
-def report(**changes):
-    given = {"loss": 1.0, "lr": 0.1, "grad_norm": 1.0, "loss_scale": 1.0, "skipped": False}
-    return StepReport(**{**given, "statistics": {}, **changes})
+        progress.advance()
+        measure.after_step()
+    return saved, log
 
 
 SETS = {"lfw": [0.75, 0.5, 0.875, 0.875], "cfp_fp": [0.25, 1.0, None, 0.625]}
@@ -111,23 +104,6 @@ def test_a_line_shows_what_the_metric_shows_and_all_is_recorded():
     assert shown.endswith("lfw: accuracy: 0.75000")
     assert "lfw: WARNING: embeddings have collapsed" in warning
     assert (log.entries[0]["set"], log.entries[0]["eer"]) == ("lfw", 0.25)
-
-
-def test_a_switch_of_the_sample_ratio_is_said_once():
-    keeper = keeper_of(print_batch_step=2, first_ratio=0.25)
-    for ratio in (0.25, 0.25, 1.0, 1.0):
-        keeper.training.progress.advance()
-        keeper.after_step(report(sample_ratio=ratio))
-    said = [line for line in keeper.log.lines if "sample_ratio" in line]
-    assert said == ["sample_ratio 0.25 -> 1 at step 3"]
-    assert [entry["sample_ratio"] for entry in keeper.log.entries] == [0.25, 1.0]
-
-
-def test_a_run_that_goes_on_after_a_switch_says_so():
-    keeper = keeper_of(first_ratio=0.25)
-    keeper.training.progress.step = 7
-    keeper.after_step(report(sample_ratio=0.5))
-    assert keeper.log.lines[0] == "sample_ratio 0.25 -> 0.5 at step 7"
 
 
 def test_a_set_that_is_not_there():

@@ -6,11 +6,11 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from plsc.recognition.batch_norm_statistics import Moments, measure_norms
 
 from plsc.export.convert import evaluating, probe_images
 from plsc.nn.layers import from_nchw, to_nchw
 from plsc.recognition import batch_norm_statistics as folded
-from plsc.recognition.batch_norm_statistics import Moments, measure_norms
 from plsc.weights.weights import batch_norms, epsilon_of
 
 SIZE, BATCH = 24, 8
@@ -61,10 +61,8 @@ def images():
 def measured(net, images, monkeypatch, names=("norm1", "norm2", "last")):
     """Measure on the images in batches; the lines of the log."""
     parts = [paddle.to_tensor(images[at : at + BATCH]) for at in range(0, SIZE, BATCH)]
-    monkeypatch.setattr(folded, "one_pass", lambda *_, **__: ((part, None) for part in parts))
-    training = SimpleNamespace(backbone=SimpleNamespace(backbone=net))
     lines = []
-    measure_norms(training, names, None, None, SimpleNamespace(line=lines.append))
+    measure_norms(net, names, iter(parts), SimpleNamespace(line=lines.append))
     return lines
 
 

@@ -1,0 +1,161 @@
+"""Measuring a network on the evaluation sets, in training and for plsc-eval."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+
+from plsc.config.sections import MEAN, Config
+from plsc.distributed.data_parallel import average_buffers
+from plsc.engine.checkpoints import Checkpoints
+from plsc.engine.log import RunLog, StepTimer
+from plsc.engine.onnx_runtime import onnx_function
+from plsc.engine.precision import Precision
+from plsc.engine.recorder import Phase
+from plsc.engine.task import Evaluator, NetworkFunction
+from plsc.engine.training import Training
+from plsc.errors import Unmeasurable
+from plsc.export.spec import ExportSpec
+from plsc.nn.evaluation_mode import evaluating
+from plsc.nn.nest import map_nest
+
+
+@contextmanager
+def network_function(
+    layer: nn.Layer, precision: Precision, spec: ExportSpec, *, num_samples: int
+) -> Iterator[NetworkFunction]:
+    """Yield `layer` in evaluation mode as a function of arrays; called by all ranks.
+
+    All ranks get the mean of their BatchNorm statistics first. On a CPU, ONNX Runtime computes
+    where that pays.
+
+    Args:
+        layer: the network.
+        precision: under which it runs.
+        spec: how it is exported.
+        num_samples: inputs that each rank will give it.
+
+    """
+    average_buffers(layer)
+    with evaluating(layer):
+        yield onnx_function(layer, spec, num_samples=num_samples) or _run_by_paddle(
+            layer, precision
+        )
+
+
+def _run_by_paddle(layer: nn.Layer, precision: Precision) -> NetworkFunction:
+    @paddle.no_grad()
+    def run(inputs: np.ndarray) -> object:
+        with precision.autocast():
+            outputs = layer(paddle.to_tensor(inputs))
+        return map_nest(_as_array, outputs)
+
+    return run
+
+
+def _as_array(leaf: object) -> object:
+    """Return a tensor as an array, floats as float32."""
+    if not isinstance(leaf, Tensor):
+        return leaf
+    return (leaf.astype("float32") if leaf.is_floating_point() else leaf).numpy()
+
+
+class Evaluation:
+    """Evaluates in training; keeps the best by the sets that `Metric.best_set` chooses.
+
+    Args:
+        training: whose network is measured.
+        evaluators: one for each set and metric.
+        spec: how the network is exported.
+        config: says when, and which set decides.
+        checkpoints: saves the best.
+        log: hears the figures.
+        timer: is reset, since a step does not take the time that evaluation takes.
+        phase: told what the process is at.
+
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        evaluators: Sequence[Evaluator],
+        spec: ExportSpec,
+        config: Config,
+        *,
+        checkpoints: Checkpoints,
+        log: RunLog,
+        timer: StepTimer,
+        phase: Phase,
+    ):
+        self._training, self._evaluators, self._spec = training, evaluators, spec
+        self._settings, self._best_set = config.Global, config.Metric.best_set
+        self._checkpoints, self._log, self._timer, self._phase = checkpoints, log, timer, phase
+        self._evaluated_step = -1
+
+    def after_step(self) -> None:
+        """Evaluate where Global.eval_interval counts steps."""
+        settings = self._settings
+        if (
+            settings.eval_unit == "step"
+            and self._training.progress.step % settings.eval_interval == 0
+        ):
+            self.run()
+
+    def after_epoch(self) -> None:
+        """Evaluate where Global.eval_interval counts epochs, and at the end of training."""
+        progress, settings = self._training.progress, self._settings
+        due = settings.eval_unit == "epoch" and progress.epoch % settings.eval_interval == 0
+        if due or progress.finished:
+            self.run()
+
+    def run(self) -> None:
+        """Measure the network as it is, once for each step; save it if it is the best so far."""
+        progress = self._training.progress
+        if not self._evaluators or self._evaluated_step == progress.step:
+            return
+        self._evaluated_step = progress.step
+        self._phase(f"evaluation at step {progress.step}", position=progress.step)
+        metrics = self._measure_all()
+        mean = _mean([metric for _, metric in metrics])
+        if mean is not None and len(metrics) > 1:
+            self._log.line(f"[Eval][Step {progress.step}] mean of {len(metrics)}: {mean:.5f}")
+        deciding = _mean([metric for name, metric in metrics if self._best_set in (MEAN, name)])
+        best = progress.best_metric
+        if deciding is not None and (best is None or deciding > best):
+            progress.best_metric = deciding
+            self._checkpoints.save(best=True)
+        self._timer.reset()
+
+    def _measure_all(self) -> list[tuple[str, float | None]]:
+        training = self._training
+        total = sum(evaluator.num_samples for evaluator in self._evaluators)
+        with network_function(
+            training.network.layer, training.precision, self._spec, num_samples=total
+        ) as network:
+            return [(item.name, self._measure(item, network)) for item in self._evaluators]
+
+    def _measure(self, evaluator: Evaluator, network: NetworkFunction) -> float | None:
+        """Return the evaluator's metric; None where the outputs tell nothing, as early on."""
+        progress = self._training.progress
+        epoch = progress.epoch + bool(progress.consumed)
+        where = f"[Eval][Epoch {epoch}][Step {progress.step}]"
+        entry = {"kind": "eval", "step": progress.step, "epoch": epoch, "set": evaluator.name}
+        try:
+            result = evaluator.scalars(evaluator.report(network))
+        except Unmeasurable as error:
+            self._log.line(f"{where} {evaluator.name}: WARNING: {error}")
+            self._log.record({**entry, "collapsed": str(error)})
+            return None
+        self._log.line(f"{where} {evaluator.name}: {evaluator.shown(result)}")
+        scalar = f"eval_metric/{evaluator.name}"
+        self._log.record({**entry, **result}, scalars={scalar: result["metric"]})
+        return result["metric"]
+
+
+def _mean(metrics: list[float | None]) -> float | None:
+    """Return the mean; None if one of them is."""
+    found = [metric for metric in metrics if metric is not None]
+    return math.fsum(found) / len(found) if len(found) == len(metrics) else None

@@ -1,0 +1,44 @@
+"""What a run trains, and what changes it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from plsc.data.loader.batch import Batch
+from plsc.data.transforms.normalisation import as_given
+from plsc.distributed.data_parallel import DataParallel
+from plsc.engine.precision import Precision
+from plsc.engine.progress import Progress
+from plsc.engine.task import TrainingTask
+from plsc.engine.update import Updater
+from plsc.scheduler.warmup import Schedule
+
+
+class Loader(Protocol):
+    """Batches of one epoch after `consumed` samples of its order."""
+
+    def batches(self, epoch: int, consumed: int) -> Iterator[Batch]:
+        """Return this rank's batches."""
+
+    def take_skipped(self) -> dict[int, str]:
+        """Return samples left out since the last call: place and reason by number."""
+
+
+@dataclass
+class Training:
+    """What training changes and what changes it; made by `build`.
+
+    `normalise` makes the loader's images the network's input, on the device.
+    """
+
+    network: DataParallel
+    task: TrainingTask
+    updater: Updater
+    precision: Precision
+    schedule: Schedule
+    loader: Loader
+    progress: Progress
+    normalise: Callable[[Any], Any] = as_given
+    accum_steps: int = 1
+    frozen: bool = False
+    seed: int = 0
