@@ -39,11 +39,8 @@ class Batch:
         """Return `parts` batches of equal length, in order, which share this one's memory."""
         assert len(self) % parts == 0, f"{len(self)} samples cannot be split into {parts} parts"
         size = len(self) // parts
-        starts = range(0, size * parts, size) if size else [0] * parts
-        return [
-            Batch({name: array[start : start + size] for name, array in self.fields.items()})
-            for start in starts
-        ]
+        rows = [slice(part * size, (part + 1) * size) for part in range(parts)]
+        return [Batch({name: array[own] for name, array in self.fields.items()}) for own in rows]
 
 
 def batch_bytes(fields: Fields, num_samples: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from plsc.config.registry import TRANSFORMS
 from plsc.config.schema import Range
-from plsc.data.transforms.standard import IMAGE, Sample, refuse_places
+from plsc.data.transforms.sample import IMAGE, Sample, refuse_places
 from plsc.errors import UserError
 
 Probability = Annotated[float, Range(0, 1)]

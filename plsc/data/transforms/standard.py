@@ -1,17 +1,11 @@
 """Encoded image -> float32 CHW, by the transforms that PLSC's face configs name.
 
 A transform takes the sample that the one before it gave and a generator that is the image's own, so
-an image is the same whichever process reads it. A sample is a mapping: `image` is the image file as
-bytes, then pixels; what belongs to the image travels with it. Places in the image are
-
-    boxes   [n, 4], left, top, right and bottom edge
-    points  [n, k, 2], x and y of k points of each of n things
-
-in pixels from the upper left corner: an image of w pixels reaches from x = 0 to x = w, and the
-centre of its first pixel is at 0.5. A transform that moves pixels moves them too, or refuses.
+an image is the same whichever process reads it. A transform that moves pixels moves the places in
+the sample too, or refuses them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import cv2
@@ -20,6 +14,7 @@ import numpy as np
 from plsc.config.component import components
 from plsc.config.registry import TRANSFORMS
 from plsc.data.sets.base import BadImage
+from plsc.data.transforms.sample import IMAGE, Sample, mirrored_places, refuse_places
 from plsc.errors import UserError
 
 DEFAULT_TRANSFORMS: list[Any] = ["DecodeImage", "NormalizeImage", "ToCHWImage"]
@@ -27,13 +22,6 @@ JPEG_SIGNATURE, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 PNG_SIGNATURE, PNG_END = b"\x89PNG", b"IEND"
 # Decoders that give RGB save a pass over the image; OpenCV before 4.11 has none.
 RGB_FLAG: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
-
-
-Sample = Mapping[str, Any]
-IMAGE, BOXES, POINTS = "image", "boxes", "points"
-# Left eye, right eye, nose, left and right corner of the mouth, as one sees the image: which of the
-# five is which in a mirror.
-MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 
 
 class Transform(Protocol):
@@ -71,21 +59,6 @@ def _colour_axis(image: np.ndarray, transform: str) -> int:
     if image.ndim == 3 and 3 in (image.shape[2], image.shape[0]):
         return 2 if image.shape[2] == 3 else 0
     raise UserError(f"{transform} needs an image of 3 colours, got shape {list(image.shape)}")
-
-
-def refuse_places(sample: Sample, transform: str) -> None:
-    """Refuse a sample with places in the image, for a transform that would not move them.
-
-    Raises:
-        UserError: `sample` has boxes or points.
-
-    """
-    if BOXES in sample or POINTS in sample:
-        have = " and ".join(name for name in (BOXES, POINTS) if name in sample)
-        raise UserError(
-            f"{transform} moves the pixels of an image but not its {have}: leave it out of "
-            "transform_ops for this data set"
-        )
 
 
 @TRANSFORMS.register
@@ -151,9 +124,7 @@ def _check_end(image: bytes) -> None:
 class RandFlipImage:
     """Mirrors half of the images at random: left and right (1), top and bottom (0), both (-1).
 
-    Left and right, boxes and points move too: x becomes w - x. Points must be the five landmarks of
-    faces, of which left and right ones change places. What is not finite stays so: nan is a fit
-    mark for a place that is not known.
+    Boxes and the five landmarks of faces move along, left and right only.
     """
 
     def __init__(self, flip_code: Literal[-1, 0, 1] = 1):
@@ -171,29 +142,10 @@ class RandFlipImage:
             raise UserError("RandFlipImage must stand before the colours go first (ToCHWImage)")
         if self.flip_code != 1:
             refuse_places(sample, f"RandFlipImage with flip_code {self.flip_code}")
-        places = _mirrored_places(sample, image.shape[1])
+        places = mirrored_places(sample, image.shape[1])
         if rng.random() >= 0.5:
             return sample
         return {**sample, **places, IMAGE: cv2.flip(image, self.flip_code)}
-
-
-def _mirrored_places(sample: Sample, width: int) -> dict[str, np.ndarray]:
-    """Boxes and points of `sample`, if it has them, with left and right exchanged."""
-    mirrored = {}
-    if BOXES in sample:
-        boxes = sample[BOXES].copy()
-        boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-        mirrored[BOXES] = boxes
-    if POINTS in sample:
-        if sample[POINTS].shape[1:] != (len(MIRRORED_LANDMARKS), 2):
-            raise UserError(
-                "RandFlipImage mirrors points that are the five landmarks of faces, [n, 5, 2], got "
-                f"{list(sample[POINTS].shape)}"
-            )
-        points = sample[POINTS][:, MIRRORED_LANDMARKS]
-        points[..., 0] = width - points[..., 0]
-        mirrored[POINTS] = points
-    return mirrored
 
 
 @TRANSFORMS.register

@@ -11,9 +11,9 @@ from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.transforms.align import TEMPLATE_SIZE
 from plsc.data.transforms.augment import RandomChange
 from plsc.data.transforms.normalisation import as_given, split_normalisation
+from plsc.data.transforms.sample import IMAGE
 from plsc.data.transforms.standard import (
     DEFAULT_TRANSFORMS,
-    IMAGE,
     DecodeImage,
     RandFlipImage,
     ToCHWImage,
