@@ -4,19 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image  # matplotlib needs it, too
 
 from plsc.data.transforms.degrade import KINDS
 from plsc.recognition.metrics.roc import far_name
+from plsc.report.figures import FAINT, SMALL_LETTERS, drawing, save
 
 COLOURS = ("#2f6fa8", "#d9772b")  # one per network; told apart by the colour-blind, too
-DARK, FAINT, CONTROL = "#333333", "#e2e2e2", "#999999"
 DPI = 100
-STYLE = {"font.size": 9, "text.color": DARK, "axes.labelcolor": DARK}
-STYLE |= {"xtick.color": DARK, "ytick.color": DARK}
 BINS = 10  # of severity
 PALETTE = 160  # colours of a picture of pictures
 SHEET_SCALE = 0.65
@@ -34,8 +30,7 @@ def draw_correlation(
     In shares of the median magnitude of the pictures that were not spoilt, which is each network's
     own unit.
     """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.2, 2.6), layout="constrained")
+    with drawing((8.2, 2.6), SMALL_LETTERS) as figure:
         panels = figure.subplots(1, len(KINDS), sharey=True)
         edges = np.linspace(0, 1, BINS + 1)
         for axes, kind in zip(panels, KINDS, strict=True):
@@ -57,7 +52,7 @@ def draw_correlation(
             _plain(axes, f"severity of {kind}")
             axes.legend(frameon=False, fontsize=7.5, loc="lower left", handlelength=1.2)
         panels[0].set_ylabel("magnitude / that of\nunspoilt pictures")
-        _save(figure, path)
+        save(figure, [path], dpi=DPI)
 
 
 def draw_curves(path: Path, curves: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> None:
@@ -65,8 +60,7 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, Any]], networks: Seque
     fmrs = sorted({curve["fmr"] for curve in curves}, reverse=True)
     styles = {"magnitude": "solid", "severity": (0, (4, 1.6)), "random": (0, (1, 1.2))}
     named = {"magnitude": "by magnitude", "severity": "by known severity", "random": "at random"}
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.7 * len(fmrs) + 0.4, 5.0), layout="constrained")
+    with drawing((2.7 * len(fmrs) + 0.4, 5.0), SMALL_LETTERS) as figure:
         panels = figure.subplots(2, len(fmrs), sharex=True, squeeze=False)
         for curve in (curve for curve in curves if curve["threshold"] == "reestimated"):
             colour = COLOURS[networks.index(curve["model"])]
@@ -89,7 +83,7 @@ def draw_curves(path: Path, curves: Sequence[Mapping[str, Any]], networks: Seque
         panels[1, 0].set_ylabel("FNMR / that of all pairs")
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-        _save(figure, path)
+        save(figure, [path], dpi=DPI)
 
 
 def draw_series(
@@ -98,8 +92,7 @@ def draw_series(
     """One person spoilt more and more: one view, and the mean magnitude of many."""
     severities = np.array(series["severities"])
     shown = np.linspace(0, len(severities) - 1, SHOWN).astype(int)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 5.0), layout="constrained")
+    with drawing((7.6, 5.0), SMALL_LETTERS) as figure:
         grid = figure.add_gridspec(len(KINDS), SHOWN + 2)
         for row, kind in enumerate(KINDS):
             for column, index in enumerate(shown):
@@ -125,7 +118,7 @@ def draw_series(
                 axes.set_title(f"magnitude / first, mean of {series['views']} views", fontsize=8.5)
                 axes.legend(frameon=False, fontsize=7.5, handlelength=1.2)
         figure.supxlabel(f"below each picture: magnitude of {' and '.join(networks)}", fontsize=8)
-        _save(figure, path)
+        save(figure, [path], dpi=DPI)
     _quantise(path, Image.open(path).convert("RGB"))
 
 
@@ -142,9 +135,4 @@ def _quantise(path: Path, image: Image.Image) -> None:
 
 def _plain(axes: Any, below: str) -> None:
     axes.grid(color=FAINT, lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(below)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=DPI)

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate(config: Config, options: argparse.Namespace) -> None:
     from plsc.engine import run
-    from plsc.report.outputs import Outputs
+    from plsc.recognition.report.outputs import Outputs
 
     run.evaluate(config, output_folder(config), Outputs(options.json, options.report))
 

@@ -23,8 +23,8 @@ from plsc.recognition.embedder import Embedder
 from plsc.recognition.metrics.folds import ProtocolName, check_pairs
 from plsc.recognition.metrics.roc import FARS, OperatingPoint, far_name
 from plsc.recognition.metrics.verification import VerificationReport, thresholds_of, verify
-from plsc.report.evaluation import Measured, ModelCard
-from plsc.report.outputs import Outputs
+from plsc.recognition.report.evaluation import Measured, ModelCard
+from plsc.recognition.report.outputs import Outputs
 
 NUM_FOLDS = 10
 BATCH_SIZE = 64

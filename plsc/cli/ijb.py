@@ -22,9 +22,10 @@ from plsc.recognition.ijb.embedding_file import CHUNK, EmbeddingFile
 from plsc.recognition.ijb.extract import embed_faces
 from plsc.recognition.ijb.protocol import TARGETS, Target, image_stamps, read_release
 from plsc.recognition.ijb.results import Results, evaluate
-from plsc.recognition.ijb.roc_plot import can_draw, draw_roc
+from plsc.recognition.ijb.roc_plot import draw_roc
 from plsc.recognition.ijb.tables import about_templates, search_table, tpr_table
 from plsc.recognition.metrics.templates import POOLINGS, Pooling
+from plsc.report.figures import INSTALL, can_draw
 
 USUAL_POOLING: Pooling = "magnitude"
 DESCRIPTION = """Measure a model on IJB-B or IJB-C: verification 1:1 (TPR at FPR), and search 1:N
@@ -207,7 +208,7 @@ def write_results(folder: Path, name: str, results: Results, report: dict[str, A
         np.save(partial, results.scores)
     write_output(figures, json.dumps(report, indent=1) + "\n")
     if not can_draw():
-        _say('no ROC picture: matplotlib is missing: pip install "plsc[plot]"')
+        _say(f"no ROC picture: matplotlib is missing: {INSTALL}")
         return [scores, figures]
     title = f"{report['target']}, 1:1, {Path(report['model']).stem}, pooling {report['pooling']}"
     draw_roc(results.curve, results.points, plots, title=title)

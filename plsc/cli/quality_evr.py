@@ -18,7 +18,7 @@ from plsc.data.lists.image_root import shown
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
 from plsc.files.atomic import write_output
-from plsc.quality.evr_plot import can_draw, draw_curves
+from plsc.quality.evr_plot import draw_curves
 from plsc.quality.evr_results import Line, SetCurves, curves_of, text_of
 from plsc.quality.measures import (
     IMAGE_MEASURES,
@@ -30,6 +30,7 @@ from plsc.quality.measures import (
 )
 from plsc.recognition.embedder import Embedder
 from plsc.recognition.metrics.angular import angles
+from plsc.report.figures import INSTALL, can_draw
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,7 +142,7 @@ def write_results(folder: Path, found: SetCurves, report: dict[str, Any]) -> lis
     plots = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "pdf")]
     write_output(figures, json.dumps(report, indent=1) + "\n")
     if not can_draw():
-        _say('no plot: matplotlib is missing: pip install "plsc[plot]"')
+        _say(f"no plot: matplotlib is missing: {INSTALL}")
         return [figures]
     draw_curves(found, plots)
     return [figures, *plots]

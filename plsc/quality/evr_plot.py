@@ -1,15 +1,14 @@
 """Error-versus-reject curves of a verification set as a picture."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from plsc.files.atomic import finished_file
 from plsc.quality.error_reject import impostors_needed
 from plsc.quality.evr_results import SetCurves
 from plsc.quality.reject_curve import REJECTS, RejectCurve
 from plsc.recognition.metrics.roc import far_name
+from plsc.report.figures import DARK, FAINT, SMALL_LETTERS, drawing, save
 
 # Told apart also by those who confuse red and green; the control is grey.
 OWN_COLOURS = {
@@ -18,16 +17,11 @@ OWN_COLOURS = {
 }  # fmt: skip
 COLOURS = ("#c2405b", "#7a6a2f", "#5b8def", "#444444")  # of users' own measures
 STYLES = ("solid", (0, (4, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (2, 3)))
-DARK, FAINT, PALE = "#333333", "#e2e2e2", 0.42
+PALE = 0.42
 FONT, SMALL = 9, 7
 PANEL, HEAD, NARROWEST = (3.2, 2.4), 0.6, 4.6  # inches
 LEGEND_ENTRY = (1.5, 0.2)
 TOLD = {False: "re-estimated threshold", True: "threshold of the full set"}
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw_curves(found: SetCurves, paths: Sequence[Path]) -> None:
@@ -39,19 +33,13 @@ def draw_curves(found: SetCurves, paths: Sequence[Path]) -> None:
         UserError: the system refuses to write.
 
     """
-    import matplotlib
-    from matplotlib.figure import Figure  # not pyplot: it keeps figures and looks for a display
-
-    style = {"font.size": FONT, "axes.labelcolor": DARK, "text.color": DARK}
-    style |= {"xtick.color": DARK, "ytick.color": DARK, "pdf.fonttype": 42}
     colours, styles = colours_of(found.measures), dict(zip(found.models, STYLES, strict=False))
     drawn = [fmr for fmr in found.fmrs if any(line.curve.points for line in found.of_rate(fmr))]
     width = max(PANEL[0] * len(drawn) + 0.5, NARROWEST)
-    with matplotlib.rc_context(style):
-        handles, per_line = _legend(found, colours, styles), int(width / LEGEND_ENTRY[0])
-        lines = -(-len(handles) // per_line)
-        height = PANEL[1] * len(found.fixed) + HEAD + LEGEND_ENTRY[1] * lines
-        figure = Figure(figsize=(width, height), layout="constrained")
+    handles, per_line = _legend(found, colours, styles), int(width / LEGEND_ENTRY[0])
+    lines = -(-len(handles) // per_line)
+    height = PANEL[1] * len(found.fixed) + HEAD + LEGEND_ENTRY[1] * lines
+    with drawing((width, height), SMALL_LETTERS, {"pdf.fonttype": 42}) as figure:
         panels = figure.subplots(
             len(found.fixed), len(drawn), sharex=True, sharey="col", squeeze=False
         )
@@ -70,9 +58,7 @@ def draw_curves(found: SetCurves, paths: Sequence[Path]) -> None:
             handles=_by_rows(handles, per_line), loc="outside lower center", ncols=per_line,
             frameon=False, handlelength=2.6, columnspacing=1.2, fontsize=FONT - 0.5,
         )  # fmt: skip
-        for path in paths:
-            with finished_file(path) as partial:
-                figure.savefig(partial, dpi=200)
+        save(figure, paths, dpi=200)
 
 
 def colours_of(measures: Sequence[str]) -> dict[str, str]:
@@ -114,7 +100,6 @@ def _draw_panel(
     axes.set_xticks(range(0, 101, 20))
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     reasons = _reasons([line.curve for line in lines])
     axes.set_title("   ".join(reasons), fontsize=SMALL, color="#666666", loc="right")
 

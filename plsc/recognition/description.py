@@ -13,7 +13,7 @@ from plsc.data.transforms.input_pixels import ColourValues, InputPixels, input_p
 from plsc.data.transforms.standard import DEFAULT_TRANSFORMS
 from plsc.errors import UserError
 from plsc.nn.layers import IMAGE_SIZE
-from plsc.report.evaluation import ModelCard
+from plsc.recognition.report.evaluation import ModelCard
 
 
 def describe_model(config: Config, *, num_features: int) -> dict[str, str]:

@@ -144,7 +144,7 @@ class Recognition:
     ) -> None:
         """Print the tables of verification sets and write what `outputs` asks for."""
         from plsc.recognition.description import model_card
-        from plsc.report.evaluation import Measured
+        from plsc.recognition.report.evaluation import Measured
 
         card = model_card(config, source, dim=network.num_features, precision=precision)
         found = [Measured(report, evaluator.dataset) for evaluator, report in measured]

@@ -1,1 +1,1 @@
-"""What an evaluation leaves behind: tables on a terminal, JSON, and one page of HTML."""
+"""What the reports of several commands are made with: matplotlib's figures and pages of HTML."""

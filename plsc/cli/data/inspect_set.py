@@ -8,7 +8,7 @@ from plsc.cli.data.options import add_source, add_workers, new_parser, source_of
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.labels import labels_of
 from plsc.datatools.checks.config_snippet import as_yaml, config_of
-from plsc.datatools.checks.histogram_picture import draw_histogram, require_matplotlib
+from plsc.datatools.checks.histogram_picture import draw_histogram, require_picture
 from plsc.datatools.checks.set_summary import FEW, Identities, Sample, histogram_text, sample_of
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--plot",
         metavar="FILE.png",
-        help='draw the histogram (.png, .svg, .pdf); needs pip install "plsc[plot]"',
+        help="draw the histogram (.png, .svg, .pdf); needs pip install matplotlib",
     )
     parser.add_argument(
         "--sample",
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     if options.sample < 0:
         raise UserError(f"--sample must be at least 0, got {options.sample}")
     if options.plot:
-        require_matplotlib(options.plot)
+        require_picture(options.plot)
         require_writable(options.plot)
     source, workers = source_of(options), workers_of(options)
     identities = Identities(labels_of(source, num_workers=workers), source.num_classes)

@@ -1,10 +1,11 @@
 """Images per identity as a picture."""
 
 from pathlib import Path
+from typing import Any
 
 from plsc.datatools.checks.set_summary import Histogram, range_name
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.report.figures import drawing, require_matplotlib, save
 
 COLOUR = "#4878a8"
 TURN_NAMES_FROM = 10
@@ -12,7 +13,7 @@ LEAST_ROOM = 6  # bars
 ENDINGS = (".png", ".svg", ".pdf")
 
 
-def require_matplotlib(path: str | Path) -> None:
+def require_picture(path: str | Path) -> None:
     """Refuse, before anything is counted, a picture that could not be drawn.
 
     Raises:
@@ -21,10 +22,7 @@ def require_matplotlib(path: str | Path) -> None:
     """
     if Path(path).suffix not in ENDINGS:
         raise UserError(f"{path}: the picture's name must end in {', '.join(ENDINGS)}")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise UserError(f'--plot {path} needs matplotlib: pip install "plsc[plot]"') from error
+    require_matplotlib(f"--plot {path}")
 
 
 def draw_histogram(rows: Histogram, path: str | Path, *, title: str) -> None:
@@ -39,11 +37,14 @@ def draw_histogram(rows: Histogram, path: str | Path, *, title: str) -> None:
         UserError: the system refuses to write.
 
     """
-    from matplotlib.figure import Figure  # not pyplot: it keeps figures and looks for a display
+    with drawing((9, 5)) as figure:
+        _draw(figure.subplots(), rows, title)
+        save(figure, [path])
+
+
+def _draw(axes: Any, rows: Histogram, title: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
     names = [range_name(first, last) for first, last, _ in rows]
     # By place, not by value: ranges that grow keep a long tail readable, and say what they are.
     bars = axes.bar(range(len(rows)), [number for _, _, number in rows], width=0.9, color=COLOUR)
@@ -59,6 +60,3 @@ def draw_histogram(rows: Histogram, path: str | Path, *, title: str) -> None:
     axes.set_title(title, fontsize=11)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
-    axes.spines[["top", "right"]].set_visible(False)
-    with finished_file(path) as partial:
-        figure.savefig(partial, dpi=150)

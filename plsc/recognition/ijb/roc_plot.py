@@ -1,23 +1,18 @@
 """The ROC curve of a release as a picture."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from plsc.files.atomic import finished_file
 from plsc.recognition.metrics.ijb import NearestPoint
 from plsc.recognition.metrics.roc import RocCurve
+from plsc.report.figures import drawing, save
 
 COLOUR, FAINT = "#4878a8", "#dddddd"
 LOWEST_FPR, HIGHEST_FPR = 1e-6, 1e-1
 OVERHANG = 1.1  # the points nearest to the first and the last rate may be that much beyond
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw_roc(
@@ -29,11 +24,14 @@ def draw_roc(
         UserError: the system refuses to write.
 
     """
-    from matplotlib.figure import Figure  # not pyplot: it keeps figures and looks for a display
+    with drawing((6.4, 4.4)) as figure:
+        _draw(figure.subplots(), curve, points, title)
+        save(figure, paths)
+
+
+def _draw(axes: Any, curve: RocCurve, points: Sequence[NearestPoint], title: str) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = figure.subplots()
     fpr, tpr = curve.between(LOWEST_FPR, HIGHEST_FPR)
     axes.plot(fpr, tpr, color=COLOUR, linewidth=1.6, drawstyle="steps-post")
     shown = [
@@ -69,7 +67,3 @@ def draw_roc(
     axes.grid(color=FAINT, linewidth=0.6)
     axes.minorticks_off()
     axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    for path in paths:
-        with finished_file(path) as partial:
-            figure.savefig(partial, dpi=150)

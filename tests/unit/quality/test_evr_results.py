@@ -8,11 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from plsc.errors import UserError
-from plsc.quality import evr_plot
 from plsc.quality.error_reject import error_reject_curve, pair_quality
 from plsc.quality.evr_plot import COLOURS, OWN_COLOURS, colours_of, draw_curves
 from plsc.quality.evr_results import SetCurves, curves_of, text_of
 from plsc.quality.measures import MEASURES
+from plsc.report import figures
 
 PAIRS = 600
 
@@ -117,7 +117,7 @@ def test_what_is_drawn_is_what_was_found(monkeypatch):
         for line in found_on(models=[model], fmrs=fmrs, seed=seed).lines
     ]
     found = SetCurves("faces", made()[1], False, fmrs, (False, True), lines)
-    monkeypatch.setattr(evr_plot, "finished_file", lambda path: nullcontext(path))
+    monkeypatch.setattr(figures, "finished_file", lambda path: nullcontext(path))
     draw_curves(found, ["never.png"])
     panels = np.array(drawn[0].axes).reshape(2, 2)
     for row, fixed in enumerate((False, True)):

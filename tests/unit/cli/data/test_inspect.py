@@ -185,7 +185,7 @@ def test_a_picture_that_cannot_be_drawn_is_refused_at_once(tmp_path, monkeypatch
         run("nowhere", "--plot", tmp_path / "a.bmp")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r'needs matplotlib: pip install "plsc\[plot\]"'):
+    with pytest.raises(UserError, match="needs matplotlib: pip install matplotlib$"):
         run("nowhere", "--plot", tmp_path / "a.png")
 
 

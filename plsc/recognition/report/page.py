@@ -18,9 +18,10 @@ from plsc.recognition.metrics.tables import (
     threshold_rows,
 )
 from plsc.recognition.metrics.verification import VerificationReport
-from plsc.report.evaluation import CAUTION, Measured, ModelCard
-from plsc.report.pictures import PairPicture, hardest_pairs
-from plsc.report.plots import require_matplotlib, roc_plot, score_plot
+from plsc.recognition.report.evaluation import CAUTION, Measured, ModelCard
+from plsc.recognition.report.pictures import PairPicture, hardest_pairs
+from plsc.recognition.report.plots import roc_plot, score_plot
+from plsc.report.figures import require_matplotlib
 from plsc.report.style import CSS
 
 PAGE = "index.html"

@@ -5,8 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plsc.files.atomic import require_writable
-from plsc.report.evaluation import STDOUT, Measured, ModelCard, tables, to_dict, write_json
-from plsc.report.page import require_page, write_page
+from plsc.recognition.report.evaluation import (
+    STDOUT,
+    Measured,
+    ModelCard,
+    tables,
+    to_dict,
+    write_json,
+)
+from plsc.recognition.report.page import require_page, write_page
 
 
 @dataclass(frozen=True)

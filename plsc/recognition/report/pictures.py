@@ -8,7 +8,7 @@ import numpy as np
 
 from plsc.data.transforms.standard import decode
 from plsc.recognition.metrics.verification import VerificationReport
-from plsc.report.evaluation import ImageFiles
+from plsc.recognition.report.evaluation import ImageFiles
 
 MOST_SIDE = 112  # pixels
 JPEG_QUALITY = 85

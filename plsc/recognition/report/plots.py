@@ -1,35 +1,20 @@
 """ROC curve and score histograms of a verification set, as SVG."""
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from plsc.errors import UserError
 from plsc.recognition.metrics.roc import FARS, OperatingPoint, RocCurve, far_name
 from plsc.recognition.metrics.verification import VerificationReport
+from plsc.report.figures import DARK, FAINT, SMALL_LETTERS, SVG, drawing, svg_uri
 
 SAME, DIFFERENT = "#2f6fa8", "#d9772b"  # told apart also by those who confuse red and green
-DARK, FAINT, SHADE = "#333333", "#e2e2e2", "#f1f1f1"
+SHADE = "#f1f1f1"
 SIZE = (4.8, 3.4)  # inches: letters stay readable where a phone shrinks it to its width
-FONT = 9
+MARKS = 7.5  # letters of thresholds
 FEWEST_BINS, MOST_BINS = 20, 60
 LABEL_GAP = 0.045  # of the axis, between the middles of two upright labels
-
-
-def require_matplotlib(option: str) -> None:
-    """Refuse, before anything is measured, a page whose plots could not be drawn.
-
-    Raises:
-        UserError: matplotlib is missing.
-
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise UserError(f'{option} needs matplotlib: pip install "plsc[plot]"') from error
 
 
 def roc_plot(report: VerificationReport) -> str:
@@ -105,9 +90,7 @@ def draw_scores(axes: Any, report: VerificationReport) -> None:
             [cosine, cosine], [0, 0.8 * top], color=DARK, linewidth=0.8, linestyle=(0, (3, 2))
         )
         axes.plot([cosine, middle], [0.8 * top, 0.835 * top], color=DARK, linewidth=0.5)
-        axes.text(
-            middle, 0.845 * top, name, rotation=90, ha="center", va="bottom", fontsize=FONT - 1.5
-        )
+        axes.text(middle, 0.845 * top, name, rotation=90, ha="center", va="bottom", fontsize=MARKS)
     axes.set_xlabel("cosine of a pair")
     axes.set_ylabel("% of the pairs of its kind")
     above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": len(kinds)}
@@ -137,24 +120,12 @@ def _bottom(lowest: float) -> float:
 
 
 def _drawn(draw: Callable[[Any], None]) -> str:
-    """What `draw` puts on new axes, as the data URI of an SVG picture."""
-    import matplotlib
-    from matplotlib.figure import Figure  # not pyplot: it keeps figures and looks for a display
-    from matplotlib.ticker import MaxNLocator
+    """Return what `draw` puts on new axes, as the data URI of an SVG picture."""
+    with drawing(SIZE, SMALL_LETTERS, SVG) as figure:
+        from matplotlib.ticker import MaxNLocator
 
-    # Letters as outlines look the same everywhere; a salt makes equal figures equal files.
-    style = {"svg.fonttype": "path", "svg.hashsalt": "plsc", "font.size": FONT}
-    style |= {"axes.labelcolor": DARK, "text.color": DARK, "xtick.color": DARK, "ytick.color": DARK}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
         draw(axes)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        written = io.StringIO()
-        about = dict.fromkeys(["Creator", "Date", "Format", "Type"])
-        figure.savefig(written, format="svg", metadata=about)
-    text = written.getvalue()
-    picture = text[text.index("<svg") :]  # what stands before points to a file on the web
-    return f"data:image/svg+xml;base64,{base64.b64encode(picture.encode()).decode()}"
+        return svg_uri(figure)
