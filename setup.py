@@ -15,7 +15,7 @@ CPU = ["paddlepaddle>=3.3,<4", "numba>=0.60"]  # numba: kernels that Paddle has 
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "paddle2onnx>=2.1"]
 PLOT = ["matplotlib>=3.7"]
 VISUALDL = ["visualdl>=2.5"]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy", "safetensors>=0.4"]
 TEST += ["ruff>=0.6", "mypy>=1.11", "types-PyYAML"]
 BUILD = ["build", "setuptools>=68", "wheel"]  # a test builds the wheel without network
 
@@ -28,6 +28,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["plsc", "plsc.*"]),
+    package_data={"plsc": ["**/*.html.j2", "**/*.css"]},
     install_requires=(ROOT / "requirements.txt").read_text().split(),
     extras_require={
         "cpu": CPU,

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from plsc.data.transforms.standard import decode
+from plsc.recognition.metrics.roc import Threshold
 from plsc.recognition.metrics.verification import VerificationReport
 from plsc.recognition.report.evaluation import ImageFiles
 
@@ -30,6 +31,16 @@ class PairPicture:
     score: float
     images: tuple[str, str]
     places: tuple[str, str]
+
+    @property
+    def angle(self) -> float:
+        """Degrees between the two embeddings."""
+        return Threshold(self.score).angle
+
+    @property
+    def sides(self) -> list[tuple[str, str, str]]:
+        """Which of the two it is in words, its data URI and its place, of both images."""
+        return list(zip(("left", "right"), self.images, self.places, strict=True))
 
 
 def hardest_pairs(
