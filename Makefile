@@ -15,14 +15,14 @@ help:
 	@echo "make quality     set up, compare MagFace with ArcFace on spoilt faces (10 minutes, CPU)"
 	@echo "make test        set up, ruff, mypy, pytest"
 	@echo "make test-slow   the tests that take minutes"
-	@echo "make install     set up .venv with the CPU build of Paddle and ONNX export"
+	@echo "make install     set up .venv with the CPU build of Paddle, ONNX export, plots"
 	@echo "make lint        ruff and mypy"
 
 # A stamp that is newer than setup.py says that the environment is whole.
 $(VENV)/installed: setup.py requirements.txt plsc/__init__.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=23" setuptools wheel
-	$(BIN)/python -m pip install --quiet -e ".[cpu,onnx]"
+	$(BIN)/python -m pip install --quiet -e ".[cpu,onnx,plot]"
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

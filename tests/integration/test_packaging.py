@@ -1,7 +1,7 @@
 """The source archive and the wheel: built offline, installed away from the checkout, and run there.
 
 The environment of the wheel sees the test environment's other packages, but not what only the
-extras `onnx` and `visualdl` and the tests ask for.
+extras `onnx`, `plot` and `visualdl` and the tests ask for.
 """
 
 import email
@@ -21,7 +21,8 @@ from places import ROOT
 COMMANDS = ("plsc-train", "plsc-eval", "plsc-export", "plsc-doctor")
 CONVERTERS = ("mx_recordio_2_images", "lfw_style_bin_dataset_converter", "render_synthetic_faces")
 # Modules that no requirement of plsc itself brings.
-EXTRAS = ("onnx", "onnxruntime", "paddle2onnx", "visualdl", "pytest", "hypothesis", "scipy")
+EXTRAS = ("onnx", "onnxruntime", "paddle2onnx", "matplotlib", "visualdl", "pytest")
+EXTRAS += ("hypothesis", "scipy")
 
 
 def away(*command, cwd, **variables):
@@ -87,7 +88,7 @@ def test_metadata(archives):
     # paddlepaddle and paddlepaddle-gpu overwrite each other: only an extra may ask for one.
     required = metadata.get_all("Requires-Dist")
     assert not [line for line in required if "paddle" in line and "extra ==" not in line]
-    assert {"cpu", "onnx", "visualdl", "test"} <= set(metadata.get_all("Provides-Extra"))
+    assert {"cpu", "onnx", "plot", "visualdl", "test"} <= set(metadata.get_all("Provides-Extra"))
     assert metadata.get_payload(decode=True) == (ROOT / "README.md").read_bytes()
 
 

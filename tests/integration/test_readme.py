@@ -138,7 +138,7 @@ NOT_RUN = {
     "make quickstart": "takes minutes and sets up an environment of its own",
     "make test": "runs this test",
     "python3 -m venv .venv && . .venv/bin/activate": "test_packaging makes an environment",
-    'pip install -e ".[cpu,onnx]"': "needs a package index; test_packaging installs the wheel",
+    'pip install -e ".[cpu,onnx,plot]"': "needs a package index; test_packaging installs the wheel",
     f"{GPUS}_pfc10_1n8c_dp_mp_fp16o1.yaml": "needs 8 GPUs; two processes on the CPU are run",
     f"{GPUS}_pfc01_1n8c_dp_mp_fp16o1.yaml": "needs 8 GPUs; two processes on the CPU are run",
     f"{LAUNCH} --devices=0,1,2,3,4,5,6,7 plsc-train -c configs/{MAGFACE.name}": "needs 8 GPUs",
