@@ -234,7 +234,7 @@ def killed_at_image(tmp_path):
         image.unlink()
         os.mkfifo(image)  # whoever reads it waits
         code = (
-            f"import sys\nfrom plsc.commands import resumable_rows\nfrom {module} import main\n"
+            f"import sys\nfrom plsc.files import resumable_rows\nfrom {module} import main\n"
             "resumable_rows.MARK_SECONDS = 0\nsys.exit(main())"
         )
         line = [sys.executable, "-c", code, *map(str, arguments), "--out", out]

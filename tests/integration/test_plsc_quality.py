@@ -130,7 +130,7 @@ def test_a_calibration_goes_along_where_it_holds(run, small_checkpoint, tiny_fac
 
 def test_onnx_models_need_no_paddle(place, tmp_path):
     code = (
-        "import sys\nsys.modules['paddle'] = None\nfrom plsc.quality import command\n"
+        "import sys\nsys.modules['paddle'] = None\nfrom plsc.cli import quality as command\n"
         "sys.exit(command.main())"
     )
     line = [sys.executable, "-c", code, str(place / "model.onnx"), str(place / "faces")]
