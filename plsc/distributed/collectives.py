@@ -17,7 +17,7 @@ from plsc.distributed import world
 
 
 @dataclass
-class Traffic:
+class CountedTraffic:
     """What the collectives of a rank carried, by kind: all_gather, all_reduce, broadcast.
 
     Attributes:
@@ -31,17 +31,17 @@ class Traffic:
     bytes: Counter[str] = field(default_factory=Counter)
 
 
-_counting: list[Traffic] = []
+_counting: list[CountedTraffic] = []
 
 
 @contextlib.contextmanager
-def traffic() -> Iterator[Traffic]:
+def count_traffic() -> Iterator[CountedTraffic]:
     """Count what the collectives of this module carry in the block.
 
     Objects (see `gather_objects`) do not count, nor do the gradients that paddle.DataParallel
     reduces by itself: as many bytes as the parameters that it trains.
     """
-    counted = Traffic()
+    counted = CountedTraffic()
     _counting.append(counted)
     try:
         yield counted

@@ -51,7 +51,7 @@ def test_bytes_are_those_of_the_formula(worlds, size):
 
 def test_one_rank_exchanges_nothing():
     tensor = paddle.ones([3, 2])
-    with collectives.traffic() as counted:
+    with collectives.count_traffic() as counted:
         collectives.gather(collectives.reduce_sum(tensor))
     assert not counted.calls and not counted.bytes
     assert traffic(samples=12, parts=1, dim=16, parameters=10, ranks=1).total == 0

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_training import faces, training_of
 
 from plsc.distributed import world
-from plsc.distributed.collectives import traffic
+from plsc.distributed.collectives import count_traffic
 from plsc.distributed.sharding import ClassShard
 from plsc.engine.trainer import train_step
 from plsc.optimizer.clip import ClipGradByGlobalNorm
@@ -56,7 +56,7 @@ def carried(folder, *, classes, batch, dim, parts, ratio, losses, storage):
     given = faces(images, random.integers(0, classes, batch))
     for _ in range(2):  # the second step's labels are known since the first
         upcoming = given if head.centres.prefetches else None
-        with traffic() as counted:
+        with count_traffic() as counted:
             train_step(training, given, lr=0.1, upcoming=upcoming)
         training.progress.advance()
     return counted.calls, counted.bytes

@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from stopwatch import Stopwatch, Traffic, keep_futures
+from stopwatch import RowTraffic, Stopwatch, keep_futures
 from turns import Turns, memory
 
 from plsc.distributed import world
@@ -27,7 +27,7 @@ PIECE = 1024  # rows
 ITEM_SIZE = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
-def watch_step(stopwatch: Stopwatch, traffic: Traffic, *, item_size: int) -> None:
+def watch_step(stopwatch: Stopwatch, traffic: RowTraffic, *, item_size: int) -> None:
     """Put the stopwatch and the counters into the code of a step, once for this process."""
     import paddle
 
@@ -175,7 +175,7 @@ def measure(settings: SimpleNamespace) -> dict[str, Any]:
     if settings.storage != "file":
         fill_state(training)
     built = time.perf_counter() - began
-    stopwatch, traffic, futures = Stopwatch(), Traffic(), keep_futures()
+    stopwatch, traffic, futures = Stopwatch(), RowTraffic(), keep_futures()
     watch_step(stopwatch, traffic, item_size=ITEM_SIZE[settings.dtype])
     steps: list[dict[str, float]] = []
     losses: list[float] = []
@@ -189,7 +189,7 @@ def measure(settings: SimpleNamespace) -> dict[str, Any]:
             exchanged = 0
         stopwatch.seconds.clear()
         began, used = time.perf_counter(), time.process_time()
-        with collectives.traffic() as carried:
+        with collectives.count_traffic() as carried:
             report = train_step(training, batch, lr=settings.lr, upcoming=upcoming)
         with stopwatch.phase("take"):
             wait(futures)  # rows read ahead are of this process's turn, not of the next one's

@@ -64,7 +64,7 @@ def config_of(settings: SimpleNamespace) -> Any:
 def measure(settings: SimpleNamespace) -> dict[str, Any]:
     """Seconds of each step, CPU seconds of all ranks, and the bytes of one step."""
     from plsc.data.loader.batch import Batch
-    from plsc.distributed.collectives import gather_objects, traffic
+    from plsc.distributed.collectives import count_traffic, gather_objects
     from plsc.engine.build import build_training
     from plsc.engine.trainer import train_step
 
@@ -75,7 +75,7 @@ def measure(settings: SimpleNamespace) -> dict[str, Any]:
     wall, cpu = [], []
     for _ in range(WARM_STEPS + settings.steps):
         began, used = time.perf_counter(), time.process_time()
-        with traffic() as counted:
+        with count_traffic() as counted:
             train_step(training, batch, lr=0.01)
         wall.append(time.perf_counter() - began)
         cpu.append(time.process_time() - used)

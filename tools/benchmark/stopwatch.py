@@ -51,7 +51,7 @@ class Stopwatch:
         setattr(owner, method, timed)
 
 
-class Traffic:
+class RowTraffic:
     """Counts bytes of rows that come from the stores and go back."""
 
     def __init__(self) -> None:
