@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from plsc.distributed import collectives
-from plsc.recognition.plan.head import traffic
+from plsc.recognition.plan.head import step_traffic
 
 SCRIPT = Path(__file__).with_name("traffic_run.py")
 STEP = {"classes": 100, "batch": 12, "dim": 16, "parts": 1, "ratio": 1.0, "losses": 1}
@@ -30,7 +30,7 @@ def test_bytes_are_those_of_the_formula(worlds, size):
     assert all(rank == ranks[0] for rank in ranks)
     for case, (calls, num_bytes) in zip(CASES, ranks[0], strict=True):
         parts, losses = case["parts"], case["losses"]
-        expected = traffic(
+        expected = step_traffic(
             samples=size * case["batch"] // parts,
             parts=parts,
             dim=case["dim"],
@@ -54,4 +54,4 @@ def test_one_rank_exchanges_nothing():
     with collectives.count_traffic() as counted:
         collectives.gather(collectives.reduce_sum(tensor))
     assert not counted.calls and not counted.bytes
-    assert traffic(samples=12, parts=1, dim=16, parameters=10, ranks=1).total == 0
+    assert step_traffic(samples=12, parts=1, dim=16, parameters=10, ranks=1).total == 0

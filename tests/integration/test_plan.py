@@ -15,7 +15,7 @@ def planned(*arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
-def test_a_plan_as_json():
+def test_an_estimate_as_json():
     done = planned(
         *("-c", CONFIG, "-o", "Model.class_num=6000", "--gpus", 2, "--memory", 16, "--json")
     )
@@ -25,7 +25,7 @@ def test_a_plan_as_json():
     assert found["device"]["head_rows"] == 3000 * 128 * 4
     assert found["device"]["resident"] < found["device"]["peak"] < 16e9
     assert found["largest_class_num"] > 10**6 and found["fits"] is True
-    assert found["speed"]["images_per_second"] > 0 and found["traffic"]["total"] > 0
+    assert found["traffic"]["total"] > 0
 
 
 def test_a_mistake_is_one_line():

@@ -1,10 +1,10 @@
-"""Memory, communication, speed and the largest class count of a config on a machine, on paper.
+"""Memory, communication and the largest class count of a config on a machine, on paper.
 
-    python tools/benchmark/plan.py -c CONFIG --gpus 8 --memory 80 --bandwidth 300 --flops 312
+    python tools/benchmark/plan.py -c CONFIG --gpus 8 --memory 80
     python tools/benchmark/plan.py --check       # estimates against measured trainings, on a CPU
     python tools/benchmark/plan.py --published   # estimates against published tables
 
-Units: GB = 10^9 bytes, bandwidth GB/s in one direction, TFLOP/s. Nothing is trained for a plan.
+GB = 10^9 bytes. Nothing is trained for an estimate.
 """
 
 import argparse
@@ -20,18 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from plsc.errors import UserError
 from plsc.nn import environment as runtime
 
-# Option -> factor to the unit that Machine has, unit, what it is; what is not given is a GPU's or,
-# for a config with Global.device cpu, a CPU's.
+# Option -> what it is; what is not given is a GPU's or, with Global.device cpu, a CPU's.
 STATED = {
-    "memory": (1e9, "GB", "of a device"),
-    "bandwidth": (1e9, "GB/s", "between devices, one direction"),
-    "flops": (1e12, "TFLOP/s", "peak, in the backbone's precision"),
-    "head_flops": (1e12, "TFLOP/s", "peak in float32; an eighth of --flops if not given"),
-    "memory_bandwidth": (1e9, "GB/s", "of a device's memory"),
-    "efficiency": (1.0, "share", "of these speeds that is reached"),
-    "overhead": (1e-3, "ms", "of a step beside its work"),
-    "framework": (1e9, "GB", "taken before any tensor exists"),
+    "memory": "of a device",
+    "framework": "taken before any tensor exists",
 }
+GIGABYTE = 1e9
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,9 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--config", help="the YAML file")
     parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--gpus", type=int, default=1, help="devices, one rank on each")
-    for name, (_, unit, text) in STATED.items():
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=float, metavar="X", help=f"{text}, {unit}")
+    for name, text in STATED.items():
+        parser.add_argument(f"--{name}", type=float, metavar="X", help=f"{text}, GB")
     parser.add_argument("--check", action="store_true", help="measure short trainings here")
     parser.add_argument("--backbone", help="with --check: this one alone")
     parser.add_argument("--batch", type=int, default=16, help="with --check --backbone")
@@ -54,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Plan, check or compare, as the options say."""
+    """Estimate, check or compare, as the options say."""
     options = _parser().parse_args()
     runtime.prepare(local_size=1)
     runtime.import_paddle()
@@ -63,31 +56,31 @@ def main() -> int:
             return _check(options)
         if options.published:
             return _published(options)
-        return _plan(options)
+        return _estimate(options)
     except UserError as error:
         print(f"plan: {error}", file=sys.stderr)
         return 1
 
 
-def _plan(options: argparse.Namespace) -> int:
+def _estimate(options: argparse.Namespace) -> int:
     from plsc.config.load import load_config
-    from plsc.recognition.plan.build import traced
-    from plsc.recognition.plan.estimate import plan
-    from plsc.recognition.plan.machine import Machine
+    from plsc.engine.memory import machine_of
+    from plsc.recognition.plan.backbone import build_for_trace, trace_backbone
+    from plsc.recognition.plan.estimate import training_sizes
     from plsc.recognition.plan.text import as_tree, table
 
     if options.config is None:
         raise UserError("-c CONFIG is missing")
     config = load_config(options.config, options.override)
-    usual = Machine.cpu(options.gpus) if config.Global.device == "cpu" else Machine()
     given = {
-        name: getattr(options, name) * factor
-        for name, (factor, _, _) in STATED.items()
+        name: getattr(options, name) * GIGABYTE
+        for name in STATED
         if getattr(options, name) is not None
     }
-    machine = replace(usual, devices=options.gpus, **given)
-    found = plan(config, traced(config), machine)
-    print(json.dumps(as_tree(found)) if options.json else table(found))
+    machine = replace(machine_of(config, options.gpus), **given)
+    backbone = build_for_trace(config)
+    sizes = training_sizes(config, trace_backbone(backbone), machine, dim=backbone.num_features)
+    print(json.dumps(as_tree(sizes)) if options.json else table(sizes))
     return 0
 
 

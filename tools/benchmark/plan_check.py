@@ -3,7 +3,7 @@
 `plan.py --check` runs it. What is compared is the process's peak resident memory (VmHWM), less the
 framework's: what a process holds that trains next to nothing, less the little that this is; there
 freed blocks go back to the system at once. The process as `plsc-train` runs it keeps some
-(`plsc.nn.environment`), and is compared whole with what a plan says.
+(`plsc.nn.environment`), and is compared whole with what the estimate says.
 """
 
 import ctypes
@@ -87,13 +87,15 @@ CASES = (
 
 def estimate(case: Case) -> tuple[int, int]:
     """Bytes at the peak: of tensors, and of the process with all that plan.py counts."""
-    from plsc.recognition.plan.build import traced
-    from plsc.recognition.plan.estimate import plan
-    from plsc.recognition.plan.machine import Machine
+    from plsc.engine.machine import Machine
+    from plsc.recognition.plan.backbone import build_for_trace, trace_backbone
+    from plsc.recognition.plan.estimate import training_sizes
 
     config = case.config()
     machine = replace(Machine.cpu(1), framework=0.0)
-    device = plan(config, traced(config), machine).device
+    backbone = build_for_trace(config)
+    trace = trace_backbone(backbone)
+    device = training_sizes(config, trace, machine, dim=backbone.num_features).device
     return device.peak - device.slack, device.peak + int(Machine.cpu(1).framework)
 
 

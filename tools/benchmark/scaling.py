@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from plsc.errors import UserError  # noqa: E402
 from plsc.nn import environment as runtime  # noqa: E402
-from plsc.recognition.plan.head import traffic  # noqa: E402
+from plsc.recognition.plan.head import step_traffic  # noqa: E402
 
 RANK = Path(__file__).with_name("scaling_rank.py")
 
@@ -108,7 +108,7 @@ def simulate(options: argparse.Namespace) -> list[dict[str, Any]]:
     classes = [options.classes, 100 * options.classes]
     for ranks in options.simulate:
         few, many = launch(ranks, 1, [case(options, count) | {"steps": 0} for count in classes])
-        expected = traffic(
+        expected = step_traffic(
             samples=ranks * options.batch // options.parts,
             parts=options.parts,
             dim=options.dim,

@@ -1,7 +1,8 @@
 """Partial FC: the margin head whose class centres are split over ranks and sampled.
 
 What a rank exchanges with the W - 1 others in a step of n samples per rank and d-dimensional
-features in float32, in bytes of the results (`traffic` in plan/head.py is the same as a function):
+features in float32, in bytes of the results (`step_traffic` in plan/head.py is the same as a
+function):
 
 - the labels, gathered once, for the sampling and all micro-batches: 8 W n;
 - the features, gathered micro-batch by micro-batch: 4 W n d;

@@ -51,6 +51,12 @@ class Attention(nn.Layer):
         """[b, n, dim] -> the same shape."""
         return self.proj(attend(self.qkv(tokens), NUM_HEADS))
 
+    def half_precision_widths(self, kept: paddle.Tensor) -> tuple[int, ...]:
+        """Return the bytes of a number in each copy of `kept` that backward keeps under O1."""
+        # Of the weights softmax keeps float32, the product after it a half precision copy.
+        weights = kept.ndim >= 2 and kept.shape[-1] == kept.shape[-2]
+        return (4, 2) if weights else (2,)
+
 
 class Mlp(nn.Layer):
     """Two linear layers with ReLU6 between."""

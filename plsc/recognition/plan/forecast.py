@@ -1,23 +1,22 @@
-"""What plsc-train says of its memory at start, and its warning that there is too little."""
+"""Say what memory a training takes at its start, and warn where there is too little."""
 
-from dataclasses import replace
-
-import paddle
 from paddle import nn
 
 from plsc.config.load import require
 from plsc.config.sections import Config
-from plsc.recognition.plan.estimate import Memory, Plan, plan
+from plsc.engine import memory
+from plsc.engine.memory import Estimate
+from plsc.engine.network_trace import NetworkTrace
+from plsc.errors import UserError
+from plsc.recognition.plan.backbone import trace_backbone
+from plsc.recognition.plan.estimate import TrainingSizes, training_sizes
 from plsc.recognition.plan.head import largest_ratio
-from plsc.recognition.plan.machine import Machine, available_memory, resident_memory
-from plsc.recognition.plan.text import amount
-from plsc.recognition.plan.trace import Trace, trace
 
-NOTHING = Trace((), {}, {}, 0, 0, 0)
+ACTIVATIONS, CENTRES, HEAD = "activations", "class centres", "head's step"
 
 
 def before_building(config: Config, *, ranks: int, local_ranks: int) -> list[str]:
-    """A warning if the class centres alone are more than there is memory for, or no line.
+    """Return a warning if the class centres alone are more than there is memory for, or no line.
 
     Args:
         config: a checked one.
@@ -27,86 +26,50 @@ def before_building(config: Config, *, ranks: int, local_ranks: int) -> list[str
     """
     model = require(config.Model, "Model", "training")
     dim = model.params.get("num_features", 512)
-    found = plan(config, replace(NOTHING, num_features=dim), _machine(config, ranks))
-    return _warning(config, found, local_ranks=local_ranks)
+    machine = memory.machine_of(config, ranks)
+    sizes = training_sizes(config, NetworkTrace(), machine, dim=dim)
+    return memory.warnings(config, to_estimate(config, sizes), local_ranks=local_ranks)
 
 
 def lines(config: Config, backbone: nn.Layer, *, ranks: int, local_ranks: int) -> list[str]:
-    """One line with the estimate for a rank, and a warning if memory will not do.
+    """Return one line with the estimate for a rank, and a warning if memory will not do.
 
     Runs the backbone on one image, which changes nothing; a fifth of a second for IResNet50 on two
-    cores.
+    cores. Of a backbone that cannot be traced the line says why.
     """
-    found = plan(config, trace(backbone), _machine(config, ranks))
-    return [describe(found), *_warning(config, found, local_ranks=local_ranks)]
+    try:
+        trace = trace_backbone(backbone)
+    except UserError as error:
+        return [f"no estimate of memory: {error}"]
+    machine = memory.machine_of(config, ranks)
+    sizes = training_sizes(config, trace, machine, dim=backbone.num_features)
+    estimate = to_estimate(config, sizes)
+    warnings = memory.warnings(config, estimate, local_ranks=local_ranks)
+    return [memory.describe(estimate), *warnings]
 
 
-def describe(found: Plan) -> str:
-    """Memory of a rank and what it exchanges, in one line."""
-    device = found.device
-    backbone = device.weights + device.optimizer
-    parts = {
-        "backbone and optimizer": backbone,
-        "class centres": device.head_rows + device.head_state,
-        "activations": device.activations,
-        "head's step": device.head_taken + device.head_ahead + device.head_logits,
-    }
-    shown = ", ".join(f"{name} {amount(size)}" for name, size in parts.items() if size)
-    text = f"estimate for a rank: about {amount(device.peak)} of memory ({shown})"
-    if found.host:
-        text += f", {amount(found.host)} of host memory for class centres"
-    if found.disk:
-        text += f", {amount(found.disk)} of disk for class centres"
-    if found.ranks > 1:
-        text += f"; {amount(found.traffic.total)} exchanged in a step, whatever the classes"
-    return text
-
-
-def _machine(config: Config, ranks: int) -> Machine:
-    return Machine.cpu(ranks) if config.Global.device == "cpu" else Machine(devices=ranks)
-
-
-def _warning(config: Config, found: Plan, *, local_ranks: int) -> list[str]:
-    short = _shortage(config, found, local_ranks=local_ranks)
-    return [f"WARNING: {short}: {_remedy(config, found.device)}"] if short else []
-
-
-def _shortage(config: Config, found: Plan, *, local_ranks: int) -> str:
-    """What is too little, or ""."""
-    free = available_memory()
-    needed, of = found.host, "host memory for class centres"
-    if config.Global.device == "cpu":
-        needed, of = found.device.peak, "memory"
-    else:
-        total = paddle.device.cuda.get_device_properties().total_memory
-        if found.device.peak > total:
-            return f"training needs about {amount(found.device.peak)} of the GPU's {amount(total)}"
-    more = (needed - resident_memory()) * local_ranks
-    if free is None or more <= free:
-        return ""
-    ranks = f" for {local_ranks} ranks" if local_ranks > 1 else ""
-    return f"training needs about {amount(more)} more {of}{ranks}, {amount(free)} are available"
-
-
-def _remedy(config: Config, device: Memory) -> str:
-    """What makes the largest part smaller."""
+def to_estimate(config: Config, sizes: TrainingSizes) -> Estimate:
+    """Return the parts that a line shows, with the remedy against each."""
+    device = sizes.device
     pfc = require(config.Model, "Model", "training").pfc_config
-    sizes = {
-        "centres": device.head_rows + device.head_state,
-        "activations": device.activations,
-        "logits": device.head_taken + device.head_ahead + device.head_logits,
-    }
-    largest = max(sizes, key=lambda name: sizes[name])
-    if largest == "activations":
-        again = config.DistributedStrategy.recompute is None
-        return "set a smaller DataLoader.Train.sampler.batch_size, more Global.accum_steps" + (
-            " or DistributedStrategy.recompute" if again else ""
-        )
-    if largest == "logits":
-        ratio = largest_ratio(pfc)
-        return (
-            f"set a smaller Model.pfc_config.sample_ratio (it is {ratio:g}), a smaller "
-            "DataLoader.Train.sampler.batch_size or more Global.accum_steps"
-        )
     storage = "file" if config.Global.device == "cpu" else "host or file"
-    return f"set Model.pfc_config.storage to {storage}, or use more ranks"
+    return Estimate(
+        peak=device.peak,
+        parts={
+            "backbone and optimizer": device.weights + device.optimizer,
+            CENTRES: device.head_rows + device.head_state,
+            ACTIVATIONS: device.activations,
+            HEAD: device.head_taken + device.head_ahead + device.head_logits,
+        },
+        remedies={
+            CENTRES: f"set Model.pfc_config.storage to {storage}, or use more ranks",
+            ACTIVATIONS: memory.activations_remedy(config),
+            HEAD: f"set a smaller Model.pfc_config.sample_ratio (it is {largest_ratio(pfc):g}), "
+            "a smaller DataLoader.Train.sampler.batch_size or more Global.accum_steps",
+        },
+        host=sizes.host,
+        disk=sizes.disk,
+        stored=CENTRES,
+        traffic=sizes.traffic.total,
+        traffic_note=", whatever the classes",
+    )

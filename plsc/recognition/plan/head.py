@@ -1,11 +1,11 @@
-"""Memory, communication and work of the head's step. Its constants stand here only."""
+"""Compute memory and communication of the head's step. Its constants stand here only."""
 
 import math
 from dataclasses import dataclass
 
 from plsc.config.sections import PfcConfig
+from plsc.engine.network_trace import FLOAT
 
-FLOAT = 4  # bytes
 LABEL = 8
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -23,7 +23,6 @@ class HeadCosts:
         factors: whether the rows' gradient is kept as [samples, rows] and [samples, dim] where that
             is smaller.
         sampled: bytes of an element of the taken rows, weight and optimizer state together.
-        passes: how often an element of [samples, rows] goes to or from memory.
 
     """
 
@@ -31,7 +30,6 @@ class HeadCosts:
     rows: int = 0
     factors: bool = True
     sampled: int = FLOAT
-    passes: int = 14
 
 
 PLSC = HeadCosts()
@@ -79,18 +77,18 @@ class HeadMemory:
 
 
 def largest_ratio(pfc: PfcConfig) -> float:
-    """`sample_ratio`, of a schedule the largest."""
+    """Return `sample_ratio`, of a schedule the largest."""
     ratio = pfc.sample_ratio
     return max(share for _, share in ratio) if isinstance(ratio, tuple) else ratio
 
 
-def shape(pfc: PfcConfig, *, classes: int, dim: int, ranks: int, samples: int) -> HeadShape:
-    """The head of the rank with most classes."""
+def head_shape(pfc: PfcConfig, *, classes: int, dim: int, ranks: int, samples: int) -> HeadShape:
+    """Return the head of the rank with most classes."""
     local, ratio = math.ceil(classes / ranks), largest_ratio(pfc)
     return HeadShape(local, max(1, int(ratio * local)), samples, dim)
 
 
-def memory(
+def head_memory(
     head: HeadShape,
     *,
     dtype: str,
@@ -100,7 +98,7 @@ def memory(
     sparse_update: bool = True,
     costs: HeadCosts = PLSC,
 ) -> HeadMemory:
-    """Bytes of the head at its fullest moment.
+    """Return the bytes of the head at its fullest moment.
 
     Args:
         head: its shape.
@@ -124,13 +122,8 @@ def memory(
     return HeadMemory(whole, whole * states, taken, gradient, cosines * costs.logits, ahead)
 
 
-def flops(head: HeadShape) -> int:
-    """Floating-point operations of a step: cosines, and both gradients of them."""
-    return 3 * 2 * head.samples * head.sampled * head.dim
-
-
 @dataclass(frozen=True)
-class Traffic:
+class StepTraffic:
     """Bytes of one rank and step, as the collectives see them: the size of their result.
 
     None of it grows with the number of classes.
@@ -144,26 +137,26 @@ class Traffic:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Return all of it."""
         return self.head + self.backbone_gradients
 
     @property
     def head(self) -> int:
-        """What the head exchanges."""
+        """Return what the head exchanges."""
         return self.features + self.labels + self.reductions + self.feature_gradients
 
 
-def traffic(
+def step_traffic(
     *, samples: int, parts: int, dim: int, parameters: int, ranks: int, losses: int = 1
-) -> Traffic:
-    """What a rank exchanges with others in a step of `parts` micro-batches of `samples` each.
+) -> StepTraffic:
+    """Return what a rank exchanges in a step of `parts` micro-batches of `samples` each.
 
     plsc/recognition/heads/__init__.py derives it.
     """
     if ranks == 1:
-        return Traffic(0, 0, 0, 0, 0)
+        return StepTraffic(0, 0, 0, 0, 0)
     numbers = samples * parts
-    return Traffic(
+    return StepTraffic(
         features=numbers * dim * FLOAT,
         labels=numbers * LABEL,
         reductions=(3 * losses * numbers + 1) * FLOAT,  # one: the norm of the rows' gradient

@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from plsc.config.registry import BACKBONES
-from plsc.recognition.plan.trace import trace
+from plsc.recognition.plan.backbone import trace_backbone
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,6 @@ def trace_of():
 
     @functools.cache
     def made(name):
-        return trace(BACKBONES.get(name, "Model.name")())
+        return trace_backbone(BACKBONES.get(name, "Model.name")())
 
     return made

@@ -1,8 +1,10 @@
 """What plsc-train says of memory at start."""
 
 import pytest
+from paddle import nn
 
 from plsc.config.load import parse_config
+from plsc.engine import memory
 from plsc.recognition.plan import forecast
 
 
@@ -33,8 +35,8 @@ def free(monkeypatch):
     """`free(available, resident)` in bytes."""
 
     def put(available, resident=0):
-        monkeypatch.setattr(forecast, "available_memory", lambda: available)
-        monkeypatch.setattr(forecast, "resident_memory", lambda: resident)
+        monkeypatch.setattr(memory, "available_memory", lambda: available)
+        monkeypatch.setattr(memory, "resident_memory", lambda: resident)
 
     return put
 
@@ -96,3 +98,19 @@ def test_class_centres_are_looked_at_before_they_are_made(config, free):
     (warning,) = forecast.before_building(config(10**8, 0.0001), **ranks)
     assert "26.2 GB more memory" in warning  # 25.6 of them for the centres
     assert forecast.before_building(config(10**8, 0.0001, storage="file"), **ranks) == []
+
+
+class Unruly(nn.Layer):
+    """A backbone from outside, which takes no image of the usual size."""
+
+    num_features = 32
+
+    def forward(self, images):
+        raise RuntimeError(f"two\nlines about {images.shape}")
+
+
+def test_a_backbone_that_cannot_be_traced_gets_a_line_that_says_why(config, free):
+    free(1e9)
+    (line,) = lines(config(), Unruly())
+    assert line.startswith("no estimate of memory: Unruly cannot be traced: RuntimeError(")
+    assert "[1, 3, 112, 112]" in line and "\n" not in line

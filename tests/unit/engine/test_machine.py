@@ -4,7 +4,7 @@ import mmap
 
 import pytest
 
-from plsc.recognition.plan.machine import available_memory, resident_memory
+from plsc.engine.machine import available_memory, resident_memory
 
 
 @pytest.fixture

@@ -1,34 +1,34 @@
-"""What a backbone computes and what its backward pass keeps, read off one forward pass."""
+"""Record what the backward pass of a network keeps, by watching one forward pass."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import paddle
 from paddle import Tensor, nn
 from paddle.autograd import saved_tensors_hooks
 
-from plsc.nn.layers import IMAGE_SIZE
-from plsc.recognition.models.face_vit import Attention
+from plsc.errors import UserError
 
 FLOAT = 4  # bytes
 HALF = 2
 # Bytes of a number that a layer keeps under O1. Convolutions and matrix products keep their half
 # precision operands and BatchNorm takes what they give; layer_norm and softmax compute in float32,
-# and prelu does because its float32 slope widens the half precision input.
+# and prelu does because its float32 slope widens the half precision input. A layer class that keeps
+# something else says so with a method `half_precision_widths(kept)`: the bytes of a number in each
+# copy of that tensor.
 O1_BYTES = {"PReLU": FLOAT, "LayerNorm": FLOAT, "Softmax": FLOAT}
-CONSTANT = 8192  # vectors up to this length are per-channel statistics, not of an image
+CONSTANT = 8192  # vectors up to this length are per-channel statistics, not of a sample
 
 
 @dataclass
 class LayerTrace:
-    """One layer of the forward pass; all sizes are of one image.
+    """One layer of the forward pass; all sizes are of one sample.
 
     Attributes:
-        path: as `named_sublayers` calls it; "" for what the backbone does itself.
+        path: as `named_sublayers` calls it; "" for what the network does itself.
         kind: the layer's class.
-        multiply_adds: of its forward pass; twice as many floating-point operations.
         numbers_in: how many numbers it reads.
         numbers_out: how many it gives.
         largest: numbers of the largest tensor that it keeps.
@@ -40,7 +40,6 @@ class LayerTrace:
 
     path: str
     kind: str
-    multiply_adds: int = 0
     numbers_in: int = 0
     numbers_out: int = 0
     largest: int = 0
@@ -50,8 +49,8 @@ class LayerTrace:
 
 
 @dataclass(frozen=True)
-class Trace:
-    """A backbone: its layers in the order in which they run, and what it holds.
+class NetworkTrace:
+    """A network: its layers in the order in which they run, and what it holds.
 
     Attributes:
         layers: those that compute.
@@ -63,51 +62,52 @@ class Trace:
 
     """
 
-    layers: tuple[LayerTrace, ...]
-    groups: dict[str, tuple[int, int]]
-    lists: dict[str, int]
-    parameters: int
-    statistics: int
-    num_features: int
-
-    @property
-    def multiply_adds(self) -> int:
-        """Of the forward pass of one image."""
-        return sum(layer.multiply_adds for layer in self.layers)
-
-    def kept(self, *, half: bool) -> int:
-        """Bytes that the backward pass of one image needs of the forward pass."""
-        return sum(layer.kept_half if half else layer.kept for layer in self.layers)
+    layers: tuple[LayerTrace, ...] = ()
+    groups: dict[str, tuple[int, int]] = field(default_factory=dict)
+    lists: dict[str, int] = field(default_factory=dict)
+    parameters: int = 0
+    statistics: int = 0
 
 
-def trace(backbone: nn.Layer) -> Trace:
-    """Run `backbone` on one image in training mode and note what autograd keeps, layer by layer.
+def trace_network(network: nn.Layer, inputs: Sequence[Tensor]) -> NetworkTrace:
+    """Run `network` in training mode and note what autograd keeps, layer by layer.
 
     Tensors that two operations keep count once. Nothing stays changed: running statistics, random
     numbers and training mode are put back, layers set to be recomputed run as if they were not.
+
+    Args:
+        network: any.
+        inputs: of one sample, as the network takes them.
+
+    Raises:
+        UserError: the network does not run on them, or not where it is watched.
+
     """
-    recorder = _Recorder(backbone)
-    with _put_back(backbone), recorder.watching():
-        backbone.train()
-        backbone(paddle.zeros([1, 3, IMAGE_SIZE, IMAGE_SIZE]))
-    trained = [item.size for item in backbone.parameters() if not item.stop_gradient]
-    held = [item.size for item in (*backbone.parameters(), *backbone.buffers())]
-    return Trace(
+    recorder = _Recorder(network)
+    with _put_back(network):
+        network.train()
+        try:
+            with recorder.watching():
+                network(*inputs)
+        except Exception as error:
+            raise UserError(f"{type(network).__name__} cannot be traced: {error!r}") from error
+    trained = [item.size for item in network.parameters() if not item.stop_gradient]
+    held = [item.size for item in (*network.parameters(), *network.buffers())]
+    return NetworkTrace(
         tuple(recorder.layers.values()),
         recorder.groups,
-        {path: len(x) for path, x in backbone.named_sublayers() if isinstance(x, nn.LayerList)},
+        {path: len(x) for path, x in network.named_sublayers() if isinstance(x, nn.LayerList)},
         sum(trained),
         sum(held) - sum(trained),
-        backbone.num_features,
     )
 
 
 class _Recorder:
-    """Watches one forward pass."""
+    """Watch one forward pass."""
 
-    def __init__(self, backbone: nn.Layer):
-        self._named = [("", backbone), *backbone.named_sublayers()]
-        own = [*backbone.parameters(), *backbone.buffers()]
+    def __init__(self, network: nn.Layer):
+        self._named = [("", network), *network.named_sublayers()]
+        own = [*network.parameters(), *network.buffers()]
         self._own = {tensor.data_ptr() for tensor in own}
         self._running: list[tuple[str, nn.Layer]] = []
         self._seen: dict[tuple[int, int], Tensor] = {}  # held, so that no address comes twice
@@ -130,23 +130,21 @@ class _Recorder:
             self._seen.clear()  # else tensors, graph and this hold each other for ever
 
     def _enter(self, path: str) -> Callable[[nn.Layer, Any], None]:
-        def enter(layer: nn.Layer, inputs: tuple[Tensor, ...]) -> None:
+        def enter(layer: nn.Layer, inputs: tuple[Any, ...]) -> None:
             self._running.append((path, layer))
-            size = inputs[0].size
+            size = _numbers(inputs[:1])
             self.groups[path] = (size * FLOAT, size * _group_bytes(layer))
 
         return enter
 
-    def _leave(self, layer: nn.Layer, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _leave(self, layer: nn.Layer, inputs: tuple[Any, ...], output: Any) -> None:
         path, _ = self._running.pop()
-        own = [p for p in layer.parameters(include_sublayers=False) if not p.stop_gradient]
-        work = _multiply_adds(layer, inputs[0], output)
-        if path not in self.layers and not (own or work):
+        own = layer.parameters(include_sublayers=False)
+        if path not in self.layers and not own:
             return
         record = self._record(path, layer)
-        record.multiply_adds += work
-        record.numbers_in, record.numbers_out = inputs[0].size, output.size
-        record.parameters = sum(item.size for item in own)
+        record.numbers_in, record.numbers_out = _numbers(inputs[:1]), _numbers(output)
+        record.parameters = sum(item.size for item in own if not item.stop_gradient)
 
     def _record(self, path: str, layer: nn.Layer) -> LayerTrace:
         return self.layers.setdefault(path, LayerTrace(path, type(layer).__name__))
@@ -171,44 +169,37 @@ class _Recorder:
                 record.kept_half += tensor.size * half
 
 
-def _half_widths(layer: nn.Layer, tensor: Tensor) -> tuple[int, ...]:
-    if isinstance(layer, Attention) and tensor.ndim >= 2 and _square(tensor):
-        # softmax keeps its output in float32, the product after it a half precision copy
-        return (O1_BYTES["Softmax"], HALF)
-    return (O1_BYTES.get(type(layer).__name__, HALF),)
+def _half_widths(layer: nn.Layer, kept: Tensor) -> tuple[int, ...]:
+    own_rule = getattr(layer, "half_precision_widths", None)
+    return own_rule(kept) if own_rule else (O1_BYTES.get(type(layer).__name__, HALF),)
 
 
-def _square(tensor: Tensor) -> bool:
-    return tensor.shape[-1] == tensor.shape[-2]
+def _numbers(nest: Any) -> int:
+    """Return how many numbers the tensors in a tensor, tuple, list or dict hold together."""
+    if isinstance(nest, Tensor):
+        return nest.size
+    if isinstance(nest, dict):
+        nest = nest.values()
+    elif not isinstance(nest, tuple | list):
+        return 0
+    return sum(_numbers(item) for item in nest)
 
 
 def _group_bytes(layer: nn.Layer) -> int:
-    """Bytes of a number that goes into `layer` under O1: what its first layer with a rule keeps."""
+    """Return the bytes of a number that goes into `layer` under O1, as its first layer keeps it."""
     for inner in (layer, *layer.sublayers()):
         if not inner.sublayers() and list(inner.parameters()):
             return O1_BYTES.get(type(inner).__name__, HALF)
     return HALF
 
 
-def _multiply_adds(layer: nn.Layer, images: Tensor, output: Tensor) -> int:
-    if isinstance(layer, Attention):
-        num_tokens = images.shape[1]  # queries times keys, and weights times values
-        return 2 * num_tokens * images.size
-    weight = getattr(layer, "weight", None)
-    if weight is None or weight.ndim not in (2, 4):
-        return 0
-    if weight.ndim == 4:  # [out, in/groups, h, w]: each output is a sum over the others
-        return output.size * (weight.size // weight.shape[0])
-    return output.size * weight.shape[0]  # [in, out]
-
-
 @contextmanager
-def _put_back(backbone: nn.Layer) -> Iterator[None]:
+def _put_back(network: nn.Layer) -> Iterator[None]:
     """Let everything that a forward pass in training mode changes be as it was."""
-    layers = [backbone, *backbone.sublayers()]
+    layers = [network, *network.sublayers()]
     modes = [layer.training for layer in layers]
     replaced = [(x, vars(x).pop("forward")) for x in layers if "forward" in vars(x)]
-    kept = [item for item in (*backbone.parameters(), *backbone.buffers()) if item.stop_gradient]
+    kept = [item for item in (*network.parameters(), *network.buffers()) if item.stop_gradient]
     values = [item.clone() for item in kept]
     random = paddle.get_rng_state()
     try:
