@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plsc.config.registry import Registry
-from plsc.config.schema import check, check_params, nearest
+from plsc.config.registry import Registry, plugin_of
+from plsc.config.schema import check, check_params, nearest, require_schema
 from plsc.errors import UserError
 
 
@@ -39,17 +39,27 @@ class Component:
 
         """
         builder = registry.get(self.name, f"{self.key}.name" if self.siblings else self.key)
-        known = [name for name in inspect.signature(builder).parameters if name not in supplied]
-        for name in self.params:
-            if name not in known:
-                hint = nearest(name, [*known, *self.siblings])
-                raise UserError(f"{self.key}.{name}: unknown key{hint}")
-        return check_params(builder, self.params, self.key, supplied=supplied)
+        try:
+            if plugin_of(builder) is not None:
+                require_schema(builder, self.key, supplied=supplied)
+            known = [name for name in inspect.signature(builder).parameters if name not in supplied]
+            for name in self.params:
+                if name not in known:
+                    hint = nearest(name, [*known, *self.siblings])
+                    raise UserError(f"{self.key}.{name}: unknown key{hint}")
+            return check_params(builder, self.params, self.key, supplied=supplied)
+        except UserError as error:
+            raise UserError(f"{error}{self.origin(registry)}") from error
 
     def build(self, registry: Registry, **supplied: Any) -> Any:
         """What the builder makes of the checked parameters and of `supplied`."""
         params = self.check(registry, supplied=tuple(supplied))
         return registry.get(self.name, self.key)(**params, **supplied)
+
+    def origin(self, registry: Registry) -> str:
+        """Return " (X is defined by plug-in my_parts)" for messages; "" for a part of plsc."""
+        plugin = plugin_of(registry.get(self.name, self.key))
+        return f" ({self.name} is defined by plug-in {plugin})" if plugin else ""
 
 
 def components(value: Any, key: str) -> tuple[Component, ...]:

@@ -1,18 +1,19 @@
 """YAML file + overrides -> `Config`, each value checked before a device is touched."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from plsc.config import yaml_tree
 from plsc.config.compatibility import drop_without_effect, refuse
 from plsc.config.component import Component
+from plsc.config.plugins import import_plugins
 from plsc.config.readers import (
     Reader,
     component,
     mapping_of,
-    section,
+    read_section,
     section_reader,
     section_with_params,
 )
@@ -41,14 +42,30 @@ __all__ = ["Component", "Config", "dump_config", "load_config", "require"]
 T = TypeVar("T")
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    importer: Callable[[Sequence[str]], list[str]] = import_plugins,
+) -> Config:
     """The config in the YAML file at `path` after `overrides` (`Key.sub.0.key=value`).
+
+    Args:
+        path: of the file.
+        overrides: each changes one key.
+        importer: imports what `Global.plugins` names, since parts are found by what is registered;
+            returns notes.
 
     Raises:
         UserError: one line that names the file and line, or the key, the value and the remedy.
 
     """
-    return parse_config(yaml_tree.override(yaml_tree.read(Path(path)), overrides))
+    tree = yaml_tree.override(yaml_tree.read(Path(path)), overrides)
+    settings = tree.get("Global")
+    given = settings.get("plugins") if isinstance(settings, dict) else None
+    notes = importer(check(given, tuple[str, ...], "Global.plugins")) if given is not None else []
+    config = parse_config(tree)
+    return replace(config, notes=(*notes, *config.notes))
 
 
 def dump_config(config: Config) -> str:
@@ -94,11 +111,11 @@ def _task_type(tree: Tree) -> str:
 
 
 def _fp16(value: Any, key: str) -> Fp16Config:
-    return section(Fp16Config, value, key, GradScaler=section_reader(GradScalerConfig))
+    return read_section(Fp16Config, value, key, GradScaler=section_reader(GradScalerConfig))
 
 
 def _distributed(value: Any, key: str) -> DistributedConfig:
-    return section(DistributedConfig, value, key, recompute=section_reader(RecomputeConfig))
+    return read_section(DistributedConfig, value, key, recompute=section_reader(RecomputeConfig))
 
 
 def _optimizer(value: Any, key: str) -> OptimizerConfig:
@@ -116,19 +133,19 @@ def _data_loader(value: Any, key: str) -> DataLoaderConfig:
     parts: dict[str, Reader] = {"sampler": section_reader(SamplerConfig), "loader": _loader}
 
     def train(value: Any, key: str) -> TrainDataConfig:
-        return section(TrainDataConfig, value, key, dataset=_dataset, **parts)
+        return read_section(TrainDataConfig, value, key, dataset=_dataset, **parts)
 
     def evaluate(value: Any, key: str) -> EvalDataConfig:
-        return section(EvalDataConfig, value, key, dataset=_datasets, **parts)
+        return read_section(EvalDataConfig, value, key, dataset=_datasets, **parts)
 
-    return section(DataLoaderConfig, value, key, Train=train, Eval=evaluate)
+    return read_section(DataLoaderConfig, value, key, Train=train, Eval=evaluate)
 
 
 def _loader(value: Any, key: str) -> LoaderConfig:
     section = dict(mapping_of(value, key))
     known = Literal["default_collate_fn"] | None
     check(section.pop("collate_fn", None), known, f"{key}.collate_fn")
-    return section(LoaderConfig, section, key)
+    return read_section(LoaderConfig, section, key)
 
 
 def _datasets(value: Any, key: str) -> tuple[Component, ...]:

@@ -21,7 +21,7 @@ def mapping_of(value: Any, key: str) -> Tree:
     return value
 
 
-def section(kind: Callable[..., T], value: Any, key: str, **nested: Reader) -> T:
+def read_section(kind: Callable[..., T], value: Any, key: str, **nested: Reader) -> T:
     """Return `value` as the dataclass `kind`; `nested` reads keys that hold sections themselves."""
     section = dict(mapping_of(value, key))
     for name, read in nested.items():
@@ -34,7 +34,7 @@ def section(kind: Callable[..., T], value: Any, key: str, **nested: Reader) -> T
 
 def section_reader(kind: Callable[..., Any]) -> Reader:
     """Return the reader of a section that holds no other."""
-    return lambda value, key: section(kind, value, key)
+    return lambda value, key: read_section(kind, value, key)
 
 
 def component(value: Any, key: str) -> Component:
@@ -51,4 +51,4 @@ def section_with_params(kind: Callable[..., T], value: Any, key: str, **nested: 
     section = mapping_of(value, key)
     params = {name: item for name, item in section.items() if name not in own}
     known = {name: item for name, item in section.items() if name in own}
-    return section(kind, known | {"params": params}, key, **nested)
+    return read_section(kind, known | {"params": params}, key, **nested)

@@ -186,10 +186,7 @@ def check_params(
         UserError: unknown key (with the nearest known one), missing key, wrong type or range.
 
     """
-    signature = inspect.signature(builder)
-    hints = typing.get_type_hints(
-        builder.__init__ if inspect.isclass(builder) else builder, include_extras=True
-    )
+    signature, hints = inspect.signature(builder), _hints(builder)
     known = {name: item for name, item in signature.parameters.items() if name not in set(supplied)}
     for name in params:
         if name not in known:
@@ -200,3 +197,34 @@ def check_params(
     return {
         name: check(value, hints.get(name, Any), f"{key}.{name}") for name, value in params.items()
     }
+
+
+def require_schema(builder: Callable[..., Any], key: str, *, supplied: Iterable[str] = ()) -> None:
+    """Check that `builder` says of each of its parameters what it may be.
+
+    Raises:
+        UserError: a parameter has no name or no annotation, or an annotation cannot be read.
+
+    """
+    try:
+        hints = _hints(builder)
+    except (NameError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{key}: annotations of {builder.__name__} cannot be read: {error}"
+        ) from error
+    for name, item in inspect.signature(builder).parameters.items():
+        if item.kind in (item.VAR_POSITIONAL, item.VAR_KEYWORD):
+            raise UserError(
+                f"{key}: {builder.__name__} takes {item}, where no mistake in a config would be "
+                "found: name its parameters"
+            )
+        if name not in hints and name not in set(supplied):
+            raise UserError(
+                f"{key}: parameter {name} of {builder.__name__} has no annotation, by which a "
+                f"config is checked: write such as {name}: int"
+            )
+
+
+def _hints(builder: Callable[..., Any]) -> dict[str, Any]:
+    function = builder.__init__ if inspect.isclass(builder) else builder
+    return typing.get_type_hints(function, include_extras=True)

@@ -25,6 +25,7 @@ class GlobalConfig:
 
     `task_type` names the task, whose own sections are Model, Loss, Metric and Export.
     `rank_timeout` is in seconds: a rank that gives no sign of life for longer counts as hung.
+    `plugins` are the user's modules that register parts, imported before parts are looked up.
     """
 
     task_type: str = "recognition"
@@ -48,6 +49,7 @@ class GlobalConfig:
     print_batch_step: Count = 10
     use_visualdl: bool = False
     rank_timeout: Positive = 20.0
+    plugins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,8 @@ class Config:
     """A whole config; a section that the file does not have is None (`require` it).
 
     The types of Model, Loss, Metric and Export are the task's. Model has a `name`; Metric has
-    `best_set`, and Export `export_type`, `opset` and `fp16`. `notes` has one line for each key that
-    was accepted and has no effect.
+    `best_set`, and Export `export_type`, `opset` and `fp16`. `notes` has one line for each plug-in,
+    and for each key that was accepted and has no effect.
     """
 
     Global: GlobalConfig = GlobalConfig()

@@ -18,6 +18,7 @@ Tree = dict[str, Any]
 
 # YAML 1.1 wants a point in 5e-4; everybody else, PLSC's files included, writes it without.
 _EXPONENT = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
+_NAMES = re.compile(r"\[(\s*[^\W\d][\w.]*(?:\s*,\s*[^\W\d][\w.]*)*\s*)\]")
 MAX_DEPTH = 50
 _WORDS: dict[str, bool | None] = {"": None, "null": None, "true": True, "false": False}
 
@@ -129,8 +130,14 @@ def _value(text: str) -> Any:
     except RecursionError:
         return text
     if isinstance(value, str) and value == text:
-        return _WORDS.get(text.lower(), text)
+        return _names(text) or _WORDS.get(text.lower(), text)
     return value
+
+
+def _names(text: str) -> list[str] | None:
+    """Return the names in `[one, two.three]`, which Python would want in quotes; else None."""
+    found = _NAMES.fullmatch(text)
+    return [name.strip() for name in found[1].split(",")] if found else None
 
 
 def _assign(tree: Tree, parts: list[str], value: Any, assignment: str) -> None:

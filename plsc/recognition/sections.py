@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from plsc.config.component import Component, components
-from plsc.config.readers import Reader, mapping_of, section, section_with_params
+from plsc.config.readers import Reader, mapping_of, read_section, section_with_params
 from plsc.config.schema import Range, check, check_params
 from plsc.config.sections import Count, ExportConfig, MetricConfig, only_onnx
 from plsc.errors import UserError
@@ -114,7 +114,7 @@ def _pfc(value: Any, key: str) -> PfcConfig:
     if isinstance(section.get("sample_ratio"), list):
         # Here, since a message about either form could not say what is wrong with the list.
         check(section["sample_ratio"], RatioSchedule, f"{key}.sample_ratio")
-    return section(PfcConfig, section, key)
+    return read_section(PfcConfig, section, key)
 
 
 def _model(value: Any, key: str) -> ModelConfig:
@@ -133,15 +133,15 @@ def _loss(value: Any, key: str) -> LossConfig:
             raise UserError(f"{key} is empty: name at least one loss")
         return tuple(found)
 
-    return section(LossConfig, value, key, Train=terms)
+    return read_section(LossConfig, value, key, Train=terms)
 
 
 def _metric(value: Any, key: str) -> MetricConfig:
-    return section(MetricConfig, value, key, Eval=components)
+    return read_section(MetricConfig, value, key, Eval=components)
 
 
 def _export(value: Any, key: str) -> RecognitionExport:
-    return section(RecognitionExport, value, key)
+    return read_section(RecognitionExport, value, key)
 
 
 SECTIONS: Mapping[str, Reader] = {

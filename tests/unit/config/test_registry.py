@@ -50,12 +50,61 @@ def test_an_unknown_name_gets_the_nearest(folder_of_parts):
 def test_a_name_is_given_once():
     table = Registry("part", [])
 
-    @table.register
     def Part():
         pass
 
+    def again():
+        pass
+
+    again.__name__ = "Part"
+    Part.__module__ = again.__module__ = "plsc.parts"
+    table.register(Part)
     with pytest.raises(AssertionError, match="part Part twice"):
-        table.register(Part)
+        table.register(again)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "line"),
+    [
+        ("plsc.parts", "mine", "plsc itself and plug-in mine both have a part called Part: give"),
+        ("mine", "plsc.parts", "plug-in mine and plsc itself both have a part called Part: give"),
+        ("mine", "yours.nets", "plug-in mine and plug-in yours.nets both have a part called Part"),
+        ("mine", "mine", "plug-in mine registers two parts as part Part"),
+    ],
+)
+def test_a_name_of_a_plugin_that_is_taken(first, second, line):
+    table = Registry("part", [])
+    table.register(type("Part", (), {"__module__": first}))
+    with pytest.raises(UserError, match=line):
+        table.register(type("Part", (), {"__module__": second}))
+
+
+def test_the_same_builder_may_be_entered_again():
+    """A plug-in may hand on a class of another library, and be imported anew after an error."""
+    table, part = Registry("part", []), type("Part", (), {})
+    assert table.register(part) is table.register(part)
+
+
+def test_a_module_is_imported_when_its_name_is_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "task_for_test.py").write_text(
+        "import test_registry\n\n@test_registry.ON_DEMAND.register\ndef near():\n    return 3\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    table = Registry("task", [], {"near": "task_for_test", "far": "no_such_module"})
+    monkeypatch.setattr(sys.modules[__name__], "ON_DEMAND", table, raising=False)
+    monkeypatch.setitem(sys.modules, "test_registry", sys.modules[__name__])
+    assert table.names() == ["far", "near"]
+    assert "task_for_test" not in sys.modules
+    assert table.get("near", "Global.task_type")() == 3
+    with pytest.raises(UserError, match=r"Global.task_type: no task is called 'nea'; did you mean"):
+        table.get("nea", "Global.task_type")
+    with pytest.raises(UserError, match="plsc itself and plug-in mine both have a task called far"):
+        table.register(type("far", (), {"__module__": "mine"}))
+    del sys.modules["task_for_test"]
+
+
+def test_recognition_is_a_task():
+    assert "recognition" in registry.TASKS.names()
 
 
 def test_register_returns_the_builder_unchanged():
@@ -86,7 +135,7 @@ def test_the_published_names_are_registered(table, expected):
 
 @pytest.mark.parametrize(
     "table",
-    [value for value in vars(registry).values() if isinstance(value, Registry)],
+    [table for table in registry.REGISTRIES if table is not registry.TASKS],
     ids=lambda table: table.kind,
 )
 def test_every_builder_states_its_schema(table):

@@ -149,6 +149,10 @@ TREE = {"Loss": {"Train": [{"Margin": {"m": 1.0}}, {"Other": None}]}, "Model": {
         ("Model.x='null'", ("Model", "x"), "null"),
         ("Model.x= text ", ("Model", "x"), "text"),
         ("Model.0=1", ("Model", "0"), 1),
+        ("Model.x=[my_parts]", ("Model", "x"), ["my_parts"]),
+        ("Model.x=[ a , b.c ]", ("Model", "x"), ["a", "b.c"]),
+        ("Model.x=[a b]", ("Model", "x"), "[a b]"),
+        ("Model.x=[a,]", ("Model", "x"), "[a,]"),
     ],
 )
 def test_overrides(assignment, path, value):
