@@ -18,6 +18,7 @@ from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.engine.log import RunLog
 from plsc.export.convert import evaluating
+from plsc.nn.layers import frozen_names
 from plsc.weights.weights import batch_norms, epsilon_of
 
 NUM_IMAGES = 512  # over all ranks; each gives 49 values or more to a channel of a convolution
@@ -58,7 +59,6 @@ def measure_norms(
     norms = {name: norm for name, norm in batch_norms(network).items() if name in names}
     found = {name: Moments() for name in norms}
     last = getattr(network, "data_format", "NCHW") == "NHWC"
-    fixed = getattr(network, "frozen_names", frozenset())
 
     def watch(name: str, norm: nn.Layer, given: Sequence[paddle.Tensor]) -> None:
         values = given[0].astype("float32")
@@ -80,6 +80,7 @@ def measure_norms(
                 break
     for hook in hooks:
         hook.remove()
+    fixed = frozen_names(network)
     for name, norm in norms.items():
         _set_statistics(norm, found[name], fixed=f"{name}.weight" in fixed)
     log.line(f"statistics of {len(norms)} BatchNorms measured on {num_images} images")

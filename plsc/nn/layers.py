@@ -28,6 +28,11 @@ class Backbone(nn.Layer):
     frozen_names: frozenset[str] = frozenset()
 
 
+def frozen_names(backbone: nn.Layer) -> frozenset[str]:
+    """`Backbone.frozen_names`; a layer that is no `Backbone` need not have them."""
+    return getattr(backbone, "frozen_names", frozenset())
+
+
 def from_nchw(images: paddle.Tensor, data_format: DataFormat) -> paddle.Tensor:
     """[b,c,h,w] in the memory format that the convolutions work in."""
     return images.transpose([0, 2, 3, 1]) if data_format == "NHWC" else images
