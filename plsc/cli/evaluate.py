@@ -25,7 +25,8 @@ USAGE = """plsc-eval -c CONFIG.yaml [-o Key.sub.0.key=value]... [--json OUT] [--
 PROTOCOLS = ("insightface", "magface")
 MODEL_ONLY = (
     *("bin", "pairs", "image_root", "protocol", "no_flip", "resize", "store_thresholds"),
-    *("mean", "std", "colour_order", "size", "provider", "batch_size", "num_workers"),
+    *("mean", "std", "colour_order", "size", "plugins"),
+    *("provider", "batch_size", "num_workers"),
 )
 
 

@@ -51,6 +51,7 @@ def embedder_of(options: argparse.Namespace, *, batch_size: int) -> Embedder:
         std=options.std,
         colour_order=options.colour_order,
         size=options.size,
+        plugins=options.plugins or (),
     )
     for note in embedder.info.assumptions:
         print(f"{options.model}: {note}", file=sys.stderr, flush=True)

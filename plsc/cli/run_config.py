@@ -12,6 +12,7 @@ from pathlib import Path
 
 from plsc import __version__
 from plsc.config.load import load_config, require
+from plsc.config.plugins import import_plugins
 from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.errors import UserError
@@ -70,8 +71,10 @@ def run_config(
     """
     place = world.current()
     try:
-        config = load_config(options.config, options.override)
-        if place.size > 1 and SUPERVISED not in os.environ:
+        above = place.size > 1 and SUPERVISED not in os.environ  # it only starts what trains
+        importer = _no_plugins if above else _import_plugins
+        config = load_config(options.config, options.override, importer=importer)
+        if above:
             arguments = sys.argv[1:] if argv is None else argv
             return supervise(
                 [sys.executable, *_this_command(command), *arguments],
@@ -99,6 +102,18 @@ def run_config(
 def output_folder(config: Config) -> Path:
     """Return `<output_dir>/<Model.name>`, where a run keeps everything."""
     return Path(config.Global.output_dir) / require(config.Model, "Model", "plsc").name
+
+
+def _import_plugins(modules: Sequence[str]) -> list[str]:
+    """Import plug-ins, and before them paddle, which most of them import."""
+    if modules:
+        runtime.prepare(local_size=world.current().local_size)
+        runtime.import_paddle()
+    return import_plugins(modules)
+
+
+def _no_plugins(modules: Sequence[str]) -> list[str]:
+    return []
 
 
 def _this_command(command: str) -> list[str]:

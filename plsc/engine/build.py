@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
+from plsc.checkpoint.plugins import unknown_in_checkpoint
 from plsc.config.load import require
-from plsc.config.registry import DATASETS, OPTIMIZERS, SCHEDULES, TASKS
+from plsc.config.registry import DATASETS, OPTIMIZERS, SCHEDULES, TASKS, UnknownPart
 from plsc.config.schema import nearest
 from plsc.config.sections import MEAN, Config, GradClipConfig
 from plsc.data.loader.batches import TrainingSet, TrainLoader
@@ -21,6 +22,7 @@ from plsc.engine.task import Evaluator, TaskType
 from plsc.engine.training import Training
 from plsc.engine.update import Updater
 from plsc.errors import UserError
+from plsc.nn.layers import frozen_names
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.dense import DenseParameters
 
@@ -40,6 +42,18 @@ def check_components(config: Config) -> None:
         UserError: the first that is wrong.
 
     """
+    try:
+        _check_components(config)
+    except UnknownPart as error:
+        path = config.Global.checkpoint or config.Global.pretrained_model
+        raise unknown_in_checkpoint(error, path, _naming_plugins) from error
+
+
+def _naming_plugins(modules: list[str]) -> str:
+    return f"-o Global.plugins=[{','.join(modules)}]"
+
+
+def _check_components(config: Config) -> None:
     task_type(config).check(config)
     if config.LRScheduler is not None:
         config.LRScheduler.check(SCHEDULES, supplied=SCHEDULE_SUPPLIED)
@@ -174,9 +188,8 @@ def build_training(config: Config, loader: TrainLoader, dataset: TrainingSet) ->
     network = _network_to_train(config)
     rule, precision = optimizer.rule.build(OPTIMIZERS), build_precision(config)
     task = task_type(config).training(config, network, dataset, rule.state_names)
-    frozen_names = getattr(network, "frozen_names", frozenset())
     updater = Updater(
-        DenseParameters(network, state_names=rule.state_names, frozen=frozen_names),
+        DenseParameters(network, state_names=rule.state_names, frozen=frozen_names(network)),
         task.sharded,
         rule=rule,
         clip=_clip(optimizer.grad_clip),

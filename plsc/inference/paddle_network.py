@@ -3,7 +3,7 @@
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.config import yaml_tree
+from plsc.config.plugins import import_plugins
+from plsc.config.registry import UnknownPart
 from plsc.errors import UserError, first_line
 from plsc.inference.network import Floats, InputSpec, Network, digest_of
 from plsc.nn import environment as runtime
@@ -29,8 +31,9 @@ def open_checkpoint(path: str, provider: str) -> Network:
     """
     start_paddle(provider)
     from plsc.checkpoint import folder as checkpoint
-    from plsc.config.registry import BACKBONES
+    from plsc.checkpoint.plugins import unknown_in_checkpoint
     from plsc.recognition.description import config_of, metadata
+    from plsc.recognition.parts import build_network
     from plsc.weights.pretrained import set_backbone
 
     saved = checkpoint.Checkpoint(Path(path))
@@ -40,7 +43,10 @@ def open_checkpoint(path: str, provider: str) -> Network:
     component = config.Model.backbone
     if "data_format" in component.params:  # the weights are the same, and CPUs know NCHW best
         component = replace(component, params={**component.params, "data_format": "NCHW"})
-    backbone = component.build(BACKBONES)
+    try:
+        backbone = build_network(component)
+    except UnknownPart as error:
+        raise unknown_in_checkpoint(error, path, _option) from error
     set_backbone(backbone, saved.network(), source=path)
     backbone.eval()
     said = metadata(saved.state, None, num_features=backbone.num_features, source=path)
@@ -105,9 +111,7 @@ def start_paddle(provider: str) -> None:
     name = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}.get(provider, provider)
     if name not in DEVICES:
         raise UserError(f"provider {provider}: Paddle runs this model on cpu or cuda")
-    if "paddle" not in sys.modules:
-        runtime.prepare(local_size=1)
-        runtime.import_paddle()
+    _import_paddle()
     import paddle
 
     if name == "cuda" and not (
@@ -115,6 +119,28 @@ def start_paddle(provider: str) -> None:
     ):
         raise UserError("provider cuda: this Paddle sees no GPU, or is built for CPU only: use cpu")
     paddle.set_device(DEVICES[name])
+
+
+def _option(plugins: list[str]) -> str:
+    options = " ".join(f"--plugins {name}" for name in plugins)
+    return f"{options}, in Python with plugins={plugins}"
+
+
+def start_plugins(modules: Sequence[str], key: str) -> None:
+    """Import plug-ins, and before them Paddle, which most of them import.
+
+    Raises:
+        UserError: Paddle is missing, or a plug-in cannot be imported; names `key`.
+
+    """
+    _import_paddle()
+    import_plugins(modules, key)
+
+
+def _import_paddle() -> None:
+    if "paddle" not in sys.modules:
+        runtime.prepare(local_size=1)
+        runtime.import_paddle()
 
 
 def runner(layer: Any) -> Callable[[NDArray[Any]], Floats]:

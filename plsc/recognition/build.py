@@ -5,7 +5,7 @@ from typing import Any
 
 from plsc.config.component import Component
 from plsc.config.load import require
-from plsc.config.registry import DATASETS, LOSSES, METRICS
+from plsc.config.registry import DATASETS, METRICS
 from plsc.config.sections import Config
 from plsc.data.sets.pair_sets import distinct
 from plsc.distributed import world
@@ -15,6 +15,7 @@ from plsc.recognition.datasets.images import FacePairs
 from plsc.recognition.evaluator import VerificationEvaluator
 from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.recognition.heads.storage import build_centres
+from plsc.recognition.parts import build_loss
 
 
 def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> PartialFC:
@@ -42,7 +43,7 @@ def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> Partia
     terms = require(config.Loss, "Loss", "training").Train
     return PartialFC(
         centres,
-        [(term.weight, term.loss.build(LOSSES)) for term in terms],
+        [(term.weight, build_loss(term)) for term in terms],
         sample_ratio=settings.sample_ratio,
         sparse_update=settings.sparse_update,
         seed=config.Global.seed,

@@ -16,7 +16,7 @@ from plsc.inference.faces import Faces, Pixels, checked_pixels, name_of
 from plsc.inference.model_info import ColourOrder, Options, model_info
 from plsc.inference.network import Floats, Network
 from plsc.inference.onnx_network import open_onnx
-from plsc.inference.paddle_network import open_checkpoint, open_paddle
+from plsc.inference.paddle_network import open_checkpoint, open_paddle, start_plugins
 from plsc.inference.torch_network import SUFFIXES, open_torch
 
 Image = str | os.PathLike[str] | NDArray[np.uint8]
@@ -43,6 +43,7 @@ class Embedder:
         std: float | Sequence[float] | None = None,
         colour_order: ColourOrder | None = None,
         size: int | tuple[int, int] | None = None,
+        plugins: Sequence[str] = (),
     ):
         """Open a model. What it says of itself need not be given; options come before that.
 
@@ -57,6 +58,8 @@ class Embedder:
             std: likewise; the network is given (pixel - mean) / std.
             colour_order: "RGB" or "BGR", of the images that the network is given.
             size: side, or width and height, in pixels, where the network takes any.
+            plugins: modules to import that register parts of plsc: those that a checkpoint's
+                backbone needs. What the checkpoint itself names is not imported.
 
         Raises:
             UserError: nothing usable is there, something it needs is not installed, or options are
@@ -65,6 +68,8 @@ class Embedder:
         """
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {batch_size}")
+        if plugins:
+            start_plugins(plugins, "plugins")
         self._network = open_network(str(model), provider)
         options = Options(mean=mean, std=std, colour_order=colour_order, size=size)
         self.info = info = model_info(self._network, options)

@@ -4,9 +4,9 @@ from paddle import nn
 
 from plsc.config.component import Component
 from plsc.config.registry import BACKBONES, LOSSES
-from plsc.config.sections import LossTerm
 from plsc.errors import UserError
 from plsc.recognition.losses.margin import Margin
+from plsc.recognition.sections import LossTerm
 
 
 def build_network(component: Component) -> nn.Layer:

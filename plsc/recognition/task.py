@@ -45,9 +45,11 @@ class Recognition:
             UserError: a section or key is missing, or values contradict each other.
 
         """
+        from plsc.recognition.parts import build_loss
+
         model = require(config.Model, "Model", "training")
         for term in require(config.Loss, "Loss", "training").Train:
-            term.loss.build(LOSSES)
+            build_loss(term)
         rule = require(config.Optimizer, "Optimizer", "training").rule.build(OPTIMIZERS)
         if model.pfc_config.dtype == "float16" and "moment2" in rule.state_names:
             raise UserError(
@@ -86,8 +88,9 @@ class Recognition:
 
     def network(self, config: Config) -> "nn.Layer":
         """Return the backbone of the config, its weights random."""
-        network: nn.Layer = config.Model.backbone.build(BACKBONES)
-        return network
+        from plsc.recognition.parts import build_network
+
+        return build_network(config.Model.backbone)
 
     def training(
         self,

@@ -74,6 +74,11 @@ RUN = {
     "plsc-data check dataset/mine --val dataset/mine/val.bin": "",
     "plsc-data inspect dataset/mine": "",
     "cp configs/IResNet18_ORL_ArcFace_cpu.yaml mine.yaml": "",
+    "plsc-train -c mine.yaml -o 'Global.plugins=[my_parts]' -o Model.name=TinyNet "
+    """-o "Loss.Train=[{'FlatMargin': {'m': 0.3}}]\"""": (
+        " -o Global.max_train_step=1 -o Global.eval_during_train=False"
+    ),
+    "plsc-embed output/TinyNet/latest faces/test --plugins my_parts --out tiny.npy": "",
     "plsc-doctor": " --seconds 1",
     f"{LAUNCH} --nproc_per_node=2 plsc-doctor": " --seconds 1",
     "plsc-train -c mine.yaml": "",
@@ -374,7 +379,9 @@ class Walk:
         for language, block in re.findall(
             r"^```(bash|python)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
         ):
-            if language == "python":
+            if block.startswith('"""my_parts.py'):
+                (self.folder / "my_parts.py").write_text(block)
+            elif language == "python":
                 self.done[block] = self.run(block, sys.executable, "-c")
             for command in commands(block) if language == "bash" else ():
                 self.bash(command)
