@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from plsc import __version__
-from plsc.config.load import load_config, require
+from plsc.config.load import load_config, load_global, require
 from plsc.config.plugins import import_plugins
 from plsc.config.sections import Config
 from plsc.distributed import world
@@ -71,19 +71,22 @@ def run_config(
     """
     place = world.current()
     try:
-        above = place.size > 1 and SUPERVISED not in os.environ  # it only starts what trains
-        importer = _no_plugins if above else _import_plugins
-        config = load_config(options.config, options.override, importer=importer)
-        if above:
+        if place.size > 1 and SUPERVISED not in os.environ:
+            settings, name = load_global(options.config, options.override)
+            if (
+                not settings.plugins
+            ):  # else it is the process that imports them that checks the rest
+                load_config(options.config, options.override)
             arguments = sys.argv[1:] if argv is None else argv
             return supervise(
                 [sys.executable, *_this_command(command), *arguments],
-                folder=output_folder(config) / ".run" / world.launch_id(),
+                folder=Path(settings.output_dir) / name / ".run" / world.launch_id(),
                 rank=place.rank,
                 size=place.size,
                 host=place.host,
-                heartbeat_timeout=config.Global.rank_timeout,
+                heartbeat_timeout=settings.rank_timeout,
             )
+        config = load_config(options.config, options.override, importer=_import_plugins)
         runtime.prepare(local_size=place.local_size)
         runtime.import_paddle()
         with Heartbeat() as heartbeat:
@@ -110,10 +113,6 @@ def _import_plugins(modules: Sequence[str]) -> list[str]:
         runtime.prepare(local_size=world.current().local_size)
         runtime.import_paddle()
     return import_plugins(modules)
-
-
-def _no_plugins(modules: Sequence[str]) -> list[str]:
-    return []
 
 
 def _this_command(command: str) -> list[str]:

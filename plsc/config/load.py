@@ -68,6 +68,21 @@ def load_config(
     return replace(config, notes=(*notes, *config.notes))
 
 
+def load_global(path: str | Path, overrides: Sequence[str] = ()) -> tuple[GlobalConfig, str]:
+    """Return `Global` and `Model.name`; nothing that a plug-in may define is looked at.
+
+    Raises:
+        UserError: as `load_config`.
+
+    """
+    tree = yaml_tree.override(yaml_tree.read(Path(path)), overrides)
+    refuse(tree)
+    drop_without_effect(tree)
+    settings = read_section(GlobalConfig, tree.get("Global") or {}, "Global")
+    model = mapping_of(require(tree.get("Model"), "Model", "plsc"), "Model")
+    return settings, component(model, "Model").name
+
+
 def dump_config(config: Config) -> str:
     """`config` with all its defaults as YAML text that `load_config` reads back as an equal one."""
     return yaml_tree.dump(config.to_dict())

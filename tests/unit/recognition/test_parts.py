@@ -3,6 +3,7 @@
 import paddle
 import pytest
 from paddle import nn
+from plsc.recognition.plan.trace import trace
 
 from plsc.config.component import Component
 from plsc.config.registry import BACKBONES, LOSSES
@@ -11,7 +12,6 @@ from plsc.engine import onnx_runtime
 from plsc.errors import UserError
 from plsc.nn.layers import frozen_names
 from plsc.recognition.parts import build_loss, build_network
-from plsc.recognition.plan.trace import trace
 
 
 class Part(nn.Layer):
