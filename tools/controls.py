@@ -28,6 +28,7 @@ def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
 
     from plsc.data.loader.batches import collect_images
     from plsc.engine import build
+    from plsc.recognition.pixel_input import OUTPUT
 
     build.set_device("cpu")
     (evaluator, *_) = build.task_type(config).evaluators(config)

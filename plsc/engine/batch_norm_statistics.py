@@ -17,7 +17,7 @@ from paddle import nn
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.engine.log import RunLog
-from plsc.export.convert import evaluating
+from plsc.nn.evaluation_mode import evaluating
 from plsc.nn.layers import frozen_names
 from plsc.weights.weights import batch_norms, epsilon_of
 

@@ -18,9 +18,10 @@ from plsc.engine.recorder import Phase
 from plsc.engine.task import Evaluator, NetworkFunction
 from plsc.engine.training import Training
 from plsc.errors import Unmeasurable
+from plsc.export.convert import named
 from plsc.export.spec import ExportSpec
+from plsc.files.onnx_file import Run
 from plsc.nn.evaluation_mode import evaluating
-from plsc.nn.nest import map_nest
 
 
 @contextmanager
@@ -41,26 +42,29 @@ def network_function(
     """
     average_buffers(layer)
     with evaluating(layer):
-        yield onnx_function(layer, spec, num_samples=num_samples) or _run_by_paddle(
-            layer, precision
-        )
+        run = onnx_function(layer, spec, num_samples=num_samples)
+        yield _run_by_paddle(layer, precision, spec) if run is None else _of_one_input(run, spec)
 
 
-def _run_by_paddle(layer: nn.Layer, precision: Precision) -> NetworkFunction:
+def _of_one_input(run: Run, spec: ExportSpec) -> NetworkFunction:
+    (name,) = spec.inputs
+    return lambda inputs: run({name: inputs})
+
+
+def _run_by_paddle(layer: nn.Layer, precision: Precision, spec: ExportSpec) -> NetworkFunction:
     @paddle.no_grad()
-    def run(inputs: np.ndarray) -> object:
+    def run(inputs: np.ndarray) -> dict[str, np.ndarray]:
         with precision.autocast():
             outputs = layer(paddle.to_tensor(inputs))
-        return map_nest(_as_array, outputs)
+        return {name: _as_array(leaf) for name, leaf in named(outputs, spec.outputs).items()}
 
     return run
 
 
-def _as_array(leaf: object) -> object:
-    """Return a tensor as an array, floats as float32."""
-    if not isinstance(leaf, Tensor):
-        return leaf
-    return (leaf.astype("float32") if leaf.is_floating_point() else leaf).numpy()
+def _as_array(output: Tensor) -> np.ndarray:
+    """Return an output as an array, floats as float32."""
+    array = output.astype("float32") if output.is_floating_point() else output
+    return array.numpy()  # type: ignore[no-any-return]
 
 
 class Evaluation:

@@ -200,47 +200,26 @@ def _measure(
     return measured
 
 
-def _for_export(config: Config) -> Config:
-    """The config with NCHW maps: converters know no other, and the weights are the same."""
-    model = config.Model
-    if model is None or "data_format" not in model.params:
-        return config
-    return replace(config, Model=replace(model, params={**model.params, "data_format": "NCHW"}))
-
-
 def export(config: Config, folder: Path) -> Path:
-    """Export the backbone of the config to `<output_dir>/<Model.name>.onnx` or Paddle's format."""
-    config = _for_export(config)
+    """Export the network of the config to `<output_dir>/<Model.name>.onnx` or Paddle's format."""
+    task = build.task_type(config)
+    config = task.for_export(config)
     build.check_components(config)
     start.check_weights_given(config, "export")
     build.set_device("cpu")  # exact arithmetic to compare with, and no need for the GPU of a config
     log = RunLog(folder, "export", enabled=True)
-    backbone, path = _backbone_with_weights(config, "export", log)
+    network, path = _network_with_weights(config, "export", log)
     found = find_weights(path)
     state = found.state if isinstance(found, Checkpoint) else {}
-    said = metadata(state, config, num_features=backbone.num_features, source=path)
-    said |= {"source": path, "backbone": folder.name}
-    kept = state.get("thresholds") or {}
-    if config.Export.preprocessing != "none" and (kept.get("flip") or kept.get("prepared")):
-        # Of sums with mirrored images, where sums of embeddings of length 1 are others; or of
-        # pixels that options prepared, where this file prepares them itself.
-        del said["thresholds"]
-        log.line("thresholds left out: measure this file anew")
-    if config.Export.preprocessing != "none" and said.pop("quality", ""):
-        log.line("quality calibration left out: embeddings of length 1 say nothing of quality")
-    target = folder
+    spec, target = task.export_spec(config, network, state, path), folder
+    for note in spec.notes:
+        log.line(note)
     if config.Export.export_type == "onnx":
         target = folder.with_name(folder.name + ".onnx")
-        report = export_onnx(
-            backbone,
-            target,
-            opset=config.Export.opset,
-            metadata=said,
-            preprocessing=config.Export.preprocessing,
-            fp16=config.Export.fp16,
-        )
+        opset, fp16 = config.Export.opset, config.Export.fp16
+        report = export_onnx(network, target, spec, opset=opset, fp16=fp16)
     else:
-        report = export_paddle(backbone, target, metadata=said)
+        report = export_paddle(network, target, spec)
     log.line(f"exported {path} to {target}: {report}")
     log.close()
     return target

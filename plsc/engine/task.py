@@ -29,8 +29,8 @@ from plsc.export.spec import ExportSpec
 from plsc.optimizer.rule import RowUpdate
 from plsc.weights.weights import Weights
 
-NetworkFunction = Callable[[np.ndarray], Any]
-"""Inputs float32 of a batch -> a nest of arrays, in evaluation mode."""
+NetworkFunction = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+"""A batch of inputs -> outputs by the names that ExportSpec gives them, in evaluation mode."""
 
 
 @dataclass(frozen=True)
@@ -260,6 +260,9 @@ class TaskType(Protocol):
 
     def describe(self, config: Config, network: nn.Layer) -> dict[str, str]:
         """Return what goes along with the network's weights in a checkpoint, as texts."""
+
+    def for_export(self, config: Config) -> Config:
+        """Return the config whose network converters know, with the same state dict."""
 
     def export_spec(
         self, config: Config, network: nn.Layer, state: Mapping[str, Any], source: str

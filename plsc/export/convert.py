@@ -1,110 +1,85 @@
-"""Backbone -> ONNX or Paddle inference model, then proof that the file gives the same embeddings.
+"""Network -> ONNX or Paddle inference model, then proof that the file gives the same outputs.
 
-Both formats take one float32 input `data` [N, 3, 112, 112] (RGB, (pixel - 127.5) / 127.5) and give
-one output [N, d] for any N; ONNX calls it `embedding`, Paddle's format names it itself. An ONNX
-file may also take uint8 images and give embeddings of length 1, and store weights as float16.
+What goes in, what comes out and how near the file must come is said by an `ExportSpec`.
 """
 
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
-from plsc import __version__
 from plsc.config import yaml_tree
 from plsc.errors import UserError
-from plsc.export import onnx_forms
-from plsc.export.onnx_forms import SHORTEST, PixelInput, Preprocessing
-from plsc.export.report import (
-    MAX_HALF_DIFFERENCE,
-    MAX_RELATIVE_DIFFERENCE,
-    BatchCheck,
-    ExportReport,
-)
+from plsc.export.float16_weights import halve_weights
+from plsc.export.report import BatchCheck, ExportReport
+from plsc.export.spec import ExportSpec
 from plsc.files import onnx_file
 from plsc.files.atomic import replace
-from plsc.files.onnx_file import INPUT, Floats, Images
+from plsc.files.onnx_file import Arrays, Run
+from plsc.nn.evaluation_mode import evaluating
 
-IMAGE_SHAPE = (3, 112, 112)
-CHECKED_BATCHES = (1, 5, 64)
-NUM_PROBES = 5  # different images; larger batches repeat them
 TIMED_RUNS, MOST_SECONDS = 20, 2.0
 
 
 def export_onnx(
-    backbone: nn.Layer,
-    path: Path,
-    *,
-    opset: int = 17,
-    metadata: Mapping[str, str] | None = None,
-    preprocessing: Preprocessing = "none",
-    fp16: bool = False,
+    network: nn.Layer, path: Path, spec: ExportSpec, *, opset: int = 17, fp16: bool = False
 ) -> ExportReport:
-    """Write `backbone` in evaluation mode to the ONNX file at `path`.
+    """Write `network` in evaluation mode to the ONNX file at `path`.
 
     Args:
-        backbone: images [b, 3, 112, 112] -> features [b, num_features]; left as it is.
+        network: left as it is.
         path: the file; replaced only by one that was found equal.
+        spec: what goes in and comes out.
         opset: ONNX operator set.
-        metadata: entries for the file beside the standing ones (colour order, mean, std, sizes).
-        preprocessing: nhwc or nchw for a file that takes uint8 RGB images, brings them to the
-            colour order, mean and std of the metadata, and gives embeddings of length 1.
         fp16: store weights as float16; input, output and arithmetic stay float32.
 
     Raises:
-        UserError: onnx, onnxruntime or paddle2onnx is not installed; the backbone cannot be
-            converted; a weight is beyond float16; the file's embeddings differ; the file cannot
-            be written.
+        UserError: onnx, onnxruntime or paddle2onnx is not installed; the network cannot be
+            converted; a weight is beyond float16; the file's outputs differ; the file cannot be
+            written.
 
     """
     onnx_file.require_installed()
-    described, form = _described(backbone, metadata), None
-    if preprocessing != "none":
-        form = PixelInput.of(preprocessing, described)
-        described |= form.metadata()
-    with _beside(path) as folder, evaluating(backbone):
-        save_program(backbone, folder / "model")
+    with _beside(path) as folder, evaluating(network):
         written = folder / "model.onnx"
-        onnx_file.convert(folder / "model", written, opset=opset)
-        onnx_file.finish(written, described)
-        if form is not None:
-            onnx_forms.take_pixels(written, form)
+        write_onnx(network, written, spec, opset=opset)
+        if spec.transform is not None:
+            spec.transform.apply(written)
         if fp16:
-            onnx_forms.halve_weights(written)
-        run = onnx_file.run(written)
+            halve_weights(written)
+        run = onnx_file.run(written, samples=spec.words.samples)
         what = f"{path} at opset {opset}{' with float16 weights' if fp16 else ''}"
-        checks = compare(backbone, run, what, form=form, fp16=fp16)
-        num_bytes, latency = written.stat().st_size, _latency(run, form)
+        checks = compare(network, run, what, spec, fp16=fp16)
+        num_bytes, latency = written.stat().st_size, _latency(run, spec.given(1))
         replace(written, path)
-    return ExportReport(
-        path, num_bytes, opset, backbone.num_features, checks, latency, preprocessing, fp16
-    )
+    return ExportReport(path, num_bytes, opset, spec.described(), checks, latency, fp16)
 
 
-def export_paddle(
-    backbone: nn.Layer, stem: Path, *, metadata: Mapping[str, str] | None = None
-) -> ExportReport:
+def export_paddle(network: nn.Layer, stem: Path, spec: ExportSpec) -> ExportReport:
     """Write `<stem>.json`, `<stem>.pdiparams` (Paddle inference) and `<stem>.yml` (metadata).
 
     Arguments and errors as for `export_onnx`; nothing but Paddle is needed.
     """
+    assert spec.transform is None, "a transform changes ONNX files"
     program, parameters, notes = (
         stem.with_name(stem.name + suffix) for suffix in (".json", ".pdiparams", ".yml")
     )
-    with _beside(program) as folder, evaluating(backbone):
-        save_program(backbone, folder / "model")
+    with _beside(program) as folder, evaluating(network):
+        save_program(network, folder / "model", spec)
         # No second .json: Paddle takes the first whose name begins like the program's.
-        described = yaml_tree.dump(_described(backbone, metadata))
+        described = yaml_tree.dump(dict(spec.metadata))
         (folder / "metadata").write_text(described, encoding="utf-8")
-        run = run_paddle(folder / "model")
-        checks, latency = compare(backbone, run, str(program)), _latency(run, None)
+        run = run_paddle(folder / "model", spec)
+        checks = compare(network, run, str(program), spec)
+        latency = _latency(run, spec.given(1))
         num_bytes = sum((folder / f"model{end}").stat().st_size for end in (".json", ".pdiparams"))
         # The program goes away first and comes back last: killed in between, nothing is left
         # that loads, rather than a program with another model's parameters.
@@ -112,100 +87,154 @@ def export_paddle(
         replace(folder / "metadata", notes)
         replace(folder / "model.pdiparams", parameters)
         replace(folder / "model.json", program)
-    return ExportReport(program, num_bytes, None, backbone.num_features, checks, latency)
+    return ExportReport(program, num_bytes, None, spec.described(), checks, latency)
+
+
+def write_onnx(network: nn.Layer, path: Path, spec: ExportSpec, *, opset: int) -> None:
+    """Write `network` in its present mode to `path`, with Paddle's program of it beside.
+
+    Raises:
+        UserError: the network cannot be converted.
+
+    """
+    stem = path.with_suffix("")
+    save_program(network, stem, spec)
+    onnx_file.convert(stem, path, opset=opset, network=spec.words.network + spec.words.hint)
+    onnx_file.finish(path, spec.metadata, inputs=spec.axes(), outputs=spec.first_axes())
 
 
 def compare(
-    backbone: nn.Layer,
-    run: Callable[[Images], Floats],
+    network: nn.Layer,
+    run: Run,
     what: str,
+    spec: ExportSpec,
     *,
-    form: PixelInput | None = None,
     fp16: bool = False,
-    batches: Sequence[int] = CHECKED_BATCHES,
+    batches: Sequence[int] | None = None,
 ) -> tuple[BatchCheck, ...]:
-    """Hold `run` (images -> embeddings) against `backbone` on batches of 1, 5 and 64 images.
-
-    With `form`, `run` takes uint8 images in that form and gives embeddings of length 1.
-
-    The backbone itself runs on five images at most: in evaluation mode no row depends on others.
+    """Hold `run`, a finished file, against `network` on the batches that `spec` or `batches` says.
 
     Raises:
-        UserError: they differ by more than rounding, or the backbone's own are not finite.
+        UserError: they differ by more than rounding, or the network's own outputs are not finite.
 
     """
-    checks = []
-    max_relative = MAX_HALF_DIFFERENCE if fp16 else MAX_RELATIVE_DIFFERENCE
-    for batch in batches:
-        probes, prepared = _probes(min(batch, NUM_PROBES), form)
-        with paddle.no_grad():
-            expected = backbone(paddle.to_tensor(prepared)).numpy().astype(np.float64)
-        if not np.isfinite(expected).all():
-            raise UserError(f"{what}: the weights give embeddings with NaN or infinity")
-        if form is not None:
-            expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), SHORTEST)
-        rows = np.arange(batch) % NUM_PROBES
-        expected, found = expected[rows], run(probes[rows]).astype(np.float64)
-        if found.shape != expected.shape:
-            raise UserError(f"{what} gives {list(found.shape)} instead of {list(expected.shape)}")
-        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-        cosines = (found * expected).sum(axis=1) / np.maximum(lengths, np.finfo(np.float64).tiny)
-        difference, largest = np.abs(found - expected).max(), np.abs(expected).max()
-        apart = float(cosines.min()), float(difference), float(largest)
-        check = BatchCheck(batch, *apart, max_relative)
-        if not check.equal:  # also where the file gives NaN
-            raise UserError(f"{what} differs from the backbone, nothing was written; {check}")
+    checks, words = [], spec.words
+    for batch in batches or spec.batches:
+        num_probes = min(batch, spec.num_probes or batch)
+        expected: Arrays = _run_network(network, spec, num_probes)
+        if not all(np.isfinite(array).all() for array in expected.values()):
+            raise UserError(f"{what}: the weights give {words.outputs} with NaN or infinity")
+        if spec.transform is not None:
+            expected = spec.transform.outputs(expected)
+        given = spec.given(num_probes)
+        if num_probes < batch:
+            samples = np.arange(batch) % num_probes
+            expected = {name: array[samples] for name, array in expected.items()}
+            # An input without a batch is the same for all samples.
+            given = {
+                name: array[samples] if spec.inputs[name].shape[:1] == (None,) else array
+                for name, array in given.items()
+            }
+        found = run(given)
+        _require_shapes(found, expected, what, spec.rows)
+        agreement = spec.comparison.compare(expected, found, rows=spec.rows, fp16=fp16)
+        check = BatchCheck(batch, agreement)
+        if not agreement.equal:  # also where the file gives NaN
+            raise UserError(
+                f"{what} differs from the {words.network}, nothing was written; {check}"
+            )
         checks.append(check)
     return tuple(checks)
 
 
-def probe_images(batch: int) -> Floats:
-    """Deterministic normalised images [batch, 3, 112, 112], from coarse patches to fine noise."""
-    return np.asarray((probe_pixels(batch) - 127.5) / 127.5, np.float32)
+def _run_network(network: nn.Layer, spec: ExportSpec, count: int) -> dict[str, NDArray[Any]]:
+    """Return the network's outputs for so many probes; those of floats as float64."""
+    outputs = named(_forward(network, spec, spec.probes(count)), spec.outputs)
+    arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+    return {
+        name: array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
+        for name, array in arrays.items()
+    }
 
 
-def probe_pixels(batch: int) -> NDArray[np.uint8]:
-    """The same images, uint8."""
-    random, side = np.random.default_rng(0), IMAGE_SHAPE[1]
-    images = []
-    for index in range(batch):
-        cells = (112, 4, 14, 2, 28)[index % 5]
-        patches = random.integers(0, 256, (3, cells, cells))
-        images.append(np.kron(patches, np.ones((1, side // cells, side // cells))))
-    return np.stack(images).astype(np.uint8)
+def _forward(network: nn.Layer, spec: ExportSpec, inputs: Arrays) -> Any:
+    with paddle.no_grad():
+        return network(*(paddle.to_tensor(inputs[name]) for name in spec.inputs))
 
 
-def _probes(batch: int, form: PixelInput | None) -> tuple[Images, Floats]:
-    """The same images for a file of that form and for the backbone."""
-    if form is None:
-        images = probe_images(batch)
-        return images, images
-    pixels = probe_pixels(batch)
-    return form.arranged(pixels), form.prepared(pixels)
+def _require_shapes(found: Arrays, expected: Arrays, what: str, rows: Mapping[str, str]) -> None:
+    """Refuse other shapes than the network's; only the number of `rows` is free."""
+    for name, array in expected.items():
+        free = int(name in rows)
+        if found[name].ndim != array.ndim or found[name].shape[free:] != array.shape[free:]:
+            which = f" for {name}" if len(expected) > 1 else ""
+            shape = list(found[name].shape)
+            raise UserError(f"{what} gives {shape} instead of {list(array.shape)}{which}")
 
 
-def _latency(run: Callable[[Images], Floats], form: PixelInput | None) -> float:
-    """Seconds for one image: the median of some runs."""
+def _latency(run: Run, sample: Arrays) -> float:
+    """Seconds for one sample: the median of some runs."""
     seconds: list[float] = []
-    (image, _), began = _probes(1, form), time.perf_counter()
+    began = time.perf_counter()
     while len(seconds) < TIMED_RUNS and time.perf_counter() - began < MOST_SECONDS:
         start = time.perf_counter()
-        run(image)
+        run(sample)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
 
-def run_paddle(stem: Path) -> Callable[[Images], Floats]:
-    """The Paddle inference model at `<stem>.json` as a function of images."""
+def run_paddle(stem: Path, spec: ExportSpec) -> Run:
+    """Return the Paddle inference model at `<stem>.json` as a function of arrays by name."""
     layer = paddle.jit.load(str(stem))
     layer.eval()
 
-    def run(images: Images) -> Floats:
-        with paddle.no_grad():
-            embeddings: Floats = layer(paddle.to_tensor(images)).numpy()
-        return embeddings
+    def run(inputs: Arrays) -> dict[str, NDArray[Any]]:
+        outputs = named(_forward(layer, spec, inputs), spec.outputs)
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     return run
+
+
+def named(outputs: Any, names: Sequence[str]) -> dict[str, paddle.Tensor]:
+    """Return what a network gave by name: a tensor, a dict of them, or a nest of tuples and lists.
+
+    A nest is read leaf by leaf.
+    """
+    if isinstance(outputs, Mapping):
+        assert set(outputs) == set(names), f"outputs {sorted(outputs)}, expected {sorted(names)}"
+        return {name: outputs[name] for name in names}
+    return dict(zip(names, _leaves(outputs), strict=True))
+
+
+def _leaves(nest: Any) -> list[paddle.Tensor]:
+    if isinstance(nest, (list, tuple)):
+        return [leaf for item in nest for leaf in _leaves(item)]
+    return [nest]
+
+
+class _InOrder(nn.Layer):
+    """A network that gives a dict, as one that gives its values in the order of `names`."""
+
+    def __init__(self, network: nn.Layer, names: Sequence[str]):
+        super().__init__()
+        self.network, self.names, self.training = network, names, network.training
+
+    def forward(self, *inputs: paddle.Tensor) -> tuple[paddle.Tensor, ...]:
+        """Return the values."""
+        outputs = self.network(*inputs)
+        return tuple(outputs[name] for name in self.names)
+
+
+def save_program(network: nn.Layer, stem: Path, spec: ExportSpec) -> None:
+    """Write `network` in its present mode to `<stem>.json` and `<stem>.pdiparams`."""
+    inputs = [
+        paddle.static.InputSpec(list(given.shape), given.dtype, name)
+        for name, given in spec.inputs.items()
+    ]
+    if isinstance(_forward(network, spec, spec.probes(1)), Mapping):
+        # A program would have a dict's values in the order of sorted keys.
+        network = _InOrder(network, spec.outputs)
+    paddle.jit.save(network, str(stem), input_spec=inputs)
 
 
 @contextmanager
@@ -217,35 +246,3 @@ def _beside(path: Path) -> Iterator[Path]:
             yield Path(folder)
     except OSError as error:
         raise UserError(f"{path}: cannot write this file: {error.strerror or error}") from error
-
-
-@contextmanager
-def evaluating(backbone: nn.Layer) -> Iterator[None]:
-    """`backbone` in evaluation mode; each layer's own mode comes back."""
-    modes = [(layer, layer.training) for layer in backbone.sublayers(include_self=True)]
-    backbone.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
-
-
-def save_program(backbone: nn.Layer, stem: Path) -> None:
-    """Write `backbone` in its present mode to `<stem>.json` and `<stem>.pdiparams`."""
-    images = paddle.static.InputSpec([None, *IMAGE_SHAPE], "float32", INPUT)
-    paddle.jit.save(backbone, str(stem), input_spec=[images])
-
-
-def _described(backbone: nn.Layer, metadata: Mapping[str, str] | None) -> dict[str, str]:
-    standing = {
-        "color_order": "RGB",
-        "layout": "NCHW",
-        "mean": "127.5",
-        "std": "127.5",
-        "normalisation": "(pixel - mean) / std, pixels 0 to 255",
-        "input_size": f"{IMAGE_SHAPE[1]}x{IMAGE_SHAPE[2]}",
-        "embedding_size": str(backbone.num_features),
-        "plsc_version": __version__,
-    }
-    return standing | dict(metadata or {})

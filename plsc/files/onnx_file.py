@@ -3,20 +3,20 @@
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from plsc import __version__
 from plsc.errors import UserError, first_line
+from plsc.files import onnx_edit
 
-Floats = NDArray[np.float32]
-Images = NDArray[np.float32] | NDArray[np.uint8]
+Arrays = Mapping[str, NDArray[Any]]
+Run = Callable[[Arrays], dict[str, NDArray[Any]]]
 
-INPUT, OUTPUT, BATCH = "data", "embedding", "N"
+BATCH = "N"  # what files call the axis of the samples
 MODULES = ("onnx", "onnxruntime", "paddle2onnx")
 
 
@@ -27,11 +27,11 @@ def require_installed() -> None:
         raise UserError(f"ONNX export needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
-def convert(stem: Path, target: Path, *, opset: int) -> None:
+def convert(stem: Path, target: Path, *, opset: int, network: str = "network") -> None:
     """Make `target` of the program `<stem>.json`, by paddle2onnx in a process of its own.
 
     An operator that it does not know ends the process by abort(). Its default optimiser installs
-    packages from the internet, so no optimiser is used.
+    packages from the internet, so no optimiser is used. Messages call the program `network`.
     """
     folder = stem.parent.resolve()  # also where it runs: no module of the user's folder gets in
     command = [sys.executable, "-m", "paddle2onnx.command", f"--model_dir={folder}"]
@@ -46,32 +46,54 @@ def convert(stem: Path, target: Path, *, opset: int) -> None:
         lines = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines()]
         said = [line for line in lines if any(word in line.lower() for word in words)]
         raise UserError(
-            "paddle2onnx cannot convert this backbone (one built with data_format NHWC exports "
-            f"with -o Model.data_format=NCHW); it said: {said[0] if said else done.returncode}"
+            f"paddle2onnx cannot convert this {network}; "
+            f"it said: {said[0] if said else done.returncode}"
         )
 
 
-def finish(path: Path, metadata: Mapping[str, str]) -> None:
-    """Give the file at `path` its names and metadata, and its weights as initializers."""
+def finish(
+    path: Path,
+    metadata: Mapping[str, str],
+    *,
+    inputs: Mapping[str, Sequence[int | str]],
+    outputs: Mapping[str, str],
+) -> None:
+    """Give the file at `path` its names and metadata, and its weights as initializers.
+
+    Args:
+        path: the file as `convert` wrote it.
+        metadata: what it says of itself.
+        inputs: name -> sizes of its axes, the name of each that is free.
+        outputs: name -> name of the first axis if it is free, in the file's order.
+
+    """
     import onnx
 
     model = onnx.load(str(path))
     graph = model.graph
-    (output,) = graph.output
-    renamed = {output.name: OUTPUT}
-    for node in graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        node.output[:] = [renamed.get(name, name) for name in node.output]
-    output.name = OUTPUT
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        for dim in value.type.tensor_type.shape.dim[:1]:
-            if dim.HasField("dim_param"):
-                dim.dim_param = BATCH
+    names = {value.name: name for value, name in zip(graph.output, outputs, strict=True)}
+    onnx_edit.rename(graph, names)
+    for value in graph.output:
+        value.name = names[value.name]
+        others = (f"{value.name}_{axis}" for axis in range(1, len(_axes(value))))
+        _name_axes(value, [outputs[value.name], *others])
+    for value in graph.input:
+        _name_axes(value, inputs[value.name])
     _constants_to_initializers(graph)
     onnx.helper.set_model_props(model, dict(metadata))
     model.producer_name, model.producer_version = "plsc", __version__
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
+    onnx_edit.save(model, path)
+
+
+def _axes(value: Any) -> Any:
+    return value.type.tensor_type.shape.dim
+
+
+def _name_axes(value: Any, names: Sequence[int | str]) -> None:
+    """Name the axes that are free; the converter numbers them."""
+    for axis, name in zip(_axes(value), names, strict=False):
+        if axis.HasField("dim_param"):
+            axis.dim_param = str(name)
 
 
 def _constants_to_initializers(graph: Any) -> None:
@@ -84,8 +106,7 @@ def _constants_to_initializers(graph: Any) -> None:
             graph.initializer.append(tensor)
         else:
             kept.append(node)
-    del graph.node[:]
-    graph.node.extend(kept)
+    onnx_edit.set_nodes(graph, kept)
 
 
 def share_cores(options: Any, threads: int) -> None:
@@ -97,10 +118,11 @@ def share_cores(options: Any, threads: int) -> None:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 
 
-def run(path: Path, *, threads: int | None = None) -> Callable[[Images], Floats]:
-    """The ONNX file at `path` as a function of images, on the CPU.
+def run(path: Path, *, threads: int | None = None, samples: str = "samples") -> Run:
+    """Return the ONNX file at `path` as a function of arrays by name, on the CPU.
 
-    With a number of `threads` as `share_cores` says, else as ONNX Runtime does by itself.
+    With a number of `threads` as `share_cores` says, else as ONNX Runtime does by itself. Messages
+    call what a batch has rows of `samples`.
     """
     import onnxruntime
 
@@ -110,13 +132,14 @@ def run(path: Path, *, threads: int | None = None) -> Callable[[Images], Floats]
         share_cores(options, threads)
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    names = [output.name for output in session.get_outputs()]
 
-    def embed(images: Images) -> Floats:
+    def outputs(inputs: Arrays) -> dict[str, NDArray[Any]]:
         try:
-            embeddings: Floats = session.run([OUTPUT], {INPUT: images})[0]
+            found = session.run(names, dict(inputs))
         except Exception as error:  # onnxruntime's own classes are private and have no common base
-            said = first_line(error)
-            raise UserError(f"{path} does not run on {len(images)} images: {said}") from error
-        return embeddings
+            said, batch = first_line(error), len(next(iter(inputs.values())))
+            raise UserError(f"{path} does not run on {batch} {samples}: {said}") from error
+        return dict(zip(names, found, strict=True))
 
-    return embed
+    return outputs

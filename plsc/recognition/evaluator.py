@@ -1,6 +1,6 @@
 """Verification during training and by plsc-eval: all ranks together, each pair once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from plsc.distributed import world
 from plsc.distributed.collectives import gather
 from plsc.engine.task import NetworkFunction
 from plsc.recognition.metrics.verification import VerificationReport
-
+from plsc.recognition.pixel_input import OUTPUT
 
 class VerificationEvaluator:
     """Measures embeddings on the pairs of one verification set.
@@ -64,9 +64,9 @@ class VerificationEvaluator:
         chunks = np.split(mine, range(self.batch_size, len(mine), self.batch_size))
         for batch in collect_images(self.dataset, chunks, num_workers=self.num_workers):
             images = self.dataset.normalise(batch["images"])
-            plain.append(network(images))
+            plain.append(network(images)[OUTPUT])
             if self.metric.flip_test:
-                mirrored.append(network(np.ascontiguousarray(images[..., ::-1])))
+                mirrored.append(network(np.ascontiguousarray(images[..., ::-1]))[OUTPUT])
         return self.metric.report(
             _gathered(plain, num_images),
             _gathered(mirrored, num_images) if mirrored else None,

@@ -1,6 +1,7 @@
 """Face recognition as a task of the engine. Importing it imports neither numpy nor paddle."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from plsc.config.load import require
@@ -118,13 +119,20 @@ class Recognition:
 
         return describe_model(config, num_features=network.num_features)
 
+    def for_export(self, config: Config) -> Config:
+        """Return the config with NCHW maps: converters know no other; the weights are the same."""
+        model = config.Model
+        if model is None or "data_format" not in model.params:
+            return config
+        return replace(config, Model=replace(model, params={**model.params, "data_format": "NCHW"}))
+
     def export_spec(
         self, config: Config, network: "nn.Layer", state: Mapping[str, Any], source: str
     ) -> "ExportSpec":
         """Return how a backbone is exported: `data` [N,3,112,112] -> `embedding` [N,d]."""
         from plsc.recognition.export_spec import export_spec
 
-        return export_spec(config, network, state, source)
+        return export_spec(config, network, state, source=source, name=config.Model.name)
 
     def memory(
         self, config: Config, network: "nn.Layer | None", *, ranks: int, local_ranks: int

@@ -14,8 +14,9 @@ import paddle
 from paddle import nn
 
 from plsc.errors import UserError
-from plsc.export.convert import IMAGE_SHAPE, evaluating
 from plsc.files.onnx_operations import Operation
+from plsc.nn.evaluation_mode import evaluating
+from plsc.nn.layers import IMAGE_SIZE
 
 KINDS: dict[type, str] = {
     nn.Conv2D: "conv",
@@ -30,6 +31,7 @@ KINDS: dict[type, str] = {
 SAME = {"norm": {"norm", "scale"}, "layer_norm": {"layer_norm", "scale"}}
 UNCHANGED = (nn.Dropout, nn.Flatten, nn.Identity)
 LISTED = 4
+IMAGE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from plsc.config.load import parse_config
 from plsc.export.convert import export_onnx
 from plsc.recognition.description import describe_model
 from plsc.recognition.embedder import Embedder
+from plsc.recognition.export_spec import embedding_spec
 from plsc.recognition.metrics.roc import FARS
 
 STATE = {
@@ -77,7 +78,8 @@ def models(backbone, bins, tmp_path_factory):
         head={"weight": np.ones((5, DIM), np.float32)},
         state={**STATE, "config": parsed.to_dict(), "model": said},
     )
-    export_onnx(backbone, folder / "net.onnx", metadata=said)
+    spec = embedding_spec(backbone.num_features, metadata=said)
+    export_onnx(backbone, folder / "net.onnx", spec)
     return {"checkpoint": saved, "onnx": folder / "net.onnx"}
 
 

@@ -118,12 +118,13 @@ def test_finetuning_from_folded_batch_norms(run):
     import onnxruntime
     import paddle
 
-    from plsc.export.convert import export_onnx, probe_images
+    from plsc.export.convert import export_onnx
+    from plsc.recognition.export_spec import embedding_spec, probe_images
     from plsc.recognition.models.small import QuickFace_nano
     from plsc.weights.pretrained import set_backbone
 
     net, given, path = QuickFace_nano(32), run.folder / "net.onnx", run.folder / "folded.onnx"
-    export_onnx(net, given)
+    export_onnx(net, given, embedding_spec(32))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)

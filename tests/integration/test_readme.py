@@ -267,10 +267,11 @@ def write_others_weights(folder: Path) -> None:
 
     from plsc.config.registry import BACKBONES
     from plsc.export.convert import export_onnx
+    from plsc.recognition.export_spec import embedding_spec
 
     paddle.seed(1)
     backbone = BACKBONES.get(SMALL, "Model.name")(num_features=32)
-    export_onnx(backbone, folder / THIRD_PARTY)
+    export_onnx(backbone, folder / THIRD_PARTY, embedding_spec(32))
     model = onnx.load(str(folder / THIRD_PARTY))
     del model.metadata_props[:]
     onnx.save(model, str(folder / THIRD_PARTY))

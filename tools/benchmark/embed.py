@@ -64,21 +64,21 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     from plsc.config.registry import BACKBONES
     from plsc.engine import build  # noqa: F401  build registers the backbones
-    from plsc.engine import onnx_runtime as onnx_backbone  # noqa: F401  build registers the backbones
+    from plsc.engine.onnx_runtime import FEWEST_SAMPLES
     from plsc.engine.precision import Precision
     from plsc.export.convert import export_onnx
     from plsc.files import onnx_file
     from plsc.nn import environment as runtime
     from plsc.recognition.embedder import Embedder
-    from plsc.recognition.evaluator import VerificationEvaluator, backbone_embedder
+    from plsc.recognition.evaluator import VerificationEvaluator, backbone_embedder, onnx_embedder
+    from plsc.recognition.export_spec import embedding_spec
     from plsc.recognition.metrics.registered import LFWAcc
 
     paddle.seed(0)
     backbone = BACKBONES.get(options.backbone, "--backbone")()
     backbone.eval()
     began = time.perf_counter()
-    enough = onnx_backbone.FEWEST_IMAGES
-    by_session = onnx_backbone.onnx_embedder(backbone, num_images=enough)
+    by_session = onnx_embedder(backbone, num_images=FEWEST_SAMPLES)
     export_seconds = time.perf_counter() - began
     by_paddle = backbone_embedder(backbone, Precision())
     random = np.random.default_rng(0)
@@ -89,11 +89,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     evaluator = VerificationEvaluator(pairs, metric, name="", batch_size=options.batch)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        export_onnx(backbone, path)
+        export_onnx(backbone, path, embedding_spec(backbone.num_features))
         session = onnx_file.run(path, threads=runtime.threads(local_size=1))
         embedder = Embedder(path, batch_size=options.batch)
     ways = {
-        "onnxruntime": lambda: [session(part) for part in parts],
+        "onnxruntime": lambda: [session({"data": part}) for part in parts],
         "embedder": lambda: embedder.embed(pairs.pixels),
         "evaluator": lambda: evaluator.run_embedder(by_session or by_paddle),
         "paddle": lambda: [by_paddle(part) for part in parts],

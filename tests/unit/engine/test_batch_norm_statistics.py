@@ -6,11 +6,12 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from plsc.recognition.batch_norm_statistics import Moments, measure_norms
 
-from plsc.export.convert import evaluating, probe_images
+from plsc.nn.evaluation_mode import evaluating
 from plsc.nn.layers import from_nchw, to_nchw
-from plsc.recognition import batch_norm_statistics as folded
+from plsc.engine import batch_norm_statistics as folded
+from plsc.engine.batch_norm_statistics import Moments, measure_norms
+from plsc.recognition.export_spec import probe_images
 from plsc.weights.weights import batch_norms, epsilon_of
 
 SIZE, BATCH = 24, 8

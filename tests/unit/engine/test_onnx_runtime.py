@@ -8,14 +8,17 @@ import paddle
 import pytest
 
 from plsc.engine import onnx_runtime as onnx_backbone
-from plsc.engine.onnx_runtime import FEWEST_IMAGES, onnx_embedder
+from plsc.engine.onnx_runtime import FEWEST_SAMPLES, onnx_function
 from plsc.engine.precision import Precision
 from plsc.errors import UserError
 from plsc.files import onnx_file
 from plsc.nn.cpu_layers import DepthwiseConv2D
 from plsc.recognition import evaluator as evaluators
-from plsc.recognition.evaluator import VerificationEvaluator, backbone_embedder
+from plsc.recognition.evaluator import VerificationEvaluator, backbone_embedder, onnx_embedder
+from plsc.recognition.export_spec import embedding_spec
 from plsc.recognition.metrics.registered import LFWAcc
+
+SPEC = embedding_spec(8)
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -44,7 +47,7 @@ def test_embeddings_are_equal_and_training_goes_on_as_if_nothing_had_been(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     used, other = small_backbone(32), small_backbone(32)
     before = bits(used)
-    embed = onnx_embedder(used, num_images=FEWEST_IMAGES)
+    embed = onnx_embedder(used, num_images=FEWEST_SAMPLES)
     assert embed is not None
     assert list(tmp_path.iterdir()) == []
     assert bits(used) == before
@@ -60,7 +63,7 @@ def test_embeddings_are_equal_and_training_goes_on_as_if_nothing_had_been(
 
 @pytest.fixture
 def nothing_is_made(monkeypatch):
-    monkeypatch.setattr(onnx_backbone, "save_program", lambda *_: pytest.fail("made a file"))
+    monkeypatch.setattr(onnx_backbone, "write_onnx", lambda *_, **__: pytest.fail("made a file"))
 
 
 @pytest.mark.parametrize("why", ["few images", "GPU", "stock", "not installed"])
@@ -71,18 +74,18 @@ def test_paddle_runs_it(why, small_backbone, nothing_is_made, monkeypatch, caplo
         monkeypatch.setenv("PLSC_STOCK_CPU", "1")
     if why == "not installed":
         monkeypatch.setattr(onnx_file, "MODULES", ("onnx", "no_such_module"))
-    count = FEWEST_IMAGES - (why == "few images")
-    assert onnx_embedder(small_backbone(8), num_images=count) is None
+    count = FEWEST_SAMPLES - (why == "few images")
+    assert onnx_function(small_backbone(8), SPEC, num_samples=count) is None
     assert caplog.records == []
 
 
 def test_depthwise_convolutions_are_exported_only_without_kernels_of_our_own(monkeypatch):
     monkeypatch.setattr(onnx_backbone, "wanted", lambda: False)
-    monkeypatch.setattr(onnx_backbone, "_session", lambda backbone: len)
+    monkeypatch.setattr(onnx_backbone, "_session", lambda network, spec: len)
     net = paddle.nn.Sequential(DepthwiseConv2D(3, 3))
-    assert onnx_embedder(net, num_images=FEWEST_IMAGES) is len
+    assert onnx_function(net, SPEC, num_samples=FEWEST_SAMPLES) is len
     monkeypatch.setattr(onnx_backbone, "wanted", lambda: True)
-    assert onnx_embedder(net, num_images=FEWEST_IMAGES) is None
+    assert onnx_function(net, SPEC, num_samples=FEWEST_SAMPLES) is None
 
 
 @pytest.mark.parametrize("why", ["no converter", "no disk", "differs"])
@@ -91,13 +94,13 @@ def test_what_fails_is_told_and_paddle_runs_it(why, small_backbone, monkeypatch,
         raise UserError("no such operator\nmore") if why == "no converter" else OSError("disk full")
 
     def wrong(*_, **__):
-        return lambda pixels: np.ones((len(pixels), 8), np.float32)
+        return lambda given: {"embedding": np.ones((len(given["data"]), 8), np.float32)}
 
     for name in ("convert", "finish"):
         monkeypatch.setattr(onnx_file, name, fail if why != "differs" else lambda *_, **__: None)
     monkeypatch.setattr(onnx_file, "run", wrong)
     with caplog.at_level(logging.WARNING):
-        assert onnx_embedder(small_backbone(8), num_images=FEWEST_IMAGES) is None
+        assert onnx_function(small_backbone(8), SPEC, num_samples=FEWEST_SAMPLES) is None
     (record,) = caplog.records
     said = {"no converter": "no such operator", "no disk": "disk full", "differs": "differs from"}
     assert said[why] in record.getMessage()
@@ -112,14 +115,14 @@ def test_one_rank_that_fails_takes_all_to_paddle(fails, small_backbone, monkeypa
         asked.append(flag)
         return True
 
-    def session(backbone):
+    def session(network, spec):
         if fails:
             raise OSError("disk full")
         return len
 
     monkeypatch.setattr(onnx_backbone, "agree", agree)
     monkeypatch.setattr(onnx_backbone, "_session", session)
-    assert onnx_embedder(small_backbone(8), num_images=FEWEST_IMAGES) is None
+    assert onnx_function(small_backbone(8), SPEC, num_samples=FEWEST_SAMPLES) is None
     assert asked == [fails]  # a rank that can must ask, too: the others wait for its answer
 
 

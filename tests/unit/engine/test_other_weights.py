@@ -10,6 +10,7 @@ from plsc.engine import run as commands
 from plsc.engine import start
 from plsc.errors import UserError
 from plsc.export import convert as export
+from plsc.recognition.export_spec import embedding_spec, probe_images
 from plsc.recognition.models.small import QuickFace_nano
 
 
@@ -37,7 +38,7 @@ def files(net, tmp_path_factory, write_torch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "CHECKED_BATCHES", (1,))
         patch.setattr(export, "TIMED_RUNS", 1)
-        export.export_onnx(net, folder / "whole.onnx")
+        export.export_onnx(net, folder / "whole.onnx", embedding_spec(net.num_features))
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(folder / "net.onnx")
@@ -72,7 +73,7 @@ def test_export(run, net, files, monkeypatch):
     config = configured(run, files / "net.pth", Export={"export_type": "onnx"})
     target = commands.export(config, run.output)
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
-    images = export.probe_images(2)
+    images = probe_images(2)
     with export.evaluating(net), paddle.no_grad():
         expected = net(paddle.to_tensor(images)).numpy()
     np.testing.assert_allclose(

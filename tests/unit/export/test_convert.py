@@ -14,6 +14,9 @@ from plsc import __version__
 from plsc.errors import UserError
 from plsc.export import convert as export
 from plsc.files import onnx_file
+from plsc.recognition.export_spec import EmbeddingAgreement, embedding_spec, probe_images
+
+SPEC = embedding_spec(8)
 
 
 class Net(nn.Layer):
@@ -62,7 +65,9 @@ def net():
 @pytest.fixture(scope="module")
 def exported(net, tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "net.onnx"
-    return path, export.export_onnx(net, path, metadata={"source": "output/Net/latest"})
+    return path, export.export_onnx(
+        net, path, embedding_spec(8, metadata={"source": "output/Net/latest"})
+    )
 
 
 def embeddings(net, images):
@@ -101,15 +106,16 @@ def test_names_shapes_and_metadata(exported):
 def test_the_report_is_of_batches_of_1_5_and_64(exported):
     _, report = exported
     assert [check.batch for check in report.checks] == [1, 5, 64]
-    assert all(check.min_cosine > 0.999999 for check in report.checks)
-    assert all(check.max_difference < 1e-5 * check.largest_value for check in report.checks)
+    agreements = [check.agreement for check in report.checks]
+    assert all(item.min_cosine > 0.999999 for item in agreements)
+    assert all(item.max_difference < 1e-5 * item.largest_value for item in agreements)
     assert "batch 1: cosine 1.0" in str(report) and "batch 5: cosine 1.0" in str(report)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 64])
 def test_any_batch_size(exported, net, batch):
     images = np.random.default_rng(batch).uniform(-1, 1, (batch, 3, 112, 112)).astype(np.float32)
-    found = onnx_file.run(exported[0])(images)
+    found = onnx_file.run(exported[0])({"data": images})["embedding"]
     expected = embeddings(net, images)
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
@@ -119,7 +125,7 @@ def test_the_backbone_stays_as_it_is(tmp_path):
     net.bn.eval()  # a frozen layer of a network in training
     before = {name: tensor.numpy().copy() for name, tensor in net.state_dict().items()}
     forward = net.forward
-    export.export_onnx(net, tmp_path / "net.onnx")
+    export.export_onnx(net, tmp_path / "net.onnx", SPEC)
     assert net.training and net.linear.training and not net.bn.training
     assert net.forward == forward
     for name, tensor in net.state_dict().items():
@@ -131,7 +137,7 @@ def test_the_backbone_stays_as_it_is(tmp_path):
 
 def test_paddle_format(net, tmp_path):
     stem = tmp_path / "out" / "net"
-    report = export.export_paddle(net, stem, metadata={"source": "s"})
+    report = export.export_paddle(net, stem, embedding_spec(8, metadata={"source": "s"}))
     assert sorted(path.name for path in stem.parent.iterdir()) == [
         "net.json",
         "net.pdiparams",
@@ -141,14 +147,17 @@ def test_paddle_format(net, tmp_path):
     assert yaml.safe_load((stem.parent / "net.yml").read_text())["source"] == "s"
     images = np.random.default_rng(1).uniform(-1, 1, (64, 3, 112, 112)).astype(np.float32)
     np.testing.assert_allclose(
-        export.run_paddle(stem)(images), embeddings(net, images), rtol=1e-5, atol=1e-5
+        export.run_paddle(stem, SPEC)({"data": images})["embedding"],
+        embeddings(net, images),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
 def test_paddle_format_runs_in_paddle_inference(net, tmp_path):
     """The deployment library, in a process of its own as a user has it."""
-    export.export_paddle(net, tmp_path / "net")
-    images = export.probe_images(3)
+    export.export_paddle(net, tmp_path / "net", SPEC)
+    images = probe_images(3)
     np.save(tmp_path / "images.npy", images)
     code = """
 import numpy as np
@@ -169,8 +178,8 @@ def tamper(tmp_path, change):
     """Patch for the writer of the file: what it wrote, with one tensor changed."""
     finish = onnx_file.finish
 
-    def finish_wrongly(path, metadata):
-        finish(path, metadata)
+    def finish_wrongly(path, metadata, **names):
+        finish(path, metadata, **names)
         model = onnx.load(str(path))
         change(model.graph)
         onnx.save(model, str(path))
@@ -208,7 +217,7 @@ def test_a_lost_weight_is_noticed_and_nothing_is_left(
     target = tmp_path / "net.onnx"
     target.write_text("the former file")
     with pytest.raises(UserError, match=r"net.onnx at opset 17 differs from the backbone, nothing"):
-        export.export_onnx(net, target)
+        export.export_onnx(net, target, SPEC)
     assert target.read_text() == "the former file"
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
@@ -219,7 +228,7 @@ CONVERTED = {}
 def converted_once(net):
     """`onnx_file.convert`, run once for all tests: it starts a process."""
 
-    def convert(stem, target, *, opset):
+    def convert(stem, target, *, opset, **_):
         if opset not in CONVERTED:
             REAL_CONVERT(stem, target, opset=opset)
             CONVERTED[opset] = target.read_bytes()
@@ -241,7 +250,7 @@ def test_a_fixed_batch_size_is_noticed(net, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "finish", tamper(tmp_path, fix))
     monkeypatch.setattr(onnx_file, "convert", converted_once(net))
     with pytest.raises(UserError, match="does not run on 5 images: .*cannot be reshaped"):
-        export.export_onnx(net, tmp_path / "net.onnx")
+        export.export_onnx(net, tmp_path / "net.onnx", SPEC)
     assert not list(tmp_path.iterdir())
 
 
@@ -249,16 +258,20 @@ def test_weights_that_give_nan_are_not_exported(tmp_path):
     net = randomise(Net())
     net.linear.bias.set_value(paddle.full([8], float("nan")))
     with pytest.raises(UserError, match="the weights give embeddings with NaN or infinity"):
-        export.export_paddle(net, tmp_path / "net")
+        export.export_paddle(net, tmp_path / "net", SPEC)
     assert not list(tmp_path.iterdir())
 
 
 def test_paddle_export_that_differs_leaves_the_former_one(net, tmp_path, monkeypatch):
-    export.export_paddle(net, tmp_path / "net")
+    export.export_paddle(net, tmp_path / "net", SPEC)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(export, "run_paddle", lambda stem: lambda images: np.ones((len(images), 8)))
+    monkeypatch.setattr(
+        export,
+        "run_paddle",
+        lambda *_: lambda given: {"embedding": np.ones((len(given["data"]), 8))},
+    )
     with pytest.raises(UserError, match=r"net.json differs from the backbone"):
-        export.export_paddle(net, tmp_path / "net")
+        export.export_paddle(net, tmp_path / "net", SPEC)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -272,7 +285,7 @@ def test_nhwc_is_told_the_override(tmp_path):
             ).flatten(1)
 
     with pytest.raises(UserError, match=r"NHWC exports with -o Model.data_format=NCHW") as caught:
-        export.export_onnx(Channelslast(), tmp_path / "net.onnx")
+        export.export_onnx(Channelslast(), tmp_path / "net.onnx", SPEC)
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
@@ -281,44 +294,44 @@ def test_missing_packages_are_named_with_the_command(net, tmp_path, monkeypatch)
     with pytest.raises(
         UserError, match=r"needs not_there_1, not_there_2: pip install not_there_1 not_there_2"
     ):
-        export.export_onnx(net, tmp_path / "net.onnx")
+        export.export_onnx(net, tmp_path / "net.onnx", SPEC)
 
 
 def test_a_place_that_cannot_be_written(net, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"net.onnx: cannot write this file"):
-        export.export_onnx(net, tmp_path / "file" / "net.onnx")
+        export.export_onnx(net, tmp_path / "file" / "net.onnx", SPEC)
 
 
 def test_every_row_of_each_batch_is_compared(net):
     batches = []
 
-    def run(images):
-        batches.append(len(images))
-        return embeddings(net, images)
+    def run(inputs):
+        batches.append(len(inputs["data"]))
+        return {"embedding": embeddings(net, inputs["data"])}
 
-    def last_row_wrong(images):
-        found = embeddings(net, images)
-        found[-1] *= 1 if len(images) < 64 else -1
-        return found
+    def last_row_wrong(inputs):
+        found = embeddings(net, inputs["data"])
+        found[-1] *= 1 if len(found) < 64 else -1
+        return {"embedding": found}
 
     net.eval()
-    export.compare(net, run, "file")
+    export.compare(net, run, "file", SPEC)
     assert batches == [1, 5, 64]
     with pytest.raises(UserError, match="file differs .* batch 64: cosine -1"):
-        export.compare(net, last_row_wrong, "file")
+        export.compare(net, last_row_wrong, "file", SPEC)
 
 
 def test_equal_means_direction_and_values():
-    assert export.BatchCheck(1, 0.99995, 0.9e-3, 1.0).equal
-    assert not export.BatchCheck(1, 0.9998, 0.9e-3, 1.0).equal
-    assert not export.BatchCheck(1, 0.99995, 1.1e-3, 1.0).equal
-    assert not export.BatchCheck(1, float("nan"), float("nan"), 1.0).equal
+    assert EmbeddingAgreement(0.99995, 0.9e-3, 1.0).equal
+    assert not EmbeddingAgreement(0.9998, 0.9e-3, 1.0).equal
+    assert not EmbeddingAgreement(0.99995, 1.1e-3, 1.0).equal
+    assert not EmbeddingAgreement(float("nan"), float("nan"), 1.0).equal
 
 
 def test_probe_images_are_images():
-    images = export.probe_images(5)
+    images = probe_images(5)
     assert images.shape == (5, 3, 112, 112) and images.dtype == np.float32
     assert images.min() >= -1 and images.max() <= 1
-    np.testing.assert_array_equal(images[:1], export.probe_images(1))
+    np.testing.assert_array_equal(images[:1], probe_images(1))
     assert len({image.std().round(4) for image in images}) == 5

@@ -194,7 +194,7 @@ def test_it_is_evaluated_and_keeps_no_thresholds(files, tiny_faces, tmp_path, ca
 
 def test_its_preparation_travels_with_an_export(files, pictures, tmp_path, monkeypatch):
     """Through a config of the usual network, which takes its epsilon over."""
-    monkeypatch.setattr("plsc.export.convert.CHECKED_BATCHES", (1,))
+    monkeypatch.setattr("plsc.recognition.export_spec.CHECKED_BATCHES", (1,))
     monkeypatch.setattr("plsc.export.convert.TIMED_RUNS", 1)
     config = configured(files / "magface.pth", tmp_path, BGR_TO_ONE)
     path = commands.export(config, tmp_path / "IResNet18")
@@ -212,7 +212,7 @@ def exported(monkeypatch):
     """The backbones and metadata that were to be exported."""
     kept = []
     monkeypatch.setattr(
-        commands, "export_onnx", lambda net, path, *, metadata, **_: kept.append((net, metadata))
+        commands, "export_onnx", lambda net, _, spec, **__: kept.append((net, spec.metadata))
     )
     return kept
 

@@ -13,6 +13,7 @@ from plsc.export.convert import export_paddle
 from plsc.nn import cpu_layers
 from plsc.nn.kernels import compiled
 from plsc.nn.layers import Backbone
+from plsc.recognition.export_spec import embedding_spec
 
 pytest.importorskip("numba")
 
@@ -138,7 +139,8 @@ def test_a_trained_backbone_is_exported(tmp_path, kernel_calls, results):
     backbone = Small()
     results(backbone, paddle.randn([4, 3, 112, 112]))
     assert len(kernel_calls) == 3
-    export_paddle(backbone, tmp_path / "model")  # which compares what it wrote
+    spec = embedding_spec(backbone.num_features)
+    export_paddle(backbone, tmp_path / "model", spec)  # which compares what it wrote
     assert (tmp_path / "model.json").exists()
 
 

@@ -19,6 +19,7 @@ from plsc.export.convert import export_onnx, export_paddle
 from plsc.inference import onnx_network
 from plsc.recognition.description import describe_model
 from plsc.recognition.embedder import Embedder
+from plsc.recognition.export_spec import embedding_spec
 
 DIM = 16
 STATE = {
@@ -77,8 +78,9 @@ def models(backbone, tmp_path_factory):
     """The network in each form, as plsc writes it."""
     folder = tmp_path_factory.mktemp("models")
     said = describe_model(parse_config(config()), num_features=DIM)
-    export_onnx(backbone, folder / "net.onnx", metadata=said)
-    export_paddle(backbone, folder / "net", metadata=said)
+    spec = embedding_spec(backbone.num_features, metadata=said)
+    export_onnx(backbone, folder / "net.onnx", spec)
+    export_paddle(backbone, folder / "net", spec)
     return {
         "onnx": folder / "net.onnx",
         "paddle": folder / "net",

@@ -12,6 +12,8 @@ from plsc.errors import UserError
 from plsc.export import convert as export
 from plsc.files.onnx_graph import read_graph
 from plsc.files.onnx_operations import Operation
+from plsc.nn.evaluation_mode import evaluating
+from plsc.recognition.export_spec import embedding_spec, probe_images
 from plsc.recognition.models.face_vit import FaceViT
 from plsc.recognition.models.iresnet import IResNet18
 from plsc.recognition.models.mobilefacenet import MobileFaceNet_base
@@ -28,7 +30,7 @@ NETS = {
         64, 2, num_features=16, mask_ratio=0.0, drop_path_rate=0.0
     ),
 }
-IMAGES = export.probe_images(5)
+IMAGES = probe_images(5)
 
 
 def filled(net, fill):
@@ -38,7 +40,7 @@ def filled(net, fill):
 
 
 def embeddings(net, images=IMAGES):
-    with export.evaluating(net), paddle.no_grad():
+    with evaluating(net), paddle.no_grad():
         return net(paddle.to_tensor(images.astype(np.float32))).numpy().astype(np.float64)
 
 
@@ -56,6 +58,11 @@ def same(found, expected, *, values=True):
         assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
+def write(net, path, *, preprocessing="none", **options):
+    spec = embedding_spec(16, preprocessing=preprocessing)
+    return export.export_onnx(net, path, spec, **options)
+
+
 class Exports:
     """One file of each network and form, made when it is asked for."""
 
@@ -67,7 +74,7 @@ class Exports:
 
     def path(self, name, opset=17):
         path = self.folder / f"{name}-{opset}.onnx"
-        return self._of(path, lambda: export.export_onnx(self.net(name), path, opset=opset).path)
+        return self._of(path, lambda: write(self.net(name), path, opset=opset).path)
 
     def folded(self, name):
         """What ONNX Runtime makes of it: BatchNorms multiplied into the layers before them."""
@@ -396,7 +403,7 @@ def test_colours_that_the_graph_swaps(exports, tmp_path, last):
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 def test_own_exports_with_preprocessing(exports, tmp_path, layout):
     net, path = exports.net("QuickFace"), tmp_path / "net.onnx"
-    export.export_onnx(net, path, preprocessing=layout, fp16=True)
+    write(net, path, preprocessing=layout, fp16=True)
     fresh = NETS["QuickFace"]()
     weights = take_weights(str(path), fresh)
     assert len(weights.notes) == 1 and "the backbone gives the embeddings" in weights.notes[0]

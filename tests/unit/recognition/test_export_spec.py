@@ -13,8 +13,10 @@ from plsc.config.registry import BACKBONES
 from plsc.engine import run
 from plsc.errors import UserError
 from plsc.export import convert as export
-from plsc.export import onnx_forms
+from plsc.files import onnx_edit
 from plsc.recognition.embedder import Embedder
+from plsc.recognition.export_spec import embedding_spec
+from plsc.recognition.pixel_input import PixelInput
 
 MEAN, STD = (120.0, 121.5, 123.25), (58.5, 57.25, 60.0)
 TRAINED = {
@@ -64,7 +66,7 @@ def convert_once(tmp_path_factory):
     """The converter starts a process: once for each opset is enough."""
     folder, convert = tmp_path_factory.mktemp("converted"), export.onnx_file.convert
 
-    def from_before(stem, target, *, opset):
+    def from_before(stem, target, *, opset, **_):
         weights = stem.with_name(stem.name + ".pdiparams").read_bytes()
         kept = folder / f"{opset}-{hash(weights)}.onnx"
         if not kept.exists():
@@ -74,6 +76,11 @@ def convert_once(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export.onnx_file, "convert", from_before)
         yield
+
+
+def write(net, path, *, metadata=None, preprocessing="none", **options):
+    spec = embedding_spec(8, metadata=metadata, preprocessing=preprocessing)
+    return export.export_onnx(net, path, spec, **options)
 
 
 def pictures(count, seed=0):
@@ -108,11 +115,11 @@ def same(found, expected, tolerance):
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 def test_pixels_in_embeddings_of_length_1_out(layout, trained, opset, net, tmp_path):
     path, said = tmp_path / "net.onnx", TRAINED[trained]
-    report = export.export_onnx(net, path, opset=opset, metadata=said, preprocessing=layout)
+    report = write(net, path, opset=opset, metadata=said, preprocessing=layout)
     shape = [112, 112, 3] if layout == "nhwc" else [3, 112, 112]
     assert f"input uint8 RGB [N, {', '.join(map(str, shape))}], output [N, 8] of len" in str(report)
     assert [check.batch for check in report.checks] == [1, 5, 64]
-    assert max(check.max_difference for check in report.checks) < 1e-5
+    assert max(check.agreement.max_difference for check in report.checks) < 1e-5
 
     model = onnx.load(str(path))
     (given,), (made,) = model.graph.input, model.graph.output
@@ -134,7 +141,7 @@ def test_pixels_in_embeddings_of_length_1_out(layout, trained, opset, net, tmp_p
 @pytest.mark.parametrize("trained", ["RGB", "BGR"])
 def test_what_reads_metadata_prepares_nothing_twice(trained, layout, net, tmp_path):
     path = tmp_path / "net.onnx"
-    export.export_onnx(net, path, metadata=TRAINED[trained], preprocessing=layout)
+    write(net, path, metadata=TRAINED[trained], preprocessing=layout)
     embedder, rgb = Embedder(path, batch_size=2), pictures(3)
     info = embedder.info
     assert (info.colour_order, info.mean, info.std) == ("RGB", (0.0,) * 3, (1.0,) * 3)
@@ -156,17 +163,15 @@ def test_what_reads_metadata_prepares_nothing_twice(trained, layout, net, tmp_pa
 
 @pytest.mark.parametrize("lost", ["pixels/mean", "pixels/factor", "pixels/bgr"])
 def test_lost_preprocessing_is_noticed(lost, net, tmp_path, monkeypatch):
-    constant = onnx_forms._constant
+    constant = onnx_edit.add_constant
 
     def lose(graph, name, value):
         plain = {"pixels/mean": 0, "pixels/factor": 1, "pixels/bgr": np.arange(3)}
         constant(graph, name, value * 0 + plain[name] if name == lost else value)
 
-    monkeypatch.setattr(onnx_forms, "_constant", lose)
+    monkeypatch.setattr(onnx_edit, "add_constant", lose)
     with pytest.raises(UserError, match="differs from the backbone, nothing was written"):
-        export.export_onnx(
-            net, tmp_path / "net.onnx", metadata=TRAINED["BGR"], preprocessing="nhwc"
-        )
+        write(net, tmp_path / "net.onnx", metadata=TRAINED["BGR"], preprocessing="nhwc")
     assert not list(tmp_path.iterdir())
 
 
@@ -182,8 +187,8 @@ def test_an_embedding_of_zeros_stays_zeros(tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     path = tmp_path / "zeros.onnx"
     onnx.save(model, str(path))
-    form = onnx_forms.PixelInput.of("nchw", {"mean": "127.5", "std": "127.5", "color_order": "RGB"})
-    onnx_forms.take_pixels(path, form)
+    form = PixelInput.of("nchw", {"mean": "127.5", "std": "127.5", "color_order": "RGB"})
+    form.apply(path)
     found = outputs(path, np.full((2, 3, 4, 4), 7, np.uint8))
     np.testing.assert_array_equal(found, np.zeros((2, 2)))
 
@@ -193,13 +198,13 @@ def test_an_embedding_of_zeros_stays_zeros(tmp_path):
 def test_float16_weights(preprocessing, opset, net, tmp_path):
     paths = {fp16: tmp_path / f"{fp16}.onnx" for fp16 in (False, True)}
     reports = {
-        fp16: export.export_onnx(net, path, opset=opset, preprocessing=preprocessing, fp16=fp16)
+        fp16: write(net, path, opset=opset, preprocessing=preprocessing, fp16=fp16)
         for fp16, path in paths.items()
     }
     assert " MB with float16 weights, " in str(reports[True]) and "float16" not in str(
         reports[False]
     )
-    assert min(check.min_cosine for check in reports[True].checks) > 0.99999
+    assert min(check.agreement.min_cosine for check in reports[True].checks) > 0.99999
 
     plain, half = (onnx.load(str(paths[fp16])).graph.initializer for fp16 in (False, True))
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in half}
@@ -224,7 +229,7 @@ def test_float16_weights(preprocessing, opset, net, tmp_path):
 
 
 def test_onnxruntime_makes_float32_of_them_when_it_loads(net, tmp_path):
-    export.export_onnx(net, tmp_path / "net.onnx", fp16=True)
+    write(net, tmp_path / "net.onnx", fp16=True)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
@@ -250,10 +255,10 @@ def test_weights_beyond_float16_are_refused(factor, said, tmp_path):
     net.linear.bias.set_value(net.linear.bias * 0)
     net.features._mean.set_value(net.features._mean * 0)
     net.features.weight.set_value(net.features.weight / factor)
-    export.export_onnx(net, tmp_path / "net.onnx")  # float32 holds them
+    write(net, tmp_path / "net.onnx")  # float32 holds them
     before = (tmp_path / "net.onnx").read_bytes()
     with pytest.raises(UserError, match=said) as caught:
-        export.export_onnx(net, tmp_path / "net.onnx", fp16=True)
+        write(net, tmp_path / "net.onnx", fp16=True)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
     assert (tmp_path / "net.onnx").read_bytes() == before
