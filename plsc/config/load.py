@@ -113,7 +113,7 @@ def parse_config(tree: Tree) -> Config:
     for name in tree:
         if name not in readers:
             raise UserError(f"{name}: unknown section{nearest(name, readers)}")
-    given = {"Metric": {}, "Export": {}}  # sections that a file may leave out
+    given: Tree = {"Metric": {}, "Export": {}}  # sections that a file may leave out
     given |= {name: value for name, value in tree.items() if value is not None}
     read = {name: readers[name](value, name) for name, value in given.items()}
     return Config(**read, notes=tuple(notes))

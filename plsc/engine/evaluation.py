@@ -63,8 +63,8 @@ def _run_by_paddle(layer: nn.Layer, precision: Precision, spec: ExportSpec) -> N
 
 def _as_array(output: Tensor) -> np.ndarray:
     """Return an output as an array, floats as float32."""
-    array = output.astype("float32") if output.is_floating_point() else output
-    return array.numpy()  # type: ignore[no-any-return]
+    found: np.ndarray = (output.astype("float32") if output.is_floating_point() else output).numpy()
+    return found
 
 
 class Evaluation:

@@ -33,7 +33,9 @@ from plsc.weights.pretrained import find_weights, take_weights
 class Outputs(Protocol):
     """What the user wants of an evaluation beside the log."""
 
-    json_to_stdout: bool
+    @property
+    def json_to_stdout(self) -> bool:
+        """Say that standard output is for JSON alone."""
 
     def check(self) -> None:
         """Refuse places that cannot be written to, before the work."""
@@ -66,11 +68,22 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     recorder = Recorder(
         training, config, folder, log, watchers=training.task.watchers(log), phase=phase
     )
-    around = {"log": log, "timer": recorder.timer, "phase": phase}
+    timer = recorder.timer
     meta = _meta(config, task, training.network.layer)
-    checkpoints = Checkpoints(training, config.Global, saver, meta=meta, **around)
+    checkpoints = Checkpoints(
+        training, config.Global, saver, meta=meta, log=log, timer=timer, phase=phase
+    )
     spec = task.export_spec(config, training.network.layer, {}, str(folder))
-    evaluation = Evaluation(training, evaluators, spec, config, checkpoints=checkpoints, **around)
+    evaluation = Evaluation(
+        training,
+        evaluators,
+        spec,
+        config,
+        checkpoints=checkpoints,
+        log=log,
+        timer=timer,
+        phase=phase,
+    )
     stopping = Stopping(training.progress, log, max_train_step=config.Global.max_train_step)
     stopping.listen()
     try:

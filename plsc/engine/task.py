@@ -191,12 +191,14 @@ class Evaluator(Protocol):
 
     Attributes:
         name: of the set, for log and metrics.jsonl.
-        num_samples: inputs that the network is given on each rank.
 
     """
 
     name: str
-    num_samples: int
+
+    @property
+    def num_samples(self) -> int:
+        """Inputs that the network is given on each rank."""
 
     def report(self, network: NetworkFunction) -> Any:
         """Return all that the set says about `network`, the same on every rank.

@@ -25,6 +25,7 @@ from plsc.files import onnx_file
 from plsc.files.atomic import replace
 from plsc.files.onnx_file import Arrays, Run
 from plsc.nn.evaluation_mode import evaluating
+from plsc.nn.nest import named_leaves
 
 TIMED_RUNS, MOST_SECONDS = 20, 2.0
 
@@ -203,13 +204,8 @@ def named(outputs: Any, names: Sequence[str]) -> dict[str, paddle.Tensor]:
     if isinstance(outputs, Mapping):
         assert set(outputs) == set(names), f"outputs {sorted(outputs)}, expected {sorted(names)}"
         return {name: outputs[name] for name in names}
-    return dict(zip(names, _leaves(outputs), strict=True))
-
-
-def _leaves(nest: Any) -> list[paddle.Tensor]:
-    if isinstance(nest, (list, tuple)):
-        return [leaf for item in nest for leaf in _leaves(item)]
-    return [nest]
+    leaves = [leaf for _, leaf in named_leaves(outputs, "")]
+    return dict(zip(names, leaves, strict=True))
 
 
 class _InOrder(nn.Layer):

@@ -1,6 +1,6 @@
 """Verification during training and by plsc-eval: all ranks together, each pair once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from plsc.distributed.collectives import gather
 from plsc.engine.task import NetworkFunction
 from plsc.recognition.metrics.verification import VerificationReport
 from plsc.recognition.pixel_input import OUTPUT
+
 
 class VerificationEvaluator:
     """Measures embeddings on the pairs of one verification set.

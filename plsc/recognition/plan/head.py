@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from plsc.config.sections import PfcConfig
 from plsc.engine.network_trace import FLOAT
+from plsc.recognition.sections import PfcConfig
 
 LABEL = 8
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}

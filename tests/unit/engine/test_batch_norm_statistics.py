@@ -7,10 +7,10 @@ import paddle
 import pytest
 from paddle import nn
 
-from plsc.nn.evaluation_mode import evaluating
-from plsc.nn.layers import from_nchw, to_nchw
 from plsc.engine import batch_norm_statistics as folded
 from plsc.engine.batch_norm_statistics import Moments, measure_norms
+from plsc.nn.evaluation_mode import evaluating
+from plsc.nn.layers import from_nchw, to_nchw
 from plsc.recognition.export_spec import probe_images
 from plsc.weights.weights import batch_norms, epsilon_of
 
