@@ -63,14 +63,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import paddle
 
     from plsc.config.registry import BACKBONES
-    from plsc.engine import build  # noqa: F401  build registers the backbones
-    from plsc.engine.onnx_runtime import FEWEST_SAMPLES
+    from plsc.engine.evaluation import network_function
+    from plsc.engine.onnx_runtime import FEWEST_SAMPLES, onnx_function
     from plsc.engine.precision import Precision
     from plsc.export.convert import export_onnx
     from plsc.files import onnx_file
     from plsc.nn import environment as runtime
     from plsc.recognition.embedder import Embedder
-    from plsc.recognition.evaluator import VerificationEvaluator, backbone_embedder, onnx_embedder
+    from plsc.recognition.evaluator import VerificationEvaluator
     from plsc.recognition.export_spec import embedding_spec
     from plsc.recognition.metrics.registered import LFWAcc
 
@@ -78,9 +78,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     backbone = BACKBONES.get(options.backbone, "--backbone")()
     backbone.eval()
     began = time.perf_counter()
-    by_session = onnx_embedder(backbone, num_images=FEWEST_SAMPLES)
+    spec = embedding_spec(backbone.num_features)
+    by_session = onnx_function(backbone, spec, num_samples=FEWEST_SAMPLES)
     export_seconds = time.perf_counter() - began
-    by_paddle = backbone_embedder(backbone, Precision())
+    with network_function(backbone, Precision(), spec, num_samples=0) as by_paddle:
+        pass  # the backbone stays in evaluation mode, in which it was
+    evaluated = (lambda images: by_session({"data": images})) if by_session else by_paddle
     random = np.random.default_rng(0)
     pairs = Pairs(random.integers(0, 256, (options.images, SIDE, SIDE, 3), np.uint8))
     prepared = pairs.normalise(pairs.pixels)
@@ -89,13 +92,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     evaluator = VerificationEvaluator(pairs, metric, name="", batch_size=options.batch)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        export_onnx(backbone, path, embedding_spec(backbone.num_features))
+        export_onnx(backbone, path, spec)
         session = onnx_file.run(path, threads=runtime.threads(local_size=1))
         embedder = Embedder(path, batch_size=options.batch)
     ways = {
         "onnxruntime": lambda: [session({"data": part}) for part in parts],
         "embedder": lambda: embedder.embed(pairs.pixels),
-        "evaluator": lambda: evaluator.run_embedder(by_session or by_paddle),
+        "evaluator": lambda: evaluator.report(evaluated),
         "paddle": lambda: [by_paddle(part) for part in parts],
     }
     speeds = median_speeds(ways, options.images, options.rounds)

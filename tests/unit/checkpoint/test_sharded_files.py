@@ -35,16 +35,16 @@ class Stored:
         return self.values[rows]
 
 
-def write_head(folder, tensors, *, ranks, part_classes, dtype="float32"):
+def write_head(folder, tensors, *, ranks, part_rows, dtype="float32"):
     """What `ranks` ranks would write."""
     folder.mkdir(exist_ok=True)
     num_classes = len(next(iter(tensors.values())))
     for rank in range(ranks):
         shard = ClassShard(num_classes, rank, ranks)
         own = {name: Stored(a[shard.start : shard.stop], dtype) for name, a in tensors.items()}
-        for part in parts_of("head", shard.num_local, rank, ranks, part_rows=part_classes):
+        for part in parts_of("head", shard.num_local, rank, ranks, part_rows=part_rows):
             write_tensors(folder / part.file, tensors_of(own, part))
-    return SavedRows(folder, "head", num_classes, ranks, part_classes)
+    return SavedRows(folder, "head", num_classes, ranks, part_rows)
 
 
 def joined(head, name, start, stop, dtype="float32"):
@@ -156,7 +156,7 @@ def test_a_head_whose_rows_are_no_numbers(tmp_path):
     folder.mkdir()
     write_tensors(folder / "head-00000-of-00001.safetensors", {"weight": np.ones((4, 2), int)})
     with pytest.raises(UserError, match="int64"):
-        SavedRows(folder, 4, 1, 4).kind("weight")
+        SavedRows(folder, "head", 4, 1, 4).kind("weight")
 
 
 HEAD = {"weight": rows_of(11), "velocity": rows_of(11, seed=1)}

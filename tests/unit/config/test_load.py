@@ -80,7 +80,7 @@ def test_keys_without_effect_are_said_once_each(load):
     said = [note.split(" has no effect")[0] for note in load().notes]
     assert sorted(said) == sorted(
         [
-            *(f"Global.{name}" for name in ("task_type", "train_epoch_func", "eval_func")),
+            *(f"Global.{name}" for name in ("train_epoch_func", "eval_func")),
             *("Global.flags", "Global.use_dali", "DistributedStrategy.data_sharding"),
             *("FP16.GradScaler.no_unscale_list", "Optimizer.use_master_param"),
             "Loss.Train.0.MarginLoss.model_parallel",

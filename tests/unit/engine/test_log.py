@@ -30,10 +30,20 @@ def clock(monkeypatch):
     return Clock(monkeypatch)
 
 
+def timed(timer, source):
+    """The items of `source`, with the wait for each counted."""
+    while True:
+        with timer.waiting():
+            item = next(source, None)
+        if item is None:
+            return
+        yield item
+
+
 def costs(clock, *, every, steps=20, first=9.0, usual=1.0, wait=0.25):
     """(step, batch_cost, reader_cost) at each line of a run whose first steps are slow."""
     timer, lines = StepTimer(), []
-    for step, _ in enumerate(timer.batches(clock.source([wait] * steps)), 1):
+    for step, _ in enumerate(timed(timer, clock.source([wait] * steps)), 1):
         clock.now += (first if step <= WARM_STEPS else usual) - wait
         timer.step()
         if step % every == 0:
@@ -55,7 +65,7 @@ def test_lines_after_the_first_steps_show_the_usual_time(clock, every):
 def test_a_reset_between_lines_leaves_its_time_out(clock):
     """An evaluation after step 8 takes 100 s, of which no step is accused."""
     timer = StepTimer()
-    for step, _ in enumerate(timer.batches(clock.source([0.5] * 10)), 1):
+    for step, _ in enumerate(timed(timer, clock.source([0.5] * 10)), 1):
         clock.now += 1.5
         timer.step()
         if step == 8:
@@ -71,7 +81,7 @@ def test_no_speed_is_absurd_in_real_time(every):
     step = 0
     for _ in range(3):  # epochs of 5 steps: their ends fall on WARM_STEPS and on lines
         timer.reset()
-        for _ in timer.batches(iter(range(5))):
+        for _ in timed(timer, iter(range(5))):
             time.sleep(0.02)
             timer.step()
             step += 1

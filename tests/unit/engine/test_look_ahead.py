@@ -6,7 +6,6 @@ import pytest
 from paddle import nn
 from small_training import faces, training_of
 
-from plsc.data.loader.batch import Batch
 from plsc.distributed.sharding import ClassShard
 from plsc.engine.precision import LossScaler
 from plsc.engine.trainer import fit
@@ -31,8 +30,7 @@ class Loader:
     def batches(self, epoch, consumed):
         for number in range(consumed // BATCH, EPOCH):
             self.said.append(("read", epoch, number))
-            images, labels = batch(10 * epoch + number)
-            yield Batch({"images": images, "labels": labels})
+            yield batch(10 * epoch + number)
 
 
 class Around:

@@ -7,18 +7,25 @@ import numpy as np
 import paddle
 import pytest
 
+from plsc.engine import evaluation
 from plsc.engine import onnx_runtime as onnx_backbone
+from plsc.engine.evaluation import network_function
 from plsc.engine.onnx_runtime import FEWEST_SAMPLES, onnx_function
 from plsc.engine.precision import Precision
 from plsc.errors import UserError
 from plsc.files import onnx_file
 from plsc.nn.cpu_layers import DepthwiseConv2D
-from plsc.recognition import evaluator as evaluators
-from plsc.recognition.evaluator import VerificationEvaluator, backbone_embedder, onnx_embedder
+from plsc.recognition.evaluator import VerificationEvaluator
 from plsc.recognition.export_spec import embedding_spec
 from plsc.recognition.metrics.registered import LFWAcc
 
-SPEC = embedding_spec(8)
+SPEC = embedding_spec(8)  # metadata apart, that of any embedding
+
+
+def by_paddle(net, given):
+    """Embeddings of images by Paddle, however many more there would be."""
+    with network_function(net, Precision(), SPEC, num_samples=0) as function:
+        return function(given)["embedding"]
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -47,14 +54,14 @@ def test_embeddings_are_equal_and_training_goes_on_as_if_nothing_had_been(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     used, other = small_backbone(32), small_backbone(32)
     before = bits(used)
-    embed = onnx_embedder(used, num_images=FEWEST_SAMPLES)
-    assert embed is not None
+    run = onnx_function(used, SPEC, num_samples=FEWEST_SAMPLES)
+    assert run is not None
     assert list(tmp_path.iterdir()) == []
     assert bits(used) == before
     assert all(not layer.training for layer in used.sublayers(include_self=True))
     for count in (1, 7):
-        found = embed(images(count)).astype(np.float64)
-        wanted = backbone_embedder(used, Precision())(images(count)).astype(np.float64)
+        found = run({"data": images(count)})["embedding"].astype(np.float64)
+        wanted = by_paddle(used, images(count)).astype(np.float64)
         lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
         assert (1 - (found * wanted).sum(axis=1) / lengths).max() < 1e-5
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
@@ -150,27 +157,31 @@ class Pairs:
 def test_the_evaluator_counts_what_it_embeds_and_takes_what_is_offered(
     flip, small_backbone, monkeypatch
 ):
-    counts, net = [], small_backbone(8)
-    offered = backbone_embedder(net, Precision())
-    seen = []
+    counts, seen, net = [], [], small_backbone(8)
 
-    def offer(backbone, *, num_images):
-        assert backbone is net
-        assert not backbone.training
-        counts.append(num_images)
+    def offer(network, spec, *, num_samples):
+        assert network is net and spec is SPEC
+        assert not network.training
+        counts.append(num_samples)
 
-        def embed(pixels):
-            seen.append(len(pixels))
-            return offered(pixels)
+        def run(given):
+            seen.append(len(given["data"]))
+            return {"embedding": net(paddle.to_tensor(given["data"])).numpy()}
 
-        return embed if len(counts) == 1 else None
+        return run if len(counts) == 1 else None
 
-    monkeypatch.setattr(evaluators, "onnx_embedder", offer)
+    monkeypatch.setattr(evaluation, "onnx_function", offer)
     metric = LFWAcc(flip_test=flip, nrof_folds=2)
     evaluator = VerificationEvaluator(Pairs(8), metric, name="pairs", batch_size=4)
+
+    def measured():
+        samples = evaluator.num_samples
+        with network_function(net, Precision(), SPEC, num_samples=samples) as function:
+            return evaluator.scalars(evaluator.report(function))
+
     net.train()
-    first = evaluator.run(net, Precision())
+    first = measured()
     assert net.training
     assert sum(seen) == counts[0] == (16 if flip else 8)
-    assert evaluator.run(net, Precision()) == first
+    assert measured() == first
     assert sum(seen) == counts[0]

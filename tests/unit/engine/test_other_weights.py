@@ -10,6 +10,8 @@ from plsc.engine import run as commands
 from plsc.engine import start
 from plsc.errors import UserError
 from plsc.export import convert as export
+from plsc.nn.evaluation_mode import evaluating
+from plsc.recognition import export_spec
 from plsc.recognition.export_spec import embedding_spec, probe_images
 from plsc.recognition.models.small import QuickFace_nano
 
@@ -36,7 +38,7 @@ def files(net, tmp_path_factory, write_torch):
         state[f"module.{name}"] = array.T.copy() if name == "fc.weight" else array
     write_torch(folder / "net.pth", {"state_dict": state})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "CHECKED_BATCHES", (1,))
+        patch.setattr(export_spec, "CHECKED_BATCHES", (1,))
         patch.setattr(export, "TIMED_RUNS", 1)
         export.export_onnx(net, folder / "whole.onnx", embedding_spec(net.num_features))
     options = onnxruntime.SessionOptions()
@@ -69,12 +71,12 @@ def test_evaluation(run, net, files):
 
 
 def test_export(run, net, files, monkeypatch):
-    monkeypatch.setattr(export, "CHECKED_BATCHES", (1,))
+    monkeypatch.setattr(export_spec, "CHECKED_BATCHES", (1,))
     config = configured(run, files / "net.pth", Export={"export_type": "onnx"})
     target = commands.export(config, run.output)
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
     images = probe_images(2)
-    with export.evaluating(net), paddle.no_grad():
+    with evaluating(net), paddle.no_grad():
         expected = net(paddle.to_tensor(images)).numpy()
     np.testing.assert_allclose(
         session.run(None, {"data": images})[0], expected, atol=1e-5 * np.abs(expected).max()

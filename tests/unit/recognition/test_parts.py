@@ -7,11 +7,12 @@ from plsc.recognition.plan.trace import trace
 
 from plsc.config.component import Component
 from plsc.config.registry import BACKBONES, LOSSES
-from plsc.config.sections import LossTerm
 from plsc.engine import onnx_runtime
 from plsc.errors import UserError
 from plsc.nn.layers import frozen_names
+from plsc.recognition.export_spec import embedding_spec
 from plsc.recognition.parts import build_loss, build_network
+from plsc.recognition.sections import LossTerm
 
 
 class Part(nn.Layer):
@@ -102,12 +103,12 @@ def test_an_unusual_backbone_is_traced():
 def test_an_unusual_backbone_is_evaluated_by_onnx_runtime(monkeypatch):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("paddle2onnx")
-    monkeypatch.setattr(onnx_runtime, "FEWEST_IMAGES", 1)
+    monkeypatch.setattr(onnx_runtime, "FEWEST_SAMPLES", 1)
     net = own_net()
-    embed = onnx_runtime.onnx_embedder(net, num_images=2)
-    assert embed is not None
+    run = onnx_runtime.onnx_function(net, embedding_spec(5), num_samples=2)
+    assert run is not None
     images = paddle.randn([2, 3, 112, 112])
-    assert abs(embed(images.numpy()) - net(images).numpy()).max() < 1e-5
+    assert abs(run({"data": images.numpy()})["embedding"] - net(images).numpy()).max() < 1e-5
 
 
 class Unconvertible(OwnNet):
@@ -118,8 +119,8 @@ class Unconvertible(OwnNet):
 def test_a_backbone_without_an_onnx_form_is_evaluated_by_paddle(monkeypatch, caplog):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("paddle2onnx")
-    monkeypatch.setattr(onnx_runtime, "FEWEST_IMAGES", 1)
+    monkeypatch.setattr(onnx_runtime, "FEWEST_SAMPLES", 1)
     net = Unconvertible()
     net.eval()
-    assert onnx_runtime.onnx_embedder(net, num_images=2) is None
+    assert onnx_runtime.onnx_function(net, embedding_spec(5), num_samples=2) is None
     assert "evaluating without ONNX Runtime" in caplog.text

@@ -2,9 +2,9 @@
 
 import pytest
 
-from plsc.config.sections import PfcConfig
 from plsc.recognition.plan import head as heads
 from plsc.recognition.plan.head import HeadCosts, HeadShape
+from plsc.recognition.sections import PfcConfig
 
 
 def test_the_largest_shard_and_its_rows():

@@ -4,8 +4,9 @@ import pytest
 from places import CONFIGS
 
 from plsc.config.load import load_config
-from plsc.engine.build import build_head, check_training
+from plsc.engine.build import check_training
 from plsc.errors import UserError
+from plsc.recognition.build import build_head
 
 CONFIG = next(
     path for path in sorted((CONFIGS).glob("*.yaml")) if "AdamW" in path.read_text(encoding="utf-8")
