@@ -1,5 +1,6 @@
 """`plsc-eval --model`: models of any origin on any sets, without a config."""
 
+import html
 import json
 import pickle
 import re
@@ -197,7 +198,7 @@ def test_magfaces_protocol(models, bins, tmp_path, capsys):
         right = accepted == same[:, None]
         folds.append(right[[test, test + 1], right[train].sum(axis=0).argmax()].mean())
     assert angular["accuracy"]["folds"] == folds
-    for said in (shown, text.replace("&#x27;", "'")):
+    for said in (shown, html.unescape(text)):
         assert "MagFace's protocol, angles of embeddings less the mean" in said
         assert "InsightFace's protocol" not in said
     assert f"cosine {angular['accuracy']['cosine']:.4f}: most decisions" in text
