@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.cli.model_options import add_model, embedder_of, new_parser
+from plsc.cli.options import add_flip, add_model, add_shared, embedder_of, new_parser
 from plsc.cli.status import exit_status
 from plsc.errors import UserError
 from plsc.recognition.embedder import Embedder
@@ -64,14 +64,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("first", metavar="A", help="image file")
     add("second", metavar="B", help="image file")
     add("--threshold", type=float, metavar="T", help="cosine from which on it is one person")
-    add(
-        "--flip",
-        choices=["none", "sum"],
+    add_flip(
+        parser,
+        default=None,
         help="sum: add the embeddings of the mirrored images (as the model's thresholds were "
         "measured; without thresholds none)",
     )
-    add("--resize", action="store_true", help="bring images of other sizes to the model's")
-    add("--json", action="store_true", help="report as one JSON object")
+    add_shared(parser, "resize")
+    add_shared(parser, "json")
     return parser
 
 

@@ -1,6 +1,5 @@
 """`plsc-doctor`: is this machine ready to train? Versions, devices, preflight, a short training."""
 
-import argparse
 import importlib.metadata
 import json
 import os
@@ -9,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from plsc import __version__
+from plsc.cli.options import add_shared, new_parser
 from plsc.distributed import world
 from plsc.errors import UserError
 from plsc.nn import environment as runtime
@@ -103,14 +103,10 @@ def examine(*, backbone: str, seconds: float) -> dict:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`plsc-doctor`; the exit status is 0 where training works."""
-    parser = argparse.ArgumentParser(
-        prog="plsc-doctor",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser("plsc-doctor", description=DESCRIPTION)
     parser.add_argument("--backbone", default="QuickFace_nano", help="what the check trains")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long it trains")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_shared(parser, "json")
     options = parser.parse_args(argv)
     try:
         report = examine(backbone=options.backbone, seconds=options.seconds)

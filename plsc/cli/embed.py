@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.cli.data.options import add_source
 from plsc.cli.face_set import fingerprint, open_set
-from plsc.cli.model_options import add_model, embedder_of, new_parser
+from plsc.cli.options import (
+    add_flip,
+    add_model,
+    add_source,
+    add_work,
+    check_work,
+    embedder_of,
+    new_parser,
+    whole_batches,
+)
 from plsc.cli.status import exit_status
-from plsc.cli.work_options import add_work, check_work, whole_batches
 from plsc.data.loader.ranges import over_ranges
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.loose import NO_CLASS
@@ -144,9 +151,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_source(parser)
     add = parser.add_argument
     add("--out", default="embeddings.npy", metavar="OUT.npy", help="the output (%(default)s)")
-    add(
-        "--flip",
-        choices=["none", "sum"],
+    add_flip(
+        parser,
         default="none",
         help="sum: add the embedding of the mirrored image, as verification does (%(default)s)",
     )

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from plsc.cli.input_options import add_input_options
+from plsc.cli.options import add_flip, add_input_options, add_shared, spellings
 from plsc.cli.run_config import config_parser, output_folder, run_config
 from plsc.config.sections import Config
 from plsc.distributed import world
@@ -24,7 +24,7 @@ USAGE = """plsc-eval -c CONFIG.yaml [-o Key.sub.0.key=value]... [--json OUT] [--
        plsc-eval --model M [--bin F]... [--pairs LIST]... [--json OUT] [--report DIR] [...]"""
 PROTOCOLS = ("insightface", "magface")
 MODEL_ONLY = (
-    *("bin", "pairs", "image_root", "protocol", "no_flip", "resize", "store_thresholds"),
+    *("bin", "pairs", "image_root", "protocol", "flip", "resize", "store_thresholds"),
     *("mean", "std", "colour_order", "size", "plugins"),
     *("provider", "batch_size", "num_workers"),
 )
@@ -79,23 +79,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write DIR/index.html: ROC, score histograms, thresholds, the hardest pairs",
     )
-    add = parser.add_argument_group("verification sets, with --model").add_argument
-    add("--bin", nargs="+", action="extend", metavar="F", help=".bin files, or folders with "
-        "label.txt")  # fmt: skip
-    add("--pairs", nargs="+", action="extend", metavar="LIST", help="lists of lines "
-        "path<TAB>path<TAB>0 or 1, or LFW's pairs.txt")  # fmt: skip
-    add("--image_root", "--image-root", metavar="R", help="the folder that the lists' paths begin "
-        "at (the list's own)")  # fmt: skip
-    add("--protocol", choices=PROTOCOLS, help="of the accuracies: insightface's (the default), or "
-        "magface's: angles, after the mean of the other folds' embeddings is subtracted, of the "
-        "images without mirror images; a config names the metric AngularAcc")  # fmt: skip
-    add("--no_flip", "--no-flip", action="store_true", default=None, help="leave the mirrored "
-        "images out")  # fmt: skip
-    add("--resize", action="store_true", default=None, help="bring aligned faces of another size "
-        "to the model's")  # fmt: skip
-    add(
-        "--store_thresholds",
-        "--store-thresholds",
+    sets = parser.add_argument_group("verification sets, with --model")
+    add_shared(sets, "bin")
+    add_shared(sets, "pairs")
+    add_shared(
+        sets, "image_root", help="the folder that the lists' paths begin at (the list's own)"
+    )
+    sets.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        help="of the accuracies: insightface's (the default), or magface's: angles, after the "
+        "mean of the other folds' embeddings is subtracted, of the images without mirror images; "
+        "a config names the metric AngularAcc",
+    )
+    text = "sum: add the embeddings of the mirrored images (the default of insightface's protocol)"
+    add_flip(sets, default=None, help=text)
+    add_shared(sets, "resize", default=None)
+    sets.add_argument(
+        *spellings("store_thresholds"),
         nargs="?",
         const="",
         metavar="SET",
@@ -103,11 +104,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "plsc-compare then judges by them",
     )
     add_input_options(parser, "the model's input, with --model")
-    add = parser.add_argument_group("speed, with --model").add_argument
-    add("--provider", help="cpu, cuda, or a provider of ONNX Runtime (cpu)")
-    add("--batch_size", "--batch-size", type=int, metavar="N", help="images at once (64)")
-    add("--num_workers", "--num-workers", type=int, metavar="N", help="processes that read images "
-        "(the cores available)")  # fmt: skip
+    speed = parser.add_argument_group("speed, with --model")
+    add_shared(
+        speed, "provider", default=None, help="cpu, cuda, or a provider of ONNX Runtime (cpu)"
+    )
+    add_shared(speed, "batch_size", default=None, help="images at once (64)")
+    text = "processes that read images (the cores available)"
+    add_shared(speed, "num_workers", default=None, help=text)
 
 
 def check_way_of_use(options: argparse.Namespace) -> None:
@@ -125,7 +128,8 @@ def check_way_of_use(options: argparse.Namespace) -> None:
             raise UserError("-o changes a key of a config: it goes with -c, not with --model")
         return
     for name in MODEL_ONLY:
-        if getattr(options, name) is not None:
+        if (value := getattr(options, name)) is not None:
+            name = "no_flip" if (name, value) == ("flip", "none") else name
             raise UserError(
                 f"--{name} goes with --model; with -c the config says it (-o changes a key)"
             )

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.cli.input_options import PREPARATION
-from plsc.cli.model_options import embedder_of
+from plsc.cli.options import PREPARATION, embedder_of
 from plsc.data.loader.ranges import over_ranges
 from plsc.data.sets.pair_sets import distinct, open_pair_set
 from plsc.data.sets.paired_images import PairedImages
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         plain, mirrored = embed_pairs(
             pairs,
             embedder,
-            flip=not options.no_flip and protocol == "insightface",
+            flip=options.flip != "none" and protocol == "insightface",
             resize=bool(options.resize),
             num_workers=_num_workers(options),
         )
@@ -171,6 +170,8 @@ def _check(options: argparse.Namespace) -> None:
             raise UserError(f"--{name} must be at least {least}, got {value}")
     if options.image_root is not None and not options.pairs:
         raise UserError("--image_root is for lists of pairs: give --pairs LIST, too")
+    if options.flip == "sum" and options.protocol == "magface":
+        raise UserError("--flip sum: --protocol magface is of images without their mirror images")
     options.provider = options.provider or "cpu"
 
 

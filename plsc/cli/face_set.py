@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from plsc.cli.data.options import source_of
+from plsc.cli.options import source_of
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.distinct_images import DistinctImages
 from plsc.data.sets.guess import LIST_NAME

@@ -10,13 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from plsc.cli.input_options import add_input_options
-from plsc.cli.model_options import embedder_of
+from plsc.cli.options import (
+    add_flip,
+    add_input_options,
+    add_shared,
+    add_workers,
+    check_work,
+    embedder_of,
+    new_parser,
+)
 from plsc.cli.status import exit_status
 from plsc.errors import UserError
 from plsc.files.atomic import finished_file, write_output
 from plsc.inference.quality_calibration import SAME
-from plsc.nn.environment import cores
 from plsc.quality.scores import quality_scores
 from plsc.recognition.ijb.embedding_file import CHUNK, EmbeddingFile
 from plsc.recognition.ijb.extract import embed_faces
@@ -67,31 +73,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The options; their names are those of InsightFace's and PLSC's scripts."""
-    parser = argparse.ArgumentParser(
-        prog="plsc-ijb",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser("plsc-ijb", description=DESCRIPTION, examples=EXAMPLES)
     add = parser.add_argument
     add("--model-root", required=True, metavar="MODEL", help=".onnx file, a folder with one, or "
         "a checkpoint")  # fmt: skip
     add("--image-path", required=True, metavar="DIR", help="folder of the release")
     add("--result-dir", default="./output", metavar="DIR", help="for results (%(default)s)")
     add("--target", choices=TARGETS, default="IJBC", help="which benchmark (%(default)s)")
-    add("--batch-size", type=int, default=128, metavar="N", help="images at once (%(default)s)")
-    add(
-        "--num-workers",
-        type=int,
-        default=cores(),
-        metavar="N",
-        help="processes that decode and align (%(default)s, the cores available); 0 for none",
-    )
-    add("--no-flip", action="store_true", help="leave the mirrored images out")
+    add_shared(parser, "batch_size", default=128)
+    text = "processes that decode and align (%(default)s, the cores available); 0 for none"
+    add_workers(parser, help=text)
+    text = "sum: add the embeddings of the mirrored images (%(default)s)"
+    add_flip(parser, default="sum", help=text)
     add("--no-detector-score", action="store_true", help="do not weigh faces by detector scores")
     add("--pooling", choices=POOLINGS, help="of faces to templates, see below (magnitude)")
-    add("--provider", default="cpu", help="cpu, cuda, or ONNX Runtime's name (%(default)s)")
-    add("--json", action="store_true", help="print the figures as one JSON object")
+    add_shared(parser, "provider")
+    add_shared(parser, "json", help="print the figures as one JSON object")
     add_input_options(parser)
     return parser
 
@@ -103,10 +100,8 @@ def run(options: argparse.Namespace) -> None:
         UserError: a mistake in options, model or release; embeddings that were computed are kept.
 
     """
-    if options.batch_size < 1:
-        raise UserError(f"--batch-size must be at least 1, got {options.batch_size}")
-    if options.num_workers < 0:
-        raise UserError(f"--num-workers must be at least 0, got {options.num_workers}")
+    check_work(options)
+    flip = options.flip == "sum"
     target: Target = options.target
     folder = _result_folder(Path(options.result_dir), target)
     options.model = model_path(options.model_root)
@@ -122,7 +117,7 @@ def run(options: argparse.Namespace) -> None:
         stamps,
         embedder,
         folder / "embeddings",
-        flip=not options.no_flip,
+        flip=flip,
         batch_size=options.batch_size,
         num_workers=options.num_workers,
     )
@@ -136,7 +131,7 @@ def run(options: argparse.Namespace) -> None:
     results = evaluate(
         release,
         embeddings,
-        flip=not options.no_flip,
+        flip=flip,
         detector_score=not options.no_detector_score,
         pooling=pooling,
         quality=quality,
@@ -145,7 +140,7 @@ def run(options: argparse.Namespace) -> None:
         "target": target,
         "model": options.model,
         "model_digest": embedder.digest,
-        "flip": not options.no_flip,
+        "flip": flip,
         "detector_score": not options.no_detector_score,
         "pooling": pooling,
         "num_faces": len(release.faces),

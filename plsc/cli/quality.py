@@ -9,11 +9,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from plsc.cli.data.options import add_list_format
 from plsc.cli.embed import embed
-from plsc.cli.model_options import add_model, embedder_of, new_parser
+from plsc.cli.options import (
+    add_list_format,
+    add_model,
+    add_shared,
+    add_work,
+    check_work,
+    embedder_of,
+    new_parser,
+    whole_batches,
+)
 from plsc.cli.status import exit_status
-from plsc.cli.work_options import add_work, check_work, whole_batches
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
 from plsc.errors import UserError
@@ -77,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="learn the calibration from these images and save it: in --calibration if given, else "
         "in the model's own file",
     )
-    add("--sheet", metavar="PNG", help="draw the faces from worst to best, 60 at most")
+    add_shared(parser, "sheet", help="draw the faces from worst to best, 60 at most")
     add_work(parser, bad="a line without magnitude that says why")
     return parser
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.cli.evaluate_model import embed_pairs
-from plsc.cli.model_options import embedder_of
+from plsc.cli.options import embedder_of
 from plsc.cli.quality_evr_options import Task, build_parser, checked_task
 from plsc.cli.status import exit_status
 from plsc.data.lists.image_root import shown
@@ -103,12 +103,13 @@ def measure_set(
         _say(f"{name}: {', '.join(wanted)}")
         known |= measure_images(pairs, wanted, num_workers=options.num_workers)
     lines: list[Line] = []
+    flip = options.flip == "sum"
     for model, embedder in embedders.items():
         _say(f"{name}: embeddings of {model}")
         plain, mirrored = embed_pairs(
             pairs,
             embedder,
-            flip=options.flip,
+            flip=flip,
             resize=options.resize,
             num_workers=options.num_workers,
         )
@@ -125,9 +126,7 @@ def measure_set(
             )
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-    return SetCurves(
-        name, pairs.issame, options.flip, task.fmrs, task.fixed, lines, options.partial
-    )
+    return SetCurves(name, pairs.issame, flip, task.fmrs, task.fixed, lines, options.partial)
 
 
 def write_results(folder: Path, found: SetCurves, report: dict[str, Any]) -> list[Path]:

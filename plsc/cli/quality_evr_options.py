@@ -5,14 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plsc.cli.input_options import add_input_options
-from plsc.cli.model_options import new_parser
-from plsc.cli.work_options import check_work
+from plsc.cli.options import (
+    add_flip,
+    add_input_options,
+    add_shared,
+    add_workers,
+    check_work,
+    new_parser,
+)
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.pair_sets import distinct, open_pair_set
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
-from plsc.nn.environment import cores
 from plsc.quality.error_reject import check_both_kinds, decades, impostors_needed
 from plsc.quality.evr_plot import COLOURS, STYLES
 from plsc.quality.evr_results import THRESHOLDS
@@ -44,7 +48,6 @@ EXAMPLES = """examples:
 
 Writes OUT/<set>_evr.json, .png and .pdf. The areas are means of FNMR over the shares rejected, by
 the trapezoid rule. Exit status: 0 done, 2 something is to be mended (said in one line)."""
-BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,10 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("models", nargs="+", metavar="MODEL", help=".onnx file, checkpoint folder, stem of a "
         "Paddle inference model, or .pth of an IResNet; or NAME=MODEL")  # fmt: skip
-    add("--bin", nargs="+", action="extend", default=[], metavar="F", help=".bin files, or folders "
-        "with label.txt")  # fmt: skip
-    add("--pairs", nargs="+", action="extend", default=[], metavar="LIST", help="lists of lines "
-        "path<TAB>path<TAB>0 or 1, or LFW's pairs.txt")  # fmt: skip
-    add("--image-root", "--image_root", metavar="R", help="the folder that the lists' paths begin "
-        "at (the list's own)")  # fmt: skip
+    add_shared(parser, "bin", default=[])
+    add_shared(parser, "pairs", default=[])
+    text = "the folder that the lists' paths begin at (the list's own)"
+    add_shared(parser, "image_root", help=text)
     add("--measure", nargs="+", choices=MEASURES, default=MEASURES, metavar="M",
         help=f"of {' '.join(MEASURES)} (all)")  # fmt: skip
     add("--csv", nargs="+", action="extend", default=[], metavar="NAME=FILE", help="a measure of "
@@ -82,15 +83,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--partial", type=float, default=PARTIAL, metavar="SHARE", help="where the partial area "
         "ends (%(default)s)")  # fmt: skip
     add("--out", default="error_reject", metavar="DIR", help="for plots and JSON (%(default)s)")
-    add("--json", action="store_true", help="print figures and files' names as one JSON object")
-    add("--flip", action="store_true", help="distances of sums with the mirrored images' "
-        "embeddings, as verification has them")  # fmt: skip
-    add("--resize", action="store_true", help="bring aligned faces of another size to the model's")
-    add("--batch-size", "--batch_size", type=int, default=BATCH_SIZE, metavar="N", help="images at "
-        "once (%(default)s)")  # fmt: skip
-    add("--num-workers", "--num_workers", type=int, default=cores(), metavar="N",
-        help="processes that read images (%(default)s, the cores available)")  # fmt: skip
-    add("--provider", default="cpu", help="cpu, cuda, or ONNX Runtime's name (%(default)s)")
+    add_shared(parser, "json", help="print figures and files' names as one JSON object")
+    text = "distances of sums with the mirrored images' embeddings, as verification has them"
+    add_flip(parser, default="none", help=text, takes_value=False)
+    add_shared(parser, "resize")
+    add_shared(parser, "batch_size")
+    add_workers(parser)
+    add_shared(parser, "provider")
     add_input_options(parser, "the models' input")
     return parser
 

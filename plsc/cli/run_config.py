@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from plsc import __version__
+from plsc.cli.options import new_parser
 from plsc.config.load import load_config, load_global, require
 from plsc.config.plugins import import_plugins
 from plsc.config.sections import Config
@@ -29,13 +30,7 @@ def config_parser(
     config_required: bool = True,
 ) -> argparse.ArgumentParser:
     """Return the parser of `plsc-<command>` with `-c`, `-o` and `--version`."""
-    parser = argparse.ArgumentParser(
-        prog=f"plsc-{command}",
-        usage=usage,
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser(f"plsc-{command}", description=description, examples=examples, usage=usage)
     parser.add_argument(
         "-c", "--config", required=config_required, metavar="CONFIG.yaml", help="the config"
     )

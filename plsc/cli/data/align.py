@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.cli.data.options import add_workers, new_parser, workers_of
+from plsc.cli.options import SAME_FOR_ALL, add_shared, add_workers, new_parser, workers_of
 from plsc.data.lists.landmark_list import LandmarkList, read_landmarks
 from plsc.datatools.crop import Cropped, Crops, write_crops
 from plsc.datatools.crop_sheet import write_sheet
@@ -37,8 +37,8 @@ EXAMPLES = """examples:
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = new_parser(
-        subparsers,
         "align",
+        among=subparsers,
         help="photos and five landmarks of each face -> 112x112 crops",
         description=DESCRIPTION,
         examples=EXAMPLES,
@@ -46,20 +46,19 @@ def add_parser(subparsers: Any) -> None:
     add = parser.add_argument
     add("--landmarks", required=True, metavar="LIST", help="image and five landmarks per line")
     add("--output_dir", required=True, metavar="DIR", help="a new folder for the crops")
-    add("--image_root", metavar="ROOT", help="the folder that paths begin in (LIST's own)")
-    add("--size", type=int, default=112, help="side of a crop in pixels (%(default)s)")
+    add_shared(parser, "image_root", help="the folder that paths begin in (LIST's own)")
+    add_shared(parser, "size", default=112, help="side of a crop in pixels (%(default)s)")
     add("--format", choices=["jpg", "png"], default="jpg", help="of the crops (%(default)s)")
-    add("--quality", type=int, default=95, help="of jpg, 1 to 100 (%(default)s)")
-    add(
-        "--on_bad",
-        choices=["error", "skip"],
-        default="error",
+    add_shared(parser, "quality", help="of jpg, 1 to 100 (%(default)s)")
+    add_shared(
+        parser,
+        "on_bad",
         help="a face that cannot be used ends the command, or is counted and listed (%(default)s)",
     )
-    add("--sheet", metavar="PNG", help="picture of the first crops and their landmarks")
+    add_shared(parser, "sheet", help="picture of the first crops and their landmarks")
     add("--sheet_faces", type=int, default=64, metavar="N", help="how many (%(default)s)")
-    add_workers(parser)
-    add("--json", action="store_true", help="report as one JSON object")
+    add_workers(parser, help=SAME_FOR_ALL)
+    add_shared(parser, "json")
     parser.set_defaults(run=run)
 
 

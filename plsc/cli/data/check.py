@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from plsc.cli.data.options import add_source, add_workers, new_parser, source_of, workers_of
+from plsc.cli.options import (
+    SAME_FOR_ALL,
+    add_shared,
+    add_source,
+    add_workers,
+    new_parser,
+    source_of,
+    workers_of,
+)
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.guess import open_source
@@ -144,8 +152,8 @@ def verification_set(path: str) -> ImageSet:
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = new_parser(
-        subparsers,
         "check",
+        among=subparsers,
         help="whether a set is fit to train on, and what is to be done if not",
         description=DESCRIPTION,
         examples=EXAMPLES,
@@ -159,12 +167,11 @@ def add_parser(subparsers: Any) -> None:
         help="sets to verify with, which must share no image: .bin, list of pairs, folder, ...",
     )
     parser.add_argument("--class_num", type=int, metavar="K", help="Model.class_num of the config")
-    parser.add_argument(
-        "--size", type=int, default=TEMPLATE_SIZE, help="side of the images in pixels (%(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    text = "side of the images in pixels (%(default)s)"
+    add_shared(parser, "size", default=TEMPLATE_SIZE, help=text)
+    add_shared(parser, "json")
     parser.add_argument("--report", metavar="FILE.json", help="write that object to a file")
-    add_workers(parser)
+    add_workers(parser, help=SAME_FOR_ALL)
     parser.set_defaults(run=run)
 
 

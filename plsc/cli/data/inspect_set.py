@@ -4,7 +4,15 @@ import argparse
 import json
 from typing import Any
 
-from plsc.cli.data.options import add_source, add_workers, new_parser, source_of, workers_of
+from plsc.cli.options import (
+    SAME_FOR_ALL,
+    add_shared,
+    add_source,
+    add_workers,
+    new_parser,
+    source_of,
+    workers_of,
+)
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.labels import labels_of
 from plsc.datatools.checks.config_snippet import as_yaml, config_of
@@ -28,14 +36,14 @@ EXAMPLES = """examples:
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = new_parser(
-        subparsers,
         "inspect",
+        among=subparsers,
         help="images, identities, images per identity, sizes; class_num for the config",
         description=DESCRIPTION,
         examples=EXAMPLES,
     )
     add_source(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_shared(parser, "json")
     parser.add_argument(
         "--plot",
         metavar="FILE.png",
@@ -48,7 +56,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="images to decode for formats and sizes (%(default)s; 0 for all)",
     )
-    add_workers(parser)
+    add_workers(parser, help=SAME_FOR_ALL)
     parser.set_defaults(run=run)
 
 

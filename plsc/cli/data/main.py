@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from plsc.cli.data import align, check, inspect_set, pack, pairs, records, unpack
+from plsc.cli.options import new_parser
 from plsc.cli.status import exit_status
 
 COMMANDS = (align, pack, unpack, records, inspect_set, check, pairs)  # in the order of --help
@@ -31,12 +32,7 @@ be mended (said in one line)."""
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands; each sets `run`."""
-    parser = argparse.ArgumentParser(
-        prog="plsc-data",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser("plsc-data", description=DESCRIPTION, examples=EXAMPLES)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)

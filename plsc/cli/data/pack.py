@@ -6,7 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from plsc.cli.data.options import add_source, add_workers, new_parser, source_of, workers_of
+from plsc.cli.options import (
+    SAME_FOR_ALL,
+    add_shared,
+    add_source,
+    add_workers,
+    new_parser,
+    source_of,
+    workers_of,
+)
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.folder import FolderImages
 from plsc.data.transforms.standard import decode
@@ -51,8 +59,8 @@ to the number of classes that is printed. `plsc-data check sets/mine` tells what
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = new_parser(
-        subparsers,
         "pack",
+        among=subparsers,
         help="folder per identity, list or .rec -> train.rec, train.idx, property",
         description=DESCRIPTION,
         examples=EXAMPLES,
@@ -60,20 +68,17 @@ def add_parser(subparsers: Any) -> None:
     add_source(parser)
     parser.add_argument("output", metavar="OUTPUT_DIR", help="a new folder")
     parser.add_argument("--name", default="train", help="of NAME.rec and NAME.idx (%(default)s)")
-    parser.add_argument(
-        "--size",
-        type=int,
+    add_shared(
+        parser,
+        "size",
         metavar="S",
         help="resize other images to SxS pixels, as JPEG (off: they are refused)",
     )
-    parser.add_argument(
-        "--quality", type=int, default=95, metavar="Q", help="of these JPEGs (%(default)s)"
-    )
+    add_shared(parser, "quality", help="of these JPEGs (%(default)s)")
     parser.add_argument("--no_check", action="store_true", help="do not decode images: faster")
-    parser.add_argument(
-        "--on_bad",
-        choices=("error", "skip"),
-        default="error",
+    add_shared(
+        parser,
+        "on_bad",
         help=f"bad images: stop, or leave out, count and list them in {SKIPPED} (%(default)s); to "
         "skip, all images are read before the first is written",
     )
@@ -81,15 +86,15 @@ def add_parser(subparsers: Any) -> None:
         "--relabel", action="store_true", help="number the classes anew, without gaps"
     )
     parser.add_argument("--shuffle", action="store_true", help="images in random order in the file")
-    parser.add_argument("--seed", type=int, help="another seed, another order (0)")
+    add_shared(parser, "seed", help="another seed, another order (0)")
     parser.add_argument(
         "--layout",
         choices=(INSIGHTFACE, IM2REC),
         default=INSIGHTFACE,
         help="im2rec: no record 0, no identity records (%(default)s)",
     )
-    add_workers(parser)
-    parser.add_argument("--json", action="store_true", help="report as one JSON object")
+    add_workers(parser, help=SAME_FOR_ALL)
+    add_shared(parser, "json")
     parser.set_defaults(run=run)
 
 

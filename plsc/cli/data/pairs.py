@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from plsc.cli.data.options import (
+from plsc.cli.options import (
+    SAME_FOR_ALL,
+    add_shared,
     add_source,
     add_workers,
     new_parser,
@@ -118,8 +120,8 @@ def _followed(items: Iterable[int]) -> Iterator[int]:
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = new_parser(
-        subparsers,
         "pairs",
+        among=subparsers,
         help="verification pairs -> .bin; a .bin -> list and images",
         description=DESCRIPTION,
         examples=EXAMPLES,
@@ -133,12 +135,11 @@ def add_parser(subparsers: Any) -> None:
         type=int,
         help=f"pairs to choose from a set with classes (default: {DEFAULT_PAIRS})",
     )
-    parser.add_argument("--seed", type=int, help="another seed, other pairs (default: 0)")
-    parser.add_argument(
-        "--size", type=int, help="resize images that do not have this side, in pixels (usual: 112)"
-    )
-    add_workers(parser)
-    parser.add_argument("--json", action="store_true", help="report as one JSON object")
+    add_shared(parser, "seed", help="another seed, other pairs (default: 0)")
+    text = "resize images that do not have this side, in pixels (usual: 112)"
+    add_shared(parser, "size", help=text)
+    add_workers(parser, help=SAME_FOR_ALL)
+    add_shared(parser, "json")
     parser.set_defaults(run=run)
 
 

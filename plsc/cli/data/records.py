@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.cli.data.options import new_parser
+from plsc.cli.options import add_shared, new_parser
 from plsc.data.records.record_index import read_index
 from plsc.data.records.record_scan import scan
 from plsc.data.records.recordio import Record, RecordFile
@@ -38,8 +38,8 @@ with --sha256, payload_sha256."""
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = new_parser(
-        subparsers,
         "records",
+        among=subparsers,
         help="what is in a .rec file: key, flag, labels, id, bytes, SHA-256",
         description=DESCRIPTION,
         examples=EXAMPLES,
@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N records")
     parser.add_argument("--key", type=int, metavar="K", help="only the record with this key")
     parser.add_argument("--sha256", action="store_true", help="print the bytes' SHA-256 too")
-    parser.add_argument("--json", action="store_true", help="print JSON Lines")
+    add_shared(parser, "json", help="print JSON Lines")
     parser.set_defaults(run=run)
 
 

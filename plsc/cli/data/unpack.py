@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from plsc.cli.data.options import add_workers, new_parser, workers_of
 from plsc.cli.data.records import the_rec_file
+from plsc.cli.options import SAME_FOR_ALL, add_shared, add_workers, new_parser, workers_of
 from plsc.data.sets.image_file import ending_of
 from plsc.datatools.extract import (
     Naming,
@@ -37,8 +37,8 @@ EXAMPLES = """examples:
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = new_parser(
-        subparsers,
         "unpack",
+        among=subparsers,
         help=".rec or .bin -> image files and their list",
         description=DESCRIPTION,
         examples=EXAMPLES,
@@ -48,8 +48,8 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("output", metavar="OUTPUT_DIR", help="a new folder")
     parser.add_argument("--folders", action="store_true", help="one folder per identity")
-    add_workers(parser)
-    parser.add_argument("--json", action="store_true", help="report as one JSON object")
+    add_workers(parser, help=SAME_FOR_ALL)
+    add_shared(parser, "json")
     parser.set_defaults(run=run)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from plsc.cli.options import add_workers
 from plsc.cli.status import exit_status
 from plsc.data.loader.worker_pool import WorkerPool
 from plsc.data.transforms.degrade import degrade
@@ -38,7 +39,6 @@ from plsc.datatools.drawn_face.render import Identity, View, render_face
 from plsc.errors import UserError
 from plsc.files.atomic import finished_folder
 from plsc.files.progress import progress_bar
-from plsc.nn.environment import cores
 
 CHUNK = 16  # pictures
 SHEET_ROWS, SHEET_COLUMNS = 12, 10
@@ -208,14 +208,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "eval_identities": (200, "other people, for the pairs"),
         "pairs": (2000, "pairs to verify, half of them of one person; 0 for none"),
         "seed": (0, "another seed, other people"),
-        "workers": (cores(), "processes"),
     }
     for name, (default, text) in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (%(default)s)")
+    add_workers(parser, help="processes (%(default)s)")
     text = "share of the images to spoil by blur, noise, darkness or crop (%(default)s)"
     parser.add_argument("--degrade", type=float, default=0.0, metavar="SHARE", help=text)
     options = vars(parser.parse_args(argv))
-    output_dir, workers = options.pop("output_dir"), options.pop("workers")
+    output_dir, workers = options.pop("output_dir"), options.pop("num_workers")
 
     def work() -> None:
         if workers < 1:
