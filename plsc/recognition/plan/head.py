@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from plsc.engine.network_trace import FLOAT
 from plsc.recognition.sections import PfcConfig
 
+FLOAT = 4  # bytes; not from where paddle is imported: tools read the formula without it
 LABEL = 8
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
