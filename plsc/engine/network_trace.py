@@ -83,14 +83,13 @@ def trace_network(network: nn.Layer, inputs: Sequence[Tensor]) -> NetworkTrace:
         UserError: the network does not run on them, or not where it is watched.
 
     """
-    recorder = _Recorder(network)
-    with _put_back(network):
-        network.train()
-        try:
-            with recorder.watching():
-                network(*inputs)
-        except Exception as error:
-            raise UserError(f"{type(network).__name__} cannot be traced: {error!r}") from error
+    try:
+        recorder = _Recorder(network)
+        with _put_back(network), recorder.watching():
+            network.train()
+            network(*inputs)
+    except Exception as error:
+        raise UserError(f"{type(network).__name__} cannot be traced: {error!r}") from error
     trained = [item.size for item in network.parameters() if not item.stop_gradient]
     held = [item.size for item in (*network.parameters(), *network.buffers())]
     return NetworkTrace(
@@ -108,7 +107,7 @@ class _Recorder:
     def __init__(self, network: nn.Layer):
         self._named = [("", network), *network.named_sublayers()]
         own = [*network.parameters(), *network.buffers()]
-        self._own = {tensor.data_ptr() for tensor in own}
+        self._own = {_address(tensor) for tensor in own}
         self._running: list[tuple[str, nn.Layer]] = []
         self._seen: dict[tuple[int, int], Tensor] = {}  # held, so that no address comes twice
         self.layers: dict[str, LayerTrace] = {}
@@ -151,7 +150,7 @@ class _Recorder:
 
     def _keep(self, tensor: Tensor) -> None:
         # Nothing is returned: Paddle never lets go of what such a hook returns.
-        address = tensor.data_ptr()
+        address = _address(tensor)
         statistic = tensor.ndim <= 1 and tensor.size <= CONSTANT
         if address in self._own or statistic:
             return
@@ -167,6 +166,14 @@ class _Recorder:
             if (address, half) not in self._seen:
                 self._seen[address, half] = tensor
                 record.kept_half += tensor.size * half
+
+
+def _address(tensor: Tensor) -> int:
+    """Return where its numbers lie; 0 for one without, such as nn.LSTM has on a CPU."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:
+        return 0
 
 
 def _half_widths(layer: nn.Layer, kept: Tensor) -> tuple[int, ...]:
@@ -199,7 +206,8 @@ def _put_back(network: nn.Layer) -> Iterator[None]:
     layers = [network, *network.sublayers()]
     modes = [layer.training for layer in layers]
     replaced = [(x, vars(x).pop("forward")) for x in layers if "forward" in vars(x)]
-    kept = [item for item in (*network.parameters(), *network.buffers()) if item.stop_gradient]
+    held = [*network.parameters(), *network.buffers()]
+    kept = [item for item in held if item.stop_gradient and _address(item)]
     values = [item.clone() for item in kept]
     random = paddle.get_rng_state()
     try:

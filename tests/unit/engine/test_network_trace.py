@@ -133,6 +133,13 @@ def test_layers_of_any_signature():
     assert found["fc"].kept == 28 * 4
 
 
+def test_parameters_without_memory():
+    """Recurrent layers have one on a CPU, which has no address and cannot be copied."""
+    network = nn.LSTM(4, 5)
+    made = trace_network(network, [paddle.ones([1, 3, 4])])
+    assert made.parameters == 4 * 5 * (4 + 5 + 2)
+
+
 class Fails(nn.Layer):
     def __init__(self):
         super().__init__()
