@@ -198,3 +198,13 @@ def test_one_line_for_a_mistake(run, override, line):
     done = run("train", override, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert line in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_two_ranks_without_the_plugin_end_with_its_line(run):
+    done = run("train", "Global.plugins=[my_part]", size=2, check=False)
+    assert done.returncode
+    logs = [path.read_text() for path in sorted((run.folder / "log").glob("workerlog.*"))]
+    assert len(logs) == 2
+    for log in logs:
+        assert "plsc-train: error: Global.plugins: there is no module 'my_part'" in log
+        assert "Traceback" not in log
