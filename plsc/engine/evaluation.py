@@ -18,7 +18,7 @@ from plsc.engine.recorder import Phase
 from plsc.engine.task import Evaluator, NetworkFunction
 from plsc.engine.training import Training
 from plsc.errors import Unmeasurable
-from plsc.export.convert import named
+from plsc.export.program import named
 from plsc.export.spec import ExportSpec
 from plsc.files.onnx_file import Run
 from plsc.nn.evaluation_mode import evaluating

@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
 from plsc.config import yaml_tree
 from plsc.errors import UserError
 from plsc.export.float16_weights import halve_weights
+from plsc.export.program import forward, named, run_paddle, save_program
 from plsc.export.report import BatchCheck, ExportReport
 from plsc.export.spec import ExportSpec
 from plsc.files import onnx_file
 from plsc.files.atomic import replace
 from plsc.files.onnx_file import Arrays, Run
 from plsc.nn.evaluation_mode import evaluating
-from plsc.nn.nest import named_leaves
 
 TIMED_RUNS, MOST_SECONDS = 20, 2.0
 
@@ -150,17 +149,12 @@ def compare(
 
 def _run_network(network: nn.Layer, spec: ExportSpec, count: int) -> dict[str, NDArray[Any]]:
     """Return the network's outputs for so many probes; those of floats as float64."""
-    outputs = named(_forward(network, spec, spec.probes(count)), spec.outputs)
+    outputs = named(forward(network, spec, spec.probes(count)), spec.outputs)
     arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
     return {
         name: array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
         for name, array in arrays.items()
     }
-
-
-def _forward(network: nn.Layer, spec: ExportSpec, inputs: Arrays) -> Any:
-    with paddle.no_grad():
-        return network(*(paddle.to_tensor(inputs[name]) for name in spec.inputs))
 
 
 def _require_shapes(found: Arrays, expected: Arrays, what: str, rows: Mapping[str, str]) -> None:
@@ -182,55 +176,6 @@ def _latency(run: Run, sample: Arrays) -> float:
         run(sample)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
-
-
-def run_paddle(stem: Path, spec: ExportSpec) -> Run:
-    """Return the Paddle inference model at `<stem>.json` as a function of arrays by name."""
-    layer = paddle.jit.load(str(stem))
-    layer.eval()
-
-    def run(inputs: Arrays) -> dict[str, NDArray[Any]]:
-        outputs = named(_forward(layer, spec, inputs), spec.outputs)
-        return {name: tensor.numpy() for name, tensor in outputs.items()}
-
-    return run
-
-
-def named(outputs: Any, names: Sequence[str]) -> dict[str, paddle.Tensor]:
-    """Return what a network gave by name: a tensor, a dict of them, or a nest of tuples and lists.
-
-    A nest is read leaf by leaf.
-    """
-    if isinstance(outputs, Mapping):
-        assert set(outputs) == set(names), f"outputs {sorted(outputs)}, expected {sorted(names)}"
-        return {name: outputs[name] for name in names}
-    leaves = [leaf for _, leaf in named_leaves(outputs, "")]
-    return dict(zip(names, leaves, strict=True))
-
-
-class _InOrder(nn.Layer):
-    """A network that gives a dict, as one that gives its values in the order of `names`."""
-
-    def __init__(self, network: nn.Layer, names: Sequence[str]):
-        super().__init__()
-        self.network, self.names, self.training = network, names, network.training
-
-    def forward(self, *inputs: paddle.Tensor) -> tuple[paddle.Tensor, ...]:
-        """Return the values."""
-        outputs = self.network(*inputs)
-        return tuple(outputs[name] for name in self.names)
-
-
-def save_program(network: nn.Layer, stem: Path, spec: ExportSpec) -> None:
-    """Write `network` in its present mode to `<stem>.json` and `<stem>.pdiparams`."""
-    inputs = [
-        paddle.static.InputSpec(list(given.shape), given.dtype, name)
-        for name, given in spec.inputs.items()
-    ]
-    if isinstance(_forward(network, spec, spec.probes(1)), Mapping):
-        # A program would have a dict's values in the order of sorted keys.
-        network = _InOrder(network, spec.outputs)
-    paddle.jit.save(network, str(stem), input_spec=inputs)
 
 
 @contextmanager

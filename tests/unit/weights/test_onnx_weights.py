@@ -13,6 +13,7 @@ from plsc.export import convert as export
 from plsc.files.onnx_graph import read_graph
 from plsc.files.onnx_operations import Operation
 from plsc.nn.evaluation_mode import evaluating
+from plsc.recognition import export_spec
 from plsc.recognition.export_spec import embedding_spec, probe_images
 from plsc.recognition.models.face_vit import FaceViT
 from plsc.recognition.models.iresnet import IResNet18
@@ -99,7 +100,7 @@ class Exports:
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory, golden_fill):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "CHECKED_BATCHES", (1,))
+        patch.setattr(export_spec, "CHECKED_BATCHES", (1,))
         patch.setattr(export, "TIMED_RUNS", 1)
         yield Exports(tmp_path_factory.mktemp("onnx"), golden_fill)
 
