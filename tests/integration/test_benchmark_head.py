@@ -1,10 +1,9 @@
 """tools/benchmark/head.py measures the head's real steps; its counts follow the formulas."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+from commands import python
 from places import ROOT
 
 TOOL = ROOT / "tools" / "benchmark" / "head.py"
@@ -13,12 +12,7 @@ ROWS, BATCH, DIM, BLOCK = 100, 8, 32, 64
 
 def run(folder, *options):
     sizes = ["--rows", str(ROWS), "--batch", str(BATCH), "--dim", str(DIM), "--steps", "3"]
-    return subprocess.run(
-        [sys.executable, TOOL, *sizes, "--folder", str(folder), *options],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return python(TOOL, *sizes, "--folder", folder, *options, status=None)
 
 
 def report_of(folder, *options):

@@ -1,19 +1,13 @@
 """tools/benchmark/loader.py measures what it says, on sets made small."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 
 import pytest
+from commands import python
 from places import ROOT
 
-TOOL = ROOT / "tools" / "benchmark" / "loader.py"
-
-
-def run(*options, check=True):
-    return subprocess.run(
-        [sys.executable, TOOL, *options], capture_output=True, text=True, check=check, timeout=120
-    )
+run = partial(python, ROOT / "tools" / "benchmark" / "loader.py")
 
 
 def test_every_format_is_compared_with_the_decoder_alone(tmp_path):
@@ -47,7 +41,5 @@ def test_an_index_opens_with_all_its_images(tmp_path, images):
 
 def test_help_teaches_and_mistakes_are_named():
     assert "--index 42500000" in run("--help").stdout
-    done = run("--images", "0", check=False)
-    assert done.returncode == 2 and done.stderr == (
-        "loader.py: error: --images must be at least 1, got 0\n"
-    )
+    done = run("--images", "0", status=2)
+    assert done.stderr == ("loader.py: error: --images must be at least 1, got 0\n")

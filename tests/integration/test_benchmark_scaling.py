@@ -1,24 +1,17 @@
 """tools/benchmark/scaling.py in worlds of one and two ranks, made small; no time is judged."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 
+from commands import python
 from places import ROOT
 
-TOOL = ROOT / "tools" / "benchmark" / "scaling.py"
 SMALL = ["--backbone", "QuickFace_nano", "--batch", "2", "--dim", "16", "--classes", "20"]
-
-
-def run(*options):
-    return subprocess.run(
-        [sys.executable, TOOL, *options], capture_output=True, text=True, timeout=240
-    )
+run = partial(python, ROOT / "tools" / "benchmark" / "scaling.py")
 
 
 def test_worlds_are_timed_and_their_bytes_counted():
     done = run(*SMALL, "--ranks", "1,2", "--threads", "1", "--steps", "1", "--rounds", "1")
-    assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [(row["ranks"], row["threads"]) for row in rows] == [(1, 1), (2, 1)]
     assert all(row["images_per_second"] > 0 for row in rows)
@@ -32,7 +25,6 @@ def test_worlds_are_timed_and_their_bytes_counted():
 
 def test_counted_bytes_are_those_of_the_formula_and_not_of_the_classes():
     done = run(*SMALL, "--simulate", "2")
-    assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout.splitlines()[0])
     assert row["ranks"] == 2 and row["classes"] == [20, 2000]
     assert row["bytes_by_classes"] == [row["formula"]] * 2
@@ -40,5 +32,5 @@ def test_counted_bytes_are_those_of_the_formula_and_not_of_the_classes():
 
 
 def test_mistakes_are_one_line():
-    assert run("--ranks", "2..x").stderr.splitlines()[-1].endswith("invalid numbers value: '2..x'")
-    assert "give --ranks or --simulate" in run().stderr
+    assert run("--ranks", "2..x", status=2).stderr.endswith("invalid numbers value: '2..x'\n")
+    assert "give --ranks or --simulate" in run(status=None).stderr

@@ -10,6 +10,8 @@ import time
 import cv2
 import numpy as np
 import pytest
+from pictures import noise
+from refusals import error_line
 
 from plsc.data.records.recordio import RecordWriter
 from plsc.recognition.datasets.face import FaceIdentificationDataset, FaceVerificationDataset
@@ -40,17 +42,8 @@ def extract_pairs(path, output, *options):
 
 def refused(done, tool, *texts):
     """Exit status 2 and one line that holds all of these texts."""
-    assert done.returncode == 2, done
-    assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
-    assert line.startswith(f"{tool}: error: ")
-    for text in texts:
-        assert text in line, line
-
-
-def jpeg(number):
-    pixels = np.random.default_rng(number).integers(0, 256, (112, 112, 3), dtype=np.uint8)
-    return cv2.imencode(".jpg", pixels)[1].tobytes()
+    line = error_line(done.stderr, tool)
+    assert done.returncode == 2 and all(text in line for text in texts), done
 
 
 LABELS = [0, 1, 2, 2, 4]
@@ -64,7 +57,7 @@ def records(tmp_path):
     with RecordWriter(root / "train.rec") as writer:
         writer.write(0, b"", labels=[6, 10])
         for key, label in enumerate(LABELS, start=1):
-            writer.write(key, jpeg(key), labels=[label, 0.5] if key == 3 else label)
+            writer.write(key, noise(key), labels=[label, 0.5] if key == 3 else label)
         for key in range(6, 10):
             writer.write(key, b"", labels=[1, 2])
     (root / "lfw.bin").write_bytes(b"pairs")
@@ -82,7 +75,7 @@ def test_records_become_their_own_bytes_and_a_list(records, tmp_path):
     files = sorted(path.name for path in (output / "images").iterdir())
     assert files == [f"{key:08d}.jpg" for key in range(1, 6)]
     for key in range(1, 6):
-        assert (output / "images" / f"{key:08d}.jpg").read_bytes() == jpeg(key)
+        assert (output / "images" / f"{key:08d}.jpg").read_bytes() == noise(key)
     lines = [f"images/{key:08d}.jpg\t{label}\n" for key, label in enumerate(LABELS, start=1)]
     assert (output / "label.txt").read_text() == "".join(lines)
     dataset = FaceIdentificationDataset(str(output), str(output / "label.txt"))

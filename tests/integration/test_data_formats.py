@@ -1,13 +1,13 @@
 """One set of faces in every format: the same images in the same order, so the same training."""
 
 import pickle
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from commands import installed
 
 PEOPLE = ["anna", "bo", "chris", "dee", "eve"]
 
@@ -26,11 +26,7 @@ def people(tmp_path_factory, tiny_faces):
     return folder
 
 
-def plsc_data(*arguments):
-    script = Path(sys.executable).with_name("plsc-data")
-    done = subprocess.run([script, *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, done
-    return done
+plsc_data = partial(installed, "plsc-data")
 
 
 def losses(run, dataset, *overrides, size=1):

@@ -1,18 +1,12 @@
 """tools/benchmark/embed.py measures what it says, on few images."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 
+from commands import python
 from places import ROOT
 
-TOOL = ROOT / "tools" / "benchmark" / "embed.py"
-
-
-def run(*options, check=True):
-    return subprocess.run(
-        [sys.executable, TOOL, *options], capture_output=True, text=True, check=check, timeout=240
-    )
+run = partial(python, ROOT / "tools" / "benchmark" / "embed.py")
 
 
 def test_one_line_compares_the_ways_to_embed():
@@ -29,6 +23,5 @@ def test_one_line_compares_the_ways_to_embed():
 
 
 def test_too_few_images_are_refused():
-    done = run("--images", "6", check=False)
-    assert done.returncode == 2
+    done = run("--images", "6", status=2)
     assert "must be even and at least 8" in done.stderr

@@ -1,31 +1,21 @@
 """plsc-embed and plsc-compare as a user runs them, with anyone's model and with plsc's own."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
 import pytest
 import yaml
+from commands import installed
 from onnx import TensorProto, helper, numpy_helper
+from refusals import error_line
 
 from plsc.cli import compare, embed
 from plsc.recognition.embedder import Embedder
 
-BIN = Path(sys.executable).parent
 MAIN = {"plsc-embed": embed.main, "plsc-compare": compare.main}
 THRESHOLDS = {"set": "lfw", "flip": False, "far": {"1e-3": {"cosine": 0.99}, "1e-1": {"cosine": 0}}}
-
-
-def command(name, *arguments, cwd, check=True):
-    """The finished process."""
-    arguments = [str(part) for part in (BIN / name, *arguments)]
-    done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 or not check, done.stderr
-    return done
 
 
 @pytest.fixture
@@ -36,9 +26,8 @@ def refused(monkeypatch, capsys):
         monkeypatch.chdir(cwd)
         status = MAIN[name]([str(part) for part in arguments])
         said = capsys.readouterr()
-        lines = [line for line in said.err.splitlines() if line.startswith(f"{name}: error: ")]
-        assert status == 2 and len(lines) == 1 and not said.out, said
-        return lines[0]
+        assert status == 2 and not said.out, said
+        return error_line(said.err, name)
 
     return refused
 
@@ -86,7 +75,7 @@ def faces_of(place):
 
 
 def test_a_folder_of_identities(place, tmp_path, refused):
-    done = command("plsc-embed", place / "model.onnx", place / "faces", cwd=tmp_path)
+    done = installed("plsc-embed", place / "model.onnx", place / "faces", cwd=tmp_path)
     assert "embeddings.npy: 30 embeddings of 64, float32" in done.stdout
     assert "mean and std: 127.5 and 127.5, assumed" in done.stderr
     found = np.load(tmp_path / "embeddings.npy")
@@ -99,7 +88,7 @@ def test_a_folder_of_identities(place, tmp_path, refused):
     assert lines[1] == "0\tp0/0.png\t0\t" and lines[30] == "29\tp2/9.png\t2\t"
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    done = command("plsc-embed", place / "model.onnx", place / "faces", cwd=tmp_path)
+    done = installed("plsc-embed", place / "model.onnx", place / "faces", cwd=tmp_path)
     assert "it was there already" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
     error = refused(
@@ -107,7 +96,7 @@ def test_a_folder_of_identities(place, tmp_path, refused):
     )
     assert "embeddings.npy: exists, of another model, source or options: name another" in error
     options = ["--flip", "sum", "--normalise", "--overwrite", "--json"]
-    done = command("plsc-embed", place / "model.onnx", place / "faces", *options, cwd=tmp_path)
+    done = installed("plsc-embed", place / "model.onnx", place / "faces", *options, cwd=tmp_path)
     report = json.loads(done.stdout)
     assert (report["num_images"], report["dim"], report["num_skipped"]) == (30, 64, 0)
     embedder = Embedder(place / "model.onnx")
@@ -118,8 +107,8 @@ def test_a_folder_of_identities(place, tmp_path, refused):
 
 def test_other_sources_give_the_same_rows(place, tmp_path):
     """Record files, lists, loose files; any batch size and number of workers, a fixed batch."""
-    command("plsc-data", "pack", place / "faces", tmp_path / "packed", cwd=tmp_path)
-    command("plsc-data", "unpack", tmp_path / "packed", tmp_path / "listed", cwd=tmp_path)
+    installed("plsc-data", "pack", place / "faces", tmp_path / "packed", cwd=tmp_path)
+    installed("plsc-data", "unpack", tmp_path / "packed", tmp_path / "listed", cwd=tmp_path)
     write_model(tmp_path / "fixed.onnx", batch=4)
     expected = Embedder(place / "model.onnx").embed_files(faces_of(place))
     cases = [
@@ -129,7 +118,7 @@ def test_other_sources_give_the_same_rows(place, tmp_path):
         (tmp_path / "fixed.onnx", tmp_path / "packed", "--batch-size", 6),
     ]
     for number, arguments in enumerate(cases):
-        command("plsc-embed", *arguments, "--out", f"{number}.npy", cwd=tmp_path)
+        installed("plsc-embed", *arguments, "--out", f"{number}.npy", cwd=tmp_path)
         found = np.load(tmp_path / f"{number}.npy")
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
         lines = (tmp_path / f"{number}.index.tsv").read_text().splitlines()[1:]
@@ -143,13 +132,13 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path, refuse
         faces.mkdir(exist_ok=True)
         (faces / f"{number:02d}.png").write_bytes(path.read_bytes())
     arguments = [place / "model.onnx", faces, "--batch-size", "4", "--num-workers", "1"]
-    command("plsc-embed", *arguments, "--out", "whole.npy", cwd=tmp_path)
+    installed("plsc-embed", *arguments, "--out", "whole.npy", cwd=tmp_path)
     kept = killed_at_image(
         "plsc.cli.embed", arguments, out="killed.npy", image=faces / "17.png", done=16
     )
     error = refused("plsc-embed", *arguments, "--out", "killed.npy", "--resize", cwd=tmp_path)
     assert "killed.npy.partial: was begun with another model, source or options" in error
-    done = command("plsc-embed", *arguments, "--out", "killed.npy", "--json", cwd=tmp_path)
+    done = installed("plsc-embed", *arguments, "--out", "killed.npy", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["num_present_before"] == 16
     for ending in ("npy", "index.tsv"):
         found = (tmp_path / f"killed.{ending}").read_bytes()
@@ -167,7 +156,7 @@ def test_images_that_cannot_be_used(place, tmp_path, refused):
     arguments = [place / "model.onnx", faces]
     error = refused("plsc-embed", *arguments, cwd=tmp_path)
     assert "1.png: cannot be decoded as an image" in error
-    done = command(
+    done = installed(
         "plsc-embed", *arguments, "--on-bad", "skip", "--json", "--overwrite", cwd=tmp_path
     )
     assert json.loads(done.stdout)["num_skipped"] == 2
@@ -177,7 +166,7 @@ def test_images_that_cannot_be_used(place, tmp_path, refused):
     lines = (tmp_path / "embeddings.index.tsv").read_text().splitlines()
     assert "cannot be decoded" in lines[2] and "is 150x200" in lines[4]
     options = ["--on-bad", "skip", "--resize", "--out", "r.npy"]
-    done = command("plsc-embed", *arguments, *options, cwd=tmp_path)
+    done = installed("plsc-embed", *arguments, *options, cwd=tmp_path)
     assert "rows of NaN: 1; the index says" in done.stdout
     resized = cv2.resize(
         cv2.imread(str(place / "photo.png"))[..., ::-1], (112, 112), interpolation=cv2.INTER_AREA
@@ -191,7 +180,7 @@ def test_compare(place, tmp_path):
         str(place / "faces" / name) for name in ("p0/0.png", "p0/1.png", "p1/0.png")
     )
     model = place / "model.onnx"
-    done = command("plsc-compare", model, first, first, cwd=tmp_path)
+    done = installed("plsc-compare", model, first, first, cwd=tmp_path)
     assert done.stdout.splitlines() == [
         "cosine 1.0000   squared L2 0.0000   angle 0.00 degrees",
         "",
@@ -200,7 +189,7 @@ def test_compare(place, tmp_path):
         "1e-3     0.9900  same person",
         "thresholds measured on lfw; on other photos rates differ",
     ]
-    done = command(
+    done = installed(
         "plsc-compare", model, first, stranger, "--threshold", "-1", "--json", cwd=tmp_path
     )
     report = json.loads(done.stdout)
@@ -212,12 +201,14 @@ def test_compare(place, tmp_path):
     verdicts = [(item["far"], item["same"]) for item in report["verdicts"]]
     assert verdicts == [("1e-1", True), ("1e-3", False), (None, True)]
     plain = write_model(tmp_path / "plain.onnx")
-    flipped = command("plsc-compare", plain, first, other, "--flip", "sum", "--json", cwd=tmp_path)
+    flipped = installed(
+        "plsc-compare", plain, first, other, "--flip", "sum", "--json", cwd=tmp_path
+    )
     embedder = Embedder(plain)
     rows = embedder.embed_files([first, other]) + embedder.embed_files([first, other], flip=True)
     cosine = rows[0] @ rows[1] / np.linalg.norm(rows[0]) / np.linalg.norm(rows[1])
     assert json.loads(flipped.stdout)["cosine"] == pytest.approx(cosine, abs=1e-6)
-    done = command("plsc-compare", plain, first, other, cwd=tmp_path)
+    done = installed("plsc-compare", plain, first, other, cwd=tmp_path)
     assert "no verdict: the model carries no thresholds; --threshold T gives one" in done.stdout
 
 
@@ -230,9 +221,9 @@ def test_mistakes(place, tmp_path, refused):
     error = refused_pair(model, face, photo)
     assert "photo.png: is 150x200 (width x height), the model takes 112x112: cosines of" in error
     assert "plsc-data align" in error and "--resize" in error
-    done = command("plsc-compare", model, face, photo, cwd=tmp_path, check=False)
-    assert done.returncode == 2 and "Traceback" not in done.stderr and error in done.stderr
-    command("plsc-compare", model, face, photo, "--resize", cwd=tmp_path)
+    done = installed("plsc-compare", model, face, photo, cwd=tmp_path, status=2)
+    assert error in done.stderr
+    installed("plsc-compare", model, face, photo, "--resize", cwd=tmp_path)
     assert "--threshold is a cosine, from -1 to 1, got 30.0" in refused_pair(
         model, face, face, "--threshold", "30"
     )
@@ -273,7 +264,7 @@ def test_own_checkpoint_and_exports_agree(run, tiny_faces):
     pair = [tiny_faces / "0.png", tiny_faces / "1.png"]
     cosines = []
     for model in (exported, run.output / "latest", run.output):
-        done = command("plsc-compare", model, *pair, "--json", cwd=run.folder)
+        done = installed("plsc-compare", model, *pair, "--json", cwd=run.folder)
         cosines.append(json.loads(done.stdout)["cosine"])
         assert not done.stderr
     assert np.ptp(cosines) < 1e-5

@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from commands import installed, python, ran
+from places import files_below
+from refusals import error_line
 
 from plsc.data.records.recordio import RecordWriter
 from plsc.data.sets.records import RecordImages
@@ -20,18 +24,7 @@ SCRIPT = str(Path(sys.executable).with_name("plsc-data"))
 COMMANDS = ["align", "pack", "unpack", "records", "inspect", "check", "pairs"]
 
 
-def plsc_data(*arguments, **options):
-    return subprocess.run(
-        [SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=60, **options
-    )
-
-
-def files_below(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+plsc_data = partial(installed, "plsc-data")
 
 
 @pytest.fixture
@@ -48,46 +41,44 @@ def people(tmp_path):
 
 def test_help_shows_every_command_and_works_without_paddle():
     done = plsc_data("--help")
-    assert done.returncode == 0 and not done.stderr
+    assert not done.stderr
     assert re.findall(r"^    (\w+)", done.stdout, re.MULTILINE) == COMMANDS
     code = (
         "import sys; from plsc.cli.data.main import build_parser; build_parser(); "
         "print('paddle' in sys.modules, 'matplotlib' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.split() == ["False", "False"], done
+    assert python("-c", code).stdout.split() == ["False", "False"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_each_command_teaches(command):
     done = plsc_data(command, "--help")
-    assert done.returncode == 0 and not done.stderr
+    assert not done.stderr
     assert f"usage: plsc-data {command}" in done.stdout
     assert f"examples:\n  plsc-data {command} " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
 def test_a_wrong_command_or_option_is_refused():
-    assert plsc_data().returncode == plsc_data("pakc").returncode == 2
-    done = plsc_data("records", "absent.rec")
-    assert done.returncode == 2 and done.stdout == ""
+    plsc_data(status=2), plsc_data("pakc", status=2)
+    done = plsc_data("records", "absent.rec", status=2)
+    assert done.stdout == ""
     assert done.stderr == "plsc-data: error: absent.rec: no such file or folder\n"
 
 
 def test_pack_and_unpack_give_back_the_same(people, tmp_path):
     first, again, back = tmp_path / "set", tmp_path / "again", tmp_path / "back"
     done = plsc_data("pack", people, first, "--workers", 2, "--json")
-    assert done.returncode == 0, done
     report = json.loads(done.stdout)
     assert (report["num_image"], report["num_classes"]) == (105, 5)
     assert "100%" in done.stderr
-    assert plsc_data("pack", people, again, "--workers", 1).returncode == 0
+    plsc_data("pack", people, again, "--workers", 1)
     assert files_below(first) == files_below(again)
-    assert plsc_data("unpack", first, back, "--folders").returncode == 0
+    plsc_data("unpack", first, back, "--folders")
     for person in people.iterdir():
         files = [path.read_bytes() for path in sorted(person.iterdir())]
         assert files == [path.read_bytes() for path in sorted((back / person.name).iterdir())]
-    assert plsc_data("pack", back, tmp_path / "third").returncode == 0
+    plsc_data("pack", back, tmp_path / "third")
     assert files_below(first) == files_below(tmp_path / "third")
 
 
@@ -132,16 +123,14 @@ def test_a_stopped_pack_leaves_nothing_that_passes_for_whole(people, tmp_path, n
     assert len(left) == (1 if number == signal.SIGKILL else 0)
     for folder in left:  # not even there is a file by the name of a whole one
         assert not list(folder.glob("*.rec")) and not list(folder.glob("*.idx"))
-        done = plsc_data("unpack", folder, tmp_path / "out")
-        assert done.returncode == 2 and "has no .rec file" in done.stderr
-    again = plsc_data("pack", people, output)
-    assert again.returncode == 0 and len(RecordImages([output / "train.rec"])) == 105
+        done = plsc_data("unpack", folder, tmp_path / "out", status=2)
+        assert "has no .rec file" in done.stderr
+    plsc_data("pack", people, output)
+    assert len(RecordImages([output / "train.rec"])) == 105
 
 
 def test_a_full_disk_is_one_line_and_no_folder(people, tmp_path):
     limited = f"ulimit -f 200; exec '{SCRIPT}' pack '{people}' '{tmp_path}/set' --workers 2"
-    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2, done
-    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
-    assert re.search(r"plsc-data: error: .*set: cannot be made: .*File too large", line)
+    line = error_line(ran("bash", "-c", limited, status=2).stderr, "plsc-data")
+    assert re.search("set: cannot be made: .*File too large", line)
     assert [path.name for path in tmp_path.iterdir()] == ["people"]

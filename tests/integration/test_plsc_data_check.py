@@ -2,26 +2,17 @@
 
 import json
 import pickle
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
+from commands import installed
+from refusals import error_line
 
 from plsc.data.records.recordio import RecordWriter
 
-SCRIPT = str(Path(sys.executable).with_name("plsc-data"))
-
-
-def plsc_data(*arguments, status=0, **options):
-    done = subprocess.run(
-        [SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=60, **options
-    )
-    assert done.returncode == status, done
-    assert "Traceback" not in done.stderr
-    return done
+plsc_data = partial(installed, "plsc-data")
 
 
 def image(number, ending=".jpg", side=112):
@@ -160,8 +151,7 @@ def test_pairs_of_the_set_leak_and_pairs_of_others_do_not(tmp_path, real_faces):
 def test_mistakes_end_in_one_line(tmp_path, arguments, message):
     write("folder", sound_rows(), tmp_path / "set")
     done = plsc_data(*arguments, status=2, cwd=tmp_path)
-    errors = [line for line in done.stderr.splitlines() if "plsc-data: error: " in line]
-    assert len(errors) == 1 and message in errors[0]
+    assert message in error_line(done.stderr, "plsc-data")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 

@@ -3,28 +3,16 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
 import pytest
+from commands import installed, python
 from onnx import TensorProto, helper, numpy_helper
 
 from plsc.cli import quality as command
 from plsc.recognition.embedder import Embedder
-
-BIN = Path(sys.executable).parent
-
-
-def started(name, *arguments, cwd):
-    """The finished process."""
-    line = [str(part) for part in (BIN / name, *arguments)]
-    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 def magnitudes_of(path):
@@ -58,16 +46,16 @@ def place(tmp_path_factory):
 
 
 def test_magnitudes_are_the_lengths_of_embeddings(place, tmp_path):
-    done = started("plsc-quality", place / "model.onnx", place / "faces", cwd=tmp_path)
+    done = installed("plsc-quality", place / "model.onnx", place / "faces", cwd=tmp_path)
     assert "quality.csv: 24 images" in done.stdout and "these images: faces, 24" in done.stdout
     assert "note: no calibration: percentiles and scores are relative" in done.stderr
-    started("plsc-embed", place / "model.onnx", place / "faces", cwd=tmp_path)
+    installed("plsc-embed", place / "model.onnx", place / "faces", cwd=tmp_path)
     rows = np.load(tmp_path / "embeddings.npy").astype(np.float64)
     found = magnitudes_of(tmp_path / "quality.csv")
     np.testing.assert_allclose(found, np.linalg.norm(rows, axis=1), rtol=1e-6)
     files = sorted((place / "faces").iterdir())
     options = ["--json", "--sheet", "sheet.png"]
-    done = started("plsc-quality", place / "model.onnx", *files, *options, cwd=tmp_path)
+    done = installed("plsc-quality", place / "model.onnx", *files, *options, cwd=tmp_path)
     report = json.loads(done.stdout)
     assert report["best"][-1]["path"] == str(files[int(found.argmax())])
     assert report["worst"][0]["magnitude"] == pytest.approx(found.min(), rel=1e-6)
@@ -83,11 +71,11 @@ def test_magnitudes_are_the_lengths_of_embeddings(place, tmp_path):
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path, killed_at_image):
     faces = shutil.copytree(place / "faces", tmp_path / "faces")
     arguments = [place / "model.onnx", faces, "--batch-size", "4", "--num-workers", "1"]
-    started("plsc-quality", *arguments, "--out", "whole.csv", cwd=tmp_path)
+    installed("plsc-quality", *arguments, "--out", "whole.csv", cwd=tmp_path)
     kept = killed_at_image(
         "plsc.cli.quality", arguments, out="killed.csv", image=faces / "17.png", done=16
     )
-    done = started("plsc-quality", *arguments, "--out", "killed.csv", "--json", cwd=tmp_path)
+    done = installed("plsc-quality", *arguments, "--out", "killed.csv", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["num_present_before"] == 16
     assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert not kept.exists()
@@ -133,6 +121,4 @@ def test_onnx_models_need_no_paddle(place, tmp_path):
         "import sys\nsys.modules['paddle'] = None\nfrom plsc.cli import quality as command\n"
         "sys.exit(command.main())"
     )
-    line = [sys.executable, "-c", code, str(place / "model.onnx"), str(place / "faces")]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    python("-c", code, place / "model.onnx", place / "faces", cwd=tmp_path)

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from logs import Log
 from places import ROOT
+from refusals import refused
 
 from plsc.cli import quality_evr as evr_command
 from plsc.config import yaml_tree
@@ -152,22 +154,15 @@ def test_columns_poolings_and_fields():
     assert replaced == set(insightface) - set(magface) - without_mirror
 
 
-class Lines(list):
-    """In place of a run's log."""
-
-    def line(self, text):
-        self.append(text)
-
-
 def watched(**settings: float) -> str:
     """What a run says of 20 steps with these magnitudes."""
     low, high, outside = (settings.pop(name) for name in ("low", "high", "outside"))
-    log = Lines()
+    log = Log()
     watch = MagnitudeWatch(log, [LOSSES.get("MagFace", "")(**settings)])
     middle = {"magnitude_p50": (low + high) / 2, "magnitude_outside": outside}
     for _ in range(STEPS):
         watch({"magnitude_p5": low, "magnitude_p95": high, **middle})
-    (line,) = log
+    (line,) = log.lines
     return line
 
 
@@ -179,9 +174,7 @@ def test_warnings_about_magnitudes():
 
 
 def test_messages_of_plsc_quality(tmp_path, monkeypatch, capsys):
-    with pytest.raises(UserError) as error:
-        refuse_constant(np.ones(20))
-    assert str(error.value) == quoted("all 20 magnitudes")
+    assert refused(lambda: refuse_constant(np.ones(20))) == quoted("all 20 magnitudes")
 
     class Info:
         mean, std, colour_order, size = (127.5,) * 3, (127.5,) * 3, "BGR", (112, 112)
@@ -189,9 +182,7 @@ def test_messages_of_plsc_quality(tmp_path, monkeypatch, capsys):
     two = Measured(["a.jpg", "b.jpg"], np.array([1.0, 2.0]), ["", ""])
     assert reference.relative(two, Info, "").notes == (quoted("no calibration, and 2"),)
     other = Calibration.fit(np.arange(1.0, 30.0), prepared={"colour_order": "RGB"})
-    with pytest.raises(UserError) as error:
-        require_alike(other, Info)
-    assert str(error.value) == quoted("the quality calibration")
+    assert refused(lambda: require_alike(other, Info)) == quoted("the quality calibration")
 
     monkeypatch.chdir(tmp_path)
     Path("faces/images").mkdir(parents=True)
@@ -199,13 +190,11 @@ def test_messages_of_plsc_quality(tmp_path, monkeypatch, capsys):
         cv2.imwrite(f"faces/images/{name}.jpg", np.zeros((112, 112, 3), np.uint8))
     Path("faces/label.txt").write_text("images/1.jpg\timages/2.jpg\t1\n")
     Path("scores.csv").write_text("path,score\n1.jpg,1\n2.jpg,2\n")
-    with pytest.raises(UserError) as error:
-        read_quality_table("score", "scores.csv").of(open_pair_set("faces")[1])
-    assert str(error.value).replace(str(tmp_path), "/photos") == quoted("scores.csv: no row")
+    text = refused(lambda: read_quality_table("score", "scores.csv").of(open_pair_set("faces")[1]))
+    assert text.replace(str(tmp_path), "/photos") == quoted("scores.csv: no row")
     Path("scores.csv").write_text("path,score\nimages/1.jpg,1\nimages/2.jpg,\n")
-    with pytest.raises(UserError) as error:
-        read_quality_table("score", "scores.csv").of(open_pair_set("faces")[1])
-    assert str(error.value) == quoted("scores.csv: no number")
+    text = refused(lambda: read_quality_table("score", "scores.csv").of(open_pair_set("faces")[1]))
+    assert text == quoted("scores.csv: no number")
 
     pairs = "images/1.jpg\timages/2.jpg\t1\n" * 10 + "images/1.jpg\timages/2.jpg\t0\n" * 10
     Path("faces/label.txt").write_text(pairs)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 from safetensors.numpy import load_file, save_file
 
 from plsc.checkpoint import folder as checkpoint
@@ -19,7 +20,6 @@ from plsc.distributed import joint_work as together
 from plsc.distributed import world
 from plsc.distributed.sharding import ClassShard
 from plsc.distributed.world import World
-from plsc.errors import UserError
 from plsc.files import atomic, tensor_file
 
 STATE = {
@@ -78,13 +78,6 @@ def head_rows(saved, name, start, stop, dtype="float32"):
         assert first == start + sum(map(len, parts))
         parts.append(rows)
     return np.concatenate(parts)
-
-
-def one_line(error, *words):
-    text = str(error.value)
-    assert "\n" not in text
-    for word in words:
-        assert str(word) in text, text
 
 
 def test_what_is_saved_is_read_back(tmp_path):
@@ -160,24 +153,17 @@ def test_shards_of_one_world_give_those_of_another(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "{", "not json", "[]", "null", "3", '"text"', "{}", "\x00\x01"],
-    ids=lambda text: repr(text),
+    ("reason", "contents"),
+    [
+        ("is damaged", [b"", b"{", b"not json", b"\x00\x01", b"\xff\xfe{}"]),
+        ("not a checkpoint of plsc", [b"[]", b"null", b"3", b'"text"', b"{}"]),
+    ],
 )
-def test_damaged_or_foreign_state(tmp_path, text):
+def test_damaged_or_foreign_state(tmp_path, reason, contents):
     path = write(tmp_path)
-    (path / "state.json").write_text(text)
-    with pytest.raises(UserError) as error:
-        Checkpoint(path)
-    one_line(error, path / "state.json")
-
-
-def test_state_that_is_not_text(tmp_path):
-    path = write(tmp_path)
-    (path / "state.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(UserError) as error:
-        Checkpoint(path)
-    one_line(error, path / "state.json", "damaged")
+    for content in contents:
+        (path / "state.json").write_bytes(content)
+        refused(lambda: Checkpoint(path), path / "state.json", reason)
 
 
 @pytest.mark.parametrize("key", checkpoint.REQUIRED)
@@ -186,22 +172,15 @@ def test_state_without_a_key_names_it(tmp_path, key):
     state = json.loads((path / "state.json").read_text())
     del state[key]
     (path / "state.json").write_text(json.dumps(state))
-    with pytest.raises(UserError) as error:
-        Checkpoint(path)
-    one_line(error, path / "state.json", repr(key))
+    refused(lambda: Checkpoint(path), path / "state.json", repr(key))
 
 
 def test_no_checkpoint_there(tmp_path):
-    with pytest.raises(UserError) as error:
-        Checkpoint(tmp_path / "nowhere")
-    one_line(error, tmp_path / "nowhere", "does not exist")
-    with pytest.raises(UserError) as error:
-        Checkpoint(tmp_path)
-    one_line(error, tmp_path, "not a checkpoint", "state.json")
+    refused(lambda: Checkpoint(tmp_path / "nowhere"), tmp_path / "nowhere", "does not exist")
+    refused(lambda: Checkpoint(tmp_path), tmp_path, "not a checkpoint", "state.json")
     path = write(tmp_path / "root")
     (path / "state.json").unlink()
-    with pytest.raises(UserError, match="not a checkpoint"):
-        Checkpoint(path)
+    refused(lambda: Checkpoint(path), "not a checkpoint")
 
 
 READERS = {
@@ -220,9 +199,7 @@ def test_truncated_or_missing_arrays(tmp_path, name, left):
         (path / name).unlink()
     else:
         (path / name).write_bytes(content[:left])
-    with pytest.raises(UserError) as error:
-        READERS[name](Checkpoint(path))
-    one_line(error, path / name)
+    refused(lambda: READERS[name](Checkpoint(path)), path / name)
 
 
 def test_sweep_removes_what_is_half_there_and_nothing_else(tmp_path):
@@ -299,9 +276,7 @@ def test_a_write_that_fails_is_one_line_and_leaves_nothing_whole(tmp_path, monke
         tensor_file.write_tensors(path, tensors, **others)
 
     monkeypatch.setattr(checkpoint, "write_tensors", write_tensors)
-    with pytest.raises(UserError) as error:
-        write(tmp_path)
-    one_line(error, tmp_path / "epoch_1", "No space left", "rank 0")
+    refused(lambda: write(tmp_path), tmp_path / "epoch_1", "No space left", "rank 0")
     assert nothing_whole(tmp_path)
     monkeypatch.undo()
     path = write(tmp_path)  # what was left is no hindrance
@@ -310,9 +285,7 @@ def test_a_write_that_fails_is_one_line_and_leaves_nothing_whole(tmp_path, monke
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError) as error:
-        write(tmp_path / "file" / "root")
-    one_line(error, tmp_path / "file" / "root", "rank 0")
+    refused(lambda: write(tmp_path / "file" / "root"), tmp_path / "file" / "root", "rank 0")
 
 
 def test_a_state_that_cannot_be_written(tmp_path, monkeypatch):
@@ -324,9 +297,7 @@ def test_a_state_that_cannot_be_written(tmp_path, monkeypatch):
         sync(path)
 
     monkeypatch.setattr(checkpoint, "sync", fails_for_state)
-    with pytest.raises(UserError) as error:
-        write(tmp_path)
-    one_line(error, tmp_path / "epoch_1", "Input/output error")
+    refused(lambda: write(tmp_path), tmp_path / "epoch_1", "Input/output error")
     assert nothing_whole(tmp_path)
 
 
@@ -335,11 +306,9 @@ def test_a_read_only_folder(tmp_path):
         pytest.skip("root may write anywhere")
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(UserError) as error:
-            write(tmp_path)
+        refused(lambda: write(tmp_path), tmp_path / "epoch_1")
     finally:
         tmp_path.chmod(0o700)
-    one_line(error, tmp_path / "epoch_1")
     assert nothing_whole(tmp_path)
 
 
@@ -347,9 +316,7 @@ def test_another_rank_that_could_not_write_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(
         together, "gather_objects", lambda item: [item, ["rank 1 on far: disk full"]]
     )
-    with pytest.raises(UserError) as error:
-        write(tmp_path)
-    one_line(error, "rank 1 on far: disk full")
+    refused(lambda: write(tmp_path), "rank 1 on far: disk full")
     assert nothing_whole(tmp_path)
 
 
@@ -378,9 +345,13 @@ def test_no_room(tmp_path, monkeypatch):
         )
 
     disk(size - 1)
-    with pytest.raises(UserError) as error:
-        write(tmp_path, "epoch_2", part_rows=4)
-    one_line(error, tmp_path / "epoch_2", "free", "max_num_latest_checkpoint", "output_dir")
+    refused(
+        lambda: write(tmp_path, "epoch_2", part_rows=4),
+        tmp_path / "epoch_2",
+        "free",
+        "max_num_latest_checkpoint",
+        "output_dir",
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["epoch_1"]
     np.testing.assert_array_equal(head_rows(Checkpoint(first), "weight", 0, 7), rows_of(7))
     disk(size)
@@ -392,8 +363,7 @@ def test_no_room(tmp_path, monkeypatch):
     assert len(heads) == 2
     disk(2 * size - 1)
     monkeypatch.setattr(checkpoint, "gather_objects", lambda item: [item, item])  # another rank
-    with pytest.raises(UserError, match="free"):
-        write(tmp_path, "epoch_4", part_rows=4)
+    refused(lambda: write(tmp_path, "epoch_4", part_rows=4), "free")
 
 
 def test_a_long_save_says_how_far_it_is(tmp_path, monkeypatch):
@@ -414,6 +384,8 @@ def test_counts_that_are_none(tmp_path, key, value):
     path = write(tmp_path)
     state = json.loads((path / "state.json").read_text())
     (path / "state.json").write_text(json.dumps({**state, key: value}))
-    with pytest.raises(UserError) as error:
-        head_rows(Checkpoint(path), "weight", 0, 7)
-    one_line(error, path / "state.json", f"{key!r} is {value!r}")
+    refused(
+        lambda: head_rows(Checkpoint(path), "weight", 0, 7),
+        path / "state.json",
+        f"{key!r} is {value!r}",
+    )

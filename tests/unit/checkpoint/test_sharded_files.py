@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 from safetensors.numpy import load_file
 
 from plsc.checkpoint import sharded_files as head_files
@@ -128,9 +129,7 @@ def test_every_file_that_is_gone_or_damaged_is_named(saved):
             path.unlink()
             if left is not None:
                 path.write_bytes(content[:left])
-            with pytest.raises(UserError) as error:
-                joined(saved, "weight", 0, 11)
-            assert path.name in str(error.value) and "\n" not in str(error.value)
+            refused(lambda: joined(saved, "weight", 0, 11), path.name)
             path.write_bytes(content)
 
 

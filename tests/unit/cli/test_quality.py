@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from refusals import error_line
 
 from plsc.cli import quality as command
 from plsc.inference.quality_calibration import Calibration
@@ -77,9 +78,8 @@ def refused(place, capsys):
         texts = [str(part) for part in (model, *arguments, *options, "--num-workers", 0)]
         assert command.main(texts) == 2
         said = capsys.readouterr()
-        lines = [line for line in said.err.splitlines() if "error: " in line]
-        assert len(lines) == 1 and not said.out
-        return lines[0].removeprefix("plsc-quality: error: ")
+        assert not said.out
+        return error_line(said.err, "plsc-quality")
 
     return run
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pickles import Calls
 
 from plsc.cli.data.check import verification_set
 from plsc.data.sets.bin_file import read_bin
@@ -82,19 +83,11 @@ def test_every_truncation(path, number):
     assert holds_its_promise(path)
 
 
-class Runs:
-    def __init__(self, function, *arguments):
-        self.reduced = (function, arguments)
-
-    def __reduce__(self):
-        return self.reduced
-
-
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize("place", ["image", "label", "images", "whole"])
 def test_a_program_in_a_file_does_not_run(tmp_path, protocol, place):
     mark, path = tmp_path / "ran", tmp_path / "evil.bin"
-    program = Runs(os.system, f"touch {mark}")
+    program = Calls(os.system, f"touch {mark}")
     content = {
         "image": ([*IMAGES[:3], program], ISSAME),
         "label": (IMAGES, [True, program]),

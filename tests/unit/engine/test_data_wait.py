@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from logs import Log
 
 from plsc.config.component import Component
 from plsc.config.sections import (
@@ -13,14 +14,6 @@ from plsc.config.sections import (
 from plsc.distributed.world import World
 from plsc.engine import data_wait as hint
 from plsc.engine.data_wait import STEPS, DataHint, remedies
-
-
-class Log:
-    def __init__(self):
-        self.lines = []
-
-    def line(self, text):
-        self.lines.append(text)
 
 
 class Timer:

@@ -1,18 +1,11 @@
 import os
 
 import pytest
+from logs import Log
 
 from plsc.engine import skipped_images as skipped
 from plsc.engine.progress import Progress
 from plsc.engine.skipped_images import SkipReport
-
-
-class Log:
-    def __init__(self):
-        self.lines = []
-
-    def line(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pickles import Calls
+from refusals import refused
 
 from plsc.errors import UserError
 from plsc.files.torch_file import is_torch_file, load_torch
@@ -34,15 +36,10 @@ TENSORS = {
 FORMATS = [dict(protocol=2), dict(protocol=4), dict(legacy=True), dict(big_endian=True)]
 
 
-def refused(path, *words):
-    """The one line that reading `path`, and every tensor of it, ends in."""
-    with pytest.raises(UserError) as caught:
-        for value in load_torch(path).values():
-            value.array()
-    text = str(caught.value)
-    assert str(path) in text and "\n" not in text and len(text) < 400
-    assert all(word in text for word in words), text
-    return text
+def unreadable(path, *words):
+    """Check the line that reading `path`, and every tensor of it, is refused with."""
+    text = refused(lambda: [value.array() for value in load_torch(path).values()], path, *words)
+    assert len(text) < 400
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=str)
@@ -95,14 +92,6 @@ def damage(path, part):
     path.write_bytes(data)
 
 
-class Calls:
-    def __init__(self, function, *arguments):
-        self.reduced = (function, arguments)
-
-    def __reduce__(self):
-        return self.reduced
-
-
 @pytest.mark.parametrize("form", [dict(), dict(legacy=True)], ids=str)
 @pytest.mark.parametrize("function", [os.system, eval, open, Path.touch])
 def test_nothing_is_executed(tmp_path, write_torch, form, function):
@@ -113,13 +102,13 @@ def test_nothing_is_executed(tmp_path, write_torch, form, function):
         open: [str(mark), "w"],
     }.get(function, [mark])
     path = write_torch(tmp_path / "evil.pth", {"a": Calls(function, *arguments)}, **form)
-    refused(path, "refused: it asks for", "state dicts")
+    unreadable(path, "refused: it asks for", "state dicts")
     assert not mark.exists()
 
 
 def test_a_whole_module_is_told_from_a_state_dict(tmp_path, write_torch):
     path = write_torch(tmp_path / "net.pth", {"a": Calls(zipfile.ZipInfo)})
-    refused(path, "zipfile.ZipInfo", "plsc reads state dicts (module.state_dict())")
+    unreadable(path, "zipfile.ZipInfo", "plsc reads state dicts (module.state_dict())")
 
 
 # Operations that rebuild a tensor of a storage of 24 floats; %s is offset, shape and strides.
@@ -191,15 +180,13 @@ def test_the_pickles_below_are_sound_but_for_their_fault(tmp_path):
 @pytest.mark.parametrize("fault", BAD_TENSORS)
 def test_tensors_stay_inside_their_storage(tmp_path, fault):
     data = HEAD + REBUILD + STORAGE + BAD_TENSORS[fault] + b"tRs."
-    refused(with_pickle(tmp_path / "a.pth", data))
+    unreadable(with_pickle(tmp_path / "a.pth", data))
 
 
 @pytest.mark.parametrize("fault", BAD_PICKLES)
 def test_bad_pickles_end_in_one_line(tmp_path, fault):
     path = with_pickle(tmp_path / "a.pth", BAD_PICKLES[fault])
-    with pytest.raises(UserError, match=r"a\.pth") as caught:
-        load_torch(path)
-    assert "\n" not in str(caught.value)
+    refused(lambda: load_torch(path), "a.pth")
     sound = HEAD + REBUILD + STORAGE + SOUND + b"tRs."  # reads as before: nothing was altered
     (tensor,) = load_torch(with_pickle(path, sound)).values()
     np.testing.assert_array_equal(tensor.array(), BASE)
@@ -209,7 +196,7 @@ def test_a_zip_bomb_is_refused_before_it_is_opened(tmp_path, write_torch):
     zeros = np.zeros(5_000_000, np.float32)
     path = write_torch(tmp_path / "bomb.pth", {"a": zeros}, compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 100_000
-    refused(path, "refused", "compressed or encrypted")
+    unreadable(path, "refused", "compressed or encrypted")
 
 
 def test_an_encrypted_entry_is_refused(tmp_path, write_torch):
@@ -218,7 +205,7 @@ def test_an_encrypted_entry_is_refused(tmp_path, write_torch):
     flags = data.index(b"PK\x01\x02") + 8  # of the first entry in the directory
     data[flags] |= 1
     path.write_bytes(data)
-    refused(path, "'archive/data.pkl' is compressed or encrypted")
+    unreadable(path, "'archive/data.pkl' is compressed or encrypted")
 
 
 def test_entries_that_share_bytes_are_refused(tmp_path, write_torch):
@@ -232,25 +219,25 @@ def test_entries_that_share_bytes_are_refused(tmp_path, write_torch):
         archive.filelist.append(twin)
         archive.NameToInfo[twin.filename] = twin
         archive._didModify = True
-    refused(path, "overlap")
+    unreadable(path, "overlap")
 
 
 def test_storages_that_are_missing_or_short(tmp_path):
     data = HEAD + REBUILD + STORAGE + SOUND + b"tRs."
-    refused(with_pickle(tmp_path / "a.pth", data, b"\0" * 95), "95 bytes instead of 96")
+    unreadable(with_pickle(tmp_path / "a.pth", data, b"\0" * 95), "95 bytes instead of 96")
     missing = data.replace(b"U\x010U\x03cpu", b"U\x017U\x03cpu")
-    refused(with_pickle(tmp_path / "a.pth", missing), "storage 7 is missing")
+    unreadable(with_pickle(tmp_path / "a.pth", missing), "storage 7 is missing")
 
 
 def test_other_archives(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "x")
-    refused(path, "not one of torch.save")
+    unreadable(path, "not one of torch.save")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("net/data.pkl", HEAD)
         archive.writestr("net/constants.pkl", HEAD)
-    refused(path, "TorchScript")
+    unreadable(path, "TorchScript")
 
 
 def test_other_files(tmp_path):
@@ -258,10 +245,10 @@ def test_other_files(tmp_path):
     for data in (b"text", pickle.dumps({}), b"PK\x03\x04", b"\x80\x02\x8a\x0a"):
         path.write_bytes(data)
         assert is_torch_file(path) == (data == b"PK\x03\x04")
-        refused(path)
+        unreadable(path)
     path.write_bytes(b"")
-    refused(path, "empty")
-    refused(tmp_path / "nowhere.pth", "No such file")
+    unreadable(path, "empty")
+    unreadable(tmp_path / "nowhere.pth", "No such file")
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -270,8 +257,8 @@ def test_every_truncation_is_refused(tmp_path, write_torch, legacy):
     path = tmp_path / "cut.pth"
     for size in {*range(0, len(whole), 5), len(whole) - 1}:
         path.write_bytes(whole[:size])
-        refused(path)
-    refused(path, "truncated")
+        unreadable(path)
+    unreadable(path, "truncated")
 
 
 def test_stream_whose_keys_are_not_its_storages(tmp_path, write_torch):
@@ -280,7 +267,7 @@ def test_stream_whose_keys_are_not_its_storages(tmp_path, write_torch):
     data = path.read_bytes()
     assert data.count(keys) == 1
     path.write_bytes(data.replace(keys, keys[:-1] + b"1"))
-    refused(path, "nothing refers to storage '1'")
+    unreadable(path, "nothing refers to storage '1'")
 
 
 @pytest.fixture(scope="module")

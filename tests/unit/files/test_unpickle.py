@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pickles import Calls
 
 from plsc.errors import UserError
 from plsc.files.unpickle import load_arrays
@@ -98,14 +99,6 @@ def test_shared_and_self_containing_containers():
     loop.append(loop)
     loaded = load_arrays(io.BytesIO(pickle.dumps(loop)))
     assert loaded[0] is loaded
-
-
-class Calls:
-    def __init__(self, function, *arguments):
-        self.reduced = (function, arguments)
-
-    def __reduce__(self):
-        return self.reduced
 
 
 def global_(module, name):

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
+from logs import Log
 from paddle import nn
+from refusals import refused
 from small_training import faces
 
 from plsc.checkpoint import folder as checkpoint
 from plsc.config.sections import GlobalConfig
 from plsc.distributed.sharding import ClassShard
-from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import decode
 from plsc.recognition import finetune
@@ -35,14 +36,6 @@ def identity():
     layer = nn.Linear(DIM, DIM)
     layer.weight.set_value(np.eye(DIM, dtype=np.float32))
     return layer
-
-
-class Log:
-    def __init__(self):
-        self.lines = []
-
-    def line(self, text):
-        self.lines.append(text)
 
 
 @pytest.mark.parametrize("dtype", RESOLUTION)
@@ -75,10 +68,11 @@ def test_no_room_for_the_sums(tmp_path, monkeypatch):
     monkeypatch.setattr(finetune, "SUMS_IN_MEMORY", 0)
     free = SimpleNamespace(free=NUM_CLASSES * DIM * 4 - 1)
     monkeypatch.setattr(finetune.shutil, "disk_usage", lambda folder: free)
-    with pytest.raises(UserError) as error:
-        set_class_means(centres_of(), identity(), [], 11, folder=tmp_path, log=Log())
-    text = str(error.value)
-    assert "Global.head_init" in text and str(tmp_path) in text and "\n" not in text
+    refused(
+        lambda: set_class_means(centres_of(), identity(), [], 11, folder=tmp_path, log=Log()),
+        "Global.head_init",
+        tmp_path,
+    )
 
 
 def settings_of(path):
@@ -113,7 +107,8 @@ def test_the_head_of_a_checkpoint(saved, monkeypatch, dtype):
 
 def test_centres_of_another_dimension(saved):
     weights = load_weights(str(saved), identity())
-    with pytest.raises(UserError) as error:
-        load_head(centres_of(dim=DIM + 1), weights, settings_of(saved), Log())
-    text = str(error.value)
-    assert "4 dimensions, this Model 5" in text and str(saved) in text and "\n" not in text
+    refused(
+        lambda: load_head(centres_of(dim=DIM + 1), weights, settings_of(saved), Log()),
+        "4 dimensions, this Model 5",
+        saved,
+    )

@@ -3,20 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from logs import Log
 
 from plsc.engine.task import StepReport
 from plsc.recognition.losses.adaface import AdaFace
 from plsc.recognition.losses.magface import MagFace
 from plsc.recognition.losses.margin import MarginLoss
 from plsc.recognition.magnitude_watch import STEPS, MagnitudeWatch, suggested_range
-
-
-class Log:
-    def __init__(self):
-        self.lines = []
-
-    def line(self, text):
-        self.lines.append(text)
 
 
 def seen(low, middle, high, outside):

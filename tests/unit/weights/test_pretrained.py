@@ -6,9 +6,10 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from pickles import Calls
+from refusals import refused
 
 from plsc.checkpoint import folder as checkpoint
-from plsc.errors import UserError
 from plsc.weights import pretrained
 from plsc.weights.pretrained import find_weights, set_backbone
 
@@ -36,16 +37,6 @@ def write_shards(folder, sizes, *, key="head.weight"):
         dump(folder / f"latest_rank{rank}.pdparams", {key: CENTRES[first : first + size]})
         first += size
     return str(folder / "latest")
-
-
-def refused(action, *words):
-    with pytest.raises(UserError) as error:
-        action()
-    text = str(error.value)
-    assert "\n" not in text
-    for word in words:
-        assert str(word) in text, text
-    return text
 
 
 def same(read, expected):
@@ -132,19 +123,12 @@ def test_what_is_no_state_dict(tmp_path):
     refused(lambda: load_weights(str(tmp_path / "best")), "best.pdparams", "list")
 
 
-class Malicious:
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return open, (str(self.marker), "w")
-
-
 def test_a_malicious_file_runs_nothing(tmp_path):
-    dump(tmp_path / "best.pdparams", {"fc.weight": Malicious(tmp_path / "pwned")})
+    evil = Calls(open, str(tmp_path / "pwned"), "w")
+    dump(tmp_path / "best.pdparams", {"fc.weight": evil})
     refused(lambda: load_weights(str(tmp_path / "best")), "best.pdparams", "refused")
     prefix = write_shards(tmp_path, [6, 5])
-    dump(tmp_path / "latest_rank1.pdparams", {"head.weight": Malicious(tmp_path / "pwned")})
+    dump(tmp_path / "latest_rank1.pdparams", {"head.weight": evil})
     refused(lambda: load_weights(prefix).head(0, 11), "latest_rank1.pdparams", "refused")
     assert not (tmp_path / "pwned").exists()
 

@@ -6,9 +6,9 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from refusals import refused
 
 from plsc.data.transforms.input_pixels import InputPixels
-from plsc.errors import UserError
 from plsc.recognition.models.face_vit import FaceViT
 from plsc.recognition.models.iresnet import IResNet18
 from plsc.recognition.models.mobilefacenet import MobileFaceNet_base
@@ -65,14 +65,6 @@ def equal(net, other):
     state = other.state_dict()
     return all(np.array_equal(value.numpy(), state[key].numpy()) for key, value in
                net.state_dict().items())  # fmt: skip
-
-
-def refused(action, *words):
-    with pytest.raises(UserError) as caught:
-        action()
-    text = str(caught.value)
-    assert "\n" not in text and all(word in text for word in words), text
-    return text
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import noise
+from refusals import error_line
 
 from plsc.cli.data.main import main
 from plsc.data.records.record_index import image_records, read_index
@@ -21,12 +23,6 @@ PEOPLE = {"Zoë": 1, "anna": 3, "Bob B.": 2}
 IN_ORDER = ["Bob B.", "Zoë", "anna"]
 
 
-def face(number, *, ending=".jpg", side=112, width=None):
-    shape = (side, width or side, 3)
-    pixels = np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
-    return cv2.imencode(ending, pixels)[1].tobytes()
-
-
 @pytest.fixture
 def people(tmp_path):
     root, number = tmp_path / "people", 0
@@ -34,7 +30,7 @@ def people(tmp_path):
         (root / name).mkdir(parents=True)
         for place in range(count):
             ending = ".png" if place % 2 else ".jpg"
-            (root / name / f"{9 - place}{ending}").write_bytes(face(number, ending=ending))
+            (root / name / f"{9 - place}{ending}").write_bytes(noise(number, ending=ending))
             number += 1
     return root
 
@@ -72,9 +68,8 @@ def refused(capsys, source, output, *options):
     """The one line; nothing is left of the output."""
     before = sorted(Path(output).parent.iterdir())
     pack(source, output, *options, status=2)
-    text = capsys.readouterr().err
-    (line,) = [line for line in text.splitlines() if line.startswith("plsc-data: error: ")]
-    assert "Traceback" not in text and sorted(Path(output).parent.iterdir()) == before
+    line = error_line(capsys.readouterr().err, "plsc-data")
+    assert sorted(Path(output).parent.iterdir()) == before
     return line
 
 
@@ -118,8 +113,8 @@ def test_insightfaces_layout(people, tmp_path, capsys):
 @pytest.mark.parametrize("options", [[], ["--shuffle"], ["--size", "50"], ["--no_check"]])
 def test_the_same_bytes_whatever_the_workers(people, tmp_path, options):
     for number in range(40):  # more than a few tasks
-        (people / "anna" / f"more{number}.jpg").write_bytes(face(number))
-        (people / "Zoë" / f"more{number}.jpg").write_bytes(face(-number % 17))
+        (people / "anna" / f"more{number}.jpg").write_bytes(noise(number))
+        (people / "Zoë" / f"more{number}.jpg").write_bytes(noise(-number % 17))
     pack(people, tmp_path / "one", "--workers", 1, *options)
     for workers in (1, 2, 3):
         pack(people, tmp_path / f"{workers}", "--workers", workers, *options)
@@ -172,8 +167,8 @@ def test_im2recs_layout_is_nothing_but_images(people, tmp_path):
 
 
 def test_resizing_leaves_what_fits_alone(people, tmp_path, capsys):
-    (people / "anna" / "large.png").write_bytes(face(0, side=300, ending=".png"))
-    (people / "anna" / "tall.png").write_bytes(face(1, side=112, width=80, ending=".png"))
+    (people / "anna" / "large.png").write_bytes(noise(0, side=300, ending=".png"))
+    (people / "anna" / "tall.png").write_bytes(noise(1, side=112, width=80, ending=".png"))
     line = refused(capsys, people, tmp_path / "set")
     place = people / "anna" / "large.png"
     assert f"{place}: the image is 300x300 (width x height), must be 112x112: align" in line
@@ -206,7 +201,7 @@ def test_resized_pixels_are_the_image(tmp_path, capsys):
 
 @pytest.fixture
 def bad_people(people):
-    (people / "anna" / "cut.jpg").write_bytes(face(0)[:-100])
+    (people / "anna" / "cut.jpg").write_bytes(noise(0)[:-100])
     (people / "Zoë" / "8junk.png").write_bytes(b"junk")
     (people / "Bob B." / "empty.jpg").write_bytes(b"")
     return people
@@ -363,7 +358,7 @@ def test_keys_that_float32_rounds_are_written_as_mxnet_would(tmp_path):
 
 def test_a_name_that_cannot_be_a_line(people, tmp_path, capsys):
     (people / "an\nna").mkdir()
-    (people / "an\nna" / "1.jpg").write_bytes(face(0))
+    (people / "an\nna" / "1.jpg").write_bytes(noise(0))
     assert r"'an\nna': a name must be one line" in refused(capsys, people, tmp_path / "set")
 
 

@@ -5,17 +5,13 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+from pictures import noise
 
 from plsc.cli.data import pairs
 from plsc.cli.status import exit_status
 from plsc.data.sets.bin_file import read_bin
 from plsc.datatools.bin_writer import write_bin
 from plsc.errors import UserError
-
-
-def encoded(number, side=112, ending=".jpg"):
-    pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    return cv2.imencode(ending, pixels)[1].tobytes()
 
 
 def run(*arguments):
@@ -33,7 +29,7 @@ def people(tmp_path):
         folder.mkdir(parents=True)
         for number in range(1, 5):
             ending = ".png" if (person, number) == (2, 3) else ".jpg"
-            content = encoded(10 * person + number, ending=ending)
+            content = noise(10 * person + number, ending=ending)
             (folder / f"Name_{person}_{number:04d}{ending}").write_bytes(content)
     return tmp_path / "people"
 
@@ -136,12 +132,14 @@ def test_a_list_of_pairs_and_back(people, tmp_path):
 def test_the_ending_of_a_file_says_what_it_is(tmp_path):
     endings = [".jpg", ".png", ".bmp", ".webp"]
     write_bin(
-        tmp_path / "a.bin", [encoded(n, 8, end) for n, end in enumerate(endings)], [True, False]
+        tmp_path / "a.bin",
+        [noise(n, side=8, ending=end) for n, end in enumerate(endings)],
+        [True, False],
     )
     run(tmp_path / "a.bin", tmp_path / "apart")
     names = sorted(path.suffix for path in (tmp_path / "apart/images").iterdir())
     assert names == sorted(endings)
-    write_bin(tmp_path / "b.bin", [encoded(0), b"junk"], [True])
+    write_bin(tmp_path / "b.bin", [noise(0), b"junk"], [True])
     with pytest.raises(UserError, match=r"b\.bin: image 1: no image of a known format"):
         run(tmp_path / "b.bin", tmp_path / "apart_b")
     assert not list(tmp_path.glob("apart_b*"))
@@ -149,7 +147,7 @@ def test_the_ending_of_a_file_says_what_it_is(tmp_path):
 
 def test_faces_that_are_not_aligned_are_refused_or_resized(people, tmp_path):
     path = people / "Name_1/Name_1_0002.jpg"
-    path.write_bytes(encoded(0, 250))
+    path.write_bytes(noise(0, side=250))
     with pytest.raises(
         UserError, match=r"Name_1_0002\.jpg: the image is 250x250 .* align the faces"
     ):
@@ -186,7 +184,7 @@ def test_faces_that_are_not_aligned_are_refused_or_resized(people, tmp_path):
 )
 def test_mistakes_are_named_and_leave_nothing(people, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    write_bin("real.bin", [encoded(0), encoded(1)], [True])
+    write_bin("real.bin", [noise(0), noise(1)], [True])
     before = sorted(tmp_path.iterdir())
     with pytest.raises(UserError, match=message):
         run(*arguments)
@@ -194,7 +192,7 @@ def test_mistakes_are_named_and_leave_nothing(people, tmp_path, monkeypatch, arg
 
 
 def test_an_unreadable_record_is_named(people, tmp_path):
-    (people / "Name_1/Name_1_0002.jpg").write_bytes(encoded(0)[:-50])
+    (people / "Name_1/Name_1_0002.jpg").write_bytes(noise(0)[:-50])
     with pytest.raises(UserError, match=r"Name_1_0002\.jpg: the JPEG is cut short"):
         run(people, tmp_path / "a.bin", "--num_pairs", 80)
 
@@ -203,7 +201,7 @@ def test_a_bin_replaces_another_only_when_it_is_whole(people, tmp_path):
     (tmp_path / "a.bin").write_bytes(b"old")
 
     def images():
-        yield encoded(0)
+        yield noise(0)
         raise UserError("the second is gone")
 
     assert exit_status("test", lambda: write_bin(tmp_path / "a.bin", images(), [True])) == 2
@@ -213,7 +211,7 @@ def test_a_bin_replaces_another_only_when_it_is_whole(people, tmp_path):
 
 def test_a_list_of_images_with_numbers_for_names_is_no_pairs_txt(tmp_path):
     for name in range(4):
-        (tmp_path / str(name)).write_bytes(encoded(name))
+        (tmp_path / str(name)).write_bytes(noise(name))
     (tmp_path / "list.txt").write_text("".join(f"{name}\t{name // 2}\n" for name in range(4)))
     with pytest.raises(UserError, match="4 images of 2 identities have 2"):
         run(tmp_path / "list.txt", tmp_path / "a.bin", "--num_pairs", 20)

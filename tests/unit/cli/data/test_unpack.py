@@ -4,6 +4,8 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+from pictures import noise
+from places import files_below
 
 from plsc.cli.data.main import main
 from plsc.data.records.recordio import RecordWriter
@@ -14,12 +16,9 @@ ENDINGS = {1: ".jpg", 2: ".png", 3: ".webp", 4: ".bmp", 5: ".jpg"}
 LABELS = [0, 0, 1, 1, 3]
 
 
-def image(number, ending):
-    pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return cv2.imencode(ending, pixels)[1].tobytes()
-
-
-IMAGES = {key: image(key, ending) for key, ending in ENDINGS.items()} | {5: b"no image at all"}
+IMAGES = {key: noise(key, side=8, ending=ending) for key, ending in ENDINGS.items()} | {
+    5: b"no image at all"
+}
 
 
 @pytest.fixture
@@ -37,14 +36,6 @@ def rec(tmp_path):
 
 def unpack(source, output, *options, status=0):
     assert main(["unpack", str(source), str(output), *options]) == status
-
-
-def files_below(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
