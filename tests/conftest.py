@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -30,28 +29,6 @@ runtime.prepare(local_size=1)  # before any test imports paddle
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes minutes; run by make test-slow")
     config.addinivalue_line("markers", "gpu: needs a GPU; holds a GPU kernel equal to the CPU's")
-
-
-def golden_fill(key: str, shape: list[int], seed: int) -> np.ndarray:
-    """Deterministic weights for a state-dict key, as the golden figures use them."""
-    random = np.random.RandomState((zlib.crc32(key.encode()) + seed) % 2**32)
-    count = int(np.prod(shape))
-    if key.endswith("_variance"):
-        values = 0.5 + random.rand(count)
-    elif key.endswith("_mean"):
-        values = 0.2 * random.randn(count)
-    elif len(shape) == 1:
-        weight = key.endswith("weight")
-        values = 0.6 + 0.4 * random.rand(count) if weight else 0.1 * random.randn(count)
-    else:
-        fan = np.prod(shape[1:]) if len(shape) == 4 else shape[0]
-        values = random.randn(count) * np.sqrt(1.4 / fan)
-    return values.reshape(shape).astype(np.float32)
-
-
-@pytest.fixture
-def fill():
-    return golden_fill
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import paddle
-from conftest import REAL_FACES, golden_fill
+from conftest import REAL_FACES
+from filled_nets import filled
 from small_training import faces, training_of
 
 from plsc.distributed import world
@@ -62,8 +63,7 @@ def build(case: dict) -> Training:
     """The trajectory's network and head with its weights, ready for `train_step`."""
     place, seed = world.current(), case["weight_seed"]
     backbone = IResNet18(num_features=NUM_FEATURES)
-    for name, tensor in backbone.state_dict().items():
-        tensor.set_value(golden_fill(name, tensor.shape, seed))
+    filled(backbone, seed)
     backbone.features.weight.set_value(np.ones(NUM_FEATURES, np.float32))
     random = np.random.RandomState((zlib.crc32(b"head.weight") + seed) % 2**32)
     weight = 0.01 * random.randn(case["classes"] * NUM_FEATURES)

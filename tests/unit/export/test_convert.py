@@ -8,6 +8,7 @@ import onnx
 import paddle
 import pytest
 import yaml
+from filled_nets import SmallNet, filled
 from paddle import nn
 
 from plsc import __version__
@@ -19,47 +20,10 @@ from plsc.recognition.export_spec import EmbeddingAgreement, embedding_spec, pro
 SPEC = embedding_spec(8)
 
 
-class Net(nn.Layer):
-    """Small, with every part whose scale or bias a converter has been seen to drop."""
-
-    num_features = 8
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2D(3, 4, 5, stride=8)
-        self.bn = nn.BatchNorm2D(4)
-        self.prelu = nn.PReLU(4)
-        self.norm = nn.LayerNorm(4 * 14 * 14)
-        self.dropout = nn.Dropout(0.5)
-        self.linear = nn.Linear(4 * 14 * 14, 8)
-        self.features = nn.BatchNorm1D(8)
-
-    def forward(self, images):
-        maps = self.prelu(self.bn(self.conv(images)))
-        return self.features(self.linear(self.dropout(self.norm(maps.flatten(1)))))
-
-
-def randomise(net):
-    """Weights, scales, biases and running statistics that all matter."""
-    rng = np.random.default_rng(0)
-    for name, tensor in net.state_dict().items():
-        values = rng.standard_normal(tensor.shape)
-        if name.endswith("_variance"):
-            values = rng.uniform(0.5, 1.5, tensor.shape)
-        elif len(tensor.shape) == 1:
-            values = 0.3 * values + (name.endswith("weight"))
-        else:
-            values *= np.sqrt(
-                1.4 / np.prod(tensor.shape[1:] if len(tensor.shape) == 4 else tensor.shape[0])
-            )
-        tensor.set_value(values.astype(np.float32))
-    return net
-
-
 @pytest.fixture(scope="module")
 def net():
     paddle.seed(0)
-    return randomise(Net())
+    return filled(SmallNet())
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +85,7 @@ def test_any_batch_size(exported, net, batch):
 
 
 def test_the_backbone_stays_as_it_is(tmp_path):
-    net = Net()
+    net = SmallNet()
     net.bn.eval()  # a frozen layer of a network in training
     before = {name: tensor.numpy().copy() for name, tensor in net.state_dict().items()}
     forward = net.forward
@@ -255,7 +219,7 @@ def test_a_fixed_batch_size_is_noticed(net, tmp_path, monkeypatch):
 
 
 def test_weights_that_give_nan_are_not_exported(tmp_path):
-    net = randomise(Net())
+    net = filled(SmallNet())
     net.linear.bias.set_value(paddle.full([8], float("nan")))
     with pytest.raises(UserError, match="the weights give embeddings with NaN or infinity"):
         export.export_paddle(net, tmp_path / "net", SPEC)
@@ -278,7 +242,7 @@ def test_paddle_export_that_differs_leaves_the_former_one(net, tmp_path, monkeyp
 def test_nhwc_is_told_the_override(tmp_path):
     """paddle2onnx ends its process there; ours goes on."""
 
-    class Channelslast(Net):
+    class Channelslast(SmallNet):
         def forward(self, images):
             return nn.functional.conv2d(
                 images.transpose([0, 2, 3, 1]), paddle.ones([8, 3, 112, 112]), data_format="NHWC"

@@ -5,8 +5,8 @@ import onnx
 import onnxruntime
 import paddle
 import pytest
+from filled_nets import SmallNet, filled
 from onnx import TensorProto, helper, numpy_helper
-from paddle import nn
 
 from plsc.config.load import parse_config
 from plsc.config.registry import BACKBONES
@@ -29,34 +29,9 @@ TRAINED = {
 }
 
 
-class Net(nn.Layer):
-    num_features = 8
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2D(3, 4, 5, stride=8)
-        self.bn = nn.BatchNorm2D(4)
-        self.prelu = nn.PReLU(4)
-        self.norm = nn.LayerNorm(4 * 14 * 14)
-        self.linear = nn.Linear(4 * 14 * 14, 8)
-        self.features = nn.BatchNorm1D(8)
-        random = np.random.default_rng(0)
-        for name, tensor in self.state_dict().items():
-            shape = tensor.shape
-            low, high = (0.5, 1.5) if name.endswith(("_variance", "weight")) else (-0.3, 0.3)
-            values = random.uniform(low, high, shape)
-            if len(shape) > 1:
-                values = random.standard_normal(shape) / np.sqrt(np.prod(shape) / 4)
-            tensor.set_value(values.astype(np.float32))
-
-    def forward(self, images):
-        maps = self.prelu(self.bn(self.conv(images)))
-        return self.features(self.linear(self.norm(maps.flatten(1))))
-
-
 @pytest.fixture(scope="module")
 def net():
-    net = Net()
+    net = filled(SmallNet())
     net.eval()
     return net
 
@@ -250,7 +225,7 @@ def test_onnxruntime_makes_float32_of_them_when_it_loads(net, tmp_path):
     ],
 )
 def test_weights_beyond_float16_are_refused(factor, said, tmp_path):
-    net = Net()
+    net = filled(SmallNet())
     net.linear.weight.set_value(net.linear.weight * factor)
     net.linear.bias.set_value(net.linear.bias * 0)
     net.features._mean.set_value(net.features._mean * 0)

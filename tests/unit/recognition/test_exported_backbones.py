@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import paddle
 import pytest
+from filled_nets import filled
 
 from plsc.config.registry import BACKBONES
 from plsc.export import convert as export
@@ -49,23 +50,6 @@ def small(name, patch):
 
 def full(name):
     return BACKBONES.get(name, "Model.name")(num_features=32)
-
-
-def randomised(backbone):
-    """Weights, scales, biases and running statistics that all matter."""
-    random = np.random.default_rng(0)
-    for name, tensor in backbone.state_dict().items():
-        shape = tensor.shape
-        if name.endswith("_variance"):
-            values = random.uniform(0.5, 1.5, shape)
-        elif len(shape) == 1:
-            values = random.uniform(0.6, 1, shape) * name.endswith("weight")
-            values += 0.1 * random.standard_normal(shape)
-        else:
-            inputs = np.prod(shape[1:]) if len(shape) == 4 else shape[0]
-            values = np.float32(np.sqrt(1.4 / inputs)) * random.standard_normal(shape, np.float32)
-        tensor.set_value(values.astype(np.float32))
-    return backbone
 
 
 def embeddings(backbone, images):
@@ -143,7 +127,7 @@ def exported(request, tmp_path_factory):
         if name not in ALL_BATCHES:
             patch.setattr(export_spec, "CHECKED_BATCHES", (1, 5))
         patch.setattr(export, "TIMED_RUNS", 1)
-        yield randomised(backbone), path, write(backbone, path)
+        yield filled(backbone), path, write(backbone, path)
     path.unlink()
 
 
@@ -166,7 +150,7 @@ def test_insightface_gives_the_backbones_embeddings(exported):
 
 def test_insightface_deduces_the_same_at_an_older_opset(tmp_path, monkeypatch):
     """LayerNorm is many nodes there, a Sub and a Mul among them."""
-    backbone = randomised(small("FaceViT_tiny_patch9_112", monkeypatch))
+    backbone = filled(small("FaceViT_tiny_patch9_112", monkeypatch))
     monkeypatch.setattr(export_spec, "CHECKED_BATCHES", (1,))
     monkeypatch.setattr(export, "TIMED_RUNS", 1)
     write(backbone, tmp_path / "net.onnx", opset=11)
@@ -178,7 +162,7 @@ def test_an_iresnet_as_magface_trains_it(tmp_path, monkeypatch):
     monkeypatch.setattr(IResNet18, "depths", (1, 1, 1, 1))
     monkeypatch.setattr(export_spec, "CHECKED_BATCHES", (1,))
     monkeypatch.setattr(export, "TIMED_RUNS", 1)
-    backbone = randomised(
+    backbone = filled(
         IResNet18(
             num_features=32,
             dropout=0.4,
@@ -201,7 +185,7 @@ def test_an_iresnet_as_magface_trains_it(tmp_path, monkeypatch):
     ("preprocessing", "fp16"), [("none", True), ("nhwc", True), ("nhwc", False), ("nchw", False)]
 )
 def test_insightface_deduces_preprocessing_in_the_graph(preprocessing, fp16, tmp_path, monkeypatch):
-    backbone = randomised(full("QuickFace_nano"))
+    backbone = filled(full("QuickFace_nano"))
     path = tmp_path / "net.onnx"
     monkeypatch.setattr(export_spec, "CHECKED_BATCHES", (1,))
     write(backbone, path, preprocessing=preprocessing, fp16=fp16)
@@ -218,7 +202,7 @@ def test_insightface_deduces_preprocessing_in_the_graph(preprocessing, fp16, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LARGE))
 def test_large_backbones_at_full_size(name, tmp_path):
-    backbone, path = randomised(BACKBONES.get(name, "Model.name")()), tmp_path / "net.onnx"
+    backbone, path = filled(BACKBONES.get(name, "Model.name")()), tmp_path / "net.onnx"
     report = write(backbone, path)
     assert [check.batch for check in report.checks] == [1, 5, 64]
     assert all(item.max_difference < 1e-4 * item.largest_value for item in agreements(report))

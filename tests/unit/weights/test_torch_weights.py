@@ -5,6 +5,7 @@ import re
 import numpy as np
 import paddle
 import pytest
+from filled_nets import filled
 from paddle import nn
 from refusals import refused
 
@@ -32,12 +33,6 @@ NETS = {
 }
 
 
-def filled(net, fill, seed=0):
-    for name, tensor in net.state_dict().items():
-        tensor.set_value(fill(name, tensor.shape, seed))
-    return net
-
-
 def to_torch(net):
     """A state dict as torch has it: by what each layer is, not by the table under test."""
     arrays = {}
@@ -57,8 +52,8 @@ def to_torch(net):
 
 
 @pytest.fixture
-def quick(fill):
-    return filled(QuickFace_nano(16), fill)
+def quick():
+    return filled(QuickFace_nano(16))
 
 
 def equal(net, other):
@@ -69,8 +64,8 @@ def equal(net, other):
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("name", NETS)
-def test_weights_come_back(tmp_path, write_torch, fill, name, legacy):
-    net = filled(NETS[name](), fill)
+def test_weights_come_back(tmp_path, write_torch, name, legacy):
+    net = filled(NETS[name]())
     path = str(write_torch(tmp_path / "model.pt", to_torch(net), legacy=legacy))
     assert find_weights(path) == path
     fresh = NETS[name]()
@@ -143,9 +138,9 @@ def test_magface_divides_by_another_epsilon(tmp_path, write_torch, quick, prefix
     assert weights.notes[1].startswith("1 tensors beside the network stay unread: parallel_fc")
 
 
-def test_a_prefix_of_features_alone_is_not_magface(tmp_path, write_torch, fill):
+def test_a_prefix_of_features_alone_is_not_magface(tmp_path, write_torch):
     """MobileFaceNet has parameters whose names begin so, with and without a wrapper."""
-    net = filled(MobileFaceNet_base(16), fill)
+    net = filled(MobileFaceNet_base(16))
     for prefix in ("", "module."):
         state = {prefix + name: array for name, array in to_torch(net).items()}
         fresh = MobileFaceNet_base(16)

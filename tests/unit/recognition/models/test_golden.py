@@ -8,6 +8,7 @@ import typing
 import numpy as np
 import paddle
 import pytest
+from filled_nets import golden_fill
 from places import GOLDEN
 
 from plsc.config.registry import BACKBONES
@@ -47,10 +48,10 @@ def golden_images():
 
 class TestAgainstPlsc:
     @pytest.mark.parametrize("name", sorted(EMBEDDINGS))
-    def test_embeddings_equal_in_every_format(self, name, fill):
+    def test_embeddings_equal_in_every_format(self, name):
         builder = BACKBONES.get(name, "test")
         keys = {key: shape for each, shape in KEYS[name].items() for key in expand(each)}
-        weights = {key: paddle.to_tensor(fill(key, shape, 0)) for key, shape in keys.items()}
+        weights = {key: paddle.to_tensor(golden_fill(key, shape, 0)) for key, shape in keys.items()}
         formats = typing.get_args(inspect.signature(builder).parameters["data_format"].annotation)
         assert formats == (("NCHW",) if name.startswith("FaceViT") else ("NCHW", "NHWC"))
         for data_format in formats:
