@@ -12,24 +12,33 @@ trained parameter takes part in backward on every rank (multiply by zero, do not
 enters a collective that the others do not.
 """
 
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from paddle import Tensor, nn
-
-from plsc.checkpoint.sharded_rows import StoredRows
+from plsc.config.load import require
+from plsc.config.readers import Reader
+from plsc.config.registry import DATASETS
 from plsc.config.sections import Config
-from plsc.data.loader.batch import Batch
-from plsc.data.loader.batches import TrainingSet
-from plsc.engine.log import RunLog
-from plsc.export.spec import ExportSpec
-from plsc.optimizer.rule import RowUpdate
-from plsc.weights.weights import Weights
 
-NetworkFunction = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+if TYPE_CHECKING:  # a command asks for its task before it knows whether paddle is needed
+    from pathlib import Path
+
+    import numpy as np
+    from paddle import Tensor, nn
+
+    from plsc.checkpoint.sharded_rows import StoredRows
+    from plsc.data.loader.batch import Batch
+    from plsc.data.loader.batches import TrainingSet
+    from plsc.engine.log import RunLog
+    from plsc.export.spec import ExportSpec
+    from plsc.optimizer.rule import RowUpdate
+    from plsc.weights.weights import Weights
+
+NetworkFunction = Callable[["np.ndarray"], Mapping[str, "np.ndarray"]]
 """A batch of inputs -> outputs by the names that ExportSpec gives them, in evaluation mode."""
 
 
@@ -110,8 +119,8 @@ class Watcher(Protocol):
         """Judge the report of optimizer step number `step`, from 1."""
 
 
-class TrainingTask(Protocol):
-    """What the training loop asks of a task.
+class TrainingTask(ABC):
+    """What the training loop asks of a task; a task overrides what it has a use for.
 
     Attributes:
         sharded: rows that are split over the ranks; empty for most tasks.
@@ -120,10 +129,22 @@ class TrainingTask(Protocol):
 
     """
 
-    sharded: Sequence[Sharded]
-    wants_upcoming: bool
+    sharded: Sequence[Sharded] = ()
+    wants_upcoming: bool = False
 
-    def start(self, weights: Weights | None, network: nn.Layer, folder: Path, log: RunLog) -> None:
+    @abstractmethod
+    def loss(self, outputs: Any, part: Batch) -> StepLoss:
+        """Return the loss of a part of the step's batch; see the contract above.
+
+        Args:
+            outputs: what the network made of the part, a tensor or a nest of tensors.
+            part: the next of the batch's parts.
+
+        """
+
+    def start(  # noqa: B027
+        self, weights: Weights | None, network: nn.Layer, folder: Path, log: RunLog
+    ) -> None:
         """Begin from `weights` that are not a checkpoint to resume, or from nothing.
 
         Args:
@@ -134,7 +155,7 @@ class TrainingTask(Protocol):
 
         """
 
-    def begin_step(
+    def begin_step(  # noqa: B027
         self, batch: Batch, *, step: int, fraction: float, upcoming: Batch | None = None
     ) -> None:
         """Prepare for a step on `batch`, before it is parted; called by all ranks.
@@ -147,25 +168,19 @@ class TrainingTask(Protocol):
 
         """
 
-    def loss(self, outputs: Any, part: Batch) -> StepLoss:
-        """Return the loss of a part of the step's batch; see the contract above.
-
-        Args:
-            outputs: what the network made of the part, a tensor or a nest of tensors.
-            part: the next of the batch's parts.
-
-        """
-
     def figures(self, fraction: float) -> dict[str, float]:
         """Return what metrics.jsonl records of a step beside the loss and its statistics."""
+        return {}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the task's own tensors of the step by name, to find those that are not finite."""
+        return {}
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint's state.json keeps of the task, as JSON has it."""
+        return {}
 
-    def check_state(self, state: Mapping[str, Any], path: str) -> None:
+    def check_state(self, state: Mapping[str, Any], path: str) -> None:  # noqa: B027
         """Refuse a checkpoint that this training cannot go on from.
 
         Raises:
@@ -173,17 +188,20 @@ class TrainingTask(Protocol):
 
         """
 
-    def restore(self, state: Mapping[str, Any], path: str, log: RunLog) -> None:
+    def restore(self, state: Mapping[str, Any], path: str, log: RunLog) -> None:  # noqa: B027
         """Go on from the `state` of the checkpoint at `path`."""
 
     def notes(self) -> Sequence[str]:
         """Return lines to log when a run starts."""
+        return ()
 
     def describe(self, fraction: float) -> str:
         """Return what is trained beside the network, for a line of the log."""
+        return ""
 
     def watchers(self, log: RunLog) -> Sequence[Watcher]:
         """Return what is to look at every step."""
+        return ()
 
 
 class Evaluator(Protocol):
@@ -220,52 +238,36 @@ class Evaluator(Protocol):
         """Return how large the set is, in words."""
 
 
-class TaskType(Protocol):
-    """What every command can ask of a task; registered in TASKS.
+class TaskType(ABC):
+    """What every command can ask of a task; a subclass is registered in TASKS.
 
     Attributes:
-        sections: readers (value, key) -> section of the config's Model, Loss, Metric and Export.
+        sections: readers (value, key) -> section of the config's Model, Loss, Metric and Export;
+            see `plsc.config.sections.Config` for what all of them have.
 
     """
 
-    sections: Mapping[str, Callable[[Any, str], Any]]
+    sections: Mapping[str, Reader]
 
-    def check(self, config: Config) -> None:
-        """Check the names and parameters of the task's own sections; touch no device.
-
-        Raises:
-            UserError: the first that is wrong.
-
-        """
-
-    def check_training(self, config: Config) -> None:
-        """Check that all that training needs is there and fits together; touch no device.
-
-        Raises:
-            UserError: a section or key is missing, or values contradict each other.
-
-        """
-
-    def dataset(self, config: Config) -> TrainingSet:
-        """Return the training set; read its list, touch no device."""
-
+    @abstractmethod
     def network(self, config: Config) -> nn.Layer:
         """Return the network, its weights random."""
 
+    @abstractmethod
     def training(
         self, config: Config, network: nn.Layer, dataset: TrainingSet, state_names: Sequence[str]
     ) -> TrainingTask:
-        """Return what the loop trains `network` with; called by all ranks together."""
+        """Return what the loop trains `network` with; called by all ranks together.
 
-    def evaluators(self, config: Config) -> Sequence[Evaluator]:
-        """Return what measures the network; touch no device."""
+        Args:
+            config: a checked one.
+            network: what is trained.
+            dataset: what it is trained on.
+            state_names: of the optimizer, which rows that are split over ranks have too.
 
-    def describe(self, config: Config, network: nn.Layer) -> dict[str, str]:
-        """Return what goes along with the network's weights in a checkpoint, as texts."""
+        """
 
-    def for_export(self, config: Config) -> Config:
-        """Return the config whose network converters know, with the same state dict."""
-
+    @abstractmethod
     def export_spec(
         self, config: Config, network: nn.Layer, state: Mapping[str, Any], source: str
     ) -> ExportSpec:
@@ -279,13 +281,53 @@ class TaskType(Protocol):
 
         """
 
+    def check(self, config: Config) -> None:  # noqa: B027
+        """Check the names and parameters of the task's own sections; touch no device.
+
+        Raises:
+            UserError: the first that is wrong.
+
+        """
+
+    def check_training(self, config: Config) -> None:  # noqa: B027
+        """Check that all that training needs is there and fits together; touch no device.
+
+        Raises:
+            UserError: a section or key is missing, or values contradict each other.
+
+        """
+
+    def dataset(self, config: Config) -> TrainingSet:
+        """Return the training set; read its list, touch no device."""
+        data = require(config.DataLoader.Train, "DataLoader.Train", "training")
+        found: TrainingSet = data.dataset.build(DATASETS)
+        return found
+
+    def evaluators(self, config: Config) -> Sequence[Evaluator]:
+        """Return what measures the network; touch no device."""
+        return ()
+
+    def describe(self, config: Config, network: nn.Layer) -> dict[str, str]:
+        """Return what goes along with the network's weights in a checkpoint, as texts."""
+        return {}
+
+    def for_export(self, config: Config) -> Config:
+        """Return the config whose network converters know, with the same state dict."""
+        return config
+
     def memory(
         self, config: Config, network: nn.Layer | None, *, ranks: int, local_ranks: int
     ) -> list[str]:
         """Return lines about the memory that training takes; before the network is built: None."""
+        return []
 
-    def write_report(
-        self, config: Config, source: str, precision: str, network: nn.Layer,
-        measured: Sequence[tuple[Evaluator, Any]], outputs: Any,
-    ) -> None:  # fmt: skip
+    def write_report(  # noqa: B027
+        self,
+        config: Config,
+        source: str,
+        precision: str,
+        network: nn.Layer,
+        measured: Sequence[tuple[Evaluator, Any]],
+        outputs: Any,
+    ) -> None:
         """Write what the user asked `plsc-eval` for: tables, JSON, a page."""

@@ -8,6 +8,7 @@ from plsc.config.load import require
 from plsc.config.registry import BACKBONES, LOSSES, METRICS, OPTIMIZERS, TASKS
 from plsc.config.sections import Config
 from plsc.distributed import world
+from plsc.engine.task import TaskType
 from plsc.errors import UserError
 from plsc.recognition.sections import SECTIONS
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from plsc.recognition.training import RecognitionTraining
 
 
-class Recognition:
+class Recognition(TaskType):
     """Trains a backbone whose embeddings tell people apart; see `plsc.engine.task.TaskType`."""
 
     sections = SECTIONS

@@ -10,7 +10,7 @@ from plsc.config.sections import Config
 from plsc.data.loader.batch import Batch
 from plsc.engine.dataset_pass import one_epoch
 from plsc.engine.log import RunLog
-from plsc.engine.task import StepLoss, StepReport, Watcher
+from plsc.engine.task import StepLoss, StepReport, TrainingTask, Watcher
 from plsc.errors import UserError
 from plsc.recognition.finetune import load_head, set_class_means
 from plsc.recognition.heads.partial_fc import PartialFC
@@ -20,7 +20,7 @@ from plsc.weights.weights import Weights
 SAMPLE_RATIO = "sample_ratio"
 
 
-class RecognitionTraining:
+class RecognitionTraining(TrainingTask):
     """A head over all classes as a TrainingTask; see `plsc.engine.task`.
 
     Args:
@@ -34,12 +34,8 @@ class RecognitionTraining:
         self.head = head
         self.sharded = (head,)
         self._settings, self._config, self._dataset = (config or Config()).Global, config, dataset
+        self.wants_upcoming = head.centres.prefetches
         self._batch_size = 0
-
-    @property
-    def wants_upcoming(self) -> bool:
-        """Tell whether rows of the class centres are read while the step before computes."""
-        return self.head.centres.prefetches
 
     def start(self, weights: Weights | None, network: nn.Layer, folder: Path, log: RunLog) -> None:
         """Begin the head: as loaded, random, or with each class's mean embedding.

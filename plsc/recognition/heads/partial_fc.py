@@ -83,7 +83,9 @@ class PartialFC:
     """
 
     name = "head.weight"  # the state-dict key
-    aliases = ("partialfc@dist@rank",)  # the parameter's name in PLSC, which its configs may use
+    aliases: tuple[str, ...] = (
+        "partialfc@dist@rank",
+    )  # the parameter's name in PLSC, which its configs may use
 
     def __init__(
         self,
