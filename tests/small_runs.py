@@ -99,6 +99,15 @@ class Forks:
         return subprocess.CompletedProcess([f"plsc-{command}", *arguments], status, out, err)
 
 
+def head_of(checkpoint: Path) -> dict:
+    """Return the tensors of a checkpoint's head, by name, joined from its files."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    parts = [load_file(path) for path in sorted(checkpoint.glob("head-*.safetensors"))]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def metrics_of(folder: Path, kind: str = "train") -> list[dict]:
     """The objects of one kind in a run's metrics.jsonl."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()

@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 from places import SHARED_DATA
 from safetensors.numpy import load_file
+from small_runs import head_of
 
 PLSC_CHECKPOINT = SHARED_DATA / "plsc_checkpoint"
-
-
-def head_of(checkpoint):
-    parts = [load_file(path)["weight"] for path in sorted(checkpoint.glob("head-*"))]
-    return np.concatenate(parts)
 
 
 def test_finetune_starts_a_new_head_and_keeps_the_backbone(run, small_checkpoint):
@@ -31,7 +27,7 @@ def test_finetune_starts_a_new_head_and_keeps_the_backbone(run, small_checkpoint
     for name in old:
         if "_mean" not in name and "_variance" not in name:
             np.testing.assert_array_equal(old[name], new[name], err_msg=name)
-    assert head_of(now).shape == (9, 32)
+    assert head_of(now)["weight"].shape == (9, 32)
 
 
 def test_other_classes_without_finetune_are_refused(run, small_checkpoint):
@@ -70,7 +66,7 @@ def test_head_from_class_means(run, small_checkpoint):
         "Global.max_train_step=1",
         size=2,
     )
-    rows = head_of(run.output / "latest")
+    rows = head_of(run.output / "latest")["weight"]
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 0.01 * np.sqrt(32), rtol=1e-5)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     # Colours are told apart by any network: means of different classes are not parallel.
@@ -89,7 +85,7 @@ def test_weights_that_plsc_saved(run):
     )
     assert "31 class centres" in done.stdout
     now = run.folder / "output" / "MobileFaceNet_base" / "latest"
-    assert head_of(now).shape == (31, 512)
+    assert head_of(now)["weight"].shape == (31, 512)
     assert json.loads((now / "state.json").read_text())["num_classes"] == 31
 
 

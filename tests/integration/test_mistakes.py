@@ -1,13 +1,14 @@
-"""A user's mistakes end a run with one line that names key, value and remedy, and no traceback."""
+"""A user's mistakes end a run with one line that names key, value and remedy, and no traceback.
+
+One mistake of each kind, by where it is found out; unit/config/test_mistakes.py has the keys.
+"""
 
 import pytest
 
 MISTAKES = [
     ("Global.epoch=3", "Global.epoch: unknown key; did you mean 'epochs'?"),
-    ("Global.epochs=0", "Global.epochs must be a whole number at least 1 or null, got 0"),
     ("Model.name=IResNet51", "did you mean 'IResNet50'?"),
     ("Model.num_featurs=3", "Model.num_featurs: unknown key; did you mean 'num_features'?"),
-    ("Model.pfc_config.sample_ratio=1.5", "Model.pfc_config.sample_ratio must be"),
     ("Optimizer.name=Momentun", "did you mean 'Momentum'?"),
     ("Optimizer.momentum=fast", "Optimizer.momentum must be a number"),
     ("Loss.Train.0.MarginLoss.m4=1", "MarginLoss.m4: unknown key"),

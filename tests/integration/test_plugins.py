@@ -42,9 +42,9 @@ class Darken:
     def __init__(self, by: int = 10):
         self.by = by
 
-    def __call__(self, image, rng):
+    def __call__(self, sample, rng):
         note("transformed", os.getpid())
-        return np.maximum(image, self.by) - self.by
+        return {**sample, "image": np.maximum(sample["image"], self.by) - self.by}
 """
 
 

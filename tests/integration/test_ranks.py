@@ -15,16 +15,12 @@ import paddle
 import pytest
 from safetensors.numpy import load_file
 from samples import on_image
+from small_runs import head_of
 
 from plsc.config.registry import BACKBONES
 from plsc.data.transforms.standard import build_transforms
 
 INIT_LENGTH = 0.01 * np.sqrt(32)  # of a random class centre of 32 dimensions
-
-
-def head_of(checkpoint):
-    parts = [load_file(path) for path in sorted(checkpoint.glob("head-*.safetensors"))]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def assert_same_checkpoints(one, other):
@@ -262,7 +258,7 @@ def test_packages_of_the_working_directory_are_not_imported(run):
     """The launcher is started where a folder `plsc` and a file `yaml.py` lie about."""
     (run.folder / "plsc" / "cli").mkdir(parents=True)
     trap = f"open({str(run.folder / 'imported')!r}, 'a').write(__name__ + '\\n')\n"
-    for path in ("plsc/__init__.py", "plsc/cli/train.py", "yaml.py"):
+    for path in ("plsc/__init__.py", "plsc/cli/__init__.py", "yaml.py"):
         (run.folder / path).write_text(trap)
     arguments = run.arguments("train", "Global.max_train_step=1")
     run.world.run(2, *arguments, PYTHONPATH="")
