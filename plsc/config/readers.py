@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from plsc.config.component import Component
+from plsc.config.component import Component, components
 from plsc.config.schema import check, check_params
+from plsc.config.sections import ExportConfig, MetricConfig
 from plsc.config.yaml_tree import Tree
 from plsc.errors import UserError
 
@@ -52,3 +53,11 @@ def section_with_params(kind: Callable[..., T], value: Any, key: str, **nested: 
     params = {name: item for name, item in section.items() if name not in own}
     known = {name: item for name, item in section.items() if name in own}
     return read_section(kind, known | {"params": params}, key, **nested)
+
+
+def _metric(value: Any, key: str) -> MetricConfig:
+    return read_section(MetricConfig, value, key, Eval=components)
+
+
+SHARED_SECTIONS: dict[str, Reader] = {"Metric": _metric, "Export": section_reader(ExportConfig)}
+"""Of a task's sections, those that need not be the task's own."""

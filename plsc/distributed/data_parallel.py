@@ -11,18 +11,23 @@ from paddle.autograd import PyLayer
 
 from plsc.distributed import world
 from plsc.distributed.collectives import broadcast, reduce_sum
-from plsc.nn.nest import map_nest
+from plsc.nn.nest import map_nest, named_leaves
 
 
-class _ScaleGradient(PyLayer):
+class _ScaleGradients(PyLayer):
+    """All outputs of a network at once: one that a loss leaves out gets a gradient of zeros.
+
+    So every parameter takes part in backward on every rank, whatever a rank's loss makes use of.
+    """
+
     @staticmethod
-    def forward(ctx, tensor, factor):
+    def forward(ctx, factor, *outputs):
         ctx.factor = factor
-        return tensor.clone()
+        return tuple(output.clone() for output in outputs)
 
     @staticmethod
-    def backward(ctx, gradient):
-        return gradient * ctx.factor
+    def backward(ctx, *gradients):
+        return tuple(gradient * ctx.factor for gradient in gradients)
 
 
 class DataParallel:
@@ -49,18 +54,20 @@ class DataParallel:
             return self.layer(inputs)
         # paddle.DataParallel averages over W ranks where the sum is wanted: the factor W stands
         # here and nowhere else.
-        return map_nest(self._summed, self._parallel(inputs))
-
-    def _summed(self, output: Any) -> Any:
-        if not isinstance(output, Tensor) or output.stop_gradient:
-            return output
-        return _ScaleGradient.apply(output, float(self._size))
+        outputs = self._parallel(inputs)
+        trained = [leaf for _, leaf in named_leaves(outputs, "") if _has_gradient(leaf)]
+        scaled = iter(_ScaleGradients.apply(float(self._size), *trained))
+        return map_nest(lambda leaf: next(scaled) if _has_gradient(leaf) else leaf, outputs)
 
     def synchronised(self, synchronise: bool) -> AbstractContextManager:
         """A context in which backward reduces gradients over ranks, or only accumulates them."""
         if synchronise or self._parallel is None:
             return contextlib.nullcontext()
         return self._parallel.no_sync()
+
+
+def _has_gradient(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and not leaf.stop_gradient
 
 
 def average_buffers(layer: nn.Layer) -> None:

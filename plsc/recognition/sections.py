@@ -5,9 +5,16 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from plsc.config.component import Component, components
-from plsc.config.readers import Reader, mapping_of, read_section, section_with_params
+from plsc.config.readers import (
+    SHARED_SECTIONS,
+    Reader,
+    mapping_of,
+    read_section,
+    section_reader,
+    section_with_params,
+)
 from plsc.config.schema import Range, check, check_params
-from plsc.config.sections import Count, ExportConfig, MetricConfig, only_onnx
+from plsc.config.sections import Count, ExportConfig, only_onnx
 from plsc.errors import UserError
 
 Ratio = Annotated[float, Range(0, 1, low_open=True)]
@@ -136,17 +143,9 @@ def _loss(value: Any, key: str) -> LossConfig:
     return read_section(LossConfig, value, key, Train=terms)
 
 
-def _metric(value: Any, key: str) -> MetricConfig:
-    return read_section(MetricConfig, value, key, Eval=components)
-
-
-def _export(value: Any, key: str) -> RecognitionExport:
-    return read_section(RecognitionExport, value, key)
-
-
 SECTIONS: Mapping[str, Reader] = {
+    **SHARED_SECTIONS,
     "Model": _model,
     "Loss": _loss,
-    "Metric": _metric,
-    "Export": _export,
+    "Export": section_reader(RecognitionExport),
 }
