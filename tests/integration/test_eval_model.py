@@ -74,9 +74,9 @@ def models(backbone, bins, tmp_path_factory):
     saved = checkpoint.save(
         folder,
         "latest",
-        backbone=arrays,
-        backbone_optimizer={},
-        head={"weight": np.ones((5, DIM), np.float32)},
+        network=arrays,
+        optimizer={},
+        sharded={"head": {"weight": np.ones((5, DIM), np.float32)}},
         state={**STATE, "config": parsed.to_dict(), "model": said},
     )
     spec = embedding_spec(backbone.num_features, metadata=said)

@@ -100,7 +100,7 @@ def test_best_by_a_set():
 
 def test_a_line_shows_what_the_metric_shows_and_all_is_recorded():
     _, log = evaluated({"lfw": [0.75, None]}, "mean")
-    shown, _, warning = log.lines
+    shown, warning = log.lines
     assert shown.endswith("lfw: accuracy: 0.75000")
     assert "lfw: WARNING: embeddings have collapsed" in warning
     assert (log.entries[0]["set"], log.entries[0]["eer"]) == ("lfw", 0.25)

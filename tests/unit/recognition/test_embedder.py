@@ -66,9 +66,9 @@ def write_checkpoint(root, backbone, tree, **state):
     return checkpoint.save(
         root,
         "latest",
-        backbone=arrays,
-        backbone_optimizer={},
-        head={"weight": np.ones((2, DIM), np.float32)},
+        network=arrays,
+        optimizer={},
+        sharded={"head": {"weight": np.ones((2, DIM), np.float32)}},
         state={**STATE, "config": parse_config(tree).to_dict(), **state},
     )
 

@@ -49,7 +49,7 @@ def test_a_frozen_backbone_is_told_of_at_once_and_gets_no_other_range():
     log = Log()
     watch = MagnitudeWatch(log, [MagFace()], frozen=True)
     for _ in range(2 * STEPS):
-        watch(seen(0.92, 1.05, 1.31, 1.0))
+        watch(report(seen(0.92, 1.05, 1.31, 1.0)), 1)
     (line,) = log.lines
     assert "freeze_backbone" in line and "only the class centres learn from MagFace" in line
     MagnitudeWatch(log, [MarginLoss()], frozen=True)

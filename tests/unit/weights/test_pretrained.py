@@ -151,9 +151,9 @@ def test_a_checkpoint_of_plsc(tmp_path, assert_pieces):
     path = checkpoint.save(
         tmp_path,
         "step_1",
-        backbone=BACKBONE,
-        backbone_optimizer={},
-        head={"weight": CENTRES},
+        network=BACKBONE,
+        optimizer={},
+        sharded={"head": {"weight": CENTRES}},
         state=state,
     )
     weights = load_weights(str(path))
