@@ -12,8 +12,8 @@ from plsc.data.loader.batch import Batch
 from plsc.engine.data_wait import DataHint
 from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
 from plsc.engine.skipped_images import SkipReport
-from plsc.engine.task import StepReport, Watcher
 from plsc.engine.training import Training
+from plsc.engine.training_task import StepReport, Watcher
 
 
 class Phase(Protocol):

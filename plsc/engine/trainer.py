@@ -13,8 +13,8 @@ from plsc.engine.evaluation import Evaluation
 from plsc.engine.non_finite import non_finite_error
 from plsc.engine.recorder import Recorder
 from plsc.engine.stopping import Stopping
-from plsc.engine.task import StepLoss, StepReport
 from plsc.engine.training import Training
+from plsc.engine.training_task import StepLoss, StepReport
 from plsc.nn.nest import named_leaves
 
 IMAGES = "images"  # the field of a batch that the network is given

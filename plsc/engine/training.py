@@ -9,7 +9,7 @@ from plsc.data.transforms.normalisation import as_given
 from plsc.distributed.data_parallel import DataParallel
 from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
-from plsc.engine.task import TrainingTask
+from plsc.engine.training_task import TrainingTask
 from plsc.engine.update import Updater
 from plsc.scheduler.warmup import Schedule
 

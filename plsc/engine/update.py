@@ -8,7 +8,7 @@ import paddle
 from paddle import Tensor
 
 from plsc.engine.precision import LossScaler
-from plsc.engine.task import Sharded
+from plsc.engine.training_task import Sharded
 from plsc.optimizer.clip import ClipGradByGlobalNorm, named, squared_norms
 from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.rule import UpdateRule

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from plsc.engine.log import RunLog
-from plsc.engine.task import StepReport
+from plsc.engine.training_task import StepReport
 from plsc.recognition.losses.magface import MagnitudeMargin
 from plsc.recognition.losses.margin import Margin
 

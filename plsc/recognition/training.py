@@ -10,7 +10,7 @@ from plsc.config.sections import Config
 from plsc.data.loader.batch import Batch
 from plsc.engine.dataset_pass import one_epoch
 from plsc.engine.log import RunLog
-from plsc.engine.task import StepLoss, StepReport, TrainingTask, Watcher
+from plsc.engine.training_task import StepLoss, StepReport, TrainingTask, Watcher
 from plsc.errors import UserError
 from plsc.recognition.finetune import load_head, set_class_means
 from plsc.recognition.heads.partial_fc import PartialFC
