@@ -361,7 +361,7 @@ def test_a_run_that_is_suspended_as_a_whole_goes_on(run):
 
 def test_records_that_become_visible_late_change_nothing(run):
     delayed = """
-from plsc.supervise import records
+from plsc.supervise import shared_files as records
 history, read = {}, records.read
 
 def read_late(path):

@@ -18,9 +18,10 @@ for name in (
     os.__dict__.pop(name, None)
 for name in ("SIGKILL", "SIGPIPE", "SIGCHLD", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM"):
     signal.__dict__.pop(name, None)
-from plsc.cli import config_commands, embed
+from plsc.cli import embed, evaluate, train
 command, *arguments = sys.argv[1:]
-sys.exit(getattr(config_commands, command, embed.main)(arguments))
+main = {"train": train, "evaluate": evaluate, "embed": embed}[command].main
+sys.exit(main(arguments))
 """
 
 

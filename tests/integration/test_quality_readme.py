@@ -20,6 +20,7 @@ from plsc.config.registry import LOSSES
 from plsc.config.schema import check_params
 from plsc.data.sets.pair_sets import open_pair_set
 from plsc.engine.build import check_components
+from plsc.engine.training_task import StepReport
 from plsc.errors import UserError
 from plsc.inference.calibration import require_alike
 from plsc.inference.quality_calibration import Calibration, refuse_constant
@@ -161,7 +162,8 @@ def watched(**settings: float) -> str:
     watch = MagnitudeWatch(log, [LOSSES.get("MagFace", "")(**settings)])
     middle = {"magnitude_p50": (low + high) / 2, "magnitude_outside": outside}
     for _ in range(STEPS):
-        watch({"magnitude_p5": low, "magnitude_p95": high, **middle})
+        figures = {"magnitude_p5": low, "magnitude_p95": high, **middle}
+        watch(StepReport(1.0, 0.1, 1.0, 1.0, False, figures, {}), 1)
     (line,) = log.lines
     return line
 
