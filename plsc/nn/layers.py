@@ -1,4 +1,4 @@
-"""What the backbones share: their contract, the memory format, drop path."""
+"""Layers and types that several backbones share: their contract, the memory format, drop path."""
 
 from typing import Annotated, Literal
 
@@ -7,15 +7,13 @@ from paddle import nn
 
 from plsc.config.schema import Range
 
-IMAGE_SIZE = 112  # pixels, both sides
-
 DataFormat = Literal["NCHW", "NHWC"]
 NumFeatures = Annotated[int, Range(1)]
 Rate = Annotated[float, Range(0, 1, high_open=True)]
 
 
 class Backbone(nn.Layer):
-    """Images float32 [b, 3, 112, 112], RGB, (x/255 - 0.5)/0.5 -> features [b, num_features].
+    """A network that gives one row of features for each image: [b, 3, h, w] -> [b, num_features].
 
     Attributes:
         num_features: the embedding's size.
@@ -29,17 +27,17 @@ class Backbone(nn.Layer):
 
 
 def frozen_names(backbone: nn.Layer) -> frozenset[str]:
-    """`Backbone.frozen_names`; a layer that is no `Backbone` need not have them."""
+    """Return `Backbone.frozen_names`; a layer that is no `Backbone` need not have them."""
     return getattr(backbone, "frozen_names", frozenset())
 
 
 def from_nchw(images: paddle.Tensor, data_format: DataFormat) -> paddle.Tensor:
-    """[b,c,h,w] in the memory format that the convolutions work in."""
+    """Return maps [b,c,h,w] in the memory format that the convolutions work in."""
     return images.transpose([0, 2, 3, 1]) if data_format == "NHWC" else images
 
 
 def to_nchw(maps: paddle.Tensor, data_format: DataFormat) -> paddle.Tensor:
-    """The inverse of `from_nchw`: whatever flattens must see channels first in either format."""
+    """Undo `from_nchw`: whatever flattens must see channels first in either format."""
     return maps.transpose([0, 3, 1, 2]) if data_format == "NHWC" else maps
 
 

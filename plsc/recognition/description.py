@@ -8,11 +8,10 @@ from typing import Any
 from plsc import __version__
 from plsc.config.load import dump_config, parse_config
 from plsc.config.sections import Config
-from plsc.data.transforms.align import template
+from plsc.data.transforms.align import FACE_SIZE, template
 from plsc.data.transforms.input_pixels import ColourValues, InputPixels, input_pixels
 from plsc.data.transforms.standard import DEFAULT_TRANSFORMS
 from plsc.errors import UserError
-from plsc.nn.layers import IMAGE_SIZE
 from plsc.recognition.report.evaluation import ModelCard
 
 
@@ -26,8 +25,8 @@ def describe_model(config: Config, *, num_features: int) -> dict[str, str]:
     """
     return {
         **pixel_metadata(trained_on(config)),
-        "input_size": f"{IMAGE_SIZE}x{IMAGE_SIZE}",
-        "alignment_template": " ".join(f"{x:g},{y:g}" for x, y in template(IMAGE_SIZE)),
+        "input_size": f"{FACE_SIZE}x{FACE_SIZE}",
+        "alignment_template": " ".join(f"{x:g},{y:g}" for x, y in template(FACE_SIZE)),
         "embedding_size": str(num_features),
         "plsc_version": __version__,
     }
@@ -115,7 +114,7 @@ def model_card(config: Config, path: str, *, dim: int, precision: str) -> ModelC
         path=path,
         kind=f"weights of {name}",
         dim=dim,
-        size=(IMAGE_SIZE, IMAGE_SIZE),
+        size=(FACE_SIZE, FACE_SIZE),
         colour_order=pixels.colour_order,
         mean=pixels.mean,
         std=pixels.std,

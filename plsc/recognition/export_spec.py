@@ -10,12 +10,13 @@ from paddle import nn
 
 from plsc import __version__
 from plsc.config.sections import Config
+from plsc.data.transforms.align import FACE_SHAPE, FACE_SIZE
 from plsc.export import probes
 from plsc.export.spec import ExportSpec, Input, Words
 from plsc.export.tolerance import MAX_HALF_DIFFERENCE, MAX_RELATIVE_DIFFERENCE
 from plsc.files.onnx_file import Arrays
 from plsc.recognition.description import metadata
-from plsc.recognition.pixel_input import IMAGE_SHAPE, INPUT, OUTPUT, PixelInput, Preprocessing
+from plsc.recognition.pixel_input import INPUT, OUTPUT, PixelInput, Preprocessing
 
 MIN_COSINE = 0.9999
 CHECKED_BATCHES = (1, 5, 64)
@@ -70,7 +71,7 @@ class EmbeddingComparison:
 
 def probe_images(count: int) -> NDArray[np.float32]:
     """Return deterministic normalised images [count, 3, 112, 112]."""
-    return probes.probe_images(count, IMAGE_SHAPE)
+    return probes.probe_images(count, FACE_SHAPE)
 
 
 def embedding_spec(
@@ -89,7 +90,7 @@ def embedding_spec(
 
     """
     spec = ExportSpec(
-        inputs={INPUT: Input((None, *IMAGE_SHAPE), "float32")},
+        inputs={INPUT: Input((None, *FACE_SHAPE), "float32")},
         outputs=(OUTPUT,),
         probes=lambda count: {INPUT: probe_images(count)},
         metadata=_standing(num_features) | dict(metadata or {}),
@@ -147,7 +148,7 @@ def _standing(num_features: int) -> dict[str, str]:
         "mean": "127.5",
         "std": "127.5",
         "normalisation": "(pixel - mean) / std, pixels 0 to 255",
-        "input_size": f"{IMAGE_SHAPE[1]}x{IMAGE_SHAPE[2]}",
+        "input_size": f"{FACE_SIZE}x{FACE_SIZE}",
         "embedding_size": str(num_features),
         "plsc_version": __version__,
     }

@@ -8,14 +8,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from plsc.data.transforms.align import FACE_SHAPE
 from plsc.data.transforms.input_pixels import InputPixels
 from plsc.export.probes import probe_pixels
 from plsc.files import onnx_edit
 from plsc.files.onnx_file import BATCH, Arrays
-from plsc.nn.layers import IMAGE_SIZE
 
 INPUT, OUTPUT = "data", "embedding"  # of recognition's files
-IMAGE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)
 Layout = Literal["nhwc", "nchw"]
 Preprocessing = Literal["none", "nhwc", "nchw"]
 SHORTEST = 1e-12  # an embedding of zeros stays zeros
@@ -46,7 +45,7 @@ class PixelInput:
 
     def probes(self, count: int) -> Arrays:
         """Return the probe images as the backbone takes them."""
-        images = probe_pixels(count, IMAGE_SHAPE)
+        images = probe_pixels(count, FACE_SHAPE)
         mean, std = _per_colour(self.pixels.mean), _per_colour(self.pixels.std)
         if self.pixels.colour_order == "BGR":
             images = images[:, ::-1]
@@ -54,7 +53,7 @@ class PixelInput:
 
     def inputs(self, count: int) -> Arrays:
         """Return the same images as the file takes them."""
-        images = probe_pixels(count, IMAGE_SHAPE)
+        images = probe_pixels(count, FACE_SHAPE)
         return {INPUT: images.transpose(0, 2, 3, 1) if self.layout == "nhwc" else images}
 
     def outputs(self, arrays: Arrays) -> Arrays:

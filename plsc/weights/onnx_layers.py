@@ -13,10 +13,10 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from plsc.data.transforms.align import FACE_SHAPE
 from plsc.errors import UserError
 from plsc.files.onnx_operations import Operation
 from plsc.nn.evaluation_mode import evaluating
-from plsc.nn.layers import IMAGE_SIZE
 
 KINDS: dict[type, str] = {
     nn.Conv2D: "conv",
@@ -31,7 +31,6 @@ KINDS: dict[type, str] = {
 SAME = {"norm": {"norm", "scale"}, "layer_norm": {"layer_norm", "scale"}}
 UNCHANGED = (nn.Dropout, nn.Flatten, nn.Identity)
 LISTED = 4
-IMAGE_SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def steps_of(backbone: nn.Layer) -> list[Step]:
     hooks = [layer.register_forward_post_hook(partial(watch, name)) for name, layer in leaves]
     try:
         with evaluating(backbone), paddle.no_grad():
-            backbone(paddle.zeros([1, *IMAGE_SHAPE]))
+            backbone(paddle.zeros([1, *FACE_SHAPE]))
     finally:
         for hook in hooks:
             hook.remove()

@@ -8,12 +8,13 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from plsc.data.transforms.align import FACE_SHAPE
 from plsc.errors import UserError, first_line
 from plsc.export.probes import probe_images
 from plsc.files.onnx_graph import Graph, read_graph
 from plsc.files.onnx_operations import Operation
 from plsc.nn.evaluation_mode import evaluating
-from plsc.weights.onnx_layers import IMAGE_SHAPE, Match, Step, match_steps, some, steps_of
+from plsc.weights.onnx_layers import Match, Step, match_steps, some, steps_of
 from plsc.weights.weights import Weights, epsilon_of
 
 NUM_PROBES = 2
@@ -164,7 +165,7 @@ def _text(values: np.ndarray) -> str:
 def _prove(path: str, graph: Graph, backbone: nn.Layer) -> str:
     """Hold the backbone's embeddings against those of the file; what was found."""
     run = _session(path, backbone.num_features)
-    images = probe_images(NUM_PROBES, IMAGE_SHAPE)
+    images = probe_images(NUM_PROBES, FACE_SHAPE)
     given = images
     if graph.prepares:
         given = np.rint(images * 127.5 + 127.5).astype(np.float32)

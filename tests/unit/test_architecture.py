@@ -49,13 +49,13 @@ MAY_IMPORT = {
     "engine": {"__init__", "errors", "config", "files", "nn", "distributed", "scheduler"}
     | {"optimizer", "data", "export", "checkpoint", "weights"},
     "recognition.metrics": {"errors", "config"},
-    "recognition.models": {"errors", "config", "nn"},
+    "recognition.models": {"errors", "config", "nn", "data"},
     "recognition.losses": {"errors", "config", "distributed"},
     "recognition.sections": {"errors", "config"},
     "recognition.heads": {"errors", "config", "files", "distributed", "checkpoint", "optimizer"}
     | {"recognition.losses"},
     "recognition.datasets": {"errors", "config", "data"},
-    "recognition.plan": {"errors", "config", "nn", "engine"}
+    "recognition.plan": {"errors", "config", "nn", "data", "engine"}
     | {"recognition.models", "recognition.sections"},
     "recognition": {"__init__", "errors", "config", "files", "nn", "distributed", "data", "export"}
     | {"checkpoint", "weights", "inference", "engine", "report"}

@@ -20,7 +20,7 @@ from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.guess import open_source
 from plsc.data.sets.paired_images import open_pairs
-from plsc.data.transforms.align import TEMPLATE_SIZE
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.datatools.checks.duplicates import equal_rows
 from plsc.datatools.checks.findings import (
     DUPLICATE_ACROSS,
@@ -55,7 +55,7 @@ def check(
     *,
     path: str = "",
     class_num: int | None = None,
-    size: int = TEMPLATE_SIZE,
+    size: int = FACE_SIZE,
     num_workers: int = 0,
 ) -> Findings:
     """All that is wrong with a training set.
@@ -168,7 +168,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--class_num", type=int, metavar="K", help="Model.class_num of the config")
     text = "side of the images in pixels (%(default)s)"
-    add_shared(parser, "size", default=TEMPLATE_SIZE, help=text)
+    add_shared(parser, "size", default=FACE_SIZE, help=text)
     add_shared(parser, "json")
     parser.add_argument("--report", metavar="FILE.json", help="write that object to a file")
     add_workers(parser, help=SAME_FOR_ALL)

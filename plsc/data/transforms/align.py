@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from plsc.errors import UserError
 
-TEMPLATE_SIZE = 112
-TEMPLATE = np.array(  # where the five landmarks are in crops of 112 x 112
+FACE_SIZE = 112  # pixels, both sides of an aligned face: of crops, and of what backbones take
+FACE_SHAPE = (3, FACE_SIZE, FACE_SIZE)
+TEMPLATE = np.array(  # where the five landmarks are in crops of that size
     [
         [38.2946, 51.6963],
         [73.5318, 51.5014],
@@ -24,13 +25,13 @@ TEMPLATE = np.array(  # where the five landmarks are in crops of 112 x 112
 LEAST_EXTENT, FARTHEST = 1.0, 1e7  # pixels
 
 
-def template(size: int = TEMPLATE_SIZE) -> npt.NDArray[np.float64]:
+def template(size: int = FACE_SIZE) -> npt.NDArray[np.float64]:
     """Where the landmarks are in crops of `size` x `size`, float64 [5, 2]."""
-    return TEMPLATE * (size / TEMPLATE_SIZE)
+    return TEMPLATE * (size / FACE_SIZE)
 
 
 def similarity_transform(
-    points: npt.ArrayLike, *, size: int = TEMPLATE_SIZE
+    points: npt.ArrayLike, *, size: int = FACE_SIZE
 ) -> npt.NDArray[np.float64]:
     """The rotation, scale and shift that bring landmarks nearest to the template.
 
@@ -67,7 +68,7 @@ def similarity_transform(
     return np.column_stack([turn, target_mean - turn @ source_mean])
 
 
-def aligned_points(points: npt.ArrayLike, *, size: int = TEMPLATE_SIZE) -> npt.NDArray[np.float64]:
+def aligned_points(points: npt.ArrayLike, *, size: int = FACE_SIZE) -> npt.NDArray[np.float64]:
     """Where an aligned face's own landmarks are in its crop, float64 [5, 2]."""
     transform = similarity_transform(points, size=size)
     return np.asarray(points, np.float64) @ transform[:, :2].T + transform[:, 2]
@@ -83,7 +84,7 @@ def misfit(points: npt.ArrayLike) -> float:
 
 
 def align(
-    image: npt.NDArray[np.uint8], points: npt.ArrayLike, *, size: int = TEMPLATE_SIZE
+    image: npt.NDArray[np.uint8], points: npt.ArrayLike, *, size: int = FACE_SIZE
 ) -> npt.NDArray[np.uint8]:
     """The face in `image` as a crop [size, size, 3], bilinear, black where the image has ended.
 

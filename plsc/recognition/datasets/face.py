@@ -13,7 +13,7 @@ from plsc.data.lists.label_list import read_pairs
 from plsc.data.loader.batch import Fields
 from plsc.data.sets.files import read_file, try_files
 from plsc.data.sets.listed import ListedImages
-from plsc.data.transforms.align import TEMPLATE_SIZE
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.data.transforms.normalisation import as_given
 from plsc.errors import UserError
 from plsc.recognition.datasets.images import FacePairs, LabelledImages
@@ -77,7 +77,7 @@ class FaceRandomDataset:
     """Noise from -1 to 1 in place of images, and random classes: for measuring speed."""
 
     fields: Fields = {
-        "images": ((3, TEMPLATE_SIZE, TEMPLATE_SIZE), np.float32),
+        "images": ((3, FACE_SIZE, FACE_SIZE), np.float32),
         "labels": ((), np.int64),
     }
     normalise = staticmethod(as_given)
@@ -109,5 +109,5 @@ class FaceRandomDataset:
 
     def get(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
         """Return `images`: noise, the same in every epoch; and `labels`: its class."""
-        noise = np.random.default_rng(index).random((3, TEMPLATE_SIZE, TEMPLATE_SIZE), np.float32)
+        noise = np.random.default_rng(index).random((3, FACE_SIZE, FACE_SIZE), np.float32)
         return {"images": noise * 2 - 1, "labels": int(self.labels[index])}

@@ -8,7 +8,7 @@ import numpy as np
 
 from plsc.data.loader.batch import Fields
 from plsc.data.sets.base import BadImage, ImageSource
-from plsc.data.transforms.align import TEMPLATE_SIZE
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.data.transforms.augment import RandomChange
 from plsc.data.transforms.normalisation import as_given, split_normalisation
 from plsc.data.transforms.sample import IMAGE
@@ -50,9 +50,7 @@ class FaceImages(ABC):
         keep = all(isinstance(transform, KEEP_UINT8) for transform in self._transforms.transforms)
         self._dtype = np.uint8 if keep and normalisation is not None else np.float32
         last = normalisation is not None and normalisation.colours_last
-        self._shape = (
-            (TEMPLATE_SIZE, TEMPLATE_SIZE, 3) if last else (3, TEMPLATE_SIZE, TEMPLATE_SIZE)
-        )
+        self._shape = (FACE_SIZE, FACE_SIZE, 3) if last else (3, FACE_SIZE, FACE_SIZE)
         self.fields = {"images": (self._shape, self._dtype)}
 
     @abstractmethod
@@ -88,7 +86,7 @@ class FaceImages(ABC):
         height, width = (extent for axis, extent in enumerate(shape) if axis != colours)
         raise BadImage(
             f"the image is {width}x{height} (width x height), faces must be "
-            f"{TEMPLATE_SIZE}x{TEMPLATE_SIZE}: align and crop them first"
+            f"{FACE_SIZE}x{FACE_SIZE}: align and crop them first"
         )
 
 

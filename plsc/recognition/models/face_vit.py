@@ -7,12 +7,13 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from plsc.config.registry import BACKBONES
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.errors import UserError
 from plsc.nn.cpu_transformer import LayerNorm, Linear, attend
-from plsc.nn.layers import IMAGE_SIZE, Backbone, DropPath, NumFeatures, Rate
+from plsc.nn.layers import Backbone, DropPath, NumFeatures, Rate
 
 PATCH_SIZE = 9  # pixels; the last 4 rows and columns of an image are not seen
-NUM_PATCHES = (IMAGE_SIZE // PATCH_SIZE) ** 2
+NUM_PATCHES = (FACE_SIZE // PATCH_SIZE) ** 2
 NUM_HEADS = 8
 MLP_RATIO = 4
 

@@ -9,9 +9,9 @@ from paddle import nn
 
 from plsc.config.registry import BACKBONES
 from plsc.config.schema import Range
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.nn.cpu_layers import Conv2D, PReLU
 from plsc.nn.layers import (
-    IMAGE_SIZE,
     Backbone,
     DataFormat,
     NumFeatures,
@@ -21,7 +21,7 @@ from plsc.nn.layers import (
 )
 
 CHANNELS = (64, 128, 256, 512)
-FINAL_SIDE = IMAGE_SIZE // 16  # every stage halves the map
+FINAL_SIDE = FACE_SIZE // 16  # every stage halves the map
 FLAT = CHANNELS[-1] * FINAL_SIDE**2
 Init = Literal["normal", "kaiming"]
 Epsilon = Annotated[float, Range(0, low_open=True)]

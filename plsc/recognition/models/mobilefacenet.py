@@ -6,9 +6,9 @@ import paddle
 from paddle import nn
 
 from plsc.config.registry import BACKBONES
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.nn.cpu_layers import Conv2D, DepthwiseConv2D, PReLU
 from plsc.nn.layers import (
-    IMAGE_SIZE,
     Backbone,
     DataFormat,
     NumFeatures,
@@ -16,7 +16,7 @@ from plsc.nn.layers import (
     to_nchw,
 )
 
-FINAL_SIDE = IMAGE_SIZE // 16  # four convolutions have stride 2
+FINAL_SIDE = FACE_SIZE // 16  # four convolutions have stride 2
 FINAL_CHANNELS = 512
 
 

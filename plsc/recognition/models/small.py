@@ -5,8 +5,9 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from plsc.config.registry import BACKBONES
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.nn.cpu_layers import Conv2D
-from plsc.nn.layers import IMAGE_SIZE, Backbone, NumFeatures
+from plsc.nn.layers import Backbone, NumFeatures
 
 STEM_STRIDE = 4
 
@@ -48,7 +49,7 @@ class QuickFace(Backbone):
         self.stages = nn.Sequential(
             *(Stage(before, after) for before, after in zip(channels, channels[1:], strict=False))
         )
-        side = IMAGE_SIZE // (STEM_STRIDE * 2 ** (len(channels) - 1))
+        side = FACE_SIZE // (STEM_STRIDE * 2 ** (len(channels) - 1))
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(channels[-1] * side * side, num_features, bias_attr=False)
         self.features = nn.BatchNorm1D(num_features)

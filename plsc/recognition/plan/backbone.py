@@ -8,8 +8,8 @@ from paddle import nn
 from plsc.config.load import require
 from plsc.config.registry import BACKBONES
 from plsc.config.sections import Config
+from plsc.data.transforms.align import FACE_SHAPE
 from plsc.engine.network_trace import NetworkTrace, trace_network
-from plsc.nn.layers import IMAGE_SIZE
 
 
 def trace_backbone(backbone: nn.Layer) -> NetworkTrace:
@@ -19,7 +19,7 @@ def trace_backbone(backbone: nn.Layer) -> NetworkTrace:
         UserError: it cannot be traced.
 
     """
-    return trace_network(backbone, [paddle.zeros([1, 3, IMAGE_SIZE, IMAGE_SIZE])])
+    return trace_network(backbone, [paddle.zeros([1, *FACE_SHAPE])])
 
 
 def build_for_trace(config: Config) -> nn.Layer:

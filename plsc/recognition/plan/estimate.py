@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from plsc.config.load import require
 from plsc.config.sections import Config
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.engine.machine import Machine
 from plsc.engine.memory import (
     TaskMemory,
@@ -13,11 +14,10 @@ from plsc.engine.memory import (
     peak_memory,
 )
 from plsc.engine.network_trace import NetworkTrace
-from plsc.nn.layers import IMAGE_SIZE
 from plsc.recognition.plan import head as heads
 from plsc.recognition.plan.head import PLSC, HeadCosts, HeadMemory, HeadShape, StepTraffic
 
-IMAGE_BYTES = 3 * IMAGE_SIZE**2  # uint8; the backbone's first layer keeps floats
+IMAGE_BYTES = 3 * FACE_SIZE**2  # uint8; the backbone's first layer keeps floats
 CLASSES_LIMIT = 2**34  # above all that the search for the largest class count looks at
 
 
