@@ -1,17 +1,14 @@
-"""The quality calibration that a model may carry, and whether it is of images prepared alike."""
+"""Read the quality calibration that a model carries; refuse it for images prepared otherwise."""
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from plsc.errors import UserError
 from plsc.inference.quality_calibration import Calibration
 
-if TYPE_CHECKING:
-    from plsc.inference.model_info import ModelInfo
-
 
 def read_calibration(text: str, source: str) -> Calibration | None:
-    """The calibration in JSON text; None for no text.
+    """Return the calibration in JSON text; None for no text.
 
     Raises:
         UserError: `text` is something else; names `source`.
@@ -28,31 +25,24 @@ def read_calibration(text: str, source: str) -> Calibration | None:
     return Calibration.from_dict(content, source=source)
 
 
-def preparation(info: "ModelInfo") -> dict[str, object]:
-    """How a model's images are prepared, as a calibration keeps it."""
-    return {
-        "mean": info.mean,
-        "std": info.std,
-        "colour_order": info.colour_order,
-        "size": info.size,
-    }
-
-
-def require_alike(calibration: Calibration, info: "ModelInfo") -> None:
+def require_alike(calibration: Calibration, prepared: Mapping[str, object]) -> None:
     """Refuse a calibration of images that were prepared otherwise than they are now.
+
+    Args:
+        calibration: what a model carries.
+        prepared: how images are prepared now, see `ModelInfo.preparation`.
 
     Raises:
         UserError: names the option that makes them alike.
 
     """
-    now = preparation(info)
     for name, value in calibration.prepared.items():
-        if now[name] != value:
+        if prepared[name] != value:
             option = f"--{name.replace('_', '-')}"
             raise UserError(
                 f"the quality calibration was made with {option} {_shown(value)}, the images are "
-                f"prepared with {_shown(now[name])}: give {option} {_shown(value)}, or calibrate "
-                "anew"
+                f"prepared with {_shown(prepared[name])}: give {option} {_shown(value)}, or "
+                "calibrate anew"
             )
 
 

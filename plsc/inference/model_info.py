@@ -11,7 +11,7 @@ from plsc.data.transforms.input_pixels import ColourValues
 from plsc.errors import UserError
 from plsc.inference.calibration import read_calibration
 from plsc.inference.network import Kind, Network
-from plsc.inference.quality_calibration import Calibration
+from plsc.inference.quality_calibration import PREPARED, Calibration
 from plsc.inference.thresholds import ThresholdTable, read_thresholds
 
 ColourOrder = Literal["RGB", "BGR"]
@@ -73,6 +73,11 @@ class ModelInfo:
     calibration: Calibration | None = None
     config: str = ""
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def preparation(self) -> dict[str, object]:
+        """How images are prepared for the model, as a calibration keeps it."""
+        return {name: getattr(self, name) for name in PREPARED}
 
     @property
     def assumptions(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from plsc.errors import UserError
 from plsc.files.atomic import write_output
 from plsc.files.resumable_rows import read_object
-from plsc.inference.calibration import preparation, require_alike
+from plsc.inference.calibration import require_alike
 from plsc.inference.model_info import ModelInfo
 from plsc.inference.quality_calibration import MIN_IMAGES, Calibration
 from plsc.inference.stored_measurements import store
@@ -57,7 +57,7 @@ def given(embedder: Embedder, file: str | None) -> Reference:
             )
     if found is None:
         return Reference(None, "none")
-    require_alike(found, info)
+    require_alike(found, info.preparation)
     return Reference(found, "file" if origin == "file" else "model", tuple(notes))
 
 
@@ -69,7 +69,7 @@ def learned(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
 
     """
     lengths = measured.magnitudes[measured.usable]
-    found = Calibration.fit(lengths, set_name=set_name, prepared=preparation(info))
+    found = Calibration.fit(lengths, set_name=set_name, prepared=info.preparation)
     few = f"{len(lengths)} images are few to calibrate by: hundreds of all qualities are better"
     return Reference(found, "images", (few,) if len(lengths) < ENOUGH else ())
 

@@ -25,5 +25,5 @@ def quality_scores(embedder: Embedder) -> Callable[[Floats], Floats]:
             f"{info.path} carries no calibration of its magnitudes, which quality scores need: "
             f"make one with plsc-quality {info.path} REFERENCE --calibrate"
         )
-    require_alike(info.calibration, info)
+    require_alike(info.calibration, info.preparation)
     return info.calibration.scores

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -178,13 +179,13 @@ def test_warnings_about_magnitudes():
 def test_messages_of_plsc_quality(tmp_path, monkeypatch, capsys):
     assert refused(lambda: refuse_constant(np.ones(20))) == quoted("all 20 magnitudes")
 
-    class Info:
-        mean, std, colour_order, size = (127.5,) * 3, (127.5,) * 3, "BGR", (112, 112)
-
+    prepared = {"colour_order": "BGR"}
     two = Measured(["a.jpg", "b.jpg"], np.array([1.0, 2.0]), ["", ""])
-    assert reference.relative(two, Info, "").notes == (quoted("no calibration, and 2"),)
+    assert reference.relative(two, SimpleNamespace(preparation=prepared), "").notes == (
+        quoted("no calibration, and 2"),
+    )
     other = Calibration.fit(np.arange(1.0, 30.0), prepared={"colour_order": "RGB"})
-    assert refused(lambda: require_alike(other, Info)) == quoted("the quality calibration")
+    assert refused(lambda: require_alike(other, prepared)) == quoted("the quality calibration")
 
     monkeypatch.chdir(tmp_path)
     Path("faces/images").mkdir(parents=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from plsc.errors import UserError
-from plsc.inference.calibration import preparation, read_calibration, require_alike
+from plsc.inference.calibration import read_calibration, require_alike
 from plsc.inference.model_info import ModelInfo
 from plsc.inference.quality_calibration import Calibration
 
@@ -19,7 +19,7 @@ INFO = ModelInfo(
     mean=(127.5,) * 3,
     std=(127.5,) * 3,
 )
-FOUND = Calibration.fit(np.arange(10, 40), set_name="set", prepared=preparation(INFO))
+FOUND = Calibration.fit(np.arange(10, 40), set_name="set", prepared=INFO.preparation)
 
 
 def test_text_of_a_model():
@@ -44,7 +44,7 @@ def test_damaged_text(text):
     ],
 )
 def test_images_prepared_otherwise(changed, said):
-    require_alike(FOUND, INFO)
-    require_alike(Calibration.fit(np.arange(10, 40)), INFO)
+    require_alike(FOUND, INFO.preparation)
+    require_alike(Calibration.fit(np.arange(10, 40)), INFO.preparation)
     with pytest.raises(UserError, match=said):
-        require_alike(FOUND, ModelInfo(**{**vars(INFO), **changed}))
+        require_alike(FOUND, INFO.preparation | changed)
