@@ -1,7 +1,7 @@
 """Plug-ins: modules of the user's that register parts, imported because the user names them.
 
 A config that lies in a checkpoint names them too. Those are never imported, or whoever made a
-checkpoint would choose what code runs here: see plsc/checkpoint/plugins.py.
+checkpoint would choose what code runs here: see plsc/checkpoint/saved_config.py.
 """
 
 import importlib

@@ -162,6 +162,12 @@ class DataLoaderConfig:
     Train: TrainDataConfig | None = None
     Eval: EvalDataConfig | None = None
 
+    @property
+    def datasets(self) -> tuple[Component, ...]:
+        """The training set, if there is one, and then those to evaluate."""
+        train = (self.Train.dataset,) if self.Train else ()
+        return train + (self.Eval.dataset if self.Eval else ())
+
 
 @dataclass(frozen=True)
 class MetricConfig:

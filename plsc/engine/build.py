@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
-from plsc.checkpoint.plugins import unknown_in_checkpoint
+from plsc.checkpoint.saved_config import unknown_in_checkpoint
 from plsc.config.load import require
 from plsc.config.registry import DATASETS, OPTIMIZERS, SCHEDULES, TASKS, UnknownPart
 from plsc.config.schema import nearest

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a command asks for its task before it knows whether paddle 
 
     from plsc.data.loader.batches import TrainingSet
     from plsc.export.spec import ExportSpec
+    from plsc.weights.weights import NetworkInFile, Weights
 
 __all__ = ["Evaluator", "NetworkFunction", "StepLoss", "StepReport", "TaskType", "TrainingTask"]
 
@@ -137,6 +138,15 @@ class TaskType(ABC):
     def describe(self, config: Config, network: nn.Layer) -> dict[str, str]:
         """Return what goes along with the network's weights in a checkpoint, as texts."""
         return {}
+
+    def network_in(self, path: str) -> NetworkInFile | None:
+        """Return the network in another program's file that keeps no config; None: knows no such.
+
+        Raises:
+            UserError: the file is damaged, or holds a network that the task does not know.
+
+        """
+        return None
 
     def for_export(self, config: Config) -> Config:
         """Return the config whose network converters know, with the same state dict."""

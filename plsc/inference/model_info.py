@@ -1,4 +1,4 @@
-"""How images are to be prepared for a network: by option, by what its file says, or as is usual."""
+"""Decide how images are prepared: by option, by what a network's file says, or as is usual."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from plsc.data.transforms.input_pixels import ColourValues
+from plsc.data.transforms.align import FACE_SIZE
+from plsc.data.transforms.input_pixels import ColourValues, colour_text
 from plsc.errors import UserError
 from plsc.inference.calibration import read_calibration
 from plsc.inference.network import Kind, Network
@@ -15,7 +16,7 @@ from plsc.inference.quality_calibration import PREPARED, Calibration
 from plsc.inference.thresholds import ThresholdTable, read_thresholds
 
 ColourOrder = Literal["RGB", "BGR"]
-USUAL_SIZE = (112, 112)
+USUAL_SIZE = (FACE_SIZE, FACE_SIZE)
 ASSUMED = ", assumed"
 DEDUCED = ", deduced"
 
@@ -86,7 +87,7 @@ class ModelInfo:
 
 
 def model_info(network: Network, options: Options) -> ModelInfo:
-    """What is known of `network` before it has run: `dim` is 0.
+    """Return what is known of `network` before it has run: `dim` is 0.
 
     Raises:
         UserError: an option is wrong or contradicts the network, or the file's metadata is damaged.
@@ -109,8 +110,8 @@ def model_info(network: Network, options: Options) -> ModelInfo:
         std=std,
         batch=network.input.batch,
         alignment_template=_template(network),
-        thresholds=read_thresholds(network.thresholds, network.path),
-        calibration=read_calibration(network.quality, network.path),
+        thresholds=read_thresholds(said.get("thresholds", ""), network.path),
+        calibration=read_calibration(said.get("quality", ""), network.path),
         config=said.get("config", ""),
         notes=tuple(notes),
     )
@@ -162,12 +163,12 @@ def _mean_std(
                 else f"{ASSUMED} as insightface does; if wrong set mean and std"
             )
     if 0 in found["std"]:
-        raise UserError(f"std must not be 0, got {_shown(found['std'])}")
+        raise UserError(f"std must not be 0, got {colour_text(found['std'])}")
     if sources["mean"] == sources["std"]:
-        values = f"{_shown(found['mean'])} and {_shown(found['std'])}"
+        values = f"{colour_text(found['mean'])} and {colour_text(found['std'])}"
         notes.append(f"mean and std: {values}{sources['mean']}")
     else:
-        notes += [f"{name}: {_shown(found[name])}{sources[name]}" for name in found]
+        notes += [f"{name}: {colour_text(found[name])}{sources[name]}" for name in found]
     return found["mean"], found["std"]
 
 
@@ -207,7 +208,7 @@ def _numbers(text: str, network: Network, name: str, count: int | None = None) -
 
 
 def _colour_values(value: float | Sequence[float], name: str) -> ColourValues:
-    """One number per colour.
+    """Return one number per colour.
 
     Raises:
         UserError: neither one number nor three, or not finite.
@@ -218,10 +219,6 @@ def _colour_values(value: float | Sequence[float], name: str) -> ColourValues:
         raise UserError(f"{name} must be one number or one for each of 3 colours, got {value!r}")
     first, second, third = values if len(values) == 3 else values * 3
     return first, second, third
-
-
-def _shown(values: ColourValues) -> str:
-    return " ".join(f"{value:g}" for value in (values[:1] if len(set(values)) == 1 else values))
 
 
 def _by(size: tuple[int, int] | None) -> str:

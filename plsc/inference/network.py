@@ -13,6 +13,7 @@ from plsc.errors import UserError
 
 Floats = NDArray[np.float32]
 Kind = Literal["onnx", "checkpoint", "paddle", "torch"]
+MEASURED = ("thresholds", "quality")  # what plsc-eval and plsc-quality add to a model's metadata
 METADATA = "as the model's metadata says"
 BLOCK_BYTES = 1 << 20
 
@@ -44,12 +45,10 @@ class Network:
         kind: what lies there.
         run: images as `input` says -> embeddings float32 [b, d].
         input: what it takes.
-        metadata: what plsc's export or training wrote about it, or what its kind is known for;
-            empty for others' files.
-        thresholds: the JSON text of a threshold table that it carries, or "".
-        quality: the JSON text of a quality calibration that it carries, or "".
-        takes_pixels: why pixels from 0 to 255 go in as they are; "" if nothing says so.
         digest: of its files, sha256 in hex.
+        metadata: what plsc's export or training wrote about it, or what its kind is known for; of
+            others' files only what plsc measured with them: MEASURED, each as JSON.
+        takes_pixels: why pixels from 0 to 255 go in as they are; "" if nothing says so.
         said_by: why the metadata is taken, for notes.
         notes: what else is to be said of it, one line each.
 
@@ -59,17 +58,15 @@ class Network:
     kind: Kind
     run: Callable[[NDArray[Any]], Floats]
     input: InputSpec
-    metadata: Mapping[str, str]
-    thresholds: str
-    quality: str
-    takes_pixels: str
     digest: str
+    metadata: Mapping[str, str]
+    takes_pixels: str = ""
     said_by: str = METADATA
     notes: tuple[str, ...] = ()
 
 
 def digest_of(files: Iterable[Path], *, also: str = "") -> str:
-    """sha256 in hex of the files' contents, one after the other, and of `also`.
+    """Return the sha256 in hex of the files' contents, one after the other, and of `also`.
 
     Raises:
         UserError: a file cannot be read.

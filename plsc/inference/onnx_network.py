@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plsc.errors import UserError, first_line
 from plsc.files import onnx_file
-from plsc.inference.network import Floats, InputSpec, Network
+from plsc.inference.network import MEASURED, Floats, InputSpec, Network
 from plsc.inference.onnx_digest import onnx_digest
 from plsc.nn import environment as runtime
 
@@ -28,7 +28,7 @@ SCALES = {"ops": {"Mul", "Div"}, "names": ("Mul", "_mul", "Div")}
 
 
 def open_onnx(path: str, provider: str) -> Network:
-    """The network in the file at `path`.
+    """Return the network in the file at `path`.
 
     Args:
         path: the `.onnx` file.
@@ -71,16 +71,14 @@ def open_onnx(path: str, provider: str) -> Network:
         kind="onnx",
         run=run,
         input=spec,
-        metadata=metadata if own else {},
-        thresholds=metadata.get("thresholds", ""),
-        quality=metadata.get("quality", ""),
-        takes_pixels=takes_pixels,
         digest=onnx_digest(Path(path)),
+        metadata={name: text for name, text in metadata.items() if own or name in MEASURED},
+        takes_pixels=takes_pixels,
     )
 
 
 def execution_provider(provider: str) -> str:
-    """ONNX Runtime's name of "cpu", "cuda" or of what is such a name already.
+    """Return ONNX Runtime's name of "cpu", "cuda" or of what is such a name already.
 
     Raises:
         UserError: unknown, or not in the onnxruntime that is installed, or that is missing.
@@ -146,7 +144,7 @@ def _input_spec(path: str, given: Any) -> InputSpec:
 
 
 def _output(path: str, outputs: list[Any]) -> str:
-    """The output with the embeddings: the only one, or the only one that is [N, d]."""
+    """Return the output with the embeddings: the only one, or the only one that is [N, d]."""
     flat = [item for item in outputs if len(item.shape) == 2]
     if len(outputs) == 1:
         flat = outputs
@@ -160,7 +158,7 @@ def _output(path: str, outputs: list[Any]) -> str:
 
 
 def _preprocessing_inside(path: str) -> str:
-    """How the graph shows that it prepares pixels itself, or "".
+    """Say how the graph shows that it prepares pixels itself, or "".
 
     insightface takes a model for one that does where a Sub and a Mul are among its first nodes, by
     their names. Here their operators count, too, and only what comes before the first learned layer

@@ -1,6 +1,7 @@
 """Checkpoints of plsc and Paddle inference models, run by Paddle, which is imported here only."""
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,59 +14,65 @@ from numpy.typing import NDArray
 
 from plsc.config import yaml_tree
 from plsc.config.plugins import import_plugins
-from plsc.config.registry import UnknownPart
+from plsc.config.registry import TASKS, UnknownPart
 from plsc.errors import UserError, first_line
+from plsc.export.spec import ExportSpec
 from plsc.inference.network import Floats, InputSpec, Network, digest_of
 from plsc.nn import environment as runtime
 
 DEVICES = {"cpu": "cpu", "cuda": "gpu"}
-SIZE = (112, 112)  # that plsc's backbones and exports take
+SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")  # width x height, as plsc's exports say it
 
 
 def open_checkpoint(path: str, provider: str) -> Network:
-    """The backbone in a checkpoint folder, built as its own config says.
+    """Return the network in a checkpoint folder, built by the task and the config that it names.
 
     Raises:
-        UserError: Paddle or the device is missing, or the checkpoint is not whole.
+        UserError: Paddle or the device is missing, the checkpoint is not whole, its network is
+            unknown here, or it does not embed images.
 
     """
     start_paddle(provider)
-    from plsc.checkpoint import folder as checkpoint
-    from plsc.checkpoint.plugins import unknown_in_checkpoint
-    from plsc.recognition.description import config_of, metadata
-    from plsc.recognition.parts import build_network
+    from plsc.checkpoint.folder import BACKBONE, Checkpoint
+    from plsc.checkpoint.saved_config import config_of, unknown_in_checkpoint
     from plsc.weights.pretrained import set_backbone
 
-    saved = checkpoint.Checkpoint(Path(path))
-    config = config_of(saved.state, path)
-    if config is None or config.Model is None:
-        raise UserError(f"{path}: its state.json does not say which backbone it is of")
-    component = config.Model.backbone
-    if "data_format" in component.params:  # the weights are the same, and CPUs know NCHW best
-        component = replace(component, params={**component.params, "data_format": "NCHW"})
+    saved = Checkpoint(Path(path))
     try:
-        backbone = build_network(component)
+        config = config_of(saved.state, path)
+        if config is None or config.Model is None:
+            raise UserError(f"{path}: its state.json does not say which backbone it is of")
+        task = TASKS.get(config.Global.task_type, "Global.task_type")()
+        config = task.for_export(replace(config, Export=type(config.Export)()))
+        network = task.network(config)
     except UnknownPart as error:
         raise unknown_in_checkpoint(error, path, _option) from error
-    set_backbone(backbone, saved.network(), source=path)
-    backbone.eval()
-    said = metadata(saved.state, None, num_features=backbone.num_features, source=path)
-    model = json.dumps({"name": component.name, **component.params}, sort_keys=True, default=str)
+    set_backbone(network, saved.network(), source=path)
+    network.eval()
+    spec = task.export_spec(config, network, saved.state, path)
+    built = {"name": config.Model.name, **getattr(config.Model, "params", {})}
     return Network(
         path=path,
         kind="checkpoint",
-        run=runner(backbone),
-        input=InputSpec(size=SIZE),
-        metadata=said,
-        thresholds=said.get("thresholds", ""),
-        quality=said.get("quality", ""),
-        takes_pixels="",
-        digest=digest_of([Path(path) / checkpoint.BACKBONE], also=model),
+        run=runner(network),
+        input=_images_taken(spec, path),
+        digest=digest_of(
+            [Path(path) / BACKBONE], also=json.dumps(built, sort_keys=True, default=str)
+        ),
+        metadata=spec.metadata,
     )
 
 
+def _images_taken(spec: ExportSpec, path: str) -> InputSpec:
+    shapes = [given.shape for given in spec.inputs.values()]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or len(spec.outputs) != 1:
+        raise UserError(f"{path}: its network does not embed images: {spec.described()}")
+    height, width = shapes[0][2:]
+    return InputSpec(size=None if height is None or width is None else (width, height))
+
+
 def open_paddle(stem: Path, provider: str) -> Network:
-    """The Paddle inference model `<stem>.json`, `<stem>.pdiparams`; `<stem>.yml` describes it.
+    """Return the Paddle inference model at `<stem>.json`, which `<stem>.yml` describes.
 
     Raises:
         UserError: Paddle or the device is missing, or the files are damaged.
@@ -74,7 +81,7 @@ def open_paddle(stem: Path, provider: str) -> Network:
     start_paddle(provider)
     import paddle
 
-    program, parameters, notes = (
+    program, parameters, described = (
         stem.with_name(stem.name + suffix) for suffix in (".json", ".pdiparams", ".yml")
     )
     # Paddle refuses a stem beside a folder of the same name, where a run's checkpoints are.
@@ -84,20 +91,18 @@ def open_paddle(stem: Path, provider: str) -> Network:
         try:
             layer = paddle.jit.load(f"{folder}/model")
         except Exception as error:  # Paddle raises whatever its parser of the day does
-            said = first_line(error)
-            raise UserError(f"{program}: cannot be loaded by Paddle: {said}") from None
+            raise UserError(f"{program}: cannot be loaded by Paddle: {first_line(error)}") from None
     layer.eval()
-    described = yaml_tree.read(notes) if notes.is_file() else {}
+    content = yaml_tree.read(described) if described.is_file() else {}
+    said = {name: str(value) for name, value in content.items()}
+    size = SIZE.fullmatch(said.get("input_size", "")) if "plsc_version" in said else None
     return Network(
         path=str(stem),
         kind="paddle",
         run=runner(layer),
-        input=InputSpec(size=SIZE if "plsc_version" in described else None),
-        metadata={name: str(value) for name, value in described.items()},
-        thresholds=str(described.get("thresholds", "")),
-        quality=str(described.get("quality", "")),
-        takes_pixels="",
+        input=InputSpec(size=(int(size[1]), int(size[2])) if size else None),
         digest=digest_of([program, parameters]),
+        metadata=said,
     )
 
 
@@ -144,7 +149,7 @@ def _import_paddle() -> None:
 
 
 def runner(layer: Any) -> Callable[[NDArray[Any]], Floats]:
-    """Images as Paddle's `layer` takes them -> embeddings float32 [b, d]."""
+    """Return `layer` as a function: images as it takes them -> embeddings float32 [b, d]."""
     import paddle
 
     def run(images: NDArray[np.float32]) -> Floats:

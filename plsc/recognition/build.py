@@ -1,11 +1,16 @@
-"""Config -> the parts of face recognition: head, training set, evaluators."""
+"""Config -> the parts of face recognition: backbone, losses, head, training set, evaluators.
+
+What a plug-in builds is held to what a run needs of it.
+"""
 
 from pathlib import Path
 from typing import Any
 
+from paddle import nn
+
 from plsc.config.component import Component
 from plsc.config.load import require
-from plsc.config.registry import DATASETS, METRICS
+from plsc.config.registry import BACKBONES, DATASETS, LOSSES, METRICS
 from plsc.config.sections import Config
 from plsc.data.sets.pair_sets import distinct
 from plsc.distributed import world
@@ -15,7 +20,48 @@ from plsc.recognition.datasets.images import FacePairs
 from plsc.recognition.evaluator import VerificationEvaluator
 from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.recognition.heads.storage import build_centres
-from plsc.recognition.parts import build_loss
+from plsc.recognition.losses.margin import Margin
+from plsc.recognition.sections import LossTerm
+
+
+def build_network(component: Component) -> nn.Layer:
+    """Return the backbone, a layer with `num_features`.
+
+    Raises:
+        UnknownPart: there is none of that name.
+        UserError: a parameter is wrong, or a plug-in's backbone is no such layer.
+
+    """
+    backbone = component.build(BACKBONES)
+    where, kind = f"{component.key}.name", type(backbone).__name__
+    if not isinstance(backbone, nn.Layer):
+        raise UserError(
+            f"{where}: a backbone must be a paddle.nn.Layer, got a {kind}"
+            f"{component.origin(BACKBONES)}"
+        )
+    if not isinstance(getattr(backbone, "num_features", None), int):
+        raise UserError(
+            f"{where}: {kind} does not tell its embedding's size: set self.num_features in its "
+            f"__init__{component.origin(BACKBONES)}"
+        )
+    return backbone
+
+
+def build_loss(term: LossTerm) -> Margin:
+    """Return the margin of an entry of `Loss.Train`.
+
+    Raises:
+        UnknownPart: there is none of that name.
+        UserError: a parameter is wrong, or a plug-in's loss is no margin.
+
+    """
+    loss = term.loss.build(LOSSES)
+    if not isinstance(loss, Margin):
+        raise UserError(
+            f"{term.loss.key}: a loss must be a plsc.recognition.losses.margin.Margin, got a "
+            f"{type(loss).__name__}{term.loss.origin(LOSSES)}"
+        )
+    return loss
 
 
 def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> PartialFC:

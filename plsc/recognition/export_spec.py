@@ -8,19 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 from paddle import nn
 
-from plsc import __version__
 from plsc.config.sections import Config
-from plsc.data.transforms.align import FACE_SHAPE, FACE_SIZE
+from plsc.data.transforms.align import FACE_SHAPE
+from plsc.data.transforms.input_pixels import InputPixels
 from plsc.export import probes
 from plsc.export.spec import ExportSpec, Input, Words
 from plsc.export.tolerance import MAX_HALF_DIFFERENCE, MAX_RELATIVE_DIFFERENCE
 from plsc.files.onnx_file import Arrays
-from plsc.recognition.description import metadata
+from plsc.recognition.description import describe_model, metadata
 from plsc.recognition.pixel_input import INPUT, OUTPUT, PixelInput, Preprocessing
 
 MIN_COSINE = 0.9999
 CHECKED_BATCHES = (1, 5, 64)
 NUM_PROBES = 5  # of each kind of patches one; in evaluation mode no row depends on others
+STANDING = {"layout": "NCHW", "normalisation": "(pixel - mean) / std, pixels 0 to 255"}
 WORDS = Words(
     network="backbone",
     outputs="embeddings",
@@ -45,7 +46,7 @@ class EmbeddingAgreement:
         return close and self.min_cosine >= MIN_COSINE
 
     def __str__(self) -> str:
-        """The figures in a few words."""
+        """Return the figures in a few words."""
         return (
             f"cosine {self.min_cosine:.7f}, largest difference "
             f"{self.max_difference:.2g} of {self.largest_value:.2g}"
@@ -84,16 +85,17 @@ def embedding_spec(
 
     Args:
         num_features: the embedding's size d.
-        metadata: entries for the file beside the standing ones (colour order, mean, std, sizes).
+        metadata: entries for the file beside those that every backbone's has, or in their place.
         preprocessing: nhwc or nchw for an ONNX file that takes uint8 RGB images, brings them to the
             colour order, mean and std of the metadata, and gives embeddings of length 1.
 
     """
+    described = describe_model(num_features, InputPixels())
     spec = ExportSpec(
         inputs={INPUT: Input((None, *FACE_SHAPE), "float32")},
         outputs=(OUTPUT,),
         probes=lambda count: {INPUT: probe_images(count)},
-        metadata=_standing(num_features) | dict(metadata or {}),
+        metadata={**STANDING, **described, **(metadata or {})},
         comparison=EmbeddingComparison(),
         batches=CHECKED_BATCHES,
         num_probes=NUM_PROBES,
@@ -114,7 +116,7 @@ def embedding_spec(
 
 
 def export_spec(
-    config: Config, network: nn.Layer, state: Mapping[str, Any], *, source: str, name: str
+    config: Config, network: nn.Layer, state: Mapping[str, Any], source: str
 ) -> ExportSpec:
     """Return the spec of the config's backbone; its notes tell what the file leaves out.
 
@@ -123,12 +125,11 @@ def export_spec(
         network: the backbone with its weights.
         state: of the checkpoint that they are from; empty for weights without one.
         source: where they lie, for messages and metadata.
-        name: the backbone's.
 
     """
     preprocessing, notes = config.Export.preprocessing, []
     said = metadata(state, config, num_features=network.num_features, source=source)
-    said |= {"source": source, "backbone": name}
+    said |= {"source": source, "backbone": config.Model.name}
     kept = state.get("thresholds") or {}
     if preprocessing != "none" and (kept.get("flip") or kept.get("prepared")):
         # Of sums with mirrored images, where sums of embeddings of length 1 are others; or of
@@ -139,16 +140,3 @@ def export_spec(
         notes.append("quality calibration left out: embeddings of length 1 say nothing of quality")
     spec = embedding_spec(network.num_features, metadata=said, preprocessing=preprocessing)
     return replace(spec, notes=tuple(notes))
-
-
-def _standing(num_features: int) -> dict[str, str]:
-    return {
-        "color_order": "RGB",
-        "layout": "NCHW",
-        "mean": "127.5",
-        "std": "127.5",
-        "normalisation": "(pixel - mean) / std, pixels 0 to 255",
-        "input_size": f"{FACE_SIZE}x{FACE_SIZE}",
-        "embedding_size": str(num_features),
-        "plsc_version": __version__,
-    }

@@ -63,17 +63,15 @@ class PixelInput:
 
     def metadata(self) -> dict[str, str]:
         """Return what tells users of the file to leave pixels and lengths as they are."""
-        mean, std = (
-            " ".join(f"{value:.7g}" for value in (values if len(set(values)) > 1 else values[:1]))
-            for values in (self.pixels.mean, self.pixels.std)
-        )
+        inside = self.pixels.metadata()
         return {
             "color_order": "RGB",
             "layout": self.layout.upper(),
             "mean": "0",
             "std": "1",
             "normalisation": (
-                f"in the graph: (pixel - {mean}) / {std} in {self.pixels.colour_order}"
+                f"in the graph: (pixel - {inside['mean']}) / {inside['std']} in "
+                f"{inside['color_order']}"
             ),
             "input_type": "uint8",
             "embedding_length": "1",

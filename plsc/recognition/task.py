@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plsc.engine.task import Evaluator
     from plsc.export.spec import ExportSpec
     from plsc.recognition.training import RecognitionTraining
+    from plsc.weights.weights import NetworkInFile
 
 
 class Recognition(TaskType):
@@ -47,7 +48,7 @@ class Recognition(TaskType):
             UserError: a section or key is missing, or values contradict each other.
 
         """
-        from plsc.recognition.parts import build_loss
+        from plsc.recognition.build import build_loss
 
         model = require(config.Model, "Model", "training")
         for term in require(config.Loss, "Loss", "training").Train:
@@ -90,7 +91,7 @@ class Recognition(TaskType):
 
     def network(self, config: Config) -> "nn.Layer":
         """Return the backbone of the config, its weights random."""
-        from plsc.recognition.parts import build_network
+        from plsc.recognition.build import build_network
 
         return build_network(config.Model.backbone)
 
@@ -116,9 +117,16 @@ class Recognition(TaskType):
 
     def describe(self, config: Config, network: "nn.Layer") -> dict[str, str]:
         """Return colour order, mean, std, sizes, alignment and version, as texts."""
+        from plsc.data.transforms.input_pixels import trained_on
         from plsc.recognition.description import describe_model
 
-        return describe_model(config, num_features=network.num_features)
+        return describe_model(network.num_features, trained_on(config))
+
+    def network_in(self, path: str) -> "NetworkInFile":
+        """Return the IResNet whose state dict torch.save wrote to `path`."""
+        from plsc.recognition.torch_iresnet import torch_iresnet
+
+        return torch_iresnet(path)
 
     def for_export(self, config: Config) -> Config:
         """Return the config with NCHW maps: converters know no other; the weights are the same."""
@@ -133,7 +141,7 @@ class Recognition(TaskType):
         """Return how a backbone is exported: `data` [N,3,112,112] -> `embedding` [N,d]."""
         from plsc.recognition.export_spec import export_spec
 
-        return export_spec(config, network, state, source=source, name=config.Model.name)
+        return export_spec(config, network, state, source)
 
     def memory(
         self, config: Config, network: "nn.Layer | None", *, ranks: int, local_ranks: int

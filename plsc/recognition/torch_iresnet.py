@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from plsc.data.transforms.input_pixels import InputPixels
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.errors import UserError
 from plsc.files.torch_file import load_torch
 from plsc.files.torch_tensors import TorchTensor
 from plsc.recognition.models.iresnet import (
     FLAT,
-    IResNet,
     IResNet18,
     IResNet34,
     IResNet50,
@@ -19,32 +17,15 @@ from plsc.recognition.models.iresnet import (
 )
 from plsc.weights.pretrained import take_weights
 from plsc.weights.torch_weights import MAGFACE_EPSILON, MAGFACE_PREFIXES, state_dict_in
+from plsc.weights.weights import NetworkInFile
 
 NETWORKS = (IResNet18, IResNet34, IResNet50, IResNet100, IResNet200)
 TORCH_EPSILON = 1e-5  # of a BatchNorm that names none, as in arcface_torch
 BLOCK = re.compile(r"(|.+\.)layer([1-4])\.(\d{1,3})\.conv1\.weight")
 
 
-@dataclass(frozen=True)
-class TorchIResNet:
-    """A network of others.
-
-    Attributes:
-        backbone: with its weights, in evaluation mode.
-        trained_on: what its origin trains on, where the key names tell.
-        prefix: of its keys in the file.
-        notes: what was not taken over as it is, one line each.
-
-    """
-
-    backbone: IResNet
-    trained_on: InputPixels | None
-    prefix: str
-    notes: tuple[str, ...]
-
-
-def torch_iresnet(path: str) -> TorchIResNet:
-    """The network whose state dict torch.save wrote to `path`.
+def torch_iresnet(path: str) -> NetworkInFile:
+    """Return the network whose state dict torch.save wrote to `path`.
 
     Raises:
         UserError: the file is damaged, holds no state dict, or one of another network.
@@ -66,11 +47,20 @@ def torch_iresnet(path: str) -> TorchIResNet:
     backbone = network(shape[0], bn_epsilon=epsilon)
     weights = take_weights(path, backbone)
     backbone.eval()
-    return TorchIResNet(backbone, weights.trained_on, prefix, weights.notes)
+    name, features = network.__name__, backbone.num_features
+    built = f"network: {name} of {features} features, as its blocks and shapes tell"
+    return NetworkInFile(
+        network=backbone,
+        size=(FACE_SIZE, FACE_SIZE),
+        identity=f"{name} {prefix}",
+        trained_on=weights.trained_on,
+        said_by=f"deduced from key names: {prefix}* is MagFace's",
+        notes=(built, *weights.notes),
+    )
 
 
 def _blocks(tensors: Mapping[str, TorchTensor]) -> tuple[str, tuple[int, ...]]:
-    """What stands before the keys of the first network, and how many blocks each stage has."""
+    """Return what stands before the first network's keys, and the number of blocks by stage."""
     found = [match for match in map(BLOCK.fullmatch, tensors) if match]
     if not found:
         return "", ()

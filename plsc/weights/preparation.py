@@ -1,17 +1,16 @@
-"""Whether a config prepares images as the network whose weights it takes was trained on them."""
+"""Warn where a config prepares images otherwise than those that its weights were trained on."""
 
 import math
 
 from plsc.config.sections import Config
-from plsc.data.transforms.input_pixels import InputPixels, input_pixels
-from plsc.data.transforms.standard import DEFAULT_TRANSFORMS
+from plsc.data.transforms.input_pixels import InputPixels, colour_text, pixels_of
 from plsc.weights.weights import Weights
 
 NEAR = 1e-4  # of a pixel's value: 0.0039216 is meant to be 1/255
 
 
 def preparation_notes(weights: Weights, config: Config) -> list[str]:
-    """A warning for each set of the config whose images `weights` would take for something else.
+    """Return a warning for each set of the config whose images `weights` take for something else.
 
     Where all are prepared as they should be, one line says so; where nobody knows, none.
     """
@@ -19,17 +18,13 @@ def preparation_notes(weights: Weights, config: Config) -> list[str]:
     if expected is None:
         return []
     trained = f"{weights.trained_by} trained these weights on {_shown(expected)}"
-    train, evaluation = config.DataLoader.Train, config.DataLoader.Eval
-    datasets = [train.dataset] if train else []
-    datasets += evaluation.dataset if evaluation else ()
-    warnings = []
+    datasets, warnings = config.DataLoader.datasets, []
     for dataset in datasets:
-        key = f"{dataset.key}.transform_ops"
-        found = input_pixels(dataset.params.get("transform_ops") or DEFAULT_TRANSFORMS, key)
+        found = pixels_of(dataset)
         if not _alike(found, expected):
             warnings.append(
-                f"WARNING: {key} gives {_shown(found)}; {trained} (in pixels from 0 to 255): set "
-                f"{_remedy(expected)}, or embeddings are not what they could be"
+                f"WARNING: {dataset.key}.transform_ops gives {_shown(found)}; {trained} (in pixels "
+                f"from 0 to 255): set {_remedy(expected)}, or embeddings are not what they could be"
             )
     if warnings or not datasets:
         return warnings
@@ -43,7 +38,7 @@ def _alike(found: InputPixels, expected: InputPixels) -> bool:
 
 
 def _shown(pixels: InputPixels) -> str:
-    mean, std = _text(pixels.mean), _text(pixels.std)
+    mean, std = colour_text(pixels.mean), colour_text(pixels.std)
     return f"{pixels.colour_order}, mean {mean}, std {std}"
 
 
@@ -51,7 +46,3 @@ def _remedy(pixels: InputPixels) -> str:
     mean, std = ([round(value / 255, 6) for value in each] for each in (pixels.mean, pixels.std))
     to_rgb = pixels.colour_order == "RGB"
     return f"DecodeImage.to_rgb: {to_rgb} and NormalizeImage.mean: {mean}, std: {std}"
-
-
-def _text(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:g}" for value in (values[:1] if len(set(values)) == 1 else values))

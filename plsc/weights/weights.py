@@ -52,6 +52,28 @@ class Weights:
     trained_by: str = ""
 
 
+@dataclass(frozen=True)
+class NetworkInFile:
+    """A network that a task knows by the weights in a file that keeps no config.
+
+    Attributes:
+        network: with its weights, in evaluation mode.
+        size: width and height of the images that it takes.
+        identity: what was built, as text: weights alone do not say all.
+        trained_on: what the network was trained on, where its origin is known.
+        said_by: what that is known by, for notes.
+        notes: what was built and what was not taken over as it is, one line each.
+
+    """
+
+    network: nn.Layer
+    size: tuple[int, int]
+    identity: str
+    trained_on: InputPixels | None
+    said_by: str
+    notes: tuple[str, ...]
+
+
 def whole_head(rows: np.ndarray) -> Head:
     """Class centres that are in memory."""
 

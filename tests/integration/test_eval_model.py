@@ -19,6 +19,7 @@ from plsc.checkpoint import folder as checkpoint
 from plsc.cli.compare import main as compare_main
 from plsc.cli.evaluate import main as evaluate
 from plsc.config.load import parse_config
+from plsc.data.transforms.input_pixels import trained_on
 from plsc.export.convert import export_onnx
 from plsc.recognition.description import describe_model
 from plsc.recognition.embedder import Embedder
@@ -69,7 +70,7 @@ def models(backbone, bins, tmp_path_factory):
     evaluation = {"dataset": dataset, "sampler": {"batch_size": 8}}
     model = {"name": "QuickFace_nano", "num_features": DIM}
     parsed = parse_config({"Model": model, "DataLoader": {"Eval": evaluation}})
-    said = describe_model(parsed, num_features=DIM)
+    said = describe_model(DIM, trained_on(parsed))
     arrays = {name: tensor.numpy() for name, tensor in backbone.state_dict().items()}
     saved = checkpoint.save(
         folder,

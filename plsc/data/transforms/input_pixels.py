@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plsc.data.transforms.standard import DecodeImage, NormalizeImage, build_transforms
+from plsc.config.component import Component
+from plsc.config.sections import Config
+from plsc.data.transforms.standard import (
+    DEFAULT_TRANSFORMS,
+    DecodeImage,
+    NormalizeImage,
+    build_transforms,
+)
 
 ColourValues = tuple[float, float, float]
 
@@ -17,9 +24,14 @@ class InputPixels:
     mean: ColourValues = (127.5, 127.5, 127.5)
     std: ColourValues = (127.5, 127.5, 127.5)
 
+    def metadata(self) -> dict[str, str]:
+        """Return what a model's metadata says of them: colour order, mean and std as texts."""
+        mean, std = (colour_text(values, digits=7) for values in (self.mean, self.std))
+        return {"color_order": self.colour_order, "mean": mean, "std": std}
+
 
 def input_pixels(transform_ops: Sequence[Any], key: str = "transform_ops") -> InputPixels:
-    """What the transforms of a config list make of pixels.
+    """Return what the transforms of a config list make of pixels.
 
     Without DecodeImage colours are RGB, without NormalizeImage pixels stay as they are; what
     changes images at random does not count.
@@ -43,7 +55,30 @@ def input_pixels(transform_ops: Sequence[Any], key: str = "transform_ops") -> In
     return InputPixels(colour_order, _neat(means), _neat([1 / slope for slope in factor]))
 
 
+def pixels_of(dataset: Component) -> InputPixels:
+    """Return what the transforms of a config's data set make of pixels, the usual ones if none.
+
+    Raises:
+        UserError: as `input_pixels`.
+
+    """
+    given = dataset.params.get("transform_ops") or DEFAULT_TRANSFORMS
+    return input_pixels(given, f"{dataset.key}.transform_ops")
+
+
+def trained_on(config: Config) -> InputPixels:
+    """Return what the config makes of pixels: its training set, else the first set to evaluate."""
+    datasets = config.DataLoader.datasets
+    return pixels_of(datasets[0]) if datasets else InputPixels()
+
+
+def colour_text(values: Sequence[float], *, digits: int = 6) -> str:
+    """Return the numbers in `digits` digits, apart by blanks; one number where colours share it."""
+    shown = values[:1] if len(set(values)) == 1 else values
+    return " ".join(f"{value:.{digits}g}" for value in shown)
+
+
 def _neat(values: list[float]) -> ColourValues:
-    """To the precision of float32, in which 1 / 255 is held: 127.5, not 127.49999990314."""
+    """Round to the precision of float32, in which 1 / 255 is held: 127.5, not 127.49999990314."""
     first, second, third = (float(f"{value:.7g}") + 0.0 for value in values)  # no negative zero
     return first, second, third

@@ -7,6 +7,7 @@ import yaml
 
 from plsc import __version__
 from plsc.config.load import parse_config
+from plsc.data.transforms.input_pixels import trained_on
 from plsc.errors import UserError
 from plsc.recognition.description import describe_model, metadata
 
@@ -28,7 +29,7 @@ def tree(train=None, evaluate=None):
 
 
 def described(**loaders):
-    return describe_model(parse_config(tree(**loaders)), num_features=16)
+    return describe_model(16, trained_on(parse_config(tree(**loaders))))
 
 
 def test_the_usual():
@@ -71,13 +72,12 @@ def test_of_a_checkpoint():
     trained = parse_config(yaml.safe_load(said["config"]))
     assert trained == own
     assert json.dumps(state) == before
-    newer = metadata(state | {"model": {"mean": "1"}}, None, num_features=16, source="latest")
+    newer = metadata(state | {"model": {"mean": "1"}}, own, num_features=16, source="latest")
     assert newer["mean"] == "1" and "config" in newer
 
 
 def test_without_a_config_in_the_checkpoint():
     fallback = parse_config(tree(train=BGR))
     assert metadata({}, fallback, num_features=16, source="w")["color_order"] == "BGR"
-    assert metadata({}, None, num_features=16, source="w") == {}
     with pytest.raises(UserError, match=r"^latest: the config in its state.json: Modl: unknown"):
-        metadata({"config": {"Modl": {}}}, None, num_features=16, source="latest")
+        metadata({"config": {"Modl": {}}}, fallback, num_features=16, source="latest")

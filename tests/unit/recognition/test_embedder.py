@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import plsc
 from plsc.checkpoint import folder as checkpoint
 from plsc.config.load import parse_config
+from plsc.data.transforms.input_pixels import trained_on
 from plsc.errors import UserError
 from plsc.export.convert import export_onnx, export_paddle
 from plsc.inference import onnx_network
@@ -77,7 +78,7 @@ def write_checkpoint(root, backbone, tree, **state):
 def models(backbone, tmp_path_factory):
     """The network in each form, as plsc writes it."""
     folder = tmp_path_factory.mktemp("models")
-    said = describe_model(parse_config(config()), num_features=DIM)
+    said = describe_model(DIM, trained_on(parse_config(config())))
     spec = embedding_spec(backbone.num_features, metadata=said)
     export_onnx(backbone, folder / "net.onnx", spec)
     export_paddle(backbone, folder / "net", spec)
@@ -120,7 +121,7 @@ def test_either_file_of_a_paddle_model(end, models, backbone, pictures):
 def test_a_checkpoint_knows_how_it_was_trained(described, backbone, pictures, tmp_path):
     """BGR and other numbers, from its description or from its config alone."""
     tree = config(to_rgb=False, mean=0.4, std=0.2)
-    said = describe_model(parse_config(tree), num_features=DIM)
+    said = describe_model(DIM, trained_on(parse_config(tree)))
     more = {"model": said, "thresholds": THRESHOLDS} if described else {}
     embedder = Embedder(write_checkpoint(tmp_path, backbone, tree, **more))
     assert (embedder.info.colour_order, embedder.info.mean) == ("BGR", (102.0,) * 3)

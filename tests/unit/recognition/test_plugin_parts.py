@@ -10,8 +10,8 @@ from plsc.engine import onnx_runtime
 from plsc.engine.network_trace import trace_network
 from plsc.errors import UserError
 from plsc.nn.layers import frozen_names
+from plsc.recognition.build import build_loss, build_network
 from plsc.recognition.export_spec import embedding_spec
-from plsc.recognition.parts import build_loss, build_network
 from plsc.recognition.sections import LossTerm
 
 

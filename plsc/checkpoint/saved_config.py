@@ -1,14 +1,37 @@
-"""What a checkpoint says of the plug-ins that it was written with; none is imported from there."""
+"""The config in a checkpoint's state. The plug-ins that it names are never imported from there."""
 
+import copy
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from plsc.checkpoint.folder import STATE, Checkpoint
+from plsc.config.load import parse_config
 from plsc.config.plugins import is_module_name
 from plsc.config.registry import UnknownPart
+from plsc.config.sections import Config
 from plsc.errors import UserError
+
+
+def config_of(state: Mapping[str, Any], source: str) -> Config | None:
+    """Return the config in a checkpoint's state; None where it has none.
+
+    Raises:
+        UnknownPart: its task is not registered.
+        UserError: it cannot be read; `source` names the checkpoint in messages.
+
+    """
+    tree = state.get("config")
+    if not isinstance(tree, dict):
+        return None
+    where = f"{source}: the config in its state.json"
+    try:
+        return parse_config(copy.deepcopy(tree))
+    except UnknownPart as error:
+        raise UnknownPart(f"{where}: {error}", error.what) from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def unknown_in_checkpoint(
