@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from plsc.errors import UserError
 from plsc.inference.faces import Faces, Pixels, checked_pixels, name_of
 from plsc.inference.model_info import ColourOrder, Options, model_info
-from plsc.inference.network import Floats, Network
-from plsc.inference.onnx_network import open_onnx
-from plsc.inference.paddle_network import open_checkpoint, open_paddle, start_plugins
-from plsc.inference.torch_network import SUFFIXES, open_torch
+from plsc.inference.network import Floats
+from plsc.inference.open_network import open_network
+from plsc.inference.paddle_network import start_plugins
 
 Image = str | os.PathLike[str] | NDArray[np.uint8]
-CHECKPOINT_STATE = "state.json"
 
 
 class Embedder:
@@ -174,41 +172,6 @@ class Embedder:
             return np.float32(values[0])
         shape = (3, 1, 1) if self._network.input.layout == "NCHW" else (3,)
         return np.array(values, np.float32).reshape(shape)
-
-
-def open_network(model: str, provider: str) -> Network:
-    """What lies at `model`; see `Embedder`.
-
-    Raises:
-        UserError: nothing that is a model, or it cannot be used.
-
-    """
-    path = Path(model)
-    if path.suffix in (".onnx", *SUFFIXES):
-        if not path.is_file():
-            raise UserError(f"{model}: no such file")
-        return (open_onnx if path.suffix == ".onnx" else open_torch)(model, provider)
-    if (path / CHECKPOINT_STATE).is_file():
-        return open_checkpoint(model, provider)
-    stem = path.with_suffix("") if path.suffix in (".json", ".pdiparams") else path
-    if all(stem.with_name(stem.name + end).is_file() for end in (".json", ".pdiparams")):
-        return open_paddle(stem, provider)
-    raise UserError(f"{model}: {_what_else(path)}")
-
-
-def _what_else(path: Path) -> str:
-    kinds = (
-        "a model is an .onnx file, a checkpoint folder or a Paddle inference model, or the .pth of "
-        "an IResNet"
-    )
-    weights = path if path.suffix == ".pdparams" else path.with_name(path.name + ".pdparams")
-    if weights.is_file():
-        return "weights without their network: make a model of them with plsc-export"
-    if path.is_dir():
-        pointers = [name for name in ("best_model", "latest") if (path / name).exists()]
-        hint = f": did you mean {path / pointers[0]}?" if pointers else ""
-        return f"this folder is no checkpoint{hint}; {kinds}"
-    return f"{'is none of these' if path.exists() else 'there is no such model'}: {kinds}"
 
 
 def _rgb(image: Image, where: str, faces: Faces, colour_order: str) -> Pixels:
