@@ -27,7 +27,7 @@ from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.loose import NO_CLASS
 from plsc.files.embedding_output import EmbeddingOutput
 from plsc.files.resumable_rows import Entry, ResumableRows
-from plsc.inference.faces import Faces
+from plsc.inference.image_reader import ImageReader
 from plsc.recognition.embedder import Embedder
 
 DESCRIPTION = """Embed all faces of a set: OUT.npy, float32 [n, d], as the model gives them, and
@@ -88,7 +88,7 @@ def embed(
     with output:
         first = output.done
         batches = over_ranges(
-            _Reader(source, Faces(embedder.info.size, resize), first, skip),
+            _Reader(source, ImageReader(embedder.info.size, resize), first, skip),
             len(source) - first,
             at_once=batch_size,
             num_workers=num_workers,
@@ -107,17 +107,17 @@ def embed(
 class _Reader:
     """What a process does with a range of images, counted from `first`."""
 
-    def __init__(self, source: ImageSource, faces: Faces, first: int, skip: bool):
-        self._source, self._faces, self._first, self._skip = source, faces, first, skip
+    def __init__(self, source: ImageSource, images: ImageReader, first: int, skip: bool):
+        self._source, self._images, self._first, self._skip = source, images, first, skip
 
     def __call__(self, rows: range) -> tuple[list[NDArray[np.uint8]], list[Entry]]:
-        width, height = self._faces.size
+        width, height = self._images.size
         pixels, entries = np.zeros((len(rows), height, width, 3), np.uint8), []
         for place, row in enumerate(rows):
             index, label, problem = self._first + row, NO_CLASS, ""
             try:
                 encoded, label = self._source.read(index)
-                pixels[place] = self._faces.decoded(encoded, self._source.where(index))
+                pixels[place] = self._images.decode(encoded, self._source.where(index))
             except BadImage as error:
                 if not self._skip:
                     raise

@@ -14,7 +14,7 @@ from plsc.data.loader.ranges import over_ranges
 from plsc.data.sets.pair_sets import distinct, open_pair_set
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
-from plsc.inference.faces import Faces
+from plsc.inference.image_reader import ImageReader
 from plsc.inference.model_info import ModelInfo
 from plsc.inference.stored_measurements import require_storable, store
 from plsc.nn.environment import cores
@@ -118,11 +118,11 @@ def embed_pairs(
 
     """
     width, height = embedder.info.size
-    faces, at_once = Faces(embedder.info.size, resize), embedder.batch_size
+    reader, at_once = ImageReader(embedder.info.size, resize), embedder.batch_size
     at_once *= -(-READ_AT_ONCE // at_once)
 
     def read(rows: range) -> tuple[list[NDArray[np.uint8]], None]:
-        images = [faces.decoded(pairs.read(row), pairs.where(row)) for row in rows]
+        images = [reader.decode(pairs.read(row), pairs.where(row)) for row in rows]
         return [np.stack(images)], None
 
     found = np.empty((1 + flip, len(pairs), embedder.info.dim), np.float32)

@@ -25,7 +25,7 @@ from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
-from plsc.inference.faces import Faces
+from plsc.inference.image_reader import ImageReader
 from plsc.inference.stored_measurements import require_storable
 from plsc.quality import reference as references
 from plsc.quality import summary as summaries
@@ -190,12 +190,12 @@ def draw(
     """
     order = summaries.worst_first(measured)
     places = sampled(len(order))
-    ready = Faces(embedder.info.size, options.resize)
+    reader = ImageReader(embedder.info.size, options.resize)
     faces = []
     for index, row in zip(
         order[places].tolist(), summaries.rows(measured, order[places], reference), strict=True
     ):
-        pixels = ready.decoded(source.read(index)[0], source.where(index))
+        pixels = reader.decode(source.read(index)[0], source.where(index))
         faces.append(Face(pixels, row["magnitude"], row["score"], row["path"]))
     count = f"{len(order)} image{'s' * (len(order) > 1)}"
     if len(faces) < len(order):

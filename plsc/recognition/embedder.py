@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
-from plsc.inference.faces import Faces, Pixels, checked_pixels, name_of
+from plsc.inference.image_reader import ImageReader, Pixels, checked_pixels, name_of
 from plsc.inference.model_info import ColourOrder, Options, model_info
 from plsc.inference.network import Floats
 from plsc.inference.open_network import open_network
@@ -86,7 +86,7 @@ class Embedder:
         flip: bool = False,
         where: Callable[[int], str] = "image {}".format,
     ) -> Floats:
-        """Embeddings float32 [n, d], as the model gives them: not normalised.
+        """Return embeddings float32 [n, d], as the model gives them: not normalised.
 
         Args:
             images: uint8 [n, height, width, 3], of the model's size.
@@ -126,7 +126,7 @@ class Embedder:
         flip: bool = False,
         resize: bool = False,
     ) -> Floats:
-        """Embeddings float32 [n, d] of image files, not normalised; some at a time are in memory.
+        """Return embeddings float32 [n, d] of image files, not normalised; reads some at a time.
 
         Args:
             images: paths, or arrays uint8 [height, width, 3], or both.
@@ -141,19 +141,19 @@ class Embedder:
         _check_order(colour_order)
         if isinstance(images, str | os.PathLike):
             raise UserError(f"embed_files takes a list of paths, got the one path {images!r}")
-        faces, stream = Faces(self.info.size, resize), enumerate(images)
+        reader, stream = ImageReader(self.info.size, resize), enumerate(images)
         parts = [np.empty((0, self.info.dim), np.float32)]
         while chunk := list(itertools.islice(stream, self.batch_size)):
             names = [name_of(image, number) for number, image in chunk]
             pixels = [
-                _rgb(image, name, faces, colour_order)
+                _rgb(image, name, reader, colour_order)
                 for name, (_, image) in zip(names, chunk, strict=True)
             ]
             parts.append(self.embed(np.stack(pixels), flip=flip, where=names.__getitem__))
         return np.concatenate(parts)
 
     def _run(self, images: Pixels, colour_order: str) -> Floats:
-        """The network's output for at most a batch of images uint8 [n, h, w, 3]."""
+        """Return the network's output for at most a batch of images uint8 [n, h, w, 3]."""
         spec, count = self._network.input, len(images)
         if colour_order != self.info.colour_order:
             images = images[..., ::-1]
@@ -174,10 +174,10 @@ class Embedder:
         return np.array(values, np.float32).reshape(shape)
 
 
-def _rgb(image: Image, where: str, faces: Faces, colour_order: str) -> Pixels:
+def _rgb(image: Image, where: str, reader: ImageReader, colour_order: str) -> Pixels:
     if isinstance(image, str | os.PathLike):
-        return faces.of_file(os.fspath(image))
-    pixels = faces.fitted(checked_pixels(image, where), where)
+        return reader.read(image)
+    pixels = reader.fit(checked_pixels(image, where), where)
     return pixels if colour_order == "RGB" else pixels[..., ::-1]
 
 

@@ -1,8 +1,7 @@
-"""Image files and arrays as a network takes them: decoded, of one size, of stated colours."""
+"""Read image files and arrays as a network takes them: decoded, of one size, RGB."""
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,8 +18,8 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Faces:
-    """Makes images ready for a model.
+class ImageReader:
+    """Reads images in the size that a model takes.
 
     Attributes:
         size: width and height that the model takes.
@@ -31,8 +30,8 @@ class Faces:
     size: tuple[int, int]
     resize: bool = False
 
-    def decoded(self, encoded: bytes, where: str) -> Pixels:
-        """The image file `encoded` as RGB uint8 [h, w, 3]; `where` names it in messages.
+    def decode(self, encoded: bytes, where: str) -> Pixels:
+        """Return the image file `encoded` as RGB uint8 [h, w, 3]; `where` names it in messages.
 
         Raises:
             BadImage: it is not a whole image, or of another size.
@@ -42,20 +41,20 @@ class Faces:
             pixels = decode(encoded)
         except BadImage as error:
             raise BadImage(f"{where}: {error}") from error
-        return self.fitted(pixels, where)
+        return self.fit(pixels, where)
 
-    def of_file(self, path: str | Path) -> Pixels:
-        """The image file at `path` as RGB uint8 [h, w, 3].
+    def read(self, path: str | os.PathLike[str]) -> Pixels:
+        """Return the image file at `path` as RGB uint8 [h, w, 3].
 
         Raises:
             BadImage: it cannot be read, is not a whole image, or of another size.
 
         """
         where = shown(os.fspath(path))
-        return self.decoded(read_file(os.fspath(path), lambda: where), where)
+        return self.decode(read_file(os.fspath(path), lambda: where), where)
 
-    def fitted(self, pixels: Pixels, where: str) -> Pixels:
-        """`pixels` [h, w, 3] in the model's size.
+    def fit(self, pixels: Pixels, where: str) -> Pixels:
+        """Return `pixels` [h, w, 3] in the model's size.
 
         Raises:
             BadImage: they have another size, and `resize` is off.
@@ -77,13 +76,13 @@ class Faces:
 
 
 def name_of(image: Any, number: int) -> str:
-    """What messages call `image`: its path, or which of those given it is."""
+    """Return what messages call `image`: its path, or which of those given it is."""
     is_path = isinstance(image, str | os.PathLike)
     return shown(os.fspath(image)) if is_path else f"image {number}"
 
 
 def checked_pixels(image: Any, where: str) -> Pixels:
-    """`image` if it is uint8 [h, w, 3].
+    """Return `image` if it is uint8 [h, w, 3].
 
     Raises:
         UserError: it is not.
