@@ -39,7 +39,7 @@ ALWAYS_ON = {
 
 
 def _lookup(tree: Tree, path: str) -> tuple[Tree, str] | None:
-    """The mapping that holds the last part of `path`, and that part; None if it is not there."""
+    """Return the mapping that holds the last part of `path`, and that part; None without it."""
     *above, last = path.split(".")
     node: Any = tree
     for part in above:
@@ -58,7 +58,7 @@ def refuse(tree: Tree) -> None:
 
 
 def drop_without_effect(tree: Tree) -> list[str]:
-    """Take the keys that have no effect out of `tree`; a line for each of them."""
+    """Take the keys that have no effect out of `tree`; return a line for each of them."""
     notes = []
     for path, (annotation, reason) in WITHOUT_EFFECT.items():
         if found := _lookup(tree, path):

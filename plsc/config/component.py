@@ -1,12 +1,11 @@
 """`{name: X, ...}` and `{X: {...}}` in a config: a registered builder and its parameters."""
 
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from plsc.config.registry import Registry, plugin_of
-from plsc.config.schema import check, check_params, nearest, require_schema
+from plsc.config.schema import check, check_params, require_schema
 from plsc.errors import UserError
 
 
@@ -28,7 +27,7 @@ class Component:
     siblings: tuple[str, ...] = field(default=(), compare=False)
 
     def check(self, registry: Registry, *, supplied: Sequence[str] = ()) -> dict[str, Any]:
-        """The parameters as the builder's signature wants them.
+        """Return the parameters as the builder's signature wants them.
 
         Args:
             registry: where the builder is looked up.
@@ -42,17 +41,14 @@ class Component:
         try:
             if plugin_of(builder) is not None:
                 require_schema(builder, self.key, supplied=supplied)
-            known = [name for name in inspect.signature(builder).parameters if name not in supplied]
-            for name in self.params:
-                if name not in known:
-                    hint = nearest(name, [*known, *self.siblings])
-                    raise UserError(f"{self.key}.{name}: unknown key{hint}")
-            return check_params(builder, self.params, self.key, supplied=supplied)
+            return check_params(
+                builder, self.params, self.key, supplied=supplied, siblings=self.siblings
+            )
         except UserError as error:
             raise UserError(f"{error}{self.origin(registry)}") from error
 
     def build(self, registry: Registry, **supplied: Any) -> Any:
-        """What the builder makes of the checked parameters and of `supplied`."""
+        """Return what the builder makes of the checked parameters and of `supplied`."""
         params = self.check(registry, supplied=tuple(supplied))
         return registry.get(self.name, self.key)(**params, **supplied)
 
@@ -63,7 +59,7 @@ class Component:
 
 
 def components(value: Any, key: str) -> tuple[Component, ...]:
-    """The entries of a list such as `[{DecodeImage: {to_rgb: True}}, {ToCHWImage: null}]`.
+    """Return the entries of a list such as `[{DecodeImage: {to_rgb: True}}, {ToCHWImage: null}]`.
 
     Raises:
         UserError: `value` is no list, or an entry is not one name with its parameters.
@@ -80,3 +76,31 @@ def components(value: Any, key: str) -> tuple[Component, ...]:
             raise UserError(f"{where} must be a mapping, got {params!r}")
         found.append(Component(name, params or {}, where))
     return tuple(found)
+
+
+def plain_tree(value: Any) -> Any:
+    """Return a section, or what it holds, as the plain values that a YAML file has for it."""
+    if isinstance(value, Component):
+        return {"name": value.name, **plain_tree(value.params)}
+    if hasattr(value, "as_written"):  # a section that a file holds in another form
+        return plain_tree(value.as_written())
+    if is_dataclass(value):
+        section = {item.name: plain_tree(getattr(value, item.name)) for item in fields(value)}
+        return section | section.pop("params", {})
+    if isinstance(value, Mapping):
+        return {key: plain_tree(item) for key, item in value.items()}
+    if isinstance(value, tuple) and len(value) == 1 and _is_named(value[0]):
+        return plain_tree(value[0])  # as a file has it that knows one verification set only
+    if isinstance(value, list | tuple):
+        return [
+            {item.name: plain_tree(item.params)}
+            if isinstance(item, Component) and not _is_named(item)
+            else plain_tree(item)
+            for item in value
+        ]
+    return value
+
+
+def _is_named(value: Any) -> bool:
+    """Tell whether it is a component of the form `{name: X, ...}`, not `{X: {...}}`."""
+    return isinstance(value, Component) and "name" in value.siblings

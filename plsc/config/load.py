@@ -48,7 +48,7 @@ def load_config(
     *,
     importer: Callable[[Sequence[str]], list[str]] = import_plugins,
 ) -> Config:
-    """The config in the YAML file at `path` after `overrides` (`Key.sub.0.key=value`).
+    """Return the config in the YAML file at `path` after `overrides` (`Key.sub.0.key=value`).
 
     Args:
         path: of the file.
@@ -84,12 +84,12 @@ def load_global(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Global
 
 
 def dump_config(config: Config) -> str:
-    """`config` with all its defaults as YAML text that `load_config` reads back as an equal one."""
+    """Return `config` with all its defaults as YAML text, which `load_config` reads back."""
     return yaml_tree.dump(config.to_dict())
 
 
 def require(value: T | None, key: str, command: str) -> T:
-    """`value`; a UserError where the config does not have the `key` that `command` needs."""
+    """Return `value`; a UserError where the config does not have the `key` that `command` needs."""
     if value is None:
         raise UserError(f"{key} is missing from the config: {command} needs it")
     return value
@@ -100,15 +100,7 @@ def parse_config(tree: Tree) -> Config:
     refuse(tree)
     notes = drop_without_effect(tree)
     task = TASKS.get(_task_type(tree), "Global.task_type")()
-    readers: dict[str, Reader] = {
-        "Global": section_reader(GlobalConfig),
-        "FP16": _fp16,
-        "DistributedStrategy": _distributed,
-        "LRScheduler": component,
-        "Optimizer": _optimizer,
-        "DataLoader": _data_loader,
-        **task.sections,
-    }
+    readers = {**READERS, **task.sections}
     assert set(readers) == {item.name for item in fields(Config)} - {"notes"}
     for name in tree:
         if name not in readers:
@@ -125,14 +117,6 @@ def _task_type(tree: Tree) -> str:
     return GlobalConfig.task_type if given is None else check(given, str, "Global.task_type")
 
 
-def _fp16(value: Any, key: str) -> Fp16Config:
-    return read_section(Fp16Config, value, key, GradScaler=section_reader(GradScalerConfig))
-
-
-def _distributed(value: Any, key: str) -> DistributedConfig:
-    return read_section(DistributedConfig, value, key, recompute=section_reader(RecomputeConfig))
-
-
 def _optimizer(value: Any, key: str) -> OptimizerConfig:
     section = dict(mapping_of(value, key))
     if "epsilon" in section:
@@ -142,25 +126,6 @@ def _optimizer(value: Any, key: str) -> OptimizerConfig:
     return section_with_params(
         OptimizerConfig, section, key, grad_clip=section_reader(GradClipConfig)
     )
-
-
-def _data_loader(value: Any, key: str) -> DataLoaderConfig:
-    parts: dict[str, Reader] = {"sampler": section_reader(SamplerConfig), "loader": _loader}
-
-    def train(value: Any, key: str) -> TrainDataConfig:
-        return read_section(TrainDataConfig, value, key, dataset=_dataset, **parts)
-
-    def evaluate(value: Any, key: str) -> EvalDataConfig:
-        return read_section(EvalDataConfig, value, key, dataset=_datasets, **parts)
-
-    return read_section(DataLoaderConfig, value, key, Train=train, Eval=evaluate)
-
-
-def _loader(value: Any, key: str) -> LoaderConfig:
-    section = dict(mapping_of(value, key))
-    known = Literal["default_collate_fn"] | None
-    check(section.pop("collate_fn", None), known, f"{key}.collate_fn")
-    return read_section(LoaderConfig, section, key)
 
 
 def _datasets(value: Any, key: str) -> tuple[Component, ...]:
@@ -181,3 +146,28 @@ def _dataset(value: Any, key: str) -> Component:
             raise UserError(f"{key}.transform and {key}.transform_ops are the same; give one")
         section["transform_ops"] = section.pop("transform")
     return component(section, key)
+
+
+def _loader(value: Any, key: str) -> LoaderConfig:
+    section = dict(mapping_of(value, key))
+    known = Literal["default_collate_fn"] | None
+    check(section.pop("collate_fn", None), known, f"{key}.collate_fn")
+    return read_section(LoaderConfig, section, key)
+
+
+_BATCHES: dict[str, Reader] = {"sampler": section_reader(SamplerConfig), "loader": _loader}
+READERS: dict[str, Reader] = {
+    "Global": section_reader(GlobalConfig),
+    "FP16": section_reader(Fp16Config, GradScaler=section_reader(GradScalerConfig)),
+    "DistributedStrategy": section_reader(
+        DistributedConfig, recompute=section_reader(RecomputeConfig)
+    ),
+    "LRScheduler": component,
+    "Optimizer": _optimizer,
+    "DataLoader": section_reader(
+        DataLoaderConfig,
+        Train=section_reader(TrainDataConfig, dataset=_dataset, **_BATCHES),
+        Eval=section_reader(EvalDataConfig, dataset=_datasets, **_BATCHES),
+    ),
+}
+"""Of the sections that all tasks share; a task has those of its own."""

@@ -33,9 +33,9 @@ def read_section(kind: Callable[..., T], value: Any, key: str, **nested: Reader)
     return kind(**check_params(kind, section, key))
 
 
-def section_reader(kind: Callable[..., Any]) -> Reader:
-    """Return the reader of a section that holds no other."""
-    return lambda value, key: read_section(kind, value, key)
+def section_reader(kind: Callable[..., Any], **nested: Reader) -> Reader:
+    """Return `read_section` for one kind of section."""
+    return lambda value, key: read_section(kind, value, key, **nested)
 
 
 def component(value: Any, key: str) -> Component:
@@ -47,7 +47,7 @@ def component(value: Any, key: str) -> Component:
 
 
 def section_with_params(kind: Callable[..., T], value: Any, key: str, **nested: Reader) -> T:
-    """Return what `section` does, with the keys that `kind` does not know as its `params`."""
+    """Return what `read_section` does, with the keys that `kind` does not know as its `params`."""
     own = {item.name for item in fields(kind)} - {"params"}  # type: ignore[arg-type]
     section = mapping_of(value, key)
     params = {name: item for name, item in section.items() if name not in own}
@@ -55,9 +55,8 @@ def section_with_params(kind: Callable[..., T], value: Any, key: str, **nested: 
     return read_section(kind, known | {"params": params}, key, **nested)
 
 
-def _metric(value: Any, key: str) -> MetricConfig:
-    return read_section(MetricConfig, value, key, Eval=components)
-
-
-SHARED_SECTIONS: dict[str, Reader] = {"Metric": _metric, "Export": section_reader(ExportConfig)}
+SHARED_SECTIONS: dict[str, Reader] = {
+    "Metric": section_reader(MetricConfig, Eval=components),
+    "Export": section_reader(ExportConfig),
+}
 """Of a task's sections, those that need not be the task's own."""

@@ -69,17 +69,17 @@ class Registry:
                 del self._builders[name]
 
     def names(self) -> list[str]:
-        """All names, sorted; imports the modules that lie in the kind's packages."""
+        """Return all names, sorted; import the modules that lie in the kind's packages."""
         self._import_modules()
         return sorted({*self._builders, *self._modules})
 
     def names_of(self, module: str) -> list[str]:
-        """The names, sorted, that `module` and modules below it have registered so far."""
+        """Return the names, sorted, that `module` and modules below it have registered so far."""
         found = self._builders.items()
         return sorted(name for name, item in found if is_below(item.__module__, module))
 
     def get(self, name: str, key: str) -> Callable[..., Any]:
-        """The builder called `name`.
+        """Return the builder called `name`.
 
         Raises:
             UnknownPart: there is none; the message names `key` and the nearest name.

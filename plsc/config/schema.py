@@ -47,7 +47,7 @@ class Range:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """' (did you mean X?)' or the list of what there is."""
+    """Return "; did you mean X?", or the list of what there is."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
@@ -56,7 +56,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def parse_literal(text: str) -> Any:
-    """A Python literal, or a product, quotient or power of numbers; else `text` itself."""
+    """Return a Python literal, or a product, quotient or power of numbers; else `text` itself."""
     if len(text) > LONGEST_LITERAL:
         return text
     try:
@@ -104,7 +104,7 @@ def _wrong(value: Any, annotation: Any, key: str) -> UserError:
 
 
 def check(value: Any, annotation: Any, key: str) -> Any:
-    """`value` as `annotation` asks for it.
+    """Return `value` as `annotation` asks for it.
 
     Raises:
         UserError: the type or the range is wrong; the message names `key`, the value and what
@@ -173,14 +173,16 @@ def check_params(
     key: str,
     *,
     supplied: Iterable[str] = (),
+    siblings: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The parameters of `builder`, checked against its signature.
+    """Return the parameters of `builder`, checked against its signature.
 
     Args:
         builder: a function or class whose parameters are annotated.
         params: a config section without its `name`.
         key: where the section stands, for messages.
         supplied: parameters that the program passes itself and a config may not.
+        siblings: keys beside the section's that are not the builder's, offered for a misspelt one.
 
     Raises:
         UserError: unknown key (with the nearest known one), missing key, wrong type or range.
@@ -190,7 +192,7 @@ def check_params(
     known = {name: item for name, item in signature.parameters.items() if name not in set(supplied)}
     for name in params:
         if name not in known:
-            raise UserError(f"{key}.{name}: unknown key{nearest(name, known)}")
+            raise UserError(f"{key}.{name}: unknown key{nearest(name, [*known, *siblings])}")
     for name, item in known.items():
         if name not in params and item.default is inspect.Parameter.empty:
             raise UserError(f"{key}.{name} is missing")

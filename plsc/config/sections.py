@@ -5,11 +5,10 @@ Sections and keys are PLSC's, under PLSC's spelling, so that a key, an override 
 keys are checked against the signature of the builder registered as X.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from plsc.config.component import Component
+from plsc.config.component import Component, plain_tree
 from plsc.config.schema import Range
 from plsc.errors import UserError
 
@@ -115,7 +114,7 @@ class OptimizerConfig:
 
     @property
     def rule(self) -> Component:
-        """The part that OPTIMIZERS builds."""
+        """Return the part that OPTIMIZERS builds."""
         siblings = ("name", "grad_clip", "head_lr_multiplier", "no_weight_decay_name")
         return Component(self.name, self.params, "Optimizer", siblings)
 
@@ -164,7 +163,7 @@ class DataLoaderConfig:
 
     @property
     def datasets(self) -> tuple[Component, ...]:
-        """The training set, if there is one, and then those to evaluate."""
+        """Return the training set, if there is one, and then those to evaluate."""
         train = (self.Train.dataset,) if self.Train else ()
         return train + (self.Eval.dataset if self.Eval else ())
 
@@ -218,36 +217,9 @@ class Config:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The resolved config, defaults included, as the plain tree that a YAML file holds."""
+        """Return the config, defaults included, as the plain tree that a YAML file holds."""
         return {
-            item.name: _plain(getattr(self, item.name))
+            item.name: plain_tree(getattr(self, item.name))
             for item in fields(self)
             if item.name != "notes" and getattr(self, item.name) is not None
         }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Component):
-        return {"name": value.name, **_plain(value.params)}
-    if hasattr(value, "as_written"):  # a section that a file holds in another form
-        return _plain(value.as_written())
-    if is_dataclass(value):
-        section = {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
-        return section | section.pop("params", {})
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple) and len(value) == 1 and _is_named(value[0]):
-        return _plain(value[0])  # as a file has it that knows one verification set only
-    if isinstance(value, list | tuple):
-        return [
-            {item.name: _plain(item.params)}
-            if isinstance(item, Component) and not _is_named(item)
-            else _plain(item)
-            for item in value
-        ]
-    return value
-
-
-def _is_named(value: Any) -> bool:
-    """Whether it is a component of the form `{name: X, ...}`, not `{X: {...}}`."""
-    return isinstance(value, Component) and "name" in value.siblings

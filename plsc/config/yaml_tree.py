@@ -61,7 +61,7 @@ for _kind in (_Loader, _Dumper):
 
 
 def parse(text: str, source: str) -> Tree:
-    """The tree in `text`; `source` names the text in messages.
+    """Return the tree in `text`; `source` names the text in messages.
 
     Raises:
         UserError: not YAML, not a mapping, a key twice, a value that is no plain data; the
@@ -90,7 +90,7 @@ def parse(text: str, source: str) -> Tree:
 
 
 def read(path: Path) -> Tree:
-    """The tree in the file at `path` (see `parse`); a file that cannot be read is a UserError."""
+    """Return the tree in the file at `path` (see `parse`); a UserError if it cannot be read."""
     try:
         return parse(path.read_text(encoding="utf-8-sig"), str(path))
     except UnicodeDecodeError as error:
@@ -103,13 +103,13 @@ def read(path: Path) -> Tree:
 
 
 def dump(tree: Tree) -> str:
-    """`tree` as YAML text that `parse` reads back as the same tree."""
+    """Return `tree` as YAML text that `parse` reads back as the same tree."""
     text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
 def override(tree: Tree, assignments: Iterable[str]) -> Tree:
-    """A copy of `tree` with each `Key.sub.0.key=value` carried out, in order.
+    """Return a copy of `tree` with each `Key.sub.0.key=value` carried out, in order.
 
     The first `=` splits; an integer part indexes a list; keys that are missing are created (the
     schema refuses them later if they are wrong); the value is a Python or YAML literal, else text.
@@ -168,7 +168,7 @@ def _assign(tree: Tree, parts: list[str], value: Any, assignment: str) -> None:
 
 
 def _plain(value: Any, source: str, depth: int = 0) -> Any:
-    """A copy of `value` without shared parts, tuples as lists; UserError for anything but data."""
+    """Return `value` without shared parts, tuples as lists; UserError for anything but data."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if not isinstance(value, dict | list | tuple):

@@ -59,11 +59,7 @@ def _check_components(config: Config) -> None:
         config.LRScheduler.check(SCHEDULES, supplied=SCHEDULE_SUPPLIED)
     if config.Optimizer is not None:
         config.Optimizer.rule.check(OPTIMIZERS)
-    train, evaluation = config.DataLoader.Train, config.DataLoader.Eval
-    for dataset in (
-        *((train.dataset,) if train else ()),
-        *(evaluation.dataset if evaluation else ()),
-    ):
+    for dataset in config.DataLoader.datasets:
         params = dataset.check(DATASETS)
         build_transforms(params.get("transform_ops") or [])
 

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
+from plsc.data.transforms.input_pixels import colour_text
 from plsc.errors import UserError
 from plsc.inference.quality_calibration import Calibration
 
@@ -25,7 +27,7 @@ def read_calibration(text: str, source: str) -> Calibration | None:
     return Calibration.from_dict(content, source=source)
 
 
-def require_alike(calibration: Calibration, prepared: Mapping[str, object]) -> None:
+def require_alike(calibration: Calibration, prepared: Mapping[str, Any]) -> None:
     """Refuse a calibration of images that were prepared otherwise than they are now.
 
     Args:
@@ -46,10 +48,5 @@ def require_alike(calibration: Calibration, prepared: Mapping[str, object]) -> N
             )
 
 
-def _shown(value: object) -> str:
-    values = value if isinstance(value, tuple) else (value,)
-    same = len(set(values)) == 1
-    return " ".join(
-        f"{item:g}" if isinstance(item, float) else str(item)
-        for item in (values[:1] if same else values)
-    )
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else colour_text(value)

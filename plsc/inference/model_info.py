@@ -77,12 +77,12 @@ class ModelInfo:
 
     @property
     def preparation(self) -> dict[str, object]:
-        """How images are prepared for the model, as a calibration keeps it."""
+        """Return how images are prepared for the model, as a calibration keeps it."""
         return {name: getattr(self, name) for name in PREPARED}
 
     @property
     def assumptions(self) -> tuple[str, ...]:
-        """The notes on what no metadata says: habit, or a file's other content."""
+        """Return the notes on what no metadata says: habit, or a file's other content."""
         return tuple(note for note in self.notes if ASSUMED in note or DEDUCED in note)
 
 

@@ -51,7 +51,7 @@ def onnx_digest(path: Path) -> str:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of each outermost field of a message."""
+    """Return number, begin and end of each outermost field of a message."""
     place = 0
     while place < len(data):
         start = place

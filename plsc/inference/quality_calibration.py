@@ -49,7 +49,7 @@ class Calibration:
     def fit(
         cls, magnitudes: ArrayLike, *, set_name: str = "", prepared: Mapping[str, Any] | None = None
     ) -> "Calibration":
-        """The mapping that a reference set teaches.
+        """Return the mapping that a reference set teaches.
 
         Args:
             magnitudes: [n] L2 norms of the embeddings as the network gives them.
@@ -77,7 +77,7 @@ class Calibration:
         return cls(kept, len(values), set_name[:NAME_LENGTH], dict(prepared or {}))
 
     def percentiles(self, magnitudes: ArrayLike) -> Floats:
-        """Share of the reference set below each magnitude, in percent; of equal ones half counts.
+        """Return what percentage of the reference set is below; of equal ones half counts.
 
         Args:
             magnitudes: [n], finite, or NaN, which stays NaN.
@@ -92,7 +92,7 @@ class Calibration:
         return np.interp(values, places, levels, left=0, right=100)
 
     def scores(self, magnitudes: ArrayLike) -> Floats:
-        """Quality of each magnitude: 25 and 75 at the quartiles of the reference set.
+        """Return the quality of each magnitude: 25 and 75 at the quartiles of the reference set.
 
         Args:
             magnitudes: [n], finite, or NaN, which stays NaN.
@@ -107,7 +107,7 @@ class Calibration:
         return 50 * (1 + np.tanh(scaled / 2))  # the logistic function, without an overflow
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain data, for JSON."""
+        """Return all of it as plain data, for JSON."""
         prepared = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in self.prepared.items()
@@ -122,7 +122,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, content: Any, *, source: str) -> "Calibration":
-        """What `to_dict` gave; content is checked, for it may come from anyone.
+        """Return what `to_dict` was called on; content is checked, for it may come from anyone.
 
         Args:
             content: any data; entries with other names are left alone.
@@ -195,7 +195,7 @@ def _lengths(magnitudes: ArrayLike) -> Floats:
 
 
 def _spread(quantiles: ArrayLike) -> bool:
-    """Whether the quartiles are far enough apart to be told apart."""
+    """Tell whether the quartiles are far enough apart to be told apart."""
     values = np.asarray(quantiles, np.float64)
     return bool(values[75] - values[25] > 1e-6 * values[75])
 
@@ -220,7 +220,7 @@ def _says_preparation(value: Any) -> bool:
 
 
 def _are_numbers(value: Any, count: int | None = None) -> bool:
-    """A list of finite numbers that float64 holds; of 2 or 3 where no `count` is given."""
+    """Tell whether it is a list of finite numbers that float64 holds; 2 or 3 without a `count`."""
     if not isinstance(value, list) or len(value) not in ((2, 3) if count is None else (count,)):
         return False
     return all(type(item) in (int, float) and abs(item) <= LONGEST for item in value)

@@ -1,4 +1,4 @@
-"""What was measured with a model, on its way into the model's own file, where all find it."""
+"""Write what was measured with a model into the model's own file, where all find it."""
 
 import importlib.util
 import json
@@ -15,7 +15,7 @@ Key = Literal["thresholds", "quality"]
 
 
 def store(kind: Kind, model: Path, key: Key, table: Mapping[str, Any]) -> Path:
-    """Write `table` into the model, in place of one that is there; the file that was replaced.
+    """Write `table` into the model, in place of one that is there; return the changed file.
 
     Args:
         kind: of the model.

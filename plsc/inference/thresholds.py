@@ -30,7 +30,7 @@ class ThresholdTable:
 
 
 def read_thresholds(text: str, source: str) -> ThresholdTable | None:
-    """The table in JSON text `{"set", "flip", "far": {"1e-3": {"cosine"}}}`; None for no text.
+    """Return the table in `{"set", "flip", "far": {"1e-3": {"cosine"}}}`; None for no text.
 
     Raises:
         UserError: `text` is something else; names `source`.
