@@ -11,7 +11,7 @@ from plsc.data.transforms.align import FACE_SIZE
 from plsc.data.transforms.input_pixels import ColourValues, colour_text
 from plsc.errors import UserError
 from plsc.inference.calibration import read_calibration
-from plsc.inference.network import Kind, Network
+from plsc.inference.network import ModelKind, Network
 from plsc.inference.quality_calibration import PREPARED, Calibration
 from plsc.inference.thresholds import ThresholdTable, read_thresholds
 
@@ -22,7 +22,7 @@ DEDUCED = ", deduced"
 
 
 @dataclass(frozen=True)
-class Options:
+class InputOptions:
     """What the user says about a model's input; None leaves it to the model.
 
     Attributes:
@@ -62,7 +62,7 @@ class ModelInfo:
     """
 
     path: str
-    kind: Kind
+    kind: ModelKind
     dim: int
     size: tuple[int, int]
     colour_order: ColourOrder
@@ -86,7 +86,7 @@ class ModelInfo:
         return tuple(note for note in self.notes if ASSUMED in note or DEDUCED in note)
 
 
-def model_info(network: Network, options: Options) -> ModelInfo:
+def model_info(network: Network, options: InputOptions) -> ModelInfo:
     """Return what is known of `network` before it has run: `dim` is 0.
 
     Raises:
@@ -117,7 +117,7 @@ def model_info(network: Network, options: Options) -> ModelInfo:
     )
 
 
-def _size(network: Network, options: Options, notes: list[str]) -> tuple[int, int]:
+def _size(network: Network, options: InputOptions, notes: list[str]) -> tuple[int, int]:
     given, fixed = options.size, network.input.size
     if isinstance(given, int):
         given = (given, given)
@@ -138,7 +138,7 @@ def _size(network: Network, options: Options, notes: list[str]) -> tuple[int, in
 
 
 def _mean_std(
-    network: Network, options: Options, notes: list[str]
+    network: Network, options: InputOptions, notes: list[str]
 ) -> tuple[ColourValues, ColourValues]:
     given = {"mean": options.mean, "std": options.std}
     uint8 = network.input.dtype == "uint8"
@@ -172,7 +172,7 @@ def _mean_std(
     return found["mean"], found["std"]
 
 
-def _colour_order(network: Network, options: Options, notes: list[str]) -> ColourOrder:
+def _colour_order(network: Network, options: InputOptions, notes: list[str]) -> ColourOrder:
     given, said = options.colour_order, network.metadata.get("color_order")
     source, order = (
         (", by option", given)

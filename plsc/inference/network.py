@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from plsc.errors import UserError
 
 Floats = NDArray[np.float32]
-Kind = Literal["onnx", "checkpoint", "paddle", "torch"]
-MEASURED = ("thresholds", "quality")  # what plsc-eval and plsc-quality add to a model's metadata
+ModelKind = Literal["onnx", "checkpoint", "paddle", "torch"]
+Measurement = Literal["thresholds", "quality"]  # that plsc-eval and plsc-quality add to a model
+MEASURED = ("thresholds", "quality")
 METADATA = "as the model's metadata says"
 BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network takes.
+    """The images that a network takes.
 
     Attributes:
         layout: NCHW or NHWC.
@@ -55,7 +56,7 @@ class Network:
     """
 
     path: str
-    kind: Kind
+    kind: ModelKind
     run: Callable[[NDArray[Any]], Floats]
     input: InputSpec
     digest: str

@@ -108,15 +108,11 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain data, for JSON."""
-        prepared = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in self.prepared.items()
-        }
         return {
             "version": VERSION,
             "set": self.set_name,
             "num_images": self.num_images,
-            "prepared": prepared,
+            "prepared": dict(self.prepared),
             "quantiles": list(self.quantiles),
         }
 
@@ -220,7 +216,8 @@ def _says_preparation(value: Any) -> bool:
 
 
 def _are_numbers(value: Any, count: int | None = None) -> bool:
-    """Tell whether it is a list of finite numbers that float64 holds; 2 or 3 without a `count`."""
-    if not isinstance(value, list) or len(value) not in ((2, 3) if count is None else (count,)):
+    """Tell whether they are finite numbers that float64 holds; 2 or 3 without a `count`."""
+    counts = (2, 3) if count is None else (count,)
+    if not isinstance(value, list | tuple) or len(value) not in counts:
         return False
     return all(type(item) in (int, float) and abs(item) <= LONGEST for item in value)

@@ -4,17 +4,15 @@ import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from plsc.config import yaml_tree
 from plsc.errors import UserError
 from plsc.files.atomic import write_output
-from plsc.inference.network import Kind
-
-Key = Literal["thresholds", "quality"]
+from plsc.inference.network import Measurement, ModelKind
 
 
-def store(kind: Kind, model: Path, key: Key, table: Mapping[str, Any]) -> Path:
+def store(kind: ModelKind, model: Path, key: Measurement, table: Mapping[str, Any]) -> Path:
     """Write `table` into the model, in place of one that is there; return the changed file.
 
     Args:
@@ -31,7 +29,7 @@ def store(kind: Kind, model: Path, key: Key, table: Mapping[str, Any]) -> Path:
     return into(model, key, table)
 
 
-def require_storable(kind: Kind, option: str) -> None:
+def require_storable(kind: ModelKind, option: str) -> None:
     """Refuse, before the work, what could not be done.
 
     Args:
@@ -51,7 +49,7 @@ def require_storable(kind: Kind, option: str) -> None:
         raise UserError(f"{option} in an ONNX file needs onnx: pip install onnx")
 
 
-def _into_onnx(model: Path, key: Key, table: Mapping[str, Any]) -> Path:
+def _into_onnx(model: Path, key: Measurement, table: Mapping[str, Any]) -> Path:
     import onnx
 
     path = model.resolve()  # a link stays one
@@ -62,14 +60,14 @@ def _into_onnx(model: Path, key: Key, table: Mapping[str, Any]) -> Path:
     return path
 
 
-def _into_checkpoint(model: Path, key: Key, table: Mapping[str, Any]) -> Path:
+def _into_checkpoint(model: Path, key: Measurement, table: Mapping[str, Any]) -> Path:
     path = model.resolve() / "state.json"
     state = json.loads(path.read_text(encoding="utf-8")) | {key: table}
     write_output(path, json.dumps(state, indent=1, sort_keys=True) + "\n")
     return path
 
 
-def _into_paddle(model: Path, key: Key, table: Mapping[str, Any]) -> Path:
+def _into_paddle(model: Path, key: Measurement, table: Mapping[str, Any]) -> Path:
     path = model.with_name(model.name + ".yml").resolve()
     said = yaml_tree.read(path) if path.is_file() else {}
     write_output(path, yaml_tree.dump(said | {key: json.dumps(table)}))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from plsc.errors import UserError
 from plsc.inference.image_reader import ImageReader, Pixels, checked_pixels, name_of
-from plsc.inference.model_info import ColourOrder, Options, model_info
+from plsc.inference.model_info import ColourOrder, InputOptions, model_info
 from plsc.inference.network import Floats
 from plsc.inference.open_network import open_network
 from plsc.inference.paddle_network import start_plugins
@@ -69,7 +69,7 @@ class Embedder:
         if plugins:
             start_plugins(plugins, "plugins")
         self._network = open_network(str(model), provider)
-        options = Options(mean=mean, std=std, colour_order=colour_order, size=size)
+        options = InputOptions(mean=mean, std=std, colour_order=colour_order, size=size)
         self.info = info = model_info(self._network, options)
         self.batch_size = info.batch or batch_size
         prepared = f"{info.size} {info.colour_order} {info.mean} {info.std}"
