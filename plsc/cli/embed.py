@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from plsc.cli.options import (
     whole_batches,
 )
 from plsc.cli.status import exit_status
-from plsc.data.loader.ranges import over_ranges
+from plsc.data.loader.image_map import map_images
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.loose import NO_CLASS
 from plsc.files.embedding_output import EmbeddingOutput
@@ -87,15 +86,13 @@ def embed(
     width, height = embedder.info.size
     with output:
         first = output.done
-        batches = over_ranges(
+        with map_images(
             _Reader(source, ImageReader(embedder.info.size, resize), first, skip),
             len(source) - first,
-            at_once=batch_size,
             num_workers=num_workers,
-            unit="images",
+            at_once=batch_size,
             slot_bytes=batch_size * width * height * 3,
-        )
-        with closing(batches):
+        ) as batches:
             for (pixels,), entries in batches:
                 rows = _embeddings(embedder, pixels, entries, flip, source, output.done)
                 if normalise:

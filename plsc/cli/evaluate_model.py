@@ -3,14 +3,13 @@
 import argparse
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plsc.cli.options import PREPARATION, embedder_of
-from plsc.data.loader.ranges import over_ranges
+from plsc.data.loader.image_map import map_images
 from plsc.data.sets.pair_sets import distinct, open_pair_set
 from plsc.data.sets.paired_images import PairedImages
 from plsc.errors import UserError
@@ -126,20 +125,18 @@ def embed_pairs(
         return [np.stack(images)], None
 
     found = np.empty((1 + flip, len(pairs), embedder.info.dim), np.float32)
-    batches = over_ranges(
-        read,
-        len(pairs),
-        at_once=at_once,
-        num_workers=num_workers,
-        unit="images",
-        slot_bytes=at_once * width * height * 3,
-    )
     start = 0
 
     def where(row: int) -> str:
         return pairs.where(start + row)
 
-    with closing(batches):
+    with map_images(
+        read,
+        len(pairs),
+        num_workers=num_workers,
+        at_once=at_once,
+        slot_bytes=at_once * width * height * 3,
+    ) as batches:
         for (pixels,), _ in batches:
             stop = start + len(pixels)
             for view in range(len(found)):

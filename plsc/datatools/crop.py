@@ -1,5 +1,6 @@
 """Crops of all faces of a landmark list, written below a new folder."""
 
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,12 @@ import numpy as np
 from plsc.config.schema import Range, check
 from plsc.data.lists.image_root import ImageRoot
 from plsc.data.lists.landmark_list import LandmarkList
-from plsc.data.loader.worker_pool import WorkerPool
+from plsc.data.loader.image_map import map_images
 from plsc.data.sets.files import read_file
 from plsc.data.transforms.align import align, misfit
 from plsc.data.transforms.standard import decode
 from plsc.errors import UserError
 from plsc.files.atomic import finished_folder
-from plsc.files.progress import progress_bar
 
 CHUNK = 32  # faces
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
@@ -127,25 +127,20 @@ def write_crops(
     names = crop_names(faces, image_root, f".{crops.format}")
     misfits: dict[int, float] = {}
     skipped: dict[int, str] = {}
-    with finished_folder(output_dir) as folder, progress_bar(len(faces), "faces") as bar:
+    with finished_folder(output_dir) as folder:
 
-        def write(rows: range) -> tuple[list[np.ndarray], list[float | str]]:
+        def write(rows: range) -> tuple[list[np.ndarray], list[tuple[int, float | str]]]:
             writer = _Writer(folder, faces, names, image_root, crops)
-            return [], [writer.write(row, skip=skip) for row in rows]
+            return [], [(row, writer.write(row, skip=skip)) for row in rows]
 
-        starts = range(0, len(faces), CHUNK)
-        chunks = [range(start, min(start + CHUNK, len(faces))) for start in starts]
-        pool = WorkerPool(write, num_workers=workers if workers > 1 else 0, slot_bytes=0)
-        try:
-            for rows, (_, results) in zip(chunks, pool.map(chunks), strict=True):
-                for row, result in zip(rows, results, strict=True):
-                    if isinstance(result, str):
-                        skipped[row] = result
-                    else:
-                        misfits[row] = result
-                bar.update(len(rows))
-        finally:
-            pool.close()
+        with map_images(
+            write, len(faces), num_workers=workers, at_once=CHUNK, unit="faces"
+        ) as results:
+            for row, result in itertools.chain.from_iterable(done for _, done in results):
+                if isinstance(result, str):
+                    skipped[row] = result
+                else:
+                    misfits[row] = result
         if not misfits:
             first = next(iter(skipped.values()))
             raise UserError(f"none of the {len(faces)} faces can be used; first: {first}")

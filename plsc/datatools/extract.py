@@ -3,14 +3,13 @@
 import os
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from plsc.data.lists.label_list import FLIPPED
-from plsc.data.loader.ranges import over_ranges
+from plsc.data.loader.image_map import AT_ONCE, map_images
 from plsc.data.records.record_index import image_records, read_index
 from plsc.data.records.record_scan import find_index
 from plsc.data.records.recordio import RecordFile
@@ -20,7 +19,6 @@ from plsc.data.sets.image_file import ending_of
 from plsc.data.transforms.standard import decode
 from plsc.errors import UserError
 
-AT_ONCE = 64  # images
 LIST_NAME = "label.txt"
 JPEG_ENDING = ".jpg"
 
@@ -65,15 +63,8 @@ def write_records(
     done = 0
     with (
         open(folder / LIST_NAME if listed else os.devnull, "w", encoding="ascii") as lines,
-        closing(
-            over_ranges(
-                write,
-                len(labels),
-                at_once=AT_ONCE,
-                num_workers=num_workers,
-                unit="images",
-                slot_bytes=AT_ONCE * labels.itemsize,
-            )
+        map_images(
+            write, len(labels), num_workers=num_workers, slot_bytes=AT_ONCE * labels.itemsize
         ) as results,
     ):
         for (some,), names in results:
@@ -153,11 +144,8 @@ def write_pairs(
                 (folder / _pair_name(number, ending)).write_bytes(content)
         return [], None
 
-    all_images = over_ranges(
-        write, len(images), at_once=AT_ONCE, num_workers=num_workers, unit="images"
-    )
-    with closing(all_images):
-        deque(all_images, maxlen=0)
+    with map_images(write, len(images), num_workers=num_workers) as results:
+        deque(results, maxlen=0)
     lines = [
         f"{_pair_name(2 * pair, ending)}\t{_pair_name(2 * pair + 1, ending)}\t{int(same)}\n"
         for ending in endings

@@ -1,12 +1,12 @@
 """A source of images -> a RecordIO set in InsightFace's layout."""
 
-from contextlib import closing
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from plsc.data.loader.ranges import over_ranges
+from plsc.data.loader.image_map import fill_rows, map_images
 from plsc.data.records.recordio import EXACT_LABELS, RecordWriter
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.labels import UNKNOWN, labels_of
@@ -69,22 +69,9 @@ def survey(
                 faults.append(str(error))
         return [found], faults
 
-    labels, faults = np.empty(len(source), np.int64), list[str]()
-    looks = over_ranges(
-        look,
-        len(source),
-        at_once=AT_ONCE,
-        num_workers=num_workers,
-        unit="images checked",
-        slot_bytes=AT_ONCE * labels.itemsize,
-    )
-    done = 0
-    with closing(looks):
-        for (found,), some in looks:
-            labels[done : done + len(found)] = found
-            done += len(found)
-            faults += some
-    return labels, faults
+    labels = np.empty(len(source), np.int64)
+    faults = fill_rows([labels], look, num_workers=num_workers, unit="images checked")
+    return labels, list(itertools.chain.from_iterable(faults))
 
 
 def plan(labels: np.ndarray, *, relabel: bool = False) -> Plan:
@@ -171,16 +158,13 @@ def write_records(
             return [], (sizes, *counts, content)
         return [np.frombuffer(content, np.uint8)], (sizes, *counts, b"")
 
-    results = over_ranges(
-        read,
-        num_images,
-        at_once=AT_ONCE,
-        num_workers=num_workers,
-        unit="images",
-        slot_bytes=SLOT_BYTES,
-    )
     first_key, number, total_resized, total_stretched = int(header), 0, 0, 0
-    with RecordWriter(path) as writer, closing(results):
+    with (
+        RecordWriter(path) as writer,
+        map_images(
+            read, num_images, num_workers=num_workers, at_once=AT_ONCE, slot_bytes=SLOT_BYTES
+        ) as results,
+    ):
         if header:
             _write_header(writer, places)
         for arrays, (sizes, resized, stretched, content) in results:

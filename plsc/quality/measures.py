@@ -4,13 +4,12 @@ A new measure of the pixels is a function here and its line in IMAGE_MEASURES.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plsc.data.loader.ranges import over_ranges
+from plsc.data.loader.image_map import fill_rows
 from plsc.data.sets.base import BadImage
 from plsc.data.sets.paired_images import PairedImages
 from plsc.data.transforms.standard import decode
@@ -89,19 +88,7 @@ def measure_images(
             values[place] = [function(grey) for function in functions]
         return [values], None
 
-    start = 0
-    batches = over_ranges(
-        measured,
-        len(pairs),
-        at_once=AT_ONCE,
-        num_workers=num_workers,
-        unit="images",
-        slot_bytes=AT_ONCE * len(functions) * found.itemsize,
-    )
-    with closing(batches):
-        for (values,), _ in batches:
-            found[start : start + len(values)] = values
-            start += len(values)
+    fill_rows([found], measured, num_workers=num_workers, at_once=AT_ONCE)
     return {name: found[:, column].copy() for column, name in enumerate(names)}
 
 

@@ -1,10 +1,8 @@
 """The classes of a set, be they in a list or in the images' own records."""
 
-from contextlib import closing
-
 import numpy as np
 
-from plsc.data.loader.ranges import over_ranges
+from plsc.data.loader.image_map import fill_rows
 from plsc.data.sets.base import BadImage, ImageSource
 
 AT_ONCE = 512  # images
@@ -28,18 +26,6 @@ def labels_of(source: ImageSource, *, num_workers: int) -> np.ndarray:
                 continue  # stays unknown
         return [labels], None
 
-    labels, done = np.empty(len(source), np.int64), 0
-    slot_bytes = AT_ONCE * labels.itemsize
-    results = over_ranges(
-        read,
-        len(source),
-        at_once=AT_ONCE,
-        num_workers=num_workers,
-        unit="labels",
-        slot_bytes=slot_bytes,
-    )
-    with closing(results):
-        for (part,), _ in results:
-            labels[done : done + len(part)] = part
-            done += len(part)
+    labels = np.empty(len(source), np.int64)
+    fill_rows([labels], read, num_workers=num_workers, at_once=AT_ONCE, unit="labels")
     return labels

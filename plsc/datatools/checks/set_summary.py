@@ -1,13 +1,12 @@
 """What a training set consists of: counts, images per identity, formats and sizes."""
 
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from plsc.data.loader.ranges import over_ranges
+from plsc.data.loader.image_map import map_images
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.image_file import ending_of
 from plsc.data.sets.labels import UNKNOWN
@@ -16,7 +15,6 @@ from plsc.data.transforms.standard import decode
 FEW = (5, 10, 20)  # images; how many identities have fewer
 MOST_EXACT_ROWS = 20
 BAR = 50  # characters
-AT_ONCE = 64  # images
 
 Histogram = list[tuple[int, int, int]]
 
@@ -156,8 +154,7 @@ def sample_of(source: ImageSource, num_images: int, *, num_workers: int) -> Samp
         return [], Sample(len(places), num_bytes, part.formats, part.sizes, part.bad)
 
     total = Sample(0, 0, Counter(), Counter(), [])
-    results = over_ranges(look, len(rows), at_once=AT_ONCE, num_workers=num_workers, unit="images")
-    with closing(results):
+    with map_images(look, len(rows), num_workers=num_workers) as results:
         for _, part in results:
             total = Sample(
                 total.num_images + part.num_images,

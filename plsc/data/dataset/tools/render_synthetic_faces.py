@@ -15,7 +15,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import numpy as np
 
 from plsc.cli.options import add_workers
 from plsc.cli.status import exit_status
-from plsc.data.loader.worker_pool import WorkerPool
+from plsc.data.loader.image_map import map_images
 from plsc.data.transforms.degrade import degrade
 from plsc.datatools.drawn_face.picture_plan import (
     UNSPOILT,
@@ -38,7 +38,6 @@ from plsc.datatools.drawn_face.picture_plan import (
 from plsc.datatools.drawn_face.render import Identity, View, render_face
 from plsc.errors import UserError
 from plsc.files.atomic import finished_folder
-from plsc.files.progress import progress_bar
 
 CHUNK = 16  # pictures
 SHEET_ROWS, SHEET_COLUMNS = 12, 10
@@ -90,8 +89,16 @@ def _write(folder: Path, size: DatasetSize, workers: int) -> None:
     with (folder / "landmarks.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        for rows in _rendered(folder, size, [*train, *pairs], workers):
-            table.writerows(rows)
+        pictures = [*train, *pairs]
+
+        def write(some: range) -> tuple[list[np.ndarray], list[list[Any]]]:
+            return [], write_pictures(folder, size, pictures[some.start : some.stop])
+
+        with map_images(
+            write, len(pictures), num_workers=workers, at_once=CHUNK, unit="images rendered"
+        ) as results:
+            for _, rows in results:
+                table.writerows(rows)
     if size.degrade:
         _write_severities(folder / "severity.csv", size, [*train, *pairs])
     labels = [f"{picture.path.removeprefix('train/')}\t{picture.person}\n" for picture in train]
@@ -106,25 +113,6 @@ def _write(folder: Path, size: DatasetSize, workers: int) -> None:
     _write_sheet(folder / "contact_sheet.png", folder, train, size)
     (folder / "README.md").write_text(_readme(size, len(train)))
     (folder / "dataset.json").write_text(json.dumps(size.to_dict(), indent=1) + "\n")
-
-
-def _rendered(
-    folder: Path, size: DatasetSize, pictures: list[Picture], workers: int
-) -> Iterator[list[list[Any]]]:
-    """Render all pictures; yields the rows in the pictures' order, with a progress bar."""
-    chunks = [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
-
-    def write(chunk: list[Picture]) -> tuple[list[np.ndarray], list[list[Any]]]:
-        return [], write_pictures(folder, size, chunk)
-
-    pool = WorkerPool(write, num_workers=workers if workers > 1 else 0, slot_bytes=0)
-    try:
-        with progress_bar(len(pictures), "images rendered") as bar:
-            for _, rows in pool.map(chunks):
-                yield rows
-                bar.update(len(rows))
-    finally:
-        pool.close()
 
 
 def _write_severities(path: Path, size: DatasetSize, pictures: list[Picture]) -> None:
