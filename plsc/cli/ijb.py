@@ -21,7 +21,7 @@ from plsc.cli.options import (
 )
 from plsc.cli.status import exit_status
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file, write_output
+from plsc.files.atomic import output_file, write_output
 from plsc.inference.quality_calibration import SAME
 from plsc.quality.scores import quality_scores
 from plsc.recognition.ijb.embedding_file import CHUNK, EmbeddingFile
@@ -199,7 +199,7 @@ def write_results(folder: Path, name: str, results: Results, report: dict[str, A
     """
     scores, figures = folder / f"{name}.npy", folder / f"{name}.json"
     plots = [folder / f"{name}_roc.{ending}" for ending in ("png", "pdf")]
-    with finished_file(scores) as partial:
+    with output_file(scores) as partial:
         np.save(partial, results.scores)
     write_output(figures, json.dumps(report, indent=1) + "\n")
     if not can_draw():

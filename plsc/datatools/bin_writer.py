@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plsc.data.sets.bin_file import read_bin
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import output_file
 
 PROTOCOL = 4  # the first that writes while it pickles; the earlier ones make a copy in memory
 
@@ -24,7 +24,7 @@ def write_bin(path: str | Path, images: Iterable[bytes], issame: Sequence[bool])
         UserError: the system refuses to write, or what was written does not read back as it was.
 
     """
-    with finished_file(path) as partial:
+    with output_file(path) as partial:
         held = list(images)
         assert len(held) == 2 * len(issame), "two images for each pair"
         labels = [bool(same) for same in issame]

@@ -17,7 +17,7 @@ from plsc.data.sets.files import read_file
 from plsc.data.transforms.align import align, misfit
 from plsc.data.transforms.standard import decode
 from plsc.errors import UserError
-from plsc.files.atomic import finished_folder
+from plsc.files.atomic import new_folder
 
 CHUNK = 32  # faces
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
@@ -127,7 +127,7 @@ def write_crops(
     names = crop_names(faces, image_root, f".{crops.format}")
     misfits: dict[int, float] = {}
     skipped: dict[int, str] = {}
-    with finished_folder(output_dir) as folder:
+    with new_folder(output_dir) as folder:
 
         def write(rows: range) -> tuple[list[np.ndarray], list[tuple[int, float | str]]]:
             writer = _Writer(folder, faces, names, image_root, crops)

@@ -1,7 +1,7 @@
 """Files and folders that appear whole or not at all: written beside, synced, renamed.
 
 `replacing` and `write_text` are for files that a run keeps for itself: one process writes each, the
-name beside is fixed, and errors are the system's. `finished_file`, `finished_folder` and
+name beside is fixed, and errors are the system's. `output_file`, `new_folder` and
 `write_output` are for what a user has named: several processes may write it at once, and errors are
 one line. The supervisor uses this module, so it imports nothing heavy.
 """
@@ -102,12 +102,12 @@ def write_output(path: str | Path, content: str | bytes) -> None:
         UserError: the system refuses to write.
 
     """
-    with finished_file(path) as partial:
+    with output_file(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def finished_file(path: str | Path) -> Iterator[Path]:
+def output_file(path: str | Path) -> Iterator[Path]:
     """A path to write to, which becomes `path` when the `with` block ends well.
 
     It keeps the ending of `path`. A kill leaves it behind; any other end removes it.
@@ -126,7 +126,7 @@ def finished_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def finished_folder(path: str | Path) -> Iterator[Path]:
+def new_folder(path: str | Path) -> Iterator[Path]:
     """A new folder to fill, which becomes `path` when the `with` block ends well.
 
     Until then it is called `<path>.partial-<random>`, which a kill leaves behind; any other end

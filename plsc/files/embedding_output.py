@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file, replace
+from plsc.files.atomic import output_file, replace
 from plsc.files.resumable_rows import ABOUT, INDEX, ROWS, ResumableRows, read_object
 
 
@@ -107,7 +107,7 @@ class EmbeddingOutput(ResumableRows):
             # for whole, and the next run does this again.
             self.path.unlink(missing_ok=True)
             for name, target in ((INDEX, self.index), (ABOUT, self._about_path)):
-                with finished_file(target) as beside:
+                with output_file(target) as beside:
                     shutil.copyfile(self.partial / name, beside)
             replace(self.partial / ROWS, self.path)
             shutil.rmtree(self.partial)

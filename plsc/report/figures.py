@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file
+from plsc.files.atomic import output_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ def save(figure: "Figure", paths: Sequence[str | Path], *, dpi: int = 150) -> No
 
     """
     for path in paths:
-        with finished_file(path) as partial:
+        with output_file(path) as partial:
             figure.savefig(partial, dpi=dpi)
 
 

@@ -22,7 +22,7 @@ from plsc.datatools.identities import IDENTITIES, write_identities
 from plsc.datatools.preparation import SIDE, Preparation
 from plsc.datatools.record_set import Plan, plan, survey, write_records
 from plsc.errors import UserError
-from plsc.files.atomic import finished_folder
+from plsc.files.atomic import new_folder
 
 MOST_SIDE = 4096  # pixels
 INSIGHTFACE, IM2REC = "insightface", "im2rec"
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
     preparation = _preparation(options)
     workers = workers_of(options)
     source = source_of(options)  # before there is a new folder, which may lie in it
-    with finished_folder(options.output) as folder:
+    with new_folder(options.output) as folder:
         labels, faults = survey(
             source, preparation, skip=options.on_bad == "skip", num_workers=workers
         )

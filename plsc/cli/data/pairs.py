@@ -27,7 +27,7 @@ from plsc.datatools.bin_writer import write_bin
 from plsc.datatools.pairing import choose_pairs
 from plsc.datatools.preparation import Preparation
 from plsc.errors import UserError
-from plsc.files.atomic import finished_folder, require_writable
+from plsc.files.atomic import new_folder, require_writable
 from plsc.files.progress import progress_bar
 
 DESCRIPTION = """Make a verification set in LFW's .bin format, of pairs of one person and of two:
@@ -78,7 +78,7 @@ def extract(pairs: PairedImages, output: str | Path) -> None:
         UserError: `output` is not a new folder, or an image is of no known format.
 
     """
-    with finished_folder(output) as folder:
+    with new_folder(output) as folder:
         (folder / "images").mkdir()
         names = []
         for index in _followed(range(len(pairs))):

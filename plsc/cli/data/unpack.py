@@ -18,7 +18,7 @@ from plsc.datatools.extract import (
 )
 from plsc.datatools.identities import IDENTITIES, read_identities
 from plsc.errors import UserError
-from plsc.files.atomic import finished_folder
+from plsc.files.atomic import new_folder
 
 DESCRIPTION = f"""Write the images of a .rec file as they are, byte for byte, into a new folder:
   OUTPUT_DIR/images/00000001.jpg ...  named by key (.png, .bmp, .webp if that is what it holds)
@@ -65,14 +65,14 @@ def run(options: argparse.Namespace) -> int:
     if source.suffix == ".bin":
         if options.folders:
             raise UserError(f"--folders: {source} holds pairs, which have no identities")
-        with finished_folder(options.output) as folder:
+        with new_folder(options.output) as folder:
             num_pairs = write_pairs(source, folder, num_workers=workers)
         report = {"output": options.output, "num_pairs": num_pairs}
         print(json.dumps(report) if options.json else f"num_pairs: {num_pairs}")
         return 0
     path = the_rec_file(source)
     name = folder_names(path) if options.folders else flat_name
-    with finished_folder(options.output) as folder:
+    with new_folder(options.output) as folder:
         labels = write_records(
             path, folder, name=name, num_workers=workers, listed=not options.folders
         )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
-from plsc.files.atomic import finished_folder
+from plsc.files.atomic import new_folder
 from plsc.files.locks import only_holder
 from plsc.files.offsets import reserve
 
@@ -144,7 +144,7 @@ class EmbeddingFile:
 
     def _make(self, about: Mapping[str, Any]) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
-        with finished_folder(self.folder) as folder:
+        with new_folder(self.folder) as folder:
             with open(folder / EMBEDDINGS, "wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
                 file.flush()

@@ -4,11 +4,11 @@ import pytest
 
 from plsc.cli.status import exit_status
 from plsc.errors import UserError
-from plsc.files.atomic import finished_folder
+from plsc.files.atomic import new_folder
 
 
 def test_a_folder_appears_whole(tmp_path):
-    with finished_folder(tmp_path / "deep" / "set") as folder:
+    with new_folder(tmp_path / "deep" / "set") as folder:
         (folder / "a").write_text("1")
         assert os.listdir(tmp_path / "deep") == [folder.name]
         assert folder.name.startswith("set.partial-")
@@ -18,7 +18,7 @@ def test_a_folder_appears_whole(tmp_path):
 
 @pytest.mark.parametrize("error", [UserError("wrong"), KeyboardInterrupt(), ValueError("defect")])
 def test_a_folder_that_was_not_finished_is_gone(tmp_path, error):
-    with pytest.raises(type(error)), finished_folder(tmp_path / "set") as folder:
+    with pytest.raises(type(error)), new_folder(tmp_path / "set") as folder:
         (folder / "a").write_text("1")
         raise error
     assert os.listdir(tmp_path) == []
@@ -27,12 +27,12 @@ def test_a_folder_that_was_not_finished_is_gone(tmp_path, error):
 def test_what_the_system_refuses_is_named_once(tmp_path):
     with (
         pytest.raises(UserError, match=r"set: cannot be made: No space left on device$"),
-        finished_folder(tmp_path / "set"),
+        new_folder(tmp_path / "set"),
     ):
         raise OSError(28, "No space left on device")
     with (
         pytest.raises(UserError, match=r"set: cannot be made: /x: Permission denied$"),
-        finished_folder(tmp_path / "set"),
+        new_folder(tmp_path / "set"),
     ):
         raise OSError(13, "Permission denied", "/x")
 
@@ -43,10 +43,10 @@ def test_an_empty_folder_may_be_there_or_a_link_to_one(tmp_path):
     (tmp_path / "link").symlink_to("large_disk")
     (tmp_path / "new").symlink_to("large_disk/new")
     for name in ("empty", "link"):
-        with finished_folder(tmp_path / name) as folder:
+        with new_folder(tmp_path / name) as folder:
             (folder / "a").write_text("1")
         assert os.listdir(tmp_path / name) == ["a"]
-    with finished_folder(tmp_path / "new") as folder:
+    with new_folder(tmp_path / "new") as folder:
         assert folder.parent == tmp_path / "large_disk"
     assert (tmp_path / "link").is_symlink() and (tmp_path / "new").is_symlink()
     assert sorted(os.listdir(tmp_path)) == ["empty", "large_disk", "link", "new"]
@@ -75,7 +75,7 @@ def test_what_cannot_become_the_folder_is_refused_before_the_work(tmp_path, monk
     }.items():
         with (
             pytest.raises(UserError, match=f"^{tmp_path}/{name}: {reason}") as error,
-            finished_folder(tmp_path / name),
+            new_folder(tmp_path / name),
         ):
             pytest.fail("the work has begun")
         assert "\n" not in str(error.value)

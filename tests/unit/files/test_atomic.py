@@ -3,14 +3,14 @@ import os
 import pytest
 
 from plsc.errors import UserError
-from plsc.files.atomic import finished_file, replacing, require_writable, write_output, write_text
+from plsc.files.atomic import output_file, replacing, require_writable, write_output, write_text
 
 
 def test_a_file_appears_whole_and_safe_on_the_disk(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append(os.fstat(descriptor).st_size))
     (tmp_path / "a.bin").write_text("old")
-    with finished_file(tmp_path / "a.bin") as partial:
+    with output_file(tmp_path / "a.bin") as partial:
         partial.write_text("brand new")
         assert partial.suffix == ".bin" and (tmp_path / "a.bin").read_text() == "old"
         assert not calls
@@ -21,7 +21,7 @@ def test_a_file_appears_whole_and_safe_on_the_disk(tmp_path, monkeypatch):
 @pytest.mark.parametrize("error", [ValueError("defect"), KeyboardInterrupt(), UserError("wrong")])
 def test_a_file_that_was_not_finished_is_gone(tmp_path, error):
     (tmp_path / "a.bin").write_text("old")
-    with pytest.raises(type(error)), finished_file(tmp_path / "a.bin") as partial:
+    with pytest.raises(type(error)), output_file(tmp_path / "a.bin") as partial:
         partial.write_text("half")
         raise error
     assert os.listdir(tmp_path) == ["a.bin"] and (tmp_path / "a.bin").read_text() == "old"
@@ -29,7 +29,7 @@ def test_a_file_that_was_not_finished_is_gone(tmp_path, error):
 
 def test_what_the_system_refuses_is_one_line(tmp_path):
     message = r"a\.bin: cannot be written: No space left on device$"
-    with pytest.raises(UserError, match=message), finished_file(tmp_path / "a.bin") as partial:
+    with pytest.raises(UserError, match=message), output_file(tmp_path / "a.bin") as partial:
         partial.write_text("half")
         raise OSError(28, "No space left on device")
     assert os.listdir(tmp_path) == []

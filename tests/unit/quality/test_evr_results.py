@@ -117,7 +117,7 @@ def test_what_is_drawn_is_what_was_found(monkeypatch):
         for line in found_on(models=[model], fmrs=fmrs, seed=seed).lines
     ]
     found = SetCurves("faces", made()[1], False, fmrs, (False, True), lines)
-    monkeypatch.setattr(figures, "finished_file", lambda path: nullcontext(path))
+    monkeypatch.setattr(figures, "output_file", lambda path: nullcontext(path))
     draw_curves(found, ["never.png"])
     panels = np.array(drawn[0].axes).reshape(2, 2)
     for row, fixed in enumerate((False, True)):

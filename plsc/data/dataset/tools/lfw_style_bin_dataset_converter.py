@@ -10,7 +10,7 @@ from pathlib import Path
 
 from plsc.cli.status import exit_status
 from plsc.datatools.extract import write_pairs
-from plsc.files.atomic import finished_folder
+from plsc.files.atomic import new_folder
 from plsc.nn.environment import cores
 
 
@@ -22,7 +22,7 @@ def convert(bin_path: str | Path, out_dir: str | Path, *, flip_test: bool = Fals
             output then.
 
     """
-    with finished_folder(out_dir) as output:
+    with new_folder(out_dir) as output:
         return write_pairs(bin_path, output, flip_test=flip_test, num_workers=cores())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from plsc.cli.status import exit_status
 from plsc.datatools.extract import jpeg_name, summary_text, write_records
-from plsc.files.atomic import finished_folder
+from plsc.files.atomic import new_folder
 from plsc.nn.environment import cores
 
 
@@ -29,7 +29,7 @@ def convert(root_dir: str | Path, output_dir: str | Path) -> np.ndarray:
 
     """
     root = Path(root_dir)
-    with finished_folder(output_dir) as output:
+    with new_folder(output_dir) as output:
         labels = write_records(root / "train.rec", output, name=jpeg_name, num_workers=cores())
         for pairs in sorted(root.glob("*.bin")):
             shutil.copyfile(pairs, output / pairs.name)

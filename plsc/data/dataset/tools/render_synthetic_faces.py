@@ -37,7 +37,7 @@ from plsc.datatools.drawn_face.picture_plan import (
 )
 from plsc.datatools.drawn_face.render import Identity, View, render_face
 from plsc.errors import UserError
-from plsc.files.atomic import finished_folder
+from plsc.files.atomic import new_folder
 
 CHUNK = 16  # pictures
 SHEET_ROWS, SHEET_COLUMNS = 12, 10
@@ -77,7 +77,7 @@ def render_dataset(output_dir: Path, size: DatasetSize, *, workers: int) -> bool
     if output_dir.is_dir() and any(output_dir.iterdir()):
         _require_same(output_dir, size)
         return False
-    with finished_folder(output_dir) as folder:
+    with new_folder(output_dir) as folder:
         _write(folder, size, workers)
     return True
 
