@@ -35,7 +35,7 @@ from plsc.distributed.collectives import gather_objects
 from plsc.distributed.joint_work import Together
 from plsc.errors import UserError
 from plsc.files.atomic import replace, sync
-from plsc.files.tensor_file import Rows, file_bytes, read_tensors, write_tensors
+from plsc.files.tensor_file import RowSource, file_bytes, read_tensors, write_tensors
 
 BACKBONE = "backbone.safetensors"
 BACKBONE_OPTIMIZER = "backbone-optimizer.safetensors"
@@ -54,7 +54,7 @@ def save(
     *,
     network: Mapping[str, np.ndarray],
     optimizer: Mapping[str, np.ndarray],
-    sharded: Mapping[str, Mapping[str, Rows]],
+    sharded: Mapping[str, Mapping[str, RowSource]],
     state: Mapping[str, Any],
     unchanged: Mapping[str, Unchanged] | None = None,
     report: Callable[[str], None] = lambda text: None,
@@ -94,7 +94,7 @@ def save(
         if place.is_main:
             together.attempt(_make_empty, partial)
         together.meet()
-        files: dict[str, Mapping[str, Rows]] = {}
+        files: dict[str, Mapping[str, RowSource]] = {}
         for stem, rows in sharded.items():
             kept = (unchanged or {}).get(stem)
             files |= _rows_to_write(partial, stem, rows, kept, part_rows)
@@ -153,12 +153,16 @@ def _make_empty(partial: Path) -> None:
 
 
 def _rows_to_write(
-    partial: Path, stem: str, rows: Mapping[str, Rows], unchanged: Unchanged | None, part_rows: int
-) -> dict[str, Mapping[str, Rows]]:
+    partial: Path,
+    stem: str,
+    rows: Mapping[str, RowSource],
+    unchanged: Unchanged | None,
+    part_rows: int,
+) -> dict[str, Mapping[str, RowSource]]:
     """Return this rank's files of rows, but for those that could be linked from before."""
     place = world.current()
     (num_local,) = {tensor.shape[0] for tensor in rows.values()}
-    files: dict[str, Mapping[str, Rows]] = {}
+    files: dict[str, Mapping[str, RowSource]] = {}
     for part in parts_of(stem, num_local, place.rank, place.size, part_rows=part_rows):
         tensors = tensors_of(rows, part)
         if unchanged is None or not unchanged.link(partial, part, tensors):
@@ -176,7 +180,9 @@ def _check_room(root: Path, needed: int) -> None:
         )
 
 
-def _write_files(partial: Path, files: Mapping[str, Mapping[str, Rows]], meter: _Meter) -> None:
+def _write_files(
+    partial: Path, files: Mapping[str, Mapping[str, RowSource]], meter: _Meter
+) -> None:
     for name, tensors in files.items():
         write_tensors(partial / name, tensors, written=meter.add)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from plsc.distributed.sharding import ClassShard
 from plsc.errors import UserError
-from plsc.files.tensor_file import Rows, TensorFile, file_bytes, header_of, spans
+from plsc.files.tensor_file import RowSource, TensorFile, file_bytes, header_of, spans
 from plsc.files.tensor_types import FLOATS, TYPES, as_type
 
 WEIGHT = "weight"  # of the tensors in such a file; the others are optimizer state
@@ -63,24 +63,24 @@ def parts_of(stem: str, num_local: int, rank: int, ranks: int, *, part_rows: int
 
 @dataclass(frozen=True)
 class Window:
-    """Rows start..stop of others, as Rows."""
+    """Rows start..stop of others, as RowSource."""
 
-    rows: Rows
+    rows: RowSource
     start: int
     stop: int
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """See Rows."""
+        """See RowSource."""
         return (self.stop - self.start, *self.rows.shape[1:])
 
     @property
     def dtype(self) -> str:
-        """See Rows."""
+        """See RowSource."""
         return str(self.rows.dtype)
 
     def __getitem__(self, rows: slice, /) -> np.ndarray:
-        """See Rows."""
+        """See RowSource."""
         start, stop, _ = rows.indices(self.stop - self.start)
         return self.rows[self.start + start : self.start + stop]
 
@@ -101,7 +101,7 @@ class Unchanged:
     changed: np.ndarray
     zone: int
 
-    def link(self, folder: Path, part: Part, tensors: Mapping[str, Rows]) -> bool:
+    def link(self, folder: Path, part: Part, tensors: Mapping[str, RowSource]) -> bool:
         """Give `folder` the earlier file of this part, if that would be written again as it is."""
         if self.changed[part.start // self.zone : -(-part.stop // self.zone)].any():
             return False
@@ -118,7 +118,7 @@ class Unchanged:
         return True
 
 
-def tensors_of(tensors: Mapping[str, Rows], part: Part) -> dict[str, Rows]:
+def tensors_of(tensors: Mapping[str, RowSource], part: Part) -> dict[str, RowSource]:
     """Return the part of all tensors."""
     return {name: Window(rows, part.start, part.stop) for name, rows in tensors.items()}
 

@@ -9,7 +9,7 @@ import paddle
 from plsc.checkpoint.sharded_files import Piece
 from plsc.distributed.joint_work import Together
 from plsc.distributed.sharding import ClassShard
-from plsc.files.tensor_file import Rows
+from plsc.files.tensor_file import RowSource
 
 
 class StoredRows(Protocol):
@@ -53,7 +53,7 @@ class StoredRows(Protocol):
 
 
 class _StoredTensor:
-    """One tensor of the rows as Rows; may be read in any thread."""
+    """One tensor of the rows as RowSource; may be read in any thread."""
 
     def __init__(self, stored: StoredRows, name: str):
         self._stored, self._name = stored, name
@@ -110,7 +110,7 @@ def _whole_zones(stored: StoredRows, pieces: Iterator[Piece]) -> Iterator[Piece]
                 first, done = first + len(zone), 0
 
 
-def rows_of(stored: StoredRows) -> dict[str, Rows]:
+def rows_of(stored: StoredRows) -> dict[str, RowSource]:
     """`weight` and the optimizer state, to be read piece by piece."""
     return {name: _StoredTensor(stored, name) for name in stored.names}
 

@@ -21,7 +21,7 @@ from plsc.recognition.embedder import Embedder
 from plsc.recognition.metrics.folds import ProtocolName, check_pairs
 from plsc.recognition.metrics.roc import FARS, OperatingPoint, far_name
 from plsc.recognition.metrics.verification import VerificationReport, thresholds_of, verify
-from plsc.recognition.report.evaluation import Measured, ModelCard
+from plsc.recognition.report.evaluation import MeasuredSet, ModelCard
 from plsc.recognition.report.outputs import Outputs
 
 NUM_FOLDS = 10
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
             )
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-        measured.append(Measured(report, pairs))
+        measured.append(MeasuredSet(report, pairs))
     outputs.write(model_card(embedder), measured)
     if options.store_thresholds is not None:
         _store(embedder.info, [item.report for item in measured], options)

@@ -64,7 +64,7 @@ SAME_FOR_ALL = "processes (%(default)s, the cores available); the result is the 
 PREPARATION = ("mean", "std", "colour_order", "size")  # what a model may not say of its input
 
 
-class Adds(Protocol):
+class OptionHolder(Protocol):
     """A parser, or a group of its options."""
 
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
@@ -102,7 +102,7 @@ def spellings(name: str) -> list[str]:
     return [*either, *MORE_SPELLINGS.get(name, [])]
 
 
-def add_shared(parser: Adds, name: str, **different: Any) -> None:
+def add_shared(parser: OptionHolder, name: str, **different: Any) -> None:
     """Add the option `name` of `SHARED`; `different` is what it has otherwise here."""
     parser.add_argument(*spellings(name), dest=name, **{**SHARED[name], **different})
 
@@ -126,7 +126,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "provider")
 
 
-def add_flip(parser: Adds, *, default: str | None, help: str, takes_value: bool = True) -> None:
+def add_flip(
+    parser: OptionHolder, *, default: str | None, help: str, takes_value: bool = True
+) -> None:
     """Add `--flip none|sum` and `--no-flip`, both as `flip`.
 
     Args:
@@ -150,7 +152,7 @@ def add_flip(parser: Adds, *, default: str | None, help: str, takes_value: bool 
     )
 
 
-def add_workers(parser: Adds, **different: Any) -> None:
+def add_workers(parser: OptionHolder, **different: Any) -> None:
     """Add `--num-workers`; the default is the number of cores available."""
     add_shared(parser, "num_workers", **{"default": cores(), **different})
 

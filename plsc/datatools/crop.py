@@ -1,4 +1,4 @@
-"""Crops of all faces of a landmark list, written below a new folder."""
+"""CropFormat of all faces of a landmark list, written below a new folder."""
 
 import itertools
 import os
@@ -26,7 +26,7 @@ Quality = Annotated[int, Range(1, 100)]
 
 
 @dataclass(frozen=True)
-class Crops:
+class CropFormat:
     """How crops are made and written; `quality` is that of JPEG."""
 
     size: int = 112
@@ -53,7 +53,7 @@ class Crops:
 
 
 @dataclass(frozen=True)
-class Cropped:
+class CropResults:
     """What has become of the faces of a list.
 
     Attributes:
@@ -104,10 +104,10 @@ def write_crops(
     output_dir: str | Path,
     *,
     image_root: str,
-    crops: Crops,
+    crops: CropFormat,
     workers: int,
     skip: bool,
-) -> Cropped:
+) -> CropResults:
     """Write a crop of each face below the folder `output_dir`, which appears when all are there.
 
     Args:
@@ -145,7 +145,7 @@ def write_crops(
             first = next(iter(skipped.values()))
             raise UserError(f"none of the {len(faces)} faces can be used; first: {first}")
     values = np.array(list(misfits.values()))
-    return Cropped(list(misfits), [names[row] for row in misfits], values, skipped)
+    return CropResults(list(misfits), [names[row] for row in misfits], values, skipped)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class _Writer:
     faces: LandmarkList
     names: list[str]
     image_root: str
-    crops: Crops
+    crops: CropFormat
 
     def write(self, row: int, *, skip: bool) -> float | str:
         """The face's misfit; or, skipping, why there is no crop of it."""

@@ -25,7 +25,7 @@ JPEG_ENDING = ".jpg"
 Naming = Callable[[int, int, bytes], str]
 
 
-def write_records(
+def extract_records(
     path: str | Path, folder: Path, *, name: Naming, num_workers: int, listed: bool = True
 ) -> np.ndarray:
     """Write the images of a record file as they are, in the order of their keys.
@@ -109,7 +109,7 @@ def summary_text(labels: np.ndarray) -> str:
     return "\n".join(lines) + " or more\n"
 
 
-def write_pairs(
+def extract_pairs(
     bin_path: str | Path, folder: Path, *, flip_test: bool = False, num_workers: int = 1
 ) -> int:
     """Write `images/<pair>_<0 or 1>.png` and `label.txt` (path, path, 0 or 1, between tabs).

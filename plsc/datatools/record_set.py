@@ -18,7 +18,7 @@ SLOT_BYTES = 4 << 20  # of the files of so many images; more travel another, slo
 
 
 @dataclass(frozen=True)
-class Plan:
+class PackingOrder:
     """Which image gets which place.
 
     Attributes:
@@ -36,7 +36,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Written:
+class ResizeCounts:
     """How many images were resized, and how many of these changed their proportions."""
 
     resized: int
@@ -74,7 +74,7 @@ def survey(
     return labels, list(itertools.chain.from_iterable(faults))
 
 
-def plan(labels: np.ndarray, *, relabel: bool = False) -> Plan:
+def packing_order(labels: np.ndarray, *, relabel: bool = False) -> PackingOrder:
     """The places of images with these classes (-1: none).
 
     Args:
@@ -107,19 +107,19 @@ def plan(labels: np.ndarray, *, relabel: bool = False) -> Plan:
     rearranged = bool((labels[1:] < labels[:-1]).any())
     if rearranged:
         rows = rows[np.argsort(labels, kind="stable")]
-    return Plan(rows, np.concatenate([[0], np.cumsum(counts)]), originals, rearranged)
+    return PackingOrder(rows, np.concatenate([[0], np.cumsum(counts)]), originals, rearranged)
 
 
-def write_records(
+def pack_records(
     path: Path,
     source: ImageSource,
-    places: Plan,
+    places: PackingOrder,
     preparation: Preparation,
     *,
     header: bool = True,
     shuffle_seed: int | None = None,
     num_workers: int = 1,
-) -> Written:
+) -> ResizeCounts:
     """Write the `.rec` file with its `.idx`; the same bytes whatever `num_workers` is.
 
     Args:
@@ -179,16 +179,16 @@ def write_records(
             total_resized, total_stretched = total_resized + resized, total_stretched + stretched
         if header:
             _write_identities(writer, places)
-    return Written(total_resized, total_stretched)
+    return ResizeCounts(total_resized, total_stretched)
 
 
-def _write_header(writer: RecordWriter, places: Plan) -> None:
+def _write_header(writer: RecordWriter, places: PackingOrder) -> None:
     """Record 0: where the identity records begin and end; images have keys from 1 on."""
     begin = 1 + len(places.rows)
     writer.write(0, b"", labels=_float32(begin, begin + len(places.starts) - 1))
 
 
-def _write_identities(writer: RecordWriter, places: Plan) -> None:
+def _write_identities(writer: RecordWriter, places: PackingOrder) -> None:
     """A record for each class: the keys of its images."""
     bounds = (places.starts + 1).tolist()
     for key, (first, last) in enumerate(

@@ -28,7 +28,7 @@ MOST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 ALIGNMENT = 8
 
 
-class Rows(Protocol):
+class RowSource(Protocol):
     """What can be written: an array, or what gives some rows of one when it is asked.
 
     `str(dtype)` is one of TYPES; bfloat16 is given as its bits (uint16).
@@ -46,12 +46,12 @@ class Rows(Protocol):
         """Rows start..stop."""
 
 
-def num_bytes(tensor: Rows) -> int:
+def num_bytes(tensor: RowSource) -> int:
     """Bytes of the values."""
     return math.prod(tensor.shape) * TYPES[str(tensor.dtype)][1].itemsize
 
 
-def header_of(tensors: Mapping[str, Rows]) -> bytes:
+def header_of(tensors: Mapping[str, RowSource]) -> bytes:
     """The first bytes of the file that `tensors` make, all before the values."""
     entries, offset = {}, 0
     for name in _order(tensors):
@@ -67,14 +67,14 @@ def header_of(tensors: Mapping[str, Rows]) -> bytes:
     return len(text).to_bytes(LENGTH_BYTES, "little") + text
 
 
-def file_bytes(tensors: Mapping[str, Rows]) -> int:
+def file_bytes(tensors: Mapping[str, RowSource]) -> int:
     """Length of the file that `tensors` make."""
     return len(header_of(tensors)) + sum(map(num_bytes, tensors.values()))
 
 
 def write_tensors(
     path: Path,
-    tensors: Mapping[str, Rows],
+    tensors: Mapping[str, RowSource],
     *,
     written: Callable[[int], None] = lambda count: None,
 ) -> None:
@@ -97,12 +97,12 @@ def write_tensors(
                 written(piece.nbytes)
 
 
-def _order(tensors: Mapping[str, Rows]) -> list[str]:
+def _order(tensors: Mapping[str, RowSource]) -> list[str]:
     """Wide types first, so that every tensor lies at a multiple of its element's size."""
     return sorted(tensors, key=lambda name: (-TYPES[str(tensors[name].dtype)][1].itemsize, name))
 
 
-def _pieces(tensor: Rows) -> Iterator[np.ndarray]:
+def _pieces(tensor: RowSource) -> Iterator[np.ndarray]:
     stored = TYPES[str(tensor.dtype)][1]
     if not tensor.shape:
         yield np.asarray(tensor, stored).reshape(1)

@@ -164,10 +164,10 @@ class Recognition(TaskType):
     ) -> None:
         """Print the tables of verification sets and write what `outputs` asks for."""
         from plsc.recognition.description import model_card
-        from plsc.recognition.report.evaluation import Measured
+        from plsc.recognition.report.evaluation import MeasuredSet
 
         card = model_card(config, source, dim=network.num_features, precision=precision)
-        found = [Measured(report, evaluator.dataset) for evaluator, report in measured]
+        found = [MeasuredSet(report, evaluator.dataset) for evaluator, report in measured]
         outputs.write(card, found)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from plsc.cli.options import SAME_FOR_ALL, add_shared, add_workers, new_parser, workers_of
 from plsc.data.lists.landmark_list import LandmarkList, read_landmarks
-from plsc.datatools.crop import Cropped, Crops, write_crops
+from plsc.datatools.crop import CropFormat, CropResults, write_crops
 from plsc.datatools.crop_sheet import write_sheet
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         require_writable(options.sheet)
     if options.sheet_faces < 1:
         raise UserError(f"--sheet_faces must be at least 1, got {options.sheet_faces}")
-    crops = Crops(size=options.size, format=options.format, quality=options.quality)
+    crops = CropFormat(size=options.size, format=options.format, quality=options.quality)
     faces = read_landmarks(options.landmarks)
     cropped = write_crops(
         faces,
@@ -101,7 +101,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _report(output_dir: str, crops: Crops, faces: LandmarkList, cropped: Cropped) -> dict[str, Any]:
+def _report(
+    output_dir: str, crops: CropFormat, faces: LandmarkList, cropped: CropResults
+) -> dict[str, Any]:
     """The figures; `misfit` is in pixels of 112."""
     return {
         "output_dir": output_dir,
@@ -117,7 +119,7 @@ def _report(output_dir: str, crops: Crops, faces: LandmarkList, cropped: Cropped
     }
 
 
-def _text(report: dict[str, Any], cropped: Cropped) -> str:
+def _text(report: dict[str, Any], cropped: CropResults) -> str:
     size = report["size"]
     lines = [
         f"{report['output_dir']}: {report['num_written']} crops of {size}x{size}, "

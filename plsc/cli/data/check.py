@@ -32,8 +32,8 @@ from plsc.datatools.checks.findings import (
     UNUSED_CLASSES,
     Findings,
 )
+from plsc.datatools.checks.image_facts import ImageFacts, examine_images
 from plsc.datatools.checks.image_sets import ImageSet, ImageSets
-from plsc.datatools.checks.look import Looked, look
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable, write_output
 
@@ -71,11 +71,11 @@ def check(
     """
     findings = Findings()
     sets = ImageSets([ImageSet.of_source(path, source), *verification])
-    looked = look(sets, findings, size=size, num_workers=num_workers)
+    facts = examine_images(sets, findings, size=size, num_workers=num_workers)
     # Labels that the source knows hold for images that cannot be read, too.
-    labels = looked.labels[: len(source)] if source.labels is None else source.labels
+    labels = facts.labels[: len(source)] if source.labels is None else source.labels
     _check_labels(labels, source.num_classes, class_num, sets, findings)
-    _check_equal_images(labels, looked, sets, findings)
+    _check_equal_images(labels, facts, sets, findings)
     return findings
 
 
@@ -112,9 +112,9 @@ def _span(first: int, last: int) -> str:
 
 
 def _check_equal_images(
-    labels: np.ndarray, looked: Looked, sets: ImageSets, findings: Findings
+    labels: np.ndarray, facts: ImageFacts, sets: ImageSets, findings: Findings
 ) -> None:
-    for group in equal_rows(looked.digests, looked.comparable):
+    for group in equal_rows(facts.digests, facts.comparable):
         train = group[group < len(labels)]
         if not len(train):
             continue  # an image may be in several pairs of verification

@@ -17,7 +17,13 @@ from plsc.data.lists.image_root import shown
 from plsc.data.sets.labels import labels_of
 from plsc.datatools.checks.config_snippet import as_yaml, config_of
 from plsc.datatools.checks.histogram_picture import draw_histogram, require_picture
-from plsc.datatools.checks.set_summary import FEW, Identities, Sample, histogram_text, sample_of
+from plsc.datatools.checks.set_summary import (
+    FEW,
+    Identities,
+    SampledImages,
+    histogram_text,
+    sample_images,
+)
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
 
@@ -76,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     identities = Identities(labels_of(source, num_workers=workers), source.num_classes)
     if not len(identities.counts):
         raise UserError(f"{options.source}: no image has a class: see plsc-data check")
-    sample = sample_of(source, options.sample or len(source), num_workers=workers)
+    sample = sample_images(source, options.sample or len(source), num_workers=workers)
     class_num = identities.class_num
     config = config_of(source, options.source, options.image_root, class_num=class_num)
     if options.plot:
@@ -92,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _text(identities: Identities, sample: Sample, num_images: int) -> str:
+def _text(identities: Identities, sample: SampledImages, num_images: int) -> str:
     counts = identities.counts
     lines = [f"images:     {num_images:,}", f"identities: {len(counts):,}"]
     if missing := identities.class_num - len(counts):

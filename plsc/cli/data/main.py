@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Sequence
 
-from plsc.cli.data import align, check, inspect_set, pack, pairs, records, unpack
+from plsc.cli.data import align, check, inspect_set, pack, pairs, show_records, unpack
 from plsc.cli.options import new_parser
 from plsc.cli.status import exit_status
 
-COMMANDS = (align, pack, unpack, records, inspect_set, check, pairs)  # in the order of --help
+COMMANDS = (align, pack, unpack, show_records, inspect_set, check, pairs)  # in the order of --help
 DESCRIPTION = """Make, check and take apart sets of face images for plsc-train. Needs no mxnet.
 
 A SOURCE is one of

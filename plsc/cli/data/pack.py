@@ -20,7 +20,7 @@ from plsc.data.sets.folder import FolderImages
 from plsc.data.transforms.standard import decode
 from plsc.datatools.identities import IDENTITIES, write_identities
 from plsc.datatools.preparation import SIDE, Preparation
-from plsc.datatools.record_set import Plan, plan, survey, write_records
+from plsc.datatools.record_set import PackingOrder, pack_records, packing_order, survey
 from plsc.errors import UserError
 from plsc.files.atomic import new_folder
 
@@ -113,11 +113,11 @@ def run(options: argparse.Namespace) -> int:
             source, preparation, skip=options.on_bad == "skip", num_workers=workers
         )
         try:
-            places = plan(labels, relabel=options.relabel)
+            places = packing_order(labels, relabel=options.relabel)
         except UserError as error:
             raise UserError(f"{options.source}: {error}") from error
         _describe(folder, source, places, options, faults)
-        written = write_records(
+        written = pack_records(
             folder / f"{options.name}.rec",
             source,
             places,
@@ -162,7 +162,7 @@ def _preparation(options: argparse.Namespace) -> Preparation:
 def _describe(
     folder: Path,
     source: ImageSource,
-    places: Plan,
+    places: PackingOrder,
     options: argparse.Namespace,
     faults: list[str],
 ) -> None:
@@ -177,7 +177,9 @@ def _describe(
         (folder / SKIPPED).write_text(lines, encoding="utf-8", errors="surrogateescape")
 
 
-def _extent(source: ImageSource, places: Plan, options: argparse.Namespace) -> tuple[int, int]:
+def _extent(
+    source: ImageSource, places: PackingOrder, options: argparse.Namespace
+) -> tuple[int, int]:
     """Height and width for `property`; of images that were not looked at, the first one's."""
     if not options.no_check:
         side = SIDE if options.size is None else options.size
@@ -190,7 +192,7 @@ def _extent(source: ImageSource, places: Plan, options: argparse.Namespace) -> t
     return pixels.shape[0], pixels.shape[1]
 
 
-def _names(source: ImageSource, places: Plan) -> list[str]:
+def _names(source: ImageSource, places: PackingOrder) -> list[str]:
     """What the classes are called in the source; nothing if it has only these numbers."""
     originals = places.originals
     if isinstance(source, FolderImages):

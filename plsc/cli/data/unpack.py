@@ -5,16 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from plsc.cli.data.records import the_rec_file
+from plsc.cli.data.show_records import single_rec_file
 from plsc.cli.options import SAME_FOR_ALL, add_shared, add_workers, new_parser, workers_of
 from plsc.data.sets.image_file import ending_of
 from plsc.datatools.extract import (
     Naming,
+    extract_pairs,
+    extract_records,
     flat_name,
     summary,
     summary_text,
-    write_pairs,
-    write_records,
 )
 from plsc.datatools.identities import IDENTITIES, read_identities
 from plsc.errors import UserError
@@ -57,8 +57,8 @@ def run(options: argparse.Namespace) -> int:
     """The subcommand; see `add_parser` for its options.
 
     Raises:
-        UserError: as `write_records` and `write_pairs`, or OUTPUT_DIR is not empty. Nothing is left
-            of the output then.
+        UserError: as `extract_records` and `extract_pairs`, or OUTPUT_DIR is not empty. Then
+            nothing is left of the output.
 
     """
     workers, source = workers_of(options), Path(options.source)
@@ -66,14 +66,14 @@ def run(options: argparse.Namespace) -> int:
         if options.folders:
             raise UserError(f"--folders: {source} holds pairs, which have no identities")
         with new_folder(options.output) as folder:
-            num_pairs = write_pairs(source, folder, num_workers=workers)
+            num_pairs = extract_pairs(source, folder, num_workers=workers)
         report = {"output": options.output, "num_pairs": num_pairs}
         print(json.dumps(report) if options.json else f"num_pairs: {num_pairs}")
         return 0
-    path = the_rec_file(source)
+    path = single_rec_file(source)
     name = folder_names(path) if options.folders else flat_name
     with new_folder(options.output) as folder:
-        labels = write_records(
+        labels = extract_records(
             path, folder, name=name, num_workers=workers, listed=not options.folders
         )
     if options.json:

@@ -10,7 +10,7 @@ import numpy as np
 from plsc.data.loader.batch import Batch, Fields, batch_bytes
 from plsc.data.loader.generators import ImageGenerators
 from plsc.data.loader.sampler import EpochSampler
-from plsc.data.loader.worker import New
+from plsc.data.loader.worker import NewArray
 from plsc.data.loader.worker_pool import WorkerPool
 from plsc.errors import UserError
 
@@ -117,7 +117,7 @@ class TrainLoader:
 
 
 def _fill_batch(
-    dataset: TrainingSet, seed: int, task: tuple[int, np.ndarray], new: New
+    dataset: TrainingSet, seed: int, task: tuple[int, np.ndarray], new: NewArray
 ) -> dict[int, str]:
     """Fill a batch; return what was skipped on the way."""
     epoch, indices = task
@@ -128,7 +128,7 @@ def _fill_batch(
 
 
 def _fill(
-    dataset: EvaluationSet, indices: np.ndarray, generator: ImageGenerators, new: New
+    dataset: EvaluationSet, indices: np.ndarray, generator: ImageGenerators, new: NewArray
 ) -> None:
     arrays = {
         name: new((len(indices), *shape), dtype) for name, (shape, dtype) in dataset.fields.items()
@@ -184,5 +184,5 @@ def collect_images(
         pool.close()
 
 
-def _fill_chunk(dataset: EvaluationSet, indices: np.ndarray, new: New) -> None:
+def _fill_chunk(dataset: EvaluationSet, indices: np.ndarray, new: NewArray) -> None:
     _fill(dataset, indices, ImageGenerators(), new)

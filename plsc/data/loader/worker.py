@@ -18,13 +18,13 @@ import numpy as np
 ALIGNMENT = 64
 PARENT_CHECK_SECONDS = 5.0  # in case that another process holds the pipe open
 
-New = Callable[[tuple[int, ...], Any], np.ndarray]
+NewArray = Callable[[tuple[int, ...], Any], np.ndarray]
 """(shape, dtype) -> an array to be filled."""
 
-Filler = Callable[[Any, New], Any]
+Filler = Callable[[Any, NewArray], Any]
 """(task, new) -> note."""
 
-Layout = list[tuple[int, str, tuple[int, ...]]]  # of each array: where, dtype, shape
+ArrayPlaces = list[tuple[int, str, tuple[int, ...]]]  # of each array: where, dtype, shape
 
 
 def serve(tasks: Connection, inherited: list[Connection], fill: Filler, memory: mmap.mmap) -> None:
@@ -53,7 +53,7 @@ class _Slot:
 
     def __init__(self, memory: mmap.mmap, start: int, stop: int):
         self._memory, self._start, self._stop = memory, start, stop
-        self.layout: Layout = []
+        self.layout: ArrayPlaces = []
 
     def new(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         dtype = np.dtype(dtype)

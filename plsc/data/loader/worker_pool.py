@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.data.loader.worker import ALIGNMENT, Filler, New, serve
+from plsc.data.loader.worker import ALIGNMENT, Filler, NewArray, serve
 from plsc.errors import UserError
 
 SLOTS = 2  # batches that a worker may be ahead
@@ -203,7 +203,7 @@ def _death(worker: _Worker) -> UserError | RuntimeError:
     return RuntimeError(f"{died}: {how}")
 
 
-def _copied(function: Function, task: Any, new: New) -> Any:
+def _copied(function: Function, task: Any, new: NewArray) -> Any:
     arrays, note = function(task)
     for array in arrays:
         new(array.shape, array.dtype)[...] = array

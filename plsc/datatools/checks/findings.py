@@ -12,7 +12,7 @@ TEXT_IMAGES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FindingKind:
     """A kind of finding; a fault makes a set unfit to train on, a warning does not."""
 
     name: str
@@ -21,61 +21,61 @@ class Kind:
     remedy: str
 
 
-UNREADABLE = Kind(
+UNREADABLE = FindingKind(
     "unreadable",
     "fault",
     "images that cannot be read or decoded",
     "fetch or make these images again, or remove them; `on_bad: skip` trains without them",
 )
-WRONG_SIZE = Kind(
+WRONG_SIZE = FindingKind(
     "wrong_size",
     "fault",
     "images of another size than the backbone takes",
     "align and crop them (plsc-data align); aligned ones may be resized (plsc-data pack --size)",
 )
-BLANK = Kind(
+BLANK = FindingKind(
     "blank",
     "fault",
     "images that are of one colour all over",
     "remove them: they hold no face and still count as their identity's",
 )
-MISSING_LABELS = Kind(
+MISSING_LABELS = FindingKind(
     "missing_labels",
     "fault",
     "class numbers without images, below the largest",
     "number the identities from 0 on without gaps, as plsc-data pack does for a folder of each",
 )
-LABEL_BEYOND = Kind(
+LABEL_BEYOND = FindingKind(
     "label_beyond_class_num",
     "fault",
     "images with a class from class_num on",
     "raise Model.class_num above the largest class, or mend the labels",
 )
-UNUSED_CLASSES = Kind(
+UNUSED_CLASSES = FindingKind(
     "unused_classes",
     "warning",
     "classes of class_num above the largest that has images",
     "lower Model.class_num: their centres take memory and learn nothing",
 )
-SINGLE_IMAGE = Kind(
+SINGLE_IMAGE = FindingKind(
     "single_image",
     "warning",
     "identities with one image",
     "add images or leave these identities out: one image does not show what a person keeps",
 )
-DUPLICATE_INSIDE = Kind(
+DUPLICATE_INSIDE = FindingKind(
     "duplicate_in_identity",
     "warning",
     "pictures that one identity has more than once",
     "keep one of each: the others weigh it more and teach nothing",
 )
-DUPLICATE_ACROSS = Kind(
+DUPLICATE_ACROSS = FindingKind(
     "duplicate_across_identities",
     "fault",
     "pictures that several identities have",
     "decide whose they are: merge the identities if they are one person, else remove the wrong one",
 )
-LEAK = Kind(
+LEAK = FindingKind(
     "leak",
     "fault",
     "training images that a verification set has, too",
@@ -133,12 +133,12 @@ class Findings:
 
     """
 
-    counts: dict[Kind, int] = field(default_factory=dict)
-    places: dict[Kind, list[Place]] = field(default_factory=dict)
+    counts: dict[FindingKind, int] = field(default_factory=dict)
+    places: dict[FindingKind, list[Place]] = field(default_factory=dict)
 
     def add(
         self,
-        kind: Kind,
+        kind: FindingKind,
         images: Sequence[tuple[ImageSet, int]] = (),
         detail: str = "",
         *,
@@ -186,6 +186,6 @@ class Findings:
             [*paragraphs, f"{verdict}: {faults} kinds of fault, {warnings} of warning"]
         )
 
-    def _found(self) -> list[Kind]:
+    def _found(self) -> list[FindingKind]:
         ordered = sorted(KINDS, key=lambda kind: kind.severity != "fault")
         return [kind for kind in ordered if kind in self.counts]

@@ -101,7 +101,7 @@ def histogram_text(rows: Histogram) -> str:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampledImages:
     """What some of the images are.
 
     Attributes:
@@ -130,12 +130,12 @@ class Sample:
         }
 
 
-def sample_of(source: ImageSource, num_images: int, *, num_workers: int) -> Sample:
+def sample_images(source: ImageSource, num_images: int, *, num_workers: int) -> SampledImages:
     """Read and decode `num_images` images (all if there are no more), evenly spread, in order."""
     rows = np.unique(np.linspace(0, len(source) - 1, min(num_images, len(source))).astype(np.int64))
 
-    def look(places: range) -> tuple[list[np.ndarray], Sample]:
-        part = Sample(len(places), 0, Counter(), Counter(), [])
+    def look(places: range) -> tuple[list[np.ndarray], SampledImages]:
+        part = SampledImages(len(places), 0, Counter(), Counter(), [])
         num_bytes = 0
         for index in rows[places.start : places.stop].tolist():
             try:
@@ -151,12 +151,12 @@ def sample_of(source: ImageSource, num_images: int, *, num_workers: int) -> Samp
             num_bytes += len(image)
             part.formats[(ending_of(image) or "other").removeprefix(".")] += 1
             part.sizes[f"{width}x{height}"] += 1
-        return [], Sample(len(places), num_bytes, part.formats, part.sizes, part.bad)
+        return [], SampledImages(len(places), num_bytes, part.formats, part.sizes, part.bad)
 
-    total = Sample(0, 0, Counter(), Counter(), [])
+    total = SampledImages(0, 0, Counter(), Counter(), [])
     with map_images(look, len(rows), num_workers=num_workers) as results:
         for _, part in results:
-            total = Sample(
+            total = SampledImages(
                 total.num_images + part.num_images,
                 total.num_bytes + part.num_bytes,
                 total.formats + part.formats,

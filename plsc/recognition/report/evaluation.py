@@ -57,7 +57,7 @@ class ModelCard:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredSet:
     """One set: its figures, and its images to look at."""
 
     report: VerificationReport

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from plsc.files.atomic import require_writable
 from plsc.recognition.report.evaluation import (
     STDOUT,
-    Measured,
+    MeasuredSet,
     ModelCard,
     tables,
     to_dict,
@@ -46,7 +46,7 @@ class Outputs:
         if self.report is not None:
             require_page(self.report)
 
-    def write(self, card: ModelCard, sets: Sequence[Measured]) -> None:
+    def write(self, card: ModelCard, sets: Sequence[MeasuredSet]) -> None:
         """Print the tables; write JSON and page.
 
         Raises:

@@ -18,7 +18,7 @@ from plsc.recognition.metrics.tables import (
     threshold_rows,
 )
 from plsc.recognition.metrics.verification import VerificationReport
-from plsc.recognition.report.evaluation import CAUTION, Measured, ModelCard
+from plsc.recognition.report.evaluation import CAUTION, MeasuredSet, ModelCard
 from plsc.recognition.report.pictures import hardest_pairs
 from plsc.recognition.report.plots import roc_plot, score_plot
 from plsc.report.figures import require_matplotlib
@@ -57,7 +57,7 @@ def require_page(folder: str | Path) -> None:
         raise UserError(f"--report {folder}: no permission to write there")
 
 
-def write_page(folder: str | Path, card: ModelCard, sets: Sequence[Measured]) -> Path:
+def write_page(folder: str | Path, card: ModelCard, sets: Sequence[MeasuredSet]) -> Path:
     """Write `<folder>/index.html`, or replace it whole; the page's path.
 
     Raises:
@@ -70,7 +70,7 @@ def write_page(folder: str | Path, card: ModelCard, sets: Sequence[Measured]) ->
     return path
 
 
-def page(card: ModelCard, sets: Sequence[Measured]) -> str:
+def page(card: ModelCard, sets: Sequence[MeasuredSet]) -> str:
     """Return the page as text."""
     return render(
         __package__,
@@ -116,7 +116,7 @@ def _tables(reports: Sequence[VerificationReport]) -> list[dict[str, Any]]:
     return tables
 
 
-def _section(measured: Measured) -> dict[str, Any]:
+def _section(measured: MeasuredSet) -> dict[str, Any]:
     report = measured.report
     head, *rows = threshold_rows(report)
     return {

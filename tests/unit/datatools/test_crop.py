@@ -10,7 +10,7 @@ from refusals import refused
 
 from plsc.data.lists.landmark_list import LandmarkList
 from plsc.data.transforms.align import align, template
-from plsc.datatools.crop import Crops, crop_names, write_crops
+from plsc.datatools.crop import CropFormat, crop_names, write_crops
 from plsc.datatools.drawn_face.render import Identity, View, render_face
 from plsc.errors import UserError
 
@@ -40,7 +40,7 @@ def faces(tmp_path_factory):
 
 def write(faces, output, *, crops=None, workers=1, skip=False, **options):
     root = options.pop("image_root", str(faces.file.parent))
-    crops = crops or Crops(format="png")
+    crops = crops or CropFormat(format="png")
     return write_crops(faces, output, image_root=root, crops=crops, workers=workers, skip=skip)
 
 
@@ -59,7 +59,7 @@ def test_each_face_has_its_crop_at_its_path(faces, tmp_path):
         assert np.array_equal(crop, align(np.ascontiguousarray(photo), points))
 
 
-@pytest.mark.parametrize("crops", [Crops(), Crops(size=64, format="png")])
+@pytest.mark.parametrize("crops", [CropFormat(), CropFormat(size=64, format="png")])
 def test_the_files_are_the_same_for_any_number_of_workers(faces, tmp_path, crops):
     first = write(faces, tmp_path / "one", crops=crops)
     second = write(faces, tmp_path / "two", crops=crops, workers=2)
@@ -70,7 +70,7 @@ def test_the_files_are_the_same_for_any_number_of_workers(faces, tmp_path, crops
 def test_format_size_and_quality(faces, tmp_path):
     sizes = {}
     for quality in (30, 95):
-        write(faces, tmp_path / f"q{quality}", crops=Crops(size=96, quality=quality))
+        write(faces, tmp_path / f"q{quality}", crops=CropFormat(size=96, quality=quality))
         found = files_below(tmp_path / f"q{quality}")
         assert all(name.endswith(".jpg") for name in found)
         for content in found.values():
@@ -89,7 +89,7 @@ def test_format_size_and_quality(faces, tmp_path):
 )
 def test_wrong_options_are_named(options, message):
     with pytest.raises(UserError, match=message):
-        Crops(**options)
+        CropFormat(**options)
 
 
 def damaged(faces, tmp_path):

@@ -9,21 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plsc.cli.status import exit_status
-from plsc.datatools.extract import write_pairs
+from plsc.datatools.extract import extract_pairs
 from plsc.files.atomic import new_folder
 from plsc.nn.environment import cores
 
 
 def convert(bin_path: str | Path, out_dir: str | Path, *, flip_test: bool = False) -> int:
-    """Write the new folder `out_dir` as `write_pairs` says; returns the number of pairs.
+    """Write the new folder `out_dir` as `extract_pairs` says; returns the number of pairs.
 
     Raises:
-        UserError: as `write_pairs`, or an output folder that is not empty. Nothing is left of the
+        UserError: as `extract_pairs`, or an output folder that is not empty. Nothing is left of the
             output then.
 
     """
     with new_folder(out_dir) as output:
-        return write_pairs(bin_path, output, flip_test=flip_test, num_workers=cores())
+        return extract_pairs(bin_path, output, flip_test=flip_test, num_workers=cores())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

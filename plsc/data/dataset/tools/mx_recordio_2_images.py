@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from plsc.cli.status import exit_status
-from plsc.datatools.extract import jpeg_name, summary_text, write_records
+from plsc.datatools.extract import extract_records, jpeg_name, summary_text
 from plsc.files.atomic import new_folder
 from plsc.nn.environment import cores
 
@@ -30,7 +30,7 @@ def convert(root_dir: str | Path, output_dir: str | Path) -> np.ndarray:
     """
     root = Path(root_dir)
     with new_folder(output_dir) as output:
-        labels = write_records(root / "train.rec", output, name=jpeg_name, num_workers=cores())
+        labels = extract_records(root / "train.rec", output, name=jpeg_name, num_workers=cores())
         for pairs in sorted(root.glob("*.bin")):
             shutil.copyfile(pairs, output / pairs.name)
         (output / "README.md").write_text(summary_text(labels), encoding="ascii")

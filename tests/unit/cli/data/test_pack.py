@@ -16,7 +16,7 @@ from plsc.data.records.recordio import EXACT_LABELS, RecordFile
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.records import RecordImages
 from plsc.datatools.preparation import Preparation
-from plsc.datatools.record_set import Plan, plan, write_records
+from plsc.datatools.record_set import PackingOrder, pack_records, packing_order
 from plsc.errors import UserError
 
 PEOPLE = {"Zoë": 1, "anna": 3, "Bob B.": 2}
@@ -299,9 +299,9 @@ def test_a_plan_holds_each_image_once_by_class(labels, relabel):
     kinds = np.unique(given_labels[used])
     if not len(used) or not (relabel or np.array_equal(kinds, np.arange(len(kinds)))):
         with pytest.raises(UserError, match="no image is left|must have no gaps"):
-            plan(given_labels, relabel=relabel)
+            packing_order(given_labels, relabel=relabel)
         return
-    places = plan(given_labels, relabel=relabel)
+    places = packing_order(given_labels, relabel=relabel)
     assert sorted(places.rows) == used.tolist()
     assert len(places.starts) == len(kinds) + 1 and places.starts[-1] == len(used)
     for label, kind in enumerate(kinds):
@@ -335,10 +335,10 @@ class OneByte(ImageSource):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_images_larger_than_the_shared_memory(tmp_path, workers):
     source = OneByte([1, 3_000_000, 2, 3_000_000, 1, *[7] * 60])
-    write_records(
+    pack_records(
         tmp_path / "a.rec",
         source,
-        plan(source.labels),
+        packing_order(source.labels),
         Preparation(check=False),
         num_workers=workers,
     )
@@ -351,8 +351,10 @@ def test_images_larger_than_the_shared_memory(tmp_path, workers):
 
 def test_keys_that_float32_rounds_are_written_as_mxnet_would(tmp_path):
     source = OneByte([5])
-    places = Plan(np.array([0]), np.array([0, 42_474_557]), None, False)  # WebFace42M's count
-    write_records(tmp_path / "a.rec", source, places, Preparation(check=False))
+    places = PackingOrder(
+        np.array([0]), np.array([0, 42_474_557]), None, False
+    )  # WebFace42M's count
+    pack_records(tmp_path / "a.rec", source, places, Preparation(check=False))
     assert records_of(tmp_path / "a.rec")[2].labels == tuple(np.float32([1, 42_474_558]))
 
 

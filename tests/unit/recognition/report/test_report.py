@@ -15,7 +15,7 @@ from plsc.errors import UserError
 from plsc.recognition.metrics.roc import far_name
 from plsc.recognition.metrics.verification import verify
 from plsc.recognition.report import plots
-from plsc.recognition.report.evaluation import Measured, ModelCard, to_dict
+from plsc.recognition.report.evaluation import MeasuredSet, ModelCard, to_dict
 from plsc.recognition.report.outputs import Outputs
 from plsc.recognition.report.page import page, write_page
 from plsc.recognition.report.pictures import hardest_pairs
@@ -88,9 +88,13 @@ def report():
     return measure()
 
 
+def two_sets(report):
+    return [MeasuredSet(each, Images()) for each in (report, measure(60, name="small"))]
+
+
 @pytest.fixture(scope="module")
 def written(report):
-    return page(CARD, [Measured(report, Images()), Measured(measure(60, name="small"), Images())])
+    return page(CARD, two_sets(report))
 
 
 def test_the_figures_are_those_of_the_report(written, report):
@@ -152,9 +156,9 @@ def test_nothing_reaches_elsewhere(written):
 
 
 def test_the_page_is_the_same_again_and_replaced_whole(written, report, tmp_path):
-    again = page(CARD, [Measured(report, Images()), Measured(measure(60, name="small"), Images())])
+    again = page(CARD, two_sets(report))
     assert again == written
-    path = write_page(tmp_path, CARD, [Measured(report, Images())])
+    path = write_page(tmp_path, CARD, [MeasuredSet(report, Images())])
     before = path.read_bytes()
 
     class Unreadable(Images):
@@ -162,9 +166,9 @@ def test_the_page_is_the_same_again_and_replaced_whole(written, report, tmp_path
             raise UserError(f"{index}: gone")
 
     with pytest.raises(UserError, match="gone"):
-        write_page(tmp_path, CARD, [Measured(report, Unreadable())])
+        write_page(tmp_path, CARD, [MeasuredSet(report, Unreadable())])
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-    odd = Measured(measure(60, name="not\udcff utf-8"), Images())
+    odd = MeasuredSet(measure(60, name="not\udcff utf-8"), Images())
     assert b"not\\udcff utf-8" in write_page(tmp_path, CARD, [odd]).read_bytes()
 
 
@@ -216,7 +220,7 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path):
 
 
 def test_outputs(tmp_path, capsys, report):
-    sets = [Measured(report, Images())]
+    sets = [MeasuredSet(report, Images())]
     Outputs(json="-").write(CARD, sets)
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(to_dict(CARD, [report])))
     Outputs(json=str(tmp_path / "out.json")).write(CARD, sets)

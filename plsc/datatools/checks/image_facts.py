@@ -11,12 +11,12 @@ from plsc.data.sets.base import BadImage
 from plsc.data.sets.labels import AT_ONCE, UNKNOWN
 from plsc.data.transforms.standard import decode
 from plsc.datatools.checks.duplicates import DIGEST_BYTES, digest
-from plsc.datatools.checks.findings import BLANK, UNREADABLE, WRONG_SIZE, Findings, Kind
+from plsc.datatools.checks.findings import BLANK, UNREADABLE, WRONG_SIZE, FindingKind, Findings
 from plsc.datatools.checks.image_sets import ImageSets
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class ImageFacts:
     """What all images of several sets are, one after the other.
 
     Attributes:
@@ -31,7 +31,9 @@ class Looked:
     comparable: np.ndarray
 
 
-def look(sets: ImageSets, findings: Findings, *, size: int, num_workers: int) -> Looked:
+def examine_images(
+    sets: ImageSets, findings: Findings, *, size: int, num_workers: int
+) -> ImageFacts:
     """Look at all images, with progress; what is wrong with one by itself goes to `findings`.
 
     Args:
@@ -48,12 +50,12 @@ def look(sets: ImageSets, findings: Findings, *, size: int, num_workers: int) ->
     faults = fill_rows(arrays, examine, num_workers=num_workers, at_once=AT_ONCE)
     for row, kind, detail in itertools.chain.from_iterable(faults):
         findings.add(kind, [sets.image(row)], detail)
-    return Looked(labels, digests, comparable)
+    return ImageFacts(labels, digests, comparable)
 
 
 def _examine(
     sets: ImageSets, size: int, rows: range
-) -> tuple[list[np.ndarray], list[tuple[int, Kind, str]]]:
+) -> tuple[list[np.ndarray], list[tuple[int, FindingKind, str]]]:
     labels, comparable = np.full(len(rows), UNKNOWN, np.int64), np.zeros(len(rows), bool)
     digests = np.zeros((len(rows), DIGEST_BYTES), np.uint8)
     faults = []

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.limit is not None and options.limit < 0:
         raise UserError(f"--limit must not be negative, got {options.limit}")
-    file = RecordFile(the_rec_file(options.file))
+    file = RecordFile(single_rec_file(options.file))
     found = False
     for key, offset in itertools.islice(_places(file, options.key), options.limit):
         found = True
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def the_rec_file(path: str | Path) -> Path:
+def single_rec_file(path: str | Path) -> Path:
     """The one `.rec` file at `path`.
 
     Raises:
