@@ -133,6 +133,8 @@ def _fill(
     arrays = {
         name: new((len(indices), *shape), dtype) for name, (shape, dtype) in dataset.fields.items()
     }
+    # What does not change from row to row: numpy makes a new shape at each look.
+    expected = [(name, array, array.shape[1:], array.dtype) for name, array in arrays.items()]
     # One by one: an image's memory serves the next one while it is still in the cache.
     for row, index in enumerate(indices.tolist()):
         sample = dataset.get(index, generator(index))
@@ -140,23 +142,19 @@ def _fill(
             f"{type(dataset).__name__}.get gives the fields {list(sample)}, its `fields` declares "
             f"{list(arrays)}"
         )
-        for name, array in arrays.items():
+        for name, array, shape, dtype in expected:
             value = np.asarray(sample[name])
-            if not _fits(value, array):
+            if value.shape != shape or not (value.dtype == dtype or _is_number(value, dtype)):
                 raise UserError(
                     f"transform_ops give {name} of {value.dtype} {list(value.shape)} and of "
-                    f"{array.dtype} {list(array.shape[1:])}: all {name} of a batch must be alike"
+                    f"{dtype} {list(shape)}: all {name} of a batch must be alike"
                 )
-            array[row] = sample[name]
+            array[row] = value
 
 
-def _fits(value: np.ndarray, rows: np.ndarray) -> bool:
-    if value.shape != rows.shape[1:]:
-        return False
-    # Python's numbers have no dtype of their own.
-    return value.dtype == rows.dtype or (
-        value.ndim == 0 and np.can_cast(value.dtype, rows.dtype, "same_kind")
-    )
+def _is_number(value: np.ndarray, dtype: np.dtype) -> bool:
+    """Tell whether `value` is a number, which in Python has no dtype of its own, for a `dtype`."""
+    return value.ndim == 0 and np.can_cast(value.dtype, dtype, "same_kind")
 
 
 def collect_images(
