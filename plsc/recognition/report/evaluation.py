@@ -1,21 +1,14 @@
-"""A model's figures on some verification sets, as text and as JSON."""
+"""What a report on verification sets is made of: the model, each set's figures and images."""
 
-import json
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-from plsc import __version__
-from plsc.files.atomic import write_output
-from plsc.recognition.metrics.tables import set_tables, threshold_table
 from plsc.recognition.metrics.verification import VerificationReport
 
 CAUTION = (
     "A threshold keeps its false accept rate on photos like those of its set; on others, measure "
     "it anew."
 )
-STDOUT = "-"
 
 
 class ImageFiles(Protocol):
@@ -62,31 +55,3 @@ class MeasuredSet:
 
     report: VerificationReport
     images: ImageFiles
-
-
-def tables(reports: Sequence[VerificationReport]) -> str:
-    """The tables of sets, then the thresholds of each."""
-    return "\n\n".join([set_tables(reports), *map(threshold_table, reports), CAUTION])
-
-
-def to_dict(card: ModelCard, reports: Sequence[VerificationReport]) -> dict[str, Any]:
-    """Everything but curves and pictures, as JSON has it."""
-    return {
-        "plsc": __version__,
-        "model": asdict(card),
-        "sets": [report.to_dict() for report in reports],
-    }
-
-
-def write_json(target: str, figures: dict[str, Any]) -> None:
-    """Write `figures` to the file `target`, or to standard output if it is `-`.
-
-    Raises:
-        UserError: the system refuses.
-
-    """
-    text = json.dumps(figures, indent=1) + "\n"
-    if target == STDOUT:
-        sys.stdout.write(text)
-        return
-    write_output(target, text)

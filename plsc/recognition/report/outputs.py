@@ -1,19 +1,25 @@
 """Where an evaluation's figures go: terminal, JSON file, page."""
 
+import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from plsc.files.atomic import require_writable
-from plsc.recognition.report.evaluation import (
-    STDOUT,
-    MeasuredSet,
-    ModelCard,
-    tables,
-    to_dict,
-    write_json,
-)
+from plsc import __version__
+from plsc.files.atomic import require_writable, write_output
+from plsc.recognition.metrics.tables import set_tables, threshold_table
+from plsc.recognition.metrics.verification import VerificationReport
+from plsc.recognition.report.evaluation import CAUTION, MeasuredSet, ModelCard
 from plsc.recognition.report.page import require_page, write_page
+
+STDOUT = "-"
+
+
+def to_dict(card: ModelCard, reports: Sequence[VerificationReport]) -> dict[str, Any]:
+    """Return everything but curves and pictures, as JSON has it."""
+    sets = [report.to_dict() for report in reports]
+    return {"plsc": __version__, "model": asdict(card), "sets": sets}
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,14 @@ class Outputs:
         """
         reports = [measured.report for measured in sets]
         if not self.json_to_stdout:
-            print(tables(reports), flush=True)
+            tables = [set_tables(reports), *map(threshold_table, reports), CAUTION]
+            print("\n\n".join(tables), flush=True)
         if self.json is not None:
-            write_json(self.json, to_dict(card, reports))
+            text = json.dumps(to_dict(card, reports), indent=1) + "\n"
+            if self.json_to_stdout:
+                sys.stdout.write(text)
+            else:
+                write_output(self.json, text)
         if self.report is not None:
             path = write_page(self.report, card, sets)
             print(f"report: {path}", file=sys.stderr, flush=True)

@@ -15,8 +15,8 @@ from plsc.errors import UserError
 from plsc.recognition.metrics.roc import far_name
 from plsc.recognition.metrics.verification import verify
 from plsc.recognition.report import plots
-from plsc.recognition.report.evaluation import MeasuredSet, ModelCard, to_dict
-from plsc.recognition.report.outputs import Outputs
+from plsc.recognition.report.evaluation import MeasuredSet, ModelCard
+from plsc.recognition.report.outputs import Outputs, to_dict
 from plsc.recognition.report.page import page, write_page
 from plsc.recognition.report.pictures import hardest_pairs
 
