@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from plsc.cli.options import source_of
+from plsc.data.lists.label_list import LABEL_FILE
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.distinct_images import DistinctImages
-from plsc.data.sets.guess import LIST_NAME
 from plsc.data.sets.loose import folder_images
 from plsc.data.sets.paired_images import open_pairs
 from plsc.errors import UserError
@@ -35,7 +35,7 @@ def open_set(options: argparse.Namespace) -> ImageSource:
 
 def is_plain_folder(place: Path) -> bool:
     """Whether a folder's images are all that it holds, not what a list or a `.rec` file says."""
-    return place.is_dir() and not _holds_records(place) and not (place / LIST_NAME).is_file()
+    return place.is_dir() and not _holds_records(place) and not (place / LABEL_FILE).is_file()
 
 
 def _holds_records(place: Path) -> bool:
@@ -48,7 +48,7 @@ def fingerprint(options: argparse.Namespace, source: ImageSource) -> dict[str, A
     Of files: their sizes and time stamps; of folders: the images' names.
     """
     place = Path(options.source).resolve()
-    listed = place / LIST_NAME
+    listed = place / LABEL_FILE
     if place.is_file():
         files = [place]
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from plsc.data.lists.label_list import FLIPPED
+from plsc.data.lists.label_list import FLIPPED, LABEL_FILE, pair_lines
 from plsc.data.loader.image_map import AT_ONCE, map_images
 from plsc.data.records.record_index import image_records, read_index
 from plsc.data.records.record_scan import find_index
@@ -19,7 +19,6 @@ from plsc.data.sets.image_file import ending_of
 from plsc.data.transforms.standard import decode
 from plsc.errors import UserError
 
-LIST_NAME = "label.txt"
 JPEG_ENDING = ".jpg"
 
 Naming = Callable[[int, int, bytes], str]
@@ -62,7 +61,7 @@ def extract_records(
         raise UserError(f"{path}: has no images")
     done = 0
     with (
-        open(folder / LIST_NAME if listed else os.devnull, "w", encoding="ascii") as lines,
+        open(folder / LABEL_FILE if listed else os.devnull, "w", encoding="ascii") as lines,
         map_images(
             write, len(labels), num_workers=num_workers, slot_bytes=AT_ONCE * labels.itemsize
         ) as results,
@@ -146,12 +145,9 @@ def extract_pairs(
 
     with map_images(write, len(images), num_workers=num_workers) as results:
         deque(results, maxlen=0)
-    lines = [
-        f"{_pair_name(2 * pair, ending)}\t{_pair_name(2 * pair + 1, ending)}\t{int(same)}\n"
-        for ending in endings
-        for pair, same in enumerate(issame)
-    ]
-    (folder / LIST_NAME).write_text("".join(lines), encoding="ascii")
+    names = [_pair_name(number, ending) for ending in endings for number in range(len(images))]
+    lines = pair_lines(names, issame.tolist() * len(endings))
+    (folder / LABEL_FILE).write_text(lines, encoding="ascii")
     return len(issame)
 
 

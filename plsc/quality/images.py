@@ -7,8 +7,8 @@ from typing import Any
 
 from plsc.cli.face_set import fingerprint, is_plain_folder, open_set
 from plsc.data.lists.image_root import shown
+from plsc.data.lists.label_list import LABEL_FILE
 from plsc.data.sets.base import ImageSource
-from plsc.data.sets.guess import LIST_NAME
 from plsc.data.sets.named import NamedImages, is_image_name
 from plsc.errors import UserError
 from plsc.inference.quality_calibration import NAME_LENGTH
@@ -57,6 +57,6 @@ def name_of_set(options: argparse.Namespace) -> str:
     if are_files(options):
         return f"{len(options.images)} image files"
     place = Path(options.images[0]).resolve()
-    if place.name == LIST_NAME:  # every set's list has this name
+    if place.name == LABEL_FILE:  # every set's list has this name
         place = place.parent
     return shown(place.name)[:NAME_LENGTH]

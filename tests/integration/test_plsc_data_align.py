@@ -1,14 +1,12 @@
 """`plsc-data align` as users call it."""
 
-import argparse
 import json
 
 import cv2
 import numpy as np
 import pytest
 
-from plsc.cli.data import align
-from plsc.cli.status import exit_status
+from plsc.cli.data.main import main
 from plsc.data.transforms.align import aligned_points, template
 from plsc.datatools.drawn_face.render import Identity, View, render_face
 
@@ -42,10 +40,7 @@ def photos(tmp_path_factory):
 
 
 def call(*arguments):
-    parser = argparse.ArgumentParser(prog="plsc-data")
-    align.add_parser(parser.add_subparsers(required=True))
-    options = parser.parse_args(["align", *map(str, arguments)])
-    return exit_status("plsc-data", lambda: options.run(options))
+    return main(["align", *map(str, arguments)])
 
 
 def test_faces_are_cut_out(photos, tmp_path, capsys):

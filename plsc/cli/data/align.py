@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.cli.options import SAME_FOR_ALL, add_shared, add_workers, new_parser, workers_of
+from plsc.cli.options import SAME_FOR_ALL, add_shared, add_workers, workers_of
 from plsc.data.lists.landmark_list import LandmarkList, read_landmarks
 from plsc.datatools.crop import CropFormat, CropResults, write_crops
 from plsc.datatools.crop_sheet import write_sheet
@@ -17,6 +17,7 @@ from plsc.errors import UserError
 from plsc.files.atomic import require_writable
 
 POOR_FIT = 12.0  # pixels of 112: more than a face in profile has
+HELP = "photos and five landmarks of each face -> 112x112 crops"
 DESCRIPTION = """Cut faces out of photos, upright and of the size that backbones take: turned,
 scaled and shifted so that five landmarks come nearest to their standard places.
 
@@ -34,15 +35,8 @@ EXAMPLES = """examples:
                   --output_dir IJBC/aligned --format png --on_bad skip --json"""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = new_parser(
-        "align",
-        among=subparsers,
-        help="photos and five landmarks of each face -> 112x112 crops",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
     add = parser.add_argument
     add("--landmarks", required=True, metavar="LIST", help="image and five landmarks per line")
     add("--output_dir", required=True, metavar="DIR", help="a new folder for the crops")
@@ -59,16 +53,10 @@ def add_parser(subparsers: Any) -> None:
     add("--sheet_faces", type=int, default=64, metavar="N", help="how many (%(default)s)")
     add_workers(parser, help=SAME_FOR_ALL)
     add_shared(parser, "json")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """The subcommand; see `add_parser` for its options.
-
-    Raises:
-        UserError: a mistake in options, list or images; nothing is left of the output then.
-
-    """
+    """Run the subcommand, return its exit status; a mistake leaves nothing of the output."""
     workers = workers_of(options)
     if options.sheet and not options.sheet.lower().endswith(".png"):
         raise UserError(f"--sheet must end in .png, got {options.sheet!r}")

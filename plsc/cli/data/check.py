@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from plsc.cli.options import (
     add_shared,
     add_source,
     add_workers,
-    new_parser,
     source_of,
     workers_of,
 )
@@ -38,6 +36,7 @@ from plsc.errors import UserError
 from plsc.files.atomic import require_writable, write_output
 
 SHOWN_CLASSES = 5
+HELP = "whether a set is fit to train on, and what is to be done if not"
 DESCRIPTION = """Decode every image as training does; say what is wrong and what is to be done:
   faults    images that are cut short, blank or of another size; classes that do not fit; pictures
             that several identities have, or that a set to verify with has, too
@@ -149,15 +148,8 @@ def verification_set(path: str) -> ImageSet:
     return ImageSet.of_pairs(path, pairs)
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = new_parser(
-        "check",
-        among=subparsers,
-        help="whether a set is fit to train on, and what is to be done if not",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
     add_source(parser)
     parser.add_argument(
         "--val",
@@ -172,16 +164,10 @@ def add_parser(subparsers: Any) -> None:
     add_shared(parser, "json")
     parser.add_argument("--report", metavar="FILE.json", help="write that object to a file")
     add_workers(parser, help=SAME_FOR_ALL)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """The subcommand; see `add_parser` for its options. 1 if the set is not fit to train on.
-
-    Raises:
-        UserError: wrong options, a set that cannot be opened, or a report that cannot be written.
-
-    """
+    """Run the subcommand and return its exit status, 1 if the set is not fit to train on."""
     for name in ("class_num", "size"):
         value = getattr(options, name)
         if value is not None and value < 1:

@@ -2,14 +2,12 @@
 
 import argparse
 import json
-from typing import Any
 
 from plsc.cli.options import (
     SAME_FOR_ALL,
     add_shared,
     add_source,
     add_workers,
-    new_parser,
     source_of,
     workers_of,
 )
@@ -29,6 +27,7 @@ from plsc.files.atomic import require_writable
 
 DEFAULT_SAMPLE = 1000
 LISTED = 5  # images that cannot be used
+HELP = "images, identities, images per identity, sizes; class_num for the config"
 DESCRIPTION = f"""Count images, identities and images per identity; look at formats, sizes and bytes
 of {DEFAULT_SAMPLE} images from all over the set; print the lines of a config that train on it.
 Whether each image is sound is for `plsc-data check` to say. Where the records alone know their
@@ -39,15 +38,8 @@ EXAMPLES = """examples:
   plsc-data inspect label.txt --image_root images/ --sample 0 --json"""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = new_parser(
-        "inspect",
-        among=subparsers,
-        help="images, identities, images per identity, sizes; class_num for the config",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
     add_source(parser)
     add_shared(parser, "json")
     parser.add_argument(
@@ -63,16 +55,10 @@ def add_parser(subparsers: Any) -> None:
         help="images to decode for formats and sizes (%(default)s; 0 for all)",
     )
     add_workers(parser, help=SAME_FOR_ALL)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """The subcommand; see `add_parser` for its options.
-
-    Raises:
-        UserError: wrong options, or a set that cannot be opened or has no readable class.
-
-    """
+    """Run the subcommand and return its exit status."""
     if options.sample < 0:
         raise UserError(f"--sample must be at least 0, got {options.sample}")
     if options.plot:

@@ -7,7 +7,15 @@ from plsc.cli.data import align, check, inspect_set, pack, pairs, show_records, 
 from plsc.cli.options import new_parser
 from plsc.cli.status import exit_status
 
-COMMANDS = (align, pack, unpack, show_records, inspect_set, check, pairs)  # in the order of --help
+COMMANDS = {  # in the order of --help
+    "align": align,
+    "pack": pack,
+    "unpack": unpack,
+    "records": show_records,
+    "inspect": inspect_set,
+    "check": check,
+    "pairs": pairs,
+}
 DESCRIPTION = """Make, check and take apart sets of face images for plsc-train. Needs no mxnet.
 
 A SOURCE is one of
@@ -31,11 +39,14 @@ be mended (said in one line)."""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all subcommands; each sets `run`."""
+    """Return the parser of all subcommands; each sets `run`."""
     parser = new_parser("plsc-data", description=DESCRIPTION, examples=EXAMPLES)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(subparsers)
+    for name, command in COMMANDS.items():
+        texts = {"description": command.DESCRIPTION, "examples": command.EXAMPLES}
+        subparser = new_parser(name, among=subparsers, help=command.HELP, **texts)
+        command.add_options(subparser)
+        subparser.set_defaults(run=command.run)
     return parser
 
 

@@ -11,7 +11,6 @@ from plsc.cli.options import (
     add_shared,
     add_source,
     add_workers,
-    new_parser,
     source_of,
     workers_of,
 )
@@ -28,6 +27,7 @@ MOST_SIDE = 4096  # pixels
 INSIGHTFACE, IM2REC = "insightface", "im2rec"
 SKIPPED = "skipped.txt"
 LISTED = 10  # faults that are shown
+HELP = "folder per identity, list or .rec -> train.rec, train.idx, property"
 DESCRIPTION = f"""Pack images into a new folder, in the layout of InsightFace's public sets:
   train.rec        record 0 (labels A,B), images 1 to A-1 in the order of their classes, and one
                    record per identity, A to B-1, with the keys of its images
@@ -56,15 +56,8 @@ then set DataLoader.Train.dataset: {{name: FaceRecordDataset, root: sets/mine}},
 to the number of classes that is printed. `plsc-data check sets/mine` tells what else is wrong."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = new_parser(
-        "pack",
-        among=subparsers,
-        help="folder per identity, list or .rec -> train.rec, train.idx, property",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
     add_source(parser)
     parser.add_argument("output", metavar="OUTPUT_DIR", help="a new folder")
     parser.add_argument("--name", default="train", help="of NAME.rec and NAME.idx (%(default)s)")
@@ -95,16 +88,10 @@ def add_parser(subparsers: Any) -> None:
     )
     add_workers(parser, help=SAME_FOR_ALL)
     add_shared(parser, "json")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """The subcommand; see `add_parser` for its options.
-
-    Raises:
-        UserError: wrong options, or input that cannot be used. Nothing is left of the output then.
-
-    """
+    """Run the subcommand, return its exit status; a mistake leaves nothing of the output."""
     preparation = _preparation(options)
     workers = workers_of(options)
     source = source_of(options)  # before there is a new folder, which may lie in it

@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,11 +13,11 @@ from plsc.cli.options import (
     add_shared,
     add_source,
     add_workers,
-    new_parser,
     source_of,
     workers_of,
 )
 from plsc.data.lists.image_root import shown
+from plsc.data.lists.label_list import LABEL_FILE, pair_lines
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.image_file import ending_of
 from plsc.data.sets.labels import UNKNOWN, labels_of
@@ -30,6 +29,7 @@ from plsc.errors import UserError
 from plsc.files.atomic import new_folder, require_writable
 from plsc.files.progress import progress_bar
 
+HELP = "verification pairs -> .bin; a .bin -> list and images"
 DESCRIPTION = """Make a verification set in LFW's .bin format, of pairs of one person and of two:
   of LFW's pairs.txt and image_root/NAME/NAME_0001.jpg
   of a list, lines path<TAB>path<TAB>0 or 1
@@ -88,11 +88,7 @@ def extract(pairs: PairedImages, output: str | Path) -> None:
                 raise UserError(f"{pairs.where(index)}: no image of a known format")
             names.append(f"images/{index // 2:08d}_{index % 2}{ending}")
             (folder / names[-1]).write_bytes(image)
-        lines = [
-            f"{names[2 * pair]}\t{names[2 * pair + 1]}\t{int(same)}\n"
-            for pair, same in enumerate(pairs.issame)
-        ]
-        (folder / "label.txt").write_text("".join(lines), encoding="ascii")
+        (folder / LABEL_FILE).write_text(pair_lines(names, pairs.issame), encoding="ascii")
 
 
 def choose(source: ImageSource, num_pairs: int, *, seed: int, num_workers: int) -> PairedImages:
@@ -117,15 +113,8 @@ def _followed(items: Iterable[int]) -> Iterator[int]:
             bar.update()
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = new_parser(
-        "pairs",
-        among=subparsers,
-        help="verification pairs -> .bin; a .bin -> list and images",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
     add_source(parser)
     parser.add_argument(
         "output", metavar="OUTPUT", help=".bin file to write; a new folder if SOURCE is a .bin"
@@ -140,16 +129,10 @@ def add_parser(subparsers: Any) -> None:
     add_shared(parser, "size", help=text)
     add_workers(parser, help=SAME_FOR_ALL)
     add_shared(parser, "json")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """The subcommand; see `add_parser` for its options.
-
-    Raises:
-        UserError: wrong options, or input that cannot be used; no output is left then.
-
-    """
+    """Run the subcommand, return its exit status; a mistake leaves nothing of the output."""
     if options.size is not None and not 1 <= options.size <= MOST_SIDE:
         raise UserError(f"--size must be from 1 to {MOST_SIDE}, got {options.size}")
     if options.seed is not None and options.seed < 0:

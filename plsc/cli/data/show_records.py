@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from plsc.cli.options import add_shared, new_parser
+from plsc.cli.options import add_shared
 from plsc.data.records.record_index import read_index
 from plsc.data.records.record_scan import scan
 from plsc.data.records.recordio import Record, RecordFile
 from plsc.data.sets.records import rec_files
 from plsc.errors import UserError
 
+HELP = "what is in a .rec file: key, flag, labels, id, bytes, SHA-256"
 DESCRIPTION = """Print one line per record of a .rec file, by ascending key, as it is read: key,
 flag, labels, id, and how many bytes follow (an image file, or nothing).
 
@@ -35,30 +36,17 @@ EXAMPLES = """examples:
 with --sha256, payload_sha256."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = new_parser(
-        "records",
-        among=subparsers,
-        help="what is in a .rec file: key, flag, labels, id, bytes, SHA-256",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
     parser.add_argument("file", metavar="FILE.rec", help="a .rec file, or a folder with one")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N records")
     parser.add_argument("--key", type=int, metavar="K", help="only the record with this key")
     parser.add_argument("--sha256", action="store_true", help="print the bytes' SHA-256 too")
     add_shared(parser, "json", help="print JSON Lines")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """The subcommand; see `add_parser` for its options.
-
-    Raises:
-        UserError: no such file or record, or a damaged one (after the lines of those before it).
-
-    """
+    """Run the subcommand, return its exit status; records before a damaged one are printed."""
     if options.limit is not None and options.limit < 0:
         raise UserError(f"--limit must not be negative, got {options.limit}")
     file = RecordFile(single_rec_file(options.file))

@@ -3,10 +3,9 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from plsc.cli.data.show_records import single_rec_file
-from plsc.cli.options import SAME_FOR_ALL, add_shared, add_workers, new_parser, workers_of
+from plsc.cli.options import SAME_FOR_ALL, add_shared, add_workers, workers_of
 from plsc.data.sets.image_file import ending_of
 from plsc.datatools.extract import (
     Naming,
@@ -20,6 +19,7 @@ from plsc.datatools.identities import IDENTITIES, read_identities
 from plsc.errors import UserError
 from plsc.files.atomic import new_folder
 
+HELP = ".rec or .bin -> image files and their list"
 DESCRIPTION = f"""Write the images of a .rec file as they are, byte for byte, into a new folder:
   OUTPUT_DIR/images/00000001.jpg ...  named by key (.png, .bmp, .webp if that is what it holds)
   OUTPUT_DIR/label.txt                lines: path<TAB>class, in the order of the keys
@@ -34,15 +34,8 @@ EXAMPLES = """examples:
   plsc-data unpack faces/lfw.bin lfw_images"""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = new_parser(
-        "unpack",
-        among=subparsers,
-        help=".rec or .bin -> image files and their list",
-        description=DESCRIPTION,
-        examples=EXAMPLES,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
     parser.add_argument(
         "source", metavar="SOURCE", help="a .rec file, a folder with one, or a .bin file"
     )
@@ -50,17 +43,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--folders", action="store_true", help="one folder per identity")
     add_workers(parser, help=SAME_FOR_ALL)
     add_shared(parser, "json")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """The subcommand; see `add_parser` for its options.
-
-    Raises:
-        UserError: as `extract_records` and `extract_pairs`, or OUTPUT_DIR is not empty. Then
-            nothing is left of the output.
-
-    """
+    """Run the subcommand, return its exit status; a mistake leaves nothing of the output."""
     workers, source = workers_of(options), Path(options.source)
     if source.suffix == ".bin":
         if options.folders:

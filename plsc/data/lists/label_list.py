@@ -3,7 +3,7 @@
 import os
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from plsc.files.mapped_file import open_regular
 from plsc.files.offsets import read_at
 
 FLIPPED = "_hflip"
+LABEL_FILE = "label.txt"  # what a list is called in a folder of images
 
 
 class LabelList:
@@ -193,6 +194,14 @@ def read_pairs(
     if pairs[half:] == [(_flipped(left), _flipped(right)) for left, right in pairs[:half]]:
         return pairs[:half], np.array(issame[:half])
     return pairs, np.array(issame)
+
+
+def pair_lines(paths: Sequence[str], issame: Iterable[bool]) -> str:
+    """Return a list as `read_pairs` reads it, of which `paths` 2i and 2i + 1 are pair i."""
+    return "".join(
+        f"{paths[2 * pair]}\t{paths[2 * pair + 1]}\t{int(same)}\n"
+        for pair, same in enumerate(issame)
+    )
 
 
 def _pair(line: bytes, delimiter: str) -> tuple[tuple[str, str], bool]:

@@ -28,13 +28,20 @@ def checked_delimiter(delimiter: str) -> str:
     return delimiter
 
 
-def delimiter_hint(line: bytes, used: str | None) -> str:
-    """Which other delimiter the line seems to have, as the end of a message; or nothing."""
+def delimiter_hint(line: bytes, used: str) -> str:
+    """Return which other delimiter the line seems to have, as the end of a message; or nothing."""
+    delimiter = _likely_delimiter(line, unlike=used)
+    if delimiter is None:
+        return ""
+    return f" (the line seems to use another: set delimiter: {json.dumps(delimiter)})"
+
+
+def _likely_delimiter(line: bytes, *, unlike: str | None = None) -> str | None:
     for delimiter in USUAL_DELIMITERS:
         path, _, label = line.rpartition(delimiter.encode())
-        if delimiter != used and path.strip() and _is_class(label.strip()):
-            return f" (the line seems to use another: set delimiter: {json.dumps(delimiter)})"
-    return ""
+        if delimiter != unlike and path.strip() and _is_class(label.strip()):
+            return delimiter
+    return None
 
 
 def _is_class(field: bytes) -> bool:
@@ -159,16 +166,10 @@ class MagFaceLayout(Layout):
         reason = f"{len(fields)} fields"
         if len(fields) == MAGFACE_FIELDS:
             reason = f"class {fields[2][0].decode(errors='replace')!r} is not a whole number"
+        hint, delimiter = "", _likely_delimiter(line)
+        if delimiter is not None:
+            setting = "" if delimiter == "\t" else f" and delimiter: {json.dumps(delimiter)}"
+            hint = f" (looks like a PLSC list: set list_format: plsc{setting})"
         raise UserError(
-            f"{reason}; a MagFace line is `path 0 class 0`, with no blank in the path"
-            f"{self._plsc_hint(line)}"
+            f"{reason}; a MagFace line is `path 0 class 0`, with no blank in the path{hint}"
         )
-
-    @staticmethod
-    def _plsc_hint(line: bytes) -> str:
-        for delimiter in USUAL_DELIMITERS:
-            path, _, label = line.rpartition(delimiter.encode())
-            if path.strip() and _is_class(label.strip()):
-                setting = "" if delimiter == "\t" else f" and delimiter: {json.dumps(delimiter)}"
-                return f" (looks like a PLSC list: set list_format: plsc{setting})"
-        return ""

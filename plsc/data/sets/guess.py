@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from plsc.data.lists.label_list import LABEL_FILE
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.files import is_folder
 from plsc.data.sets.folder import FolderImages
@@ -19,7 +20,6 @@ LONGEST_LINE = 1 << 16  # bytes
 DELIMITERS = ("\t", ",", ";", "|", ":", " ")  # a path may hold those that come later
 LAYOUTS = ("plsc", "magface")
 MAGFACE_LINE = re.compile(r" *[^ \t]+( +[0-9]+){3} *")
-LIST_NAME = "label.txt"
 
 
 def open_source(
@@ -48,8 +48,8 @@ def open_source(
     place, files = Path(path), list[Path]()
     if folder := is_folder(place):
         files = rec_files_in(place)
-        if not files and os.path.isfile(place / LIST_NAME):
-            place, folder = place / LIST_NAME, False
+        if not files and os.path.isfile(place / LABEL_FILE):
+            place, folder = place / LABEL_FILE, False
     elif place.suffix == ".rec":
         files = [place]
     of_list = {"image_root": image_root, "list_format": list_format, "delimiter": delimiter}

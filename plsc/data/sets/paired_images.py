@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from plsc.data.lists.image_root import check_below, shown
-from plsc.data.lists.label_list import read_pairs
+from plsc.data.lists.label_list import LABEL_FILE, read_pairs
 from plsc.data.lists.lfw_pairs import LfwPair, read_lfw_pairs
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.bin_file import read_bin
@@ -16,7 +16,6 @@ from plsc.errors import UserError
 
 LFW_ENDINGS = (".jpg", ".png", ".jpeg", ".bmp", ".webp")
 HEAD_BYTES = 4096
-LIST_NAME = "label.txt"
 
 
 class PairedImages(ABC):
@@ -176,8 +175,8 @@ def open_pairs(path: str | Path, image_root: str | Path | None = None) -> Paired
     path = Path(path)
     if path.suffix == ".bin":
         return BinPairs(path)
-    if (path / LIST_NAME).is_file():  # what is made of a .bin
-        path /= LIST_NAME
+    if (path / LABEL_FILE).is_file():  # what is made of a .bin
+        path /= LABEL_FILE
     if not path.is_file():
         return None
     root = path.parent if image_root is None else image_root

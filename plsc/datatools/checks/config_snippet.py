@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
+from plsc.data.lists.label_list import LABEL_FILE
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.folder import FolderImages
-from plsc.data.sets.guess import LIST_NAME
 from plsc.data.sets.listed import ListedImages
 from plsc.data.sets.records import RecordImages
 from plsc.errors import UserError
@@ -52,7 +52,7 @@ def _place(source: ImageSource, path: str, image_root: str | None) -> dict[str, 
     if isinstance(source, FolderImages):
         return {"name": "FaceFolderDataset", "root": path}
     assert isinstance(source, ListedImages), "a source that no config names"
-    list_path = Path(path) / LIST_NAME if os.path.isdir(path) else Path(path)
+    list_path = Path(path) / LABEL_FILE if os.path.isdir(path) else Path(path)
     place = {
         "name": "FaceIdentificationDataset",
         "image_root": str(list_path.parent) if image_root is None else image_root,

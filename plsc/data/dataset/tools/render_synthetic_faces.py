@@ -25,6 +25,7 @@ import numpy as np
 
 from plsc.cli.options import add_workers
 from plsc.cli.status import exit_status
+from plsc.data.lists.label_list import LABEL_FILE, pair_lines
 from plsc.data.loader.image_map import map_images
 from plsc.data.transforms.degrade import degrade
 from plsc.datatools.drawn_face.picture_plan import (
@@ -102,14 +103,10 @@ def _write(folder: Path, size: DatasetSize, workers: int) -> None:
     if size.degrade:
         _write_severities(folder / "severity.csv", size, [*train, *pairs])
     labels = [f"{picture.path.removeprefix('train/')}\t{picture.person}\n" for picture in train]
-    (folder / "train" / "label.txt").write_text("".join(labels))
+    (folder / "train" / LABEL_FILE).write_text("".join(labels))
     if pairs:
         names = [picture.path.removeprefix("val/") for picture in pairs]
-        lines = [
-            f"{first}\t{second}\t{int(is_same)}\n"
-            for first, second, is_same in zip(names[0::2], names[1::2], same, strict=True)
-        ]
-        (folder / "val" / "label.txt").write_text("".join(lines))
+        (folder / "val" / LABEL_FILE).write_text(pair_lines(names, same))
     _write_sheet(folder / "contact_sheet.png", folder, train, size)
     (folder / "README.md").write_text(_readme(size, len(train)))
     (folder / "dataset.json").write_text(json.dumps(size.to_dict(), indent=1) + "\n")

@@ -1,4 +1,3 @@
-import argparse
 import json
 import sys
 
@@ -9,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.cli.data import inspect_set
+from plsc.cli.data.main import build_parser
 from plsc.config.component import Component
 from plsc.config.registry import DATASETS
 from plsc.datatools.checks.set_summary import Identities, histogram_text
@@ -22,9 +21,7 @@ def encoded(number, shape=(112, 112, 3), ending=".jpg"):
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    inspect_set.add_parser(parser.add_subparsers())
-    options = parser.parse_args(["inspect", *map(str, arguments), "--workers", "1"])
+    options = build_parser().parse_args(["inspect", *map(str, arguments), "--workers", "1"])
     return options.run(options)
 
 

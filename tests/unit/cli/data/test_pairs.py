@@ -1,4 +1,3 @@
-import argparse
 import collections
 import pickle
 
@@ -7,7 +6,7 @@ import numpy as np
 import pytest
 from pictures import noise
 
-from plsc.cli.data import pairs
+from plsc.cli.data.main import build_parser
 from plsc.cli.status import exit_status
 from plsc.data.sets.bin_file import read_bin
 from plsc.datatools.bin_writer import write_bin
@@ -15,9 +14,7 @@ from plsc.errors import UserError
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    pairs.add_parser(parser.add_subparsers())
-    options = parser.parse_args(["pairs", *map(str, arguments), "--workers", "1"])
+    options = build_parser().parse_args(["pairs", *map(str, arguments), "--workers", "1"])
     return options.run(options)
 
 
