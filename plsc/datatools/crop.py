@@ -130,8 +130,18 @@ def write_crops(
     with new_folder(output_dir) as folder:
 
         def write(rows: range) -> tuple[list[np.ndarray], list[tuple[int, float | str]]]:
-            writer = _Writer(folder, faces, names, image_root, crops)
-            return [], [(row, writer.write(row, skip=skip)) for row in rows]
+            return [], [(row, write_one(row, folder / names[row])) for row in rows]
+
+        def write_one(row: int, path: Path) -> float | str:
+            try:
+                fit, crop = _fit_and_crop(faces, row, image_root, crops)
+            except UserError as error:
+                if not skip:
+                    raise
+                return str(error)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(crop)
+            return fit
 
         with map_images(
             write, len(faces), num_workers=workers, at_once=CHUNK, unit="faces"
@@ -148,29 +158,13 @@ def write_crops(
     return CropResults(list(misfits), [names[row] for row in misfits], values, skipped)
 
 
-@dataclass(frozen=True)
-class _Writer:
-    folder: Path
-    faces: LandmarkList
-    names: list[str]
-    image_root: str
-    crops: CropFormat
-
-    def write(self, row: int, *, skip: bool) -> float | str:
-        """The face's misfit; or, skipping, why there is no crop of it."""
-        path, points = self.faces.paths[row], self.faces.points[row]
-        where = f"{self.faces.where(row)}: {path}"
-        try:
-            image = read_file(os.path.join(self.image_root, path), lambda: where)
-            try:
-                fit, crop = misfit(points), self.crops.encoded(image, points)
-            except UserError as error:
-                raise UserError(f"{where}: {error}") from error
-        except UserError as error:
-            if not skip:
-                raise
-            return str(error)
-        target = self.folder / self.names[row]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(crop)
-        return fit
+def _fit_and_crop(
+    faces: LandmarkList, row: int, image_root: str, crops: CropFormat
+) -> tuple[float, bytes]:
+    path, points = faces.paths[row], faces.points[row]
+    where = f"{faces.where(row)}: {path}"
+    image = read_file(os.path.join(image_root, path), lambda: where)
+    try:
+        return misfit(points), crops.encoded(image, points)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error

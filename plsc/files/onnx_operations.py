@@ -41,9 +41,13 @@ Arrays = list[Floats | None]
 Learned = tuple[str, dict[str, Floats | None]]
 
 
-def _conv(constants: Arrays, attributes: Mapping[str, Any]) -> Learned:
-    _, weight, bias, *_ = (*constants, None)
-    return "conv", {"weight": weight, "bias": bias}
+def _as_given(kind: str, *names: str) -> Callable[[Arrays, Mapping[str, Any]], Learned]:
+    """Return what reads an operation whose constants, behind its input, are as `names` say."""
+
+    def read(constants: Arrays, attributes: Mapping[str, Any]) -> Learned:
+        return kind, dict(zip(names, constants[1:], strict=False))
+
+    return read
 
 
 def _batch_norm(constants: Arrays, attributes: Mapping[str, Any]) -> Learned:
@@ -54,11 +58,6 @@ def _batch_norm(constants: Arrays, attributes: Mapping[str, Any]) -> Learned:
 def _prelu(constants: Arrays, attributes: Mapping[str, Any]) -> Learned:
     assert constants[1] is not None
     return "prelu", {"weight": constants[1].ravel()}
-
-
-def _layer_norm(constants: Arrays, attributes: Mapping[str, Any]) -> Learned:
-    _, weight, bias, *_ = (*constants, None)
-    return "layer_norm", {"weight": weight, "bias": bias}
 
 
 def _gemm(constants: Arrays, attributes: Mapping[str, Any]) -> Learned:
@@ -72,17 +71,13 @@ def _gemm(constants: Arrays, attributes: Mapping[str, Any]) -> Learned:
     return "linear", {"weight": weight, "bias": bias}
 
 
-def _matmul(constants: Arrays, attributes: Mapping[str, Any]) -> Learned:
-    return "linear", {"weight": constants[1]}
-
-
 LEARNED: dict[str, Callable[[Arrays, Mapping[str, Any]], Learned]] = {
-    "Conv": _conv,
+    "Conv": _as_given("conv", "weight", "bias"),
     "BatchNormalization": _batch_norm,
     "PRelu": _prelu,
-    "LayerNormalization": _layer_norm,
+    "LayerNormalization": _as_given("layer_norm", "weight", "bias"),
     "Gemm": _gemm,
-    "MatMul": _matmul,
+    "MatMul": _as_given("linear", "weight"),
 }
 
 

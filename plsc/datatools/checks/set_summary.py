@@ -134,33 +134,29 @@ def sample_images(source: ImageSource, num_images: int, *, num_workers: int) -> 
     """Read and decode `num_images` images (all if there are no more), evenly spread, in order."""
     rows = np.unique(np.linspace(0, len(source) - 1, min(num_images, len(source))).astype(np.int64))
 
-    def look(places: range) -> tuple[list[np.ndarray], SampledImages]:
-        part = SampledImages(len(places), 0, Counter(), Counter(), [])
-        num_bytes = 0
-        for index in rows[places.start : places.stop].tolist():
-            try:
-                image, _ = source.read(index)
-            except BadImage as error:
-                part.bad.append(str(error))
-                continue
-            try:
-                height, width = decode(image, to_rgb=False).shape[:2]
-            except BadImage as error:
-                part.bad.append(f"{source.where(index)}: {error}")
-                continue
-            num_bytes += len(image)
-            part.formats[(ending_of(image) or "other").removeprefix(".")] += 1
-            part.sizes[f"{width}x{height}"] += 1
-        return [], SampledImages(len(places), num_bytes, part.formats, part.sizes, part.bad)
+    def examine(places: range) -> tuple[list[np.ndarray], list[tuple[int, str, str] | str]]:
+        return [], [_examined(source, index) for index in rows[places.start : places.stop].tolist()]
 
-    total = SampledImages(0, 0, Counter(), Counter(), [])
-    with map_images(look, len(rows), num_workers=num_workers) as results:
-        for _, part in results:
-            total = SampledImages(
-                total.num_images + part.num_images,
-                total.num_bytes + part.num_bytes,
-                total.formats + part.formats,
-                total.sizes + part.sizes,
-                total.bad + part.bad,
-            )
-    return total
+    with map_images(examine, len(rows), num_workers=num_workers) as results:
+        found = [image for _, part in results for image in part]
+    sound = [image for image in found if not isinstance(image, str)]
+    return SampledImages(
+        num_images=len(found),
+        num_bytes=sum(num_bytes for num_bytes, _, _ in sound),
+        formats=Counter(form for _, form, _ in sound),
+        sizes=Counter(size for _, _, size in sound),
+        bad=[image for image in found if isinstance(image, str)],
+    )
+
+
+def _examined(source: ImageSource, index: int) -> tuple[int, str, str] | str:
+    """Return bytes, format and size of an image, or what is wrong with it."""
+    try:
+        image, _ = source.read(index)
+    except BadImage as error:
+        return str(error)
+    try:
+        height, width = decode(image, to_rgb=False).shape[:2]
+    except BadImage as error:
+        return f"{source.where(index)}: {error}"
+    return len(image), (ending_of(image) or "other").removeprefix("."), f"{width}x{height}"

@@ -11,20 +11,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from plsc.data.transforms.align import TEMPLATE
 from plsc.datatools.drawn_face.parameters import Identity, View
 
 Points = NDArray[np.float64]
 
-# Left eye, right eye, nose tip, mouth corners of an aligned 112x112 face (ArcFace's template).
-TEMPLATE = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
-)
 CAMERA_DISTANCE = 420.0
 DEPTH = 30.0  # of the ellipsoid; less than a skull's, as faces are flatter than ellipsoids
 
