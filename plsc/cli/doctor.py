@@ -37,7 +37,7 @@ over all ranks, and ten seconds of training on random images. Run it under
 
 
 def versions() -> dict[str, str | None]:
-    """Installed versions by package; None where it is not installed."""
+    """Return installed versions by package; None where it is not installed."""
     found: dict[str, str | None] = {"plsc": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -48,7 +48,7 @@ def versions() -> dict[str, str | None]:
 
 
 def processor() -> str:
-    """The CPU's name."""
+    """Return the CPU's name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if "model name" in line)
@@ -57,7 +57,7 @@ def processor() -> str:
 
 
 def memory() -> dict[str, float | None]:
-    """Total and available memory in GiB, as far as the system says."""
+    """Return total and available memory in GiB, as far as the system says."""
     try:
         with open("/proc/meminfo", encoding="utf-8") as file:
             lines = dict(line.split(":", 1) for line in file)
@@ -71,7 +71,7 @@ def memory() -> dict[str, float | None]:
 
 
 def examine(*, backbone: str, seconds: float) -> dict:
-    """Everything `plsc-doctor` reports, as plain data; called by all ranks."""
+    """Return everything `plsc-doctor` reports, as plain data; called by all ranks."""
     place = world.current()
     report: dict = {
         "versions": versions(),
@@ -102,7 +102,7 @@ def examine(*, backbone: str, seconds: float) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`plsc-doctor`; the exit status is 0 where training works."""
+    """Run `plsc-doctor`; the exit status is 0 where training works."""
     parser = new_parser("plsc-doctor", description=DESCRIPTION)
     parser.add_argument("--backbone", default="QuickFace_nano", help="what the check trains")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long it trains")

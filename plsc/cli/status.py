@@ -9,7 +9,7 @@ from plsc.errors import UserError
 
 
 def exit_status(command: str, work: Callable[[], int | None]) -> int:
-    """What `work` returns, or 0; 2 after one line on standard error that says what to mend.
+    """Return what `work` does, or 0; 2 after a line on standard error that says what to mend.
 
     That is a `UserError`, or what the system refused: a full disk, a folder without permission.
     130 for Ctrl-C; 141 if nobody reads on what is printed (`| head`).
@@ -34,5 +34,5 @@ def exit_status(command: str, work: Callable[[], int | None]) -> int:
 
 
 def _let_output_go() -> None:
-    """What is left in the buffer would fail once more at the end of the program."""
+    """Drop what is left in the buffer: it would fail once more at the end of the program."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

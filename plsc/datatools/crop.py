@@ -38,7 +38,7 @@ class CropFormat:
         check(self.quality, Quality, "quality")
 
     def encoded(self, image: bytes, points: np.ndarray) -> bytes:
-        """The image file of the face in `image` whose landmarks are `points`, float [5, 2].
+        """Return the image file of the face in `image` whose landmarks are `points`, float [5, 2].
 
         Raises:
             UserError: the image cannot be decoded, or the landmarks are not those of a face.
@@ -71,7 +71,7 @@ class CropResults:
 
 
 def crop_names(faces: LandmarkList, image_root: str, ending: str) -> list[str]:
-    """The paths of the crops below the output folder: as the images' below `image_root`.
+    """Return the paths of the crops below the output folder: as the images' below `image_root`.
 
     Raises:
         UserError: a path leaves `image_root`, or two faces would have the same crop.

@@ -84,17 +84,17 @@ def _write_file(path: Path, content: bytes) -> None:
 
 
 def flat_name(key: int, label: int, image: bytes) -> str:
-    """`images/<key>` with the ending that the content asks for; unknown content is called .jpg."""
+    """Return `images/<key>` with the ending of the content; unknown content is called .jpg."""
     return f"images/{key:08d}{ending_of(image) or JPEG_ENDING}"
 
 
 def jpeg_name(key: int, label: int, image: bytes) -> str:
-    """`images/<key>.jpg`, whatever the content, as PLSC names it."""
+    """Return `images/<key>.jpg`, whatever the content, as PLSC names it."""
     return f"images/{key:08d}{JPEG_ENDING}"
 
 
 def summary(labels: np.ndarray) -> dict[str, int]:
-    """How many images and classes there are, and the least `class_num` of a config."""
+    """Return how many images and classes there are, and the least `class_num` of a config."""
     return {
         "num_image": len(labels),
         "num_classes": len(np.unique(labels)),
@@ -103,7 +103,7 @@ def summary(labels: np.ndarray) -> dict[str, int]:
 
 
 def summary_text(labels: np.ndarray) -> str:
-    """The lines of `summary`."""
+    """Return the lines of `summary`."""
     lines = [f"{name}: {number}" for name, number in summary(labels).items()]
     return "\n".join(lines) + " or more\n"
 

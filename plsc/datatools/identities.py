@@ -24,7 +24,7 @@ def write_identities(path: Path, names: Sequence[str]) -> None:
 
 
 def read_identities(path: Path) -> list[str]:
-    """The names, by class; none without such a file.
+    """Return the names, by class; none without such a file.
 
     Raises:
         UserError: a line that is not a class, the next one, and the name of a folder.

@@ -11,7 +11,7 @@ FOLDS = 10  # of the verification protocol
 
 
 def choose_pairs(labels: np.ndarray, num_pairs: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of pairs, int64 [P, 2], and whether each is of one person, bool [P].
+    """Return rows of pairs, int64 [P, 2], and whether each is of one person, bool [P].
 
     Same and different alternate, so that each of ten folds has as many of one as of the other. No
     pair occurs twice. Every identity and every image has its turn before another has its next, as
@@ -51,7 +51,7 @@ def choose_pairs(labels: np.ndarray, num_pairs: int, *, seed: int) -> tuple[np.n
 
 
 def tournament(size: int, turn: int) -> tuple[int, int, int]:
-    """Two of `size` players that meet in that turn of a round robin, and the round's number.
+    """Return two of `size` players that meet in that turn of a round robin, and the round's number.
 
     Over the turns 0 to size · (size - 1) / 2 - 1 all meet once; in a round each plays once at most.
     """
@@ -76,7 +76,7 @@ def _same(images: list[np.ndarray]) -> Iterator[tuple[int, int]]:
 
 
 def _different(images: list[np.ndarray]) -> Iterator[tuple[int, int]]:
-    """The identities meet round after round; each time that all have met, with other images."""
+    """Let identities meet round after round; once all have met, with other images."""
     meetings: Iterator[int] | list[int] = iter(range(len(images) * (len(images) - 1) // 2))
     for turn in count():
         again = []

@@ -26,7 +26,7 @@ class Preparation:
     check: bool = True
 
     def __call__(self, encoded: bytes) -> tuple[bytes, bool, bool]:
-        """The file to write, whether it was resized, and whether that changed its proportions.
+        """Return the file to write, whether it was resized, and whether it changed its proportions.
 
         Raises:
             BadImage: it is no whole image, or has another size than it must have.
@@ -56,7 +56,7 @@ class Preparation:
 def prepared(
     source: ImageSource, row: int, preparation: Preparation
 ) -> tuple[tuple[bytes, bool, bool], int]:
-    """What `preparation` makes of image `row`, and its class.
+    """Return what `preparation` makes of image `row`, and its class.
 
     Raises:
         BadImage: it cannot be read or used; names the image.

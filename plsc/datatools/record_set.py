@@ -46,7 +46,7 @@ class ResizeCounts:
 def survey(
     source: ImageSource, preparation: Preparation, *, skip: bool, num_workers: int
 ) -> tuple[np.ndarray, list[str]]:
-    """int64 [n], the class of each image, -1 of those to be left out; and why they are.
+    """Return int64 [n], the class of each image, -1 of those to be left out; and why they are.
 
     With `skip` every image is read, and prepared as for writing.
 
@@ -75,7 +75,7 @@ def survey(
 
 
 def packing_order(labels: np.ndarray, *, relabel: bool = False) -> PackingOrder:
-    """The places of images with these classes (-1: none).
+    """Return the places of images with these classes (-1: none).
 
     Args:
         labels: int [n].
@@ -143,7 +143,7 @@ def pack_records(
         order = np.random.default_rng(shuffle_seed).permutation(num_images)
 
     def places_of(numbers: range) -> np.ndarray:
-        """Of these images of the file, in its order: their places in the plan."""
+        """Return the places in the order of these images of the file."""
         if order is None:
             return np.arange(numbers.start, numbers.stop)
         return order[numbers.start : numbers.stop]
@@ -189,7 +189,7 @@ def _write_header(writer: RecordWriter, places: PackingOrder) -> None:
 
 
 def _write_identities(writer: RecordWriter, places: PackingOrder) -> None:
-    """A record for each class: the keys of its images."""
+    """Write a record for each class: the keys of its images."""
     bounds = (places.starts + 1).tolist()
     for key, (first, last) in enumerate(
         zip(bounds[:-1], bounds[1:], strict=True), start=1 + len(places.rows)
@@ -198,5 +198,5 @@ def _write_identities(writer: RecordWriter, places: PackingOrder) -> None:
 
 
 def _float32(*numbers: int) -> list[float]:
-    """The nearest numbers that float32 holds: what InsightFace's own sets of this size have."""
+    """Return the nearest numbers that float32 holds, as InsightFace's sets of this size have."""
     return [float(np.float32(number)) for number in numbers]

@@ -108,7 +108,7 @@ def write_output(path: str | Path, content: str | bytes) -> None:
 
 @contextmanager
 def output_file(path: str | Path) -> Iterator[Path]:
-    """A path to write to, which becomes `path` when the `with` block ends well.
+    """Give a path to write to, which becomes `path` when the `with` block ends well.
 
     It keeps the ending of `path`. A kill leaves it behind; any other end removes it.
 
@@ -127,7 +127,7 @@ def output_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A new folder to fill, which becomes `path` when the `with` block ends well.
+    """Give a new folder to fill, which becomes `path` when the `with` block ends well.
 
     Until then it is called `<path>.partial-<random>`, which a kill leaves behind; any other end
     removes it. Where `path` is a link, both lie where that leads.

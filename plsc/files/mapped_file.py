@@ -11,7 +11,7 @@ BINARY = getattr(os, "O_BINARY", 0)  # Windows would change line ends
 
 
 def open_regular(path: str | Path, what: str) -> int:
-    """A descriptor for reading the file.
+    """Return a descriptor for reading the file.
 
     Raises:
         UserError: it is missing, unreadable, no regular file or empty; the message calls it `what`.
@@ -32,7 +32,7 @@ def open_regular(path: str | Path, what: str) -> int:
 
 
 def map_file(path: str | Path, what: str) -> mmap.mmap:
-    """The file's bytes without a copy of them, mapped for reading; forked processes share them.
+    """Map the file's bytes for reading, without a copy; forked processes share them.
 
     Raises:
         UserError: as `open_regular`; or the system cannot map it.

@@ -97,7 +97,7 @@ def _name_axes(value: Any, names: Sequence[int | str]) -> None:
 
 
 def _constants_to_initializers(graph: Any) -> None:
-    """Weights as initializers: paddle2onnx leaves them in nodes, where tools do not look."""
+    """Make weights initializers: paddle2onnx leaves them in nodes, where tools do not look."""
     kept = []
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":

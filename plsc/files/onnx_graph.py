@@ -41,12 +41,12 @@ class Graph:
 
     @property
     def prepares(self) -> bool:
-        """Whether it does anything to pixels before the first operation."""
+        """Tell whether it does anything to pixels before the first operation."""
         return self.swaps or bool(np.any(self.scale != 1) or np.any(self.shift != 0))
 
 
 def read_graph(path: str) -> Graph:
-    """The learned operations of the ONNX file at `path`.
+    """Return the learned operations of the ONNX file at `path`.
 
     Raises:
         UserError: the file is damaged or not ONNX.
@@ -130,7 +130,7 @@ class _Reader:
             self._vectors.add(name)
 
     def _fold(self, node: Any, attributes: Mapping[str, Any]) -> None:
-        """A constant of constants: a weight stays one where only its form changes."""
+        """Note a constant of constants: a weight stays one where only its form changes."""
         source = self._constants[node.input[0]] if node.input else lambda: np.zeros(1)
         if node.op_type == "Transpose":
             order = attributes.get("perm")
@@ -167,7 +167,7 @@ class _Reader:
         self._made_by[output], self._after[output] = index, frozenset({index})
 
     def _is_bias(self, node: Any, data: str, summand: Floats) -> bool:
-        """Whether the node adds the bias of the operation before; if so, gives it that."""
+        """Tell whether the node adds the bias of the operation before; if so, give it that."""
         made_by = self._made_by.get(data)
         if node.op_type != "Add" or made_by is None or self._uses[data] != 1:
             return False
@@ -181,7 +181,7 @@ class _Reader:
         return True
 
     def _prepares(self, node: Any) -> bool:
-        """Whether the node does no more than arithmetic with pixels; if so, takes it in."""
+        """Tell whether the node does no more than arithmetic with pixels; if so, take it in."""
         if node.op_type in UNCHANGED | {"Transpose"}:
             return True
         graph = self.graph

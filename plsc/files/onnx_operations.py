@@ -33,7 +33,7 @@ class Operation:
     after: frozenset[int]
 
     def __str__(self) -> str:
-        """Kind, weight's shape and name."""
+        """Return kind, weight's shape and name."""
         return f"{self.kind} {list(self.arrays['weight'].shape)} ({self.name})"
 
 
@@ -82,12 +82,12 @@ LEARNED: dict[str, Callable[[Arrays, Mapping[str, Any]], Learned]] = {
 
 
 def attributes_of(node: Any) -> dict[str, Any]:
-    """The node's attributes as Python values."""
+    """Return the node's attributes as Python values."""
     import onnx
 
     return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
 
 
 def name_of(node: Any) -> str:
-    """What to call the node in a message."""
+    """Return what to call the node in a message."""
     return str(node.name or (node.output[0] if node.output else node.op_type))

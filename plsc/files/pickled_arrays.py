@@ -28,7 +28,7 @@ class StandIn:
         self._function = function
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the function makes of the arguments, which are whatever the pickle says."""
+        """Return what the function makes of the arguments, which are whatever the pickle says."""
         return self._function(*arguments)
 
     def __setstate__(self, state: Any) -> NoReturn:
@@ -83,7 +83,7 @@ class _Array:
 
 
 def as_text(value: Any) -> str:
-    """Text, which Python 2 pickled as bytes."""
+    """Return text, which Python 2 pickled as bytes."""
     return value.decode("ascii") if isinstance(value, bytes) else str(value)
 
 
@@ -135,7 +135,7 @@ class _Arrays:
 
 
 def with_arrays(value: Any) -> Any:
-    """`value` with the arrays themselves in the place of their stand-ins.
+    """Return `value` with the arrays themselves in the place of their stand-ins.
 
     Raises:
         Refused: there is something else than data in it.

@@ -39,7 +39,7 @@ class RandomAccessFile:
         self.size = self._state[0]
 
     def read(self, position: int, count: int) -> bytes:
-        """The `count` bytes from `position` on.
+        """Return the `count` bytes from `position` on.
 
         Raises:
             OSError: the system cannot read them, or the file ends before.
@@ -51,7 +51,7 @@ class RandomAccessFile:
         return content
 
     def unchanged(self) -> bool:
-        """Whether the path still leads to the file that was opened, as it was then."""
+        """Tell whether the path still leads to the file that was opened, as it was then."""
         return _state(os.stat(self.path)) == self._state
 
 

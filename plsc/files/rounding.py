@@ -31,7 +31,7 @@ SMALLEST_NORMAL = 0x3880_0000  # float32's bits of 2^-14, below which float16 ha
 
 
 def random_bits(key: Sequence[int], count: int) -> Bits:
-    """[count] random bits, 16 each; a function of `key` alone, so that a resumed run draws alike.
+    """Draw [count] random bits, 16 each, by `key` alone, so that a resumed run draws alike.
 
     The generator's own words: a distribution of numpy would cost several times as much.
     """
@@ -40,7 +40,7 @@ def random_bits(key: Sequence[int], count: int) -> Bits:
 
 
 def round_unbiased(values: NDArray[Any], dtype: str, bits: Bits) -> Stored:
-    """Values [...] float32 as `dtype`, whose expectation over `bits` [values.size] they are.
+    """Return values [...] float32 as `dtype`; their mean over `bits` [values.size] is right.
 
     What `dtype` can express stays as it is, infinities and NaN too; finite values beyond its range
     become its largest.
@@ -49,14 +49,14 @@ def round_unbiased(values: NDArray[Any], dtype: str, bits: Bits) -> Stored:
 
 
 def round_nearest(values: NDArray[Any], dtype: str) -> Stored:
-    """Values as `dtype`, each the nearest; for values that are set once. Range as above."""
+    """Return values as `dtype`, each the nearest; for values that are set once. Range as above."""
     if dtype not in LIMITS:
         return values.astype(NUMPY_DTYPES[dtype])
     return _rounded(values.astype(np.float32, copy=False), dtype, None)
 
 
 def decode(stored: Stored, out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """The numbers that are stored, as float32 (float64 stays); into `out` if it is given."""
+    """Return the stored numbers as float32 (float64 stays); in `out` if it is given."""
     if out is None:
         wide = np.float64 if stored.dtype == np.float64 else np.float32
         out = np.empty(stored.shape, wide)
@@ -85,7 +85,7 @@ def _rounded(values: NDArray[np.float32], dtype: str, bits: Bits | None) -> Stor
 
 
 def _bfloat16(values: NDArray[np.float32], bits: Bits | None) -> Stored:
-    """The upper half of float32's bits, after something has been added to the lower."""
+    """Return the upper half of float32's bits, after something has been added to the lower."""
     words = np.ascontiguousarray(values).view(np.uint32)
     if bits is None:
         sums = words + np.uint32(0x7FFF) + ((words >> np.uint32(16)) & np.uint32(1))  # ties to even

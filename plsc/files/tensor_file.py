@@ -36,23 +36,23 @@ class RowSource(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As an array's."""
+        """Return its extents, as an array does."""
 
     @property
     def dtype(self) -> Any:
-        """As an array's, or the name."""
+        """Return its type, as an array does, or the name."""
 
     def __getitem__(self, rows: slice, /) -> np.ndarray:
-        """Rows start..stop."""
+        """Return rows start..stop."""
 
 
 def num_bytes(tensor: RowSource) -> int:
-    """Bytes of the values."""
+    """Return bytes of the values."""
     return math.prod(tensor.shape) * TYPES[str(tensor.dtype)][1].itemsize
 
 
 def header_of(tensors: Mapping[str, RowSource]) -> bytes:
-    """The first bytes of the file that `tensors` make, all before the values."""
+    """Return the first bytes of the file that `tensors` make, all before the values."""
     entries, offset = {}, 0
     for name in _order(tensors):
         tensor, end = tensors[name], offset + num_bytes(tensors[name])
@@ -68,7 +68,7 @@ def header_of(tensors: Mapping[str, RowSource]) -> bytes:
 
 
 def file_bytes(tensors: Mapping[str, RowSource]) -> int:
-    """Length of the file that `tensors` make."""
+    """Return length of the file that `tensors` make."""
     return len(header_of(tensors)) + sum(map(num_bytes, tensors.values()))
 
 
@@ -98,7 +98,7 @@ def write_tensors(
 
 
 def _order(tensors: Mapping[str, RowSource]) -> list[str]:
-    """Wide types first, so that every tensor lies at a multiple of its element's size."""
+    """Sort wide types first, so that every tensor lies at a multiple of its element's size."""
     return sorted(tensors, key=lambda name: (-TYPES[str(tensors[name].dtype)][1].itemsize, name))
 
 
@@ -113,7 +113,7 @@ def _pieces(tensor: RowSource) -> Iterator[np.ndarray]:
 
 
 def spans(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-    """Rows start..stop, `size` bytes in all, in runs of at most PIECE_BYTES (or one row)."""
+    """Split rows start..stop, `size` bytes in all, into runs of at most PIECE_BYTES (or a row)."""
     step = max(1, PIECE_BYTES * (stop - start) // max(size, 1))
     for first in range(start, stop, step):
         yield first, min(first + step, stop)
@@ -129,12 +129,12 @@ class StoredTensor:
 
     @property
     def size(self) -> int:
-        """Bytes of the values."""
+        """Return bytes of the values."""
         return math.prod(self.shape) * TYPES[self.dtype][1].itemsize
 
     @property
     def place(self) -> tuple[int, int]:
-        """Sorts the tensors of a file: empty ones before the one that begins where they do."""
+        """Return a key to sort tensors by: empty ones before the one that begins where they do."""
         return self.offset, self.size
 
 
@@ -165,14 +165,14 @@ class TensorFile:
         os.close(self._descriptor)
 
     def array(self, name: str) -> np.ndarray:
-        """A whole tensor; bfloat16 becomes float32."""
+        """Return a whole tensor; bfloat16 becomes float32."""
         tensor = self.tensors[name]
         stored = TYPES[tensor.dtype][1]
         values = self._read(tensor.size, tensor.offset).view(stored).reshape(tensor.shape)
         return as_type(values, "bfloat16", "float32") if tensor.dtype == "bfloat16" else values
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows start..stop [n, ...] in the type that is stored; bfloat16 as uint16."""
+        """Return rows start..stop [n, ...] in the type that is stored; bfloat16 as uint16."""
         tensor = self.tensors[name]
         assert 0 <= start <= stop <= tensor.shape[0]
         stored = TYPES[tensor.dtype][1]
@@ -181,7 +181,7 @@ class TensorFile:
         return values.view(stored).reshape(stop - start, *tensor.shape[1:])
 
     def _read(self, count: int, place: int) -> np.ndarray:
-        """Bytes from `place` on; the interpreter's lock is free meanwhile."""
+        """Return bytes from `place` on; the interpreter's lock is free meanwhile."""
         values = np.empty(count, np.uint8)
         done = 0
         while done < count:
@@ -195,7 +195,7 @@ class TensorFile:
         return values
 
     def _header(self) -> dict[str, StoredTensor]:
-        """The header's tensors; every byte after it belongs to exactly one."""
+        """Return the header's tensors; every byte after it belongs to exactly one."""
         size = os.fstat(self._descriptor).st_size
         if size < LENGTH_BYTES:
             raise self._unreadable(f"it ends after {size} bytes")
@@ -223,7 +223,7 @@ class TensorFile:
 
 
 def _stored(entry: Any, first: int) -> StoredTensor:
-    """A header's entry; the tensors' bytes begin at `first`."""
+    """Return a header's entry; the tensors' bytes begin at `first`."""
     shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
     if any(type(number) is not int or number < 0 for number in (*shape, start, stop)):
         raise ValueError("shapes and offsets are no whole numbers")
@@ -234,7 +234,7 @@ def _stored(entry: Any, first: int) -> StoredTensor:
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a file as arrays.
+    """Return all tensors of a file as arrays.
 
     Raises:
         UserError: see TensorFile.

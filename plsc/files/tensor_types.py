@@ -29,6 +29,6 @@ FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 
 def as_type(values: np.ndarray, source: str, target: str) -> np.ndarray:
-    """Values stored as floating type `source`, stored as `target`: the nearest there are."""
+    """Return values stored as floating type `source`, stored as `target`: the nearest there are."""
     assert source in FLOATS and target in FLOATS, (source, target)
     return values if source == target else round_nearest(decode(values), target)

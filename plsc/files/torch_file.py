@@ -38,14 +38,14 @@ BAD_ZIP = (  # what zipfile raises over bytes that are no sound archive
 
 
 def is_torch_file(path: str | Path) -> bool:
-    """Whether the file begins like one of torch.save."""
+    """Tell whether the file begins like one of torch.save."""
     with open(path, "rb") as file:
         start = file.read(len(LEGACY_MAGIC))
     return start.startswith((ZIP_MAGIC, LEGACY_MAGIC))
 
 
 def load_torch(path: str | Path) -> Any:
-    """What torch.save wrote: containers, text, numbers, and tensors as `TorchTensor`.
+    """Return what torch.save wrote: containers, text, numbers, and tensors as `TorchTensor`.
 
     Storages are read when a tensor's `array` is called. An OrderedDict arrives as dict; numpy
     arrays, which state dicts do not hold, stay inert stand-ins.
@@ -80,7 +80,7 @@ class _TorchFile(ABC):
 
     @abstractmethod
     def read(self, key: str, num_bytes: int) -> bytes:
-        """The first `num_bytes` of a storage, or more."""
+        """Return the first `num_bytes` of a storage, or more."""
 
     def _resolve(self, reference: Any) -> Storage:
         kind, type_, key, _, numel, *view = reference

@@ -65,7 +65,7 @@ class Storage(_Inert):
         self._values: NDArray[Any] | None = None
 
     def values(self) -> NDArray[Any]:
-        """[numel], read-only, in native byte order; bfloat16 as float32."""
+        """Return [numel], read-only, in native byte order; bfloat16 as float32."""
         if self._values is None:
             values = np.frombuffer(self._read(self.num_bytes), self._stored, self.numel)
             values = values.astype(self._stored.newbyteorder("="), copy=False)
@@ -101,7 +101,7 @@ class TorchTensor(_Inert):
         self.shape, self._strides = tuple(shape), tuple(strides)
 
     def array(self) -> NDArray[Any]:
-        """The values, read-only, in native byte order; bfloat16 as float32.
+        """Return the values, read-only, in native byte order; bfloat16 as float32.
 
         Raises:
             UserError: the storage is not whole in the file.

@@ -43,7 +43,7 @@ MALFORMED = (  # what the unpickler and the stand-ins raise over bytes that are 
 
 
 def load_arrays(file: str | Path | BinaryIO) -> Any:
-    """What a pickle file holds: containers, text, bytes, numbers, numpy arrays and scalars.
+    """Return what a pickle file holds: containers, text, bytes, numbers, numpy arrays and scalars.
 
     Nothing is imported or called on behalf of the file. Arrays are read-only and in native byte
     order; `str` of Python 2 arrives as bytes. Of `paddle.save`'s files, a state dict comes back
@@ -77,7 +77,7 @@ def load_part(
     stand_ins: Mapping[tuple[str, str], Any],
     resolve: Callable[[Any], Any],
 ) -> tuple[Any, int]:
-    """One pickle inside a larger file, as safely as `load_arrays` reads a whole one.
+    """Return one pickle inside a larger file, as safely as `load_arrays` reads a whole one.
 
     Args:
         data: the file.
@@ -109,7 +109,7 @@ def _guarded(name: str, load: Callable[[], Any]) -> Any:
 
 
 def _printable(error: Exception) -> str:
-    """The message, which may quote any bytes of the file, as one short line."""
+    """Return the message, which may quote any bytes of the file, as one short line."""
     return str(error)[:200].encode("unicode_escape").decode()
 
 
@@ -144,7 +144,7 @@ def _walk(
 
 
 def _argument_end(data: bytes | mmap.mmap, operation: Any, start: int) -> int:
-    """Where the operation's argument ends; past the end of `data` if it is cut short."""
+    """Return where the operation's argument ends; past the end of `data` if it is cut short."""
     if operation.arg is None:
         return start
     length = operation.arg.n

@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 def _report(
     output_dir: str, crops: CropFormat, faces: LandmarkList, cropped: CropResults
 ) -> dict[str, Any]:
-    """The figures; `misfit` is in pixels of 112."""
+    """Return the figures; `misfit` is in pixels of 112."""
     return {
         "output_dir": output_dir,
         "size": crops.size,

@@ -57,7 +57,7 @@ def check(
     size: int = FACE_SIZE,
     num_workers: int = 0,
 ) -> Findings:
-    """All that is wrong with a training set.
+    """Return all that is wrong with a training set.
 
     Args:
         source: the training images.
@@ -136,7 +136,7 @@ def _classes(labels: list[int]) -> str:
 
 
 def verification_set(path: str) -> ImageSet:
-    """The images of a `.bin` file, a list of pairs, or anything that one can train on.
+    """Return the images of a `.bin` file, a list of pairs, or anything that one can train on.
 
     Raises:
         UserError: it is none of these, or a damaged one.

@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = build_parser()
     options = parser.parse_args(argv)
     return exit_status(parser.prog, lambda: options.run(options))

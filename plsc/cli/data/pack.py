@@ -167,7 +167,7 @@ def _describe(
 def _extent(
     source: ImageSource, places: PackingOrder, options: argparse.Namespace
 ) -> tuple[int, int]:
-    """Height and width for `property`; of images that were not looked at, the first one's."""
+    """Return height and width for `property`; the first image's if none was looked at."""
     if not options.no_check:
         side = SIDE if options.size is None else options.size
         return side, side
@@ -180,7 +180,7 @@ def _extent(
 
 
 def _names(source: ImageSource, places: PackingOrder) -> list[str]:
-    """What the classes are called in the source; nothing if it has only these numbers."""
+    """Return what the classes are called in the source; nothing if it has only these numbers."""
     originals = places.originals
     if isinstance(source, FolderImages):
         if originals is None:

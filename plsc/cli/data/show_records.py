@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def single_rec_file(path: str | Path) -> Path:
-    """The one `.rec` file at `path`.
+    """Return the one `.rec` file at `path`.
 
     Raises:
         UserError: there is none, or several.
@@ -75,7 +75,7 @@ def single_rec_file(path: str | Path) -> Path:
 
 
 def _places(file: RecordFile, wanted: int | None) -> Iterator[tuple[int, int]]:
-    """Keys and byte offsets: all, or of one key."""
+    """Yield keys and byte offsets: all, or of one key."""
     path = file.path.with_suffix(".idx")
     if not path.exists():
         return ((id_, offset) for offset, id_ in scan(file) if wanted is None or id_ == wanted)

@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def folder_names(path: Path) -> Naming:
-    """The path of an image below the folder of its identity.
+    """Return the path of an image below the folder of its identity.
 
     Names are taken only if their order is that of the classes: a folder's class is its place in the
     order of names, and should be what it was.

@@ -38,7 +38,7 @@ class ImageRoot:
             )
 
     def suspects(self, text: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Rows among which are all that `check` refuses.
+        """Return rows among which are all that `check` refuses.
 
         Args:
             text: uint8 bytes of whole lines.
@@ -65,7 +65,7 @@ class ImageRoot:
         return np.unique(rows[opens & closes])
 
     def _all_below(self, text: np.ndarray, begins: np.ndarray) -> bool:
-        """Whether all absolute paths begin with the folder as it is written here."""
+        """Tell whether all absolute paths begin with the folder as it is written here."""
         # Counting is much faster than comparing at each place; a path of a line counts only where
         # the line begins with it, as all do that begin behind the end of the line before.
         prefix = os.fsencode(self._prefix)
@@ -75,7 +75,7 @@ class ImageRoot:
 
 
 def shown(path: str) -> str:
-    """The path for a message of one line: quoted where it has what cannot be printed."""
+    """Return the path for a message of one line: quoted where it has what cannot be printed."""
     return path if path.isprintable() else repr(path)
 
 

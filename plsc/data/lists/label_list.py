@@ -89,7 +89,7 @@ class LabelList:
         return len(self.labels)
 
     def image_path(self, row: int) -> str:
-        """The path in line `row`, counted from 0 without blank lines.
+        """Return the path in line `row`, counted from 0 without blank lines.
 
         Raises:
             UserError: the file has become shorter.
@@ -99,7 +99,7 @@ class LabelList:
         return os.fsdecode(self._bytes(start + int(self._offsets[row]), int(self._widths[row])))
 
     def where(self, row: int) -> str:
-        """File and line number of line `row`."""
+        """Return file and line number of line `row`."""
         start, number = self._block(row)
         number += self._bytes(start, int(self._offsets[row])).count(b"\n")
         return f"{self.path}:{number}"
@@ -115,7 +115,7 @@ class LabelList:
         return text
 
     def _columns(self, lines: Lines) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where the paths of a block begin and end, and their classes, int64 [n]."""
+        """Return where the paths of a block begin and end, and their classes, int64 [n]."""
         begins, ends, labels, sound = self._layout.columns(lines)
         sound &= (ends > begins) & (ends - begins <= LONGEST_LINE)
         if not self._blocks and len(sound):
@@ -158,7 +158,7 @@ def _named(path: str | Path, lines: Lines, position: int) -> Iterator[None]:
 def read_pairs(
     path: str | Path, *, delimiter: str = "\t", image_root: str | None = None
 ) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """Pairs of image paths and whether each is of one person, bool [P].
+    """Return pairs of image paths and whether each is of one person, bool [P].
 
     The second half of a list that `lfw_style_bin_dataset_converter --flip_test` wrote, which names
     the mirrored images, is left out: evaluation mirrors in memory.

@@ -53,7 +53,7 @@ class LandmarkList:
         return len(self.paths)
 
     def where(self, row: int) -> str:
-        """File and line of a face."""
+        """Return file and line of a face."""
         return f"{self.file}:{self.lines[row]}"
 
 
@@ -89,7 +89,7 @@ def read_landmarks(path: str | Path) -> LandmarkList:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of each line that is not blank."""
+    """Yield line number and fields of each line that is not blank."""
     delimiter, begun = None, False
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
@@ -109,7 +109,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(first: Sequence[str], where: str) -> _Columns:
-    """Where path and numbers stand, by the first line, which may be a face or a header."""
+    """Return where path and numbers stand, by the first line, which may be a face or a header."""
     if _is_face(first):
         return _Columns(0, range(1, NUM_VALUES + 1))
     names = [re.sub("[^a-z0-9]", "", name.lower()) for name in first]

@@ -18,12 +18,12 @@ class LfwPair:
 
     @property
     def same(self) -> bool:
-        """Whether both are of one person."""
+        """Tell whether both are of one person."""
         return self.names[0] == self.names[1]
 
 
 def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
-    """The pairs in the order of the file.
+    """Return the pairs in the order of the file.
 
     The first line has the number of folds (1 if it is left out) and of pairs of either kind per
     fold. A line `name i j` is two images of one person, `name i other j` of two persons.

@@ -17,7 +17,7 @@ Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def checked_delimiter(delimiter: str) -> str:
-    """The delimiter.
+    """Return the delimiter.
 
     Raises:
         UserError: it is not one character that can separate columns.
@@ -60,14 +60,14 @@ class Layout(ABC):
 
     @abstractmethod
     def columns(self, lines: Lines) -> Columns:
-        """Where paths begin and end in the block, int64 [n]; classes, int64 [n]; valid, bool [n].
+        """Return begins and ends of paths in the block, classes, int64 [n]; valid ones, bool [n].
 
         Rows that are not valid are for `parse`, which may find them good.
         """
 
     @abstractmethod
     def parse(self, line: bytes) -> tuple[int, int, int]:
-        """Where the path begins and ends in the line, and the class.
+        """Return where the path begins and ends in the line, and the class.
 
         Raises:
             UserError: the line is not of this layout; says why, and which it seems to be of.
@@ -92,14 +92,14 @@ class PlscLayout(Layout):
         self.delimiter = checked_delimiter(delimiter)
 
     def columns(self, lines: Lines) -> Columns:
-        """Where paths are, classes, and which rows are valid."""
+        """Return where paths are, classes, and which rows are valid."""
         begins = lines.splits + 1
         begins += lines.text.take(begins, mode="clip") == SPACE  # as in "a.jpg, 5"
         labels, sound = lines.numbers(begins, lines.ends)
         return lines.begins, lines.splits, labels, sound
 
     def parse(self, line: bytes) -> tuple[int, int, int]:
-        """Where the path is, and the class."""
+        """Return where the path is, and the class."""
         path, found, text = line.rpartition(self.delimiter.encode())
         label = text.strip()
         if path and _is_class(label):
@@ -134,7 +134,7 @@ class MagFaceLayout(Layout):
     delimiter = " "
 
     def columns(self, lines: Lines) -> Columns:
-        """Where paths are, classes, and which rows are valid."""
+        """Return where paths are, classes, and which rows are valid."""
         text = lines.text
         blank = (text == SPACE) | (text == TAB) | (text == NEWLINE) | (text == RETURN)
         edges = np.flatnonzero(blank[1:] != blank[:-1]) + 1
@@ -159,7 +159,7 @@ class MagFaceLayout(Layout):
         return begins[first], ends[first], labels, sound & whole
 
     def parse(self, line: bytes) -> tuple[int, int, int]:
-        """Where the path is, and the class."""
+        """Return where the path is, and the class."""
         fields = list(re.finditer(rb"[^ \t\r]+", line))
         if len(fields) == MAGFACE_FIELDS and _is_class(fields[2][0]):
             return fields[0].start(), fields[0].end(), int(fields[2][0])

@@ -11,7 +11,7 @@ from plsc.files.mapped_file import open_regular
 
 
 def number_pairs(path: str | Path, file: str, line: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """First and second number of the lines, in order: blocks of int64 [n], int64 [n].
+    """Yield first and second number of the lines, in order: blocks of int64 [n], int64 [n].
 
     Blank lines do not count; numbers are parted by a tab (fast) or by other white space.
 

@@ -43,15 +43,15 @@ class Lines:
     ends: np.ndarray
 
     def line(self, row: int) -> bytes:
-        """The characters of line `row` of the block."""
+        """Return the characters of line `row` of the block."""
         return self.text[self.begins[row] : self.ends[row]].tobytes()
 
     def line_number(self, position: int) -> int:
-        """Which line of the file `position` in `text` is in, counted from 1."""
+        """Return which line of the file `position` in `text` is in, counted from 1."""
         return self.number + int((self.text[:position] == NEWLINE).sum())
 
     def numbers(self, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers int64 [n] between these positions, and which are plain digits, bool [n]."""
+        """Return numbers int64 [n] between these positions; which are plain digits, bool [n]."""
         sound = (ends > begins) & (ends - begins <= MOST_DIGITS)
         width = np.where(sound, ends - begins, 0).astype(np.uint8)
         values = np.zeros(len(begins), np.int64)
@@ -68,7 +68,7 @@ class Lines:
 
 
 def blocks_of_lines(file: BinaryIO, delimiter: str, *, path: str | Path) -> Iterator[Lines]:
-    """All lines of `file` (buffered) in order, split at the last `delimiter` (one ASCII character).
+    """Yield all lines of `file` (buffered), split at the last `delimiter` (one ASCII character).
 
     Raises:
         UserError: a block has no end of a line for long: this is no text; or the system cannot
@@ -102,7 +102,7 @@ def blocks_of_lines(file: BinaryIO, delimiter: str, *, path: str | Path) -> Iter
 
 
 def _lines(text: np.ndarray, start: int, number: int, delimiter: str) -> tuple[int, Lines]:
-    """How many lines end in `text`, and those that are not blank."""
+    """Return how many lines end in `text`, and those that are not blank."""
     marks = np.flatnonzero((text == NEWLINE) | (text == ord(delimiter)))
     is_newline = text[marks] == NEWLINE
     which = np.flatnonzero(is_newline)
@@ -151,6 +151,6 @@ class Column:
         self._length = stop
 
     def finish(self) -> np.ndarray:
-        """The array [n]; the column is not used after this."""
+        """Return the array [n]; the column is not used after this."""
         self._values.resize(self._length, refcheck=False)
         return self._values

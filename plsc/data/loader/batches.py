@@ -24,7 +24,7 @@ class EvaluationSet(Protocol):
 
     @property
     def fields(self) -> Fields:
-        """Shape and dtype of one sample's fields, by name; `images` is one of them."""
+        """Return shape and dtype of one sample's fields, by name; `images` is one of them."""
 
     @property
     def normalise(self) -> Callable[[Any], Any]:
@@ -104,7 +104,7 @@ class TrainLoader:
             yield Batch(dict(zip(self._names, arrays, strict=True)))
 
     def take_skipped(self) -> dict[int, str]:
-        """Images that others stood in for since the last call: place and reason by index."""
+        """Return images that others stood in for since the last call: place and reason by index."""
         skipped, self._skipped = self._skipped, {}
         return skipped
 

@@ -19,7 +19,7 @@ class ImageGenerators:
         self._state = self._bits.state
 
     def __call__(self, index: int) -> np.random.Generator:
-        """The image's generator, at its start; to be used before the next call."""
+        """Return the image's generator, at its start; to be used before the next call."""
         self._state["state"]["counter"][1] = index
         self._bits.state = self._state
         return self._generator

@@ -56,16 +56,16 @@ class EpochSampler:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of an epoch from its beginning."""
+        """Return how many steps an epoch has."""
         return self.steps(0)
 
     def steps(self, consumed: int) -> int:
-        """Steps of an epoch that are left after `consumed` images of it."""
+        """Return how many steps of an epoch are left after `consumed` images of it."""
         left = max(self.num_images - consumed, 0)
         return left // self.global_batch if self._drop_last else -(-left // self.global_batch)
 
     def order(self, epoch: int) -> np.ndarray:
-        """The epoch's order of all images, int32 or int64 [num_images]; the same on every rank."""
+        """Return the epoch's order of images, int32 or int64 [num_images]; equal on every rank."""
         # The same permutation as default_rng([seed, epoch]).permutation(num_images), in half the
         # memory: 0.17 GB for 42 million images.
         order = np.arange(self.num_images, dtype=np.int32 if self.num_images <= 2**31 else np.int64)
@@ -74,7 +74,7 @@ class EpochSampler:
         return order
 
     def batches(self, epoch: int, consumed: int = 0) -> Iterator[np.ndarray]:
-        """This rank's images at each step, int64 [batch_size].
+        """Yield this rank's images at each step, int64 [batch_size].
 
         Args:
             epoch: from 0.

@@ -28,7 +28,7 @@ ArrayPlaces = list[tuple[int, str, tuple[int, ...]]]  # of each array: where, dt
 
 
 def serve(tasks: Connection, inherited: list[Connection], fill: Filler, memory: mmap.mmap) -> None:
-    """A worker's life: ends with its pipe, or with the process that began it."""
+    """Live as a worker, until its pipe or the process that began it ends."""
     parent = os.getppid()
     # Ctrl-C and a launcher's SIGTERM reach the whole group: the parent saves first, then ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

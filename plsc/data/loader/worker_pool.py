@@ -106,7 +106,7 @@ class WorkerPool:
             self._workers.append(_Worker(process, ours))
 
     def map(self, tasks: Iterable[Any]) -> Iterator[tuple[list[np.ndarray], Any]]:
-        """Results in the order of the tasks; an error of the function is raised in its turn.
+        """Yield results in the order of the tasks; an error of the function is raised in its turn.
 
         Only the latest map goes on.
 

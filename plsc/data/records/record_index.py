@@ -33,12 +33,12 @@ class RecordIndex(NamedTuple):
     offsets: np.ndarray
 
     def rows(self, first: int, stop: int) -> "RecordIndex":
-        """Some of the records, without a copy."""
+        """Return some of the records, without a copy."""
         return RecordIndex(self.keys[first:stop], self.offsets[first:stop])
 
 
 def open_index(file: RecordFile) -> RecordIndex:
-    """The records of `file`: of its `.idx`, or of one made by a scan if there is none.
+    """Return the records of `file`: of its `.idx`, or of one made by a scan if there is none.
 
     Warns of an index that ends before the file does.
 
@@ -71,7 +71,7 @@ def open_index(file: RecordFile) -> RecordIndex:
 
 
 def _bytes_behind(file: RecordFile, offset: int) -> int:
-    """How many bytes follow the record at `offset`; none if it is damaged: reading it says so."""
+    """Count the bytes behind the record at `offset`; none if it is damaged: reading says so."""
     try:
         for begin, length, _ in file.parts(offset):
             end = begin + length + -length % 4
@@ -81,7 +81,7 @@ def _bytes_behind(file: RecordFile, offset: int) -> int:
 
 
 def read_index(path: str | Path) -> RecordIndex:
-    """The records of an `.idx` file, whatever its order.
+    """Return the records of an `.idx` file, whatever its order.
 
     Raises:
         UserError: no such file, a line that is not two whole numbers (names file and line), or a
@@ -112,7 +112,7 @@ def read_index(path: str | Path) -> RecordIndex:
 
 
 def _without_gaps(path: str | Path, table: np.ndarray, first: int, count: int) -> RecordIndex:
-    """The entries of `table`, in place, and their keys."""
+    """Return the entries of `table`, in place, and their keys."""
     found = int(np.count_nonzero(table >= 0))
     if found < count:
         return _sorted(path)  # which names the key that occurs twice
@@ -128,7 +128,7 @@ def _without_gaps(path: str | Path, table: np.ndarray, first: int, count: int) -
 
 
 def _sorted(path: str | Path) -> RecordIndex:
-    """As `read_index`, for keys far apart or repeated."""
+    """Do as `read_index`, for keys far apart or repeated."""
     table, count = np.empty((2, Path(path).stat().st_size // SHORTEST_LINE + 1), np.int64), 0
     for pair in number_pairs(path, FILE, LINE):
         stop = count + len(pair[0])
@@ -149,7 +149,7 @@ def _sorted(path: str | Path) -> RecordIndex:
 
 
 def image_records(file: RecordFile, keys: range | np.ndarray, offsets: np.ndarray) -> RecordIndex:
-    """The records that hold images.
+    """Return the records that hold images.
 
     In InsightFace's layout record 0 has labels [A, B] and no image, and the images are 1 to A - 1;
     without such a record (im2rec's layout) every record is an image.
@@ -178,7 +178,7 @@ def image_records(file: RecordFile, keys: range | np.ndarray, offsets: np.ndarra
 
 
 def count_identities(file: RecordFile, index: RecordIndex) -> int | None:
-    """How many identity records InsightFace's layout has; None if no record 0 counts them.
+    """Return how many identity records InsightFace's layout has; None if no record 0 counts them.
 
     Raises:
         UserError: record 0 is damaged.
@@ -204,7 +204,7 @@ def _header(file: RecordFile, index: RecordIndex) -> Record | None:
 
 
 def _first_identity(file: RecordFile, index: RecordIndex, label: float) -> int:
-    """The key behind the last image, of which float32 kept only the nearest number it can hold."""
+    """Return the key behind the last image, of which float32 kept the nearest number it holds."""
     if not 1 <= label < 2**63 or label != int(label):
         raise file.fault(int(index.offsets[0]), 0, f"label {label} is no number of images")
     if label < EXACT_LABELS:

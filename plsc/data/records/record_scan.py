@@ -21,7 +21,7 @@ RECORDS_AT_ONCE = 10_000
 
 
 def find_index(file: RecordFile) -> Path:
-    """The `.idx` of a record file; if there is none, one made by a scan, with a progress bar.
+    """Return the `.idx` of a record file; if there is none, make one by a scan, with progress.
 
     It is made beside the file, or, where that cannot be written, in `$XDG_CACHE_HOME/plsc` (or
     `~/.cache/plsc`), under a name that changes with the file. Of several processes one scans and
@@ -57,7 +57,7 @@ def find_index(file: RecordFile) -> Path:
 
 
 def scan(file: RecordFile) -> Iterator[tuple[int, int]]:
-    """Byte offset and header id of each record, in order; reads nothing but heads of parts.
+    """Yield byte offset and header id of each record, in order; reads nothing but heads of parts.
 
     Raises:
         BadImage: a record is damaged or cut short; names the file and the byte.

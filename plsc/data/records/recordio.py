@@ -64,7 +64,7 @@ class RecordFile:
         return RecordFile, (self.path,)
 
     def fault(self, position: int, key: int | None, reason: str) -> BadImage:
-        """The error that says what is wrong with this file, and where."""
+        """Return the error that says what is wrong with this file, and where."""
         record = "" if key is None else f"record {key}: "
         return BadImage(f"{self.path}: {record}byte {position}: {reason}")
 
@@ -96,7 +96,7 @@ class RecordFile:
         return Record(flag, labels, id_, id2, content[begin:])
 
     def read_image(self, offset: int, *, key: int | None = None) -> tuple[bytes, int]:
-        """An image file and its class: the first label.
+        """Return an image file and its class: the first label.
 
         Raises:
             BadImage: as `read`; or there is no image, or the label is no class.
@@ -118,7 +118,7 @@ class RecordFile:
     def parts(
         self, offset: int, *, key: int | None = None, ahead: int = 0
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Where the content of each part of a record begins, its length, and its first bytes.
+        """Yield where the content of each part of a record begins, its length and its first bytes.
 
         At most `ahead` bytes of content are given; all lie inside of the file.
 
@@ -166,7 +166,7 @@ class RecordFile:
         return place, length, block[PART.size : PART.size + length]
 
     def unchanged(self) -> bool:
-        """Whether the path still leads to the file that was opened, as it was then."""
+        """Tell whether the path still leads to the file that was opened, as it was then."""
         return self._file.unchanged()
 
     def _bytes(self, position: int, count: int, key: int | None) -> bytes:

@@ -26,14 +26,14 @@ LEAST_EXTENT, FARTHEST = 1.0, 1e7  # pixels
 
 
 def template(size: int = FACE_SIZE) -> npt.NDArray[np.float64]:
-    """Where the landmarks are in crops of `size` x `size`, float64 [5, 2]."""
+    """Return where the landmarks are in crops of `size` x `size`, float64 [5, 2]."""
     return TEMPLATE * (size / FACE_SIZE)
 
 
 def similarity_transform(
     points: npt.ArrayLike, *, size: int = FACE_SIZE
 ) -> npt.NDArray[np.float64]:
-    """The rotation, scale and shift that bring landmarks nearest to the template.
+    """Return the rotation, scale and shift that bring landmarks nearest to the template.
 
     Nearest in the sum of squared distances (Umeyama 1991, without reflection). In the plane this is
     linear in a = scale · cos and b = scale · sin of the angle, hence has a closed form.
@@ -69,13 +69,13 @@ def similarity_transform(
 
 
 def aligned_points(points: npt.ArrayLike, *, size: int = FACE_SIZE) -> npt.NDArray[np.float64]:
-    """Where an aligned face's own landmarks are in its crop, float64 [5, 2]."""
+    """Return where an aligned face's own landmarks are in its crop, float64 [5, 2]."""
     transform = similarity_transform(points, size=size)
     return np.asarray(points, np.float64) @ transform[:, :2].T + transform[:, 2]
 
 
 def misfit(points: npt.ArrayLike) -> float:
-    """Root mean square distance of aligned landmarks from the template, in pixels of 112.
+    """Return root mean square distance of aligned landmarks from the template, in pixels of 112.
 
     Faces from the front have about 3, in profile up to about 12; landmarks in another order have
     more (left and right exchanged: 22).
@@ -86,7 +86,7 @@ def misfit(points: npt.ArrayLike) -> float:
 def align(
     image: npt.NDArray[np.uint8], points: npt.ArrayLike, *, size: int = FACE_SIZE
 ) -> npt.NDArray[np.uint8]:
-    """The face in `image` as a crop [size, size, 3], bilinear, black where the image has ended.
+    """Return the face in `image` as a crop [size, size, 3], bilinear, black beyond the image.
 
     Args:
         image: uint8 [h, w, 3], colours in any order.

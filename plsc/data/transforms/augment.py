@@ -61,7 +61,7 @@ class RandomChange(ABC):
 
     @abstractmethod
     def _change(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The changed image, in memory of its own."""
+        """Return the changed image, in memory of its own."""
 
     def _ordered(self, name: str, bounds: tuple[float, float]) -> tuple[float, float]:
         low, high = bounds

@@ -22,7 +22,7 @@ MOST_ZOOM = 1.3
 
 
 def with_noise(image: Image, sigma: float, rng: np.random.Generator) -> Image:
-    """`image` uint8 [h,w,3] with noise of `sigma` grey levels, drawn for each pixel and colour.
+    """Return `image` uint8 [h,w,3] with noise of `sigma` grey levels, of each pixel and colour.
 
     Equal generators give the same pattern at every sigma, on every machine.
     """
@@ -49,7 +49,7 @@ def _darkness(image: Image, severity: float, rng: np.random.Generator) -> Image:
 
 
 def _crop(image: Image, severity: float, rng: np.random.Generator) -> Image:
-    """A detector's box gone astray: moved in a random direction, and too small; black outside."""
+    """Crop as a box gone astray does: moved in a random direction, too small, black outside."""
     height, width = image.shape[:2]
     direction = rng.uniform(0, 2 * math.pi)
     share = 1 / (1 + (MOST_ZOOM - 1) * severity)
@@ -73,7 +73,7 @@ KINDS = tuple(_CHANGES)
 
 
 def degrade(image: Image, kind: str, severity: float, rng: np.random.Generator) -> Image:
-    """A picture that is harder to recognise, the harder the greater the severity.
+    """Return a picture that is harder to recognise, the harder the greater the severity.
 
     Args:
         image: uint8 [h,w,3], colours in any order; stays as it is.

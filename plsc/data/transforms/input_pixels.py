@@ -79,6 +79,6 @@ def colour_text(values: Sequence[float], *, digits: int = 6) -> str:
 
 
 def _neat(values: list[float]) -> ColourValues:
-    """Round to the precision of float32, in which 1 / 255 is held: 127.5, not 127.49999990314."""
+    """Round to float32's precision, in which 1 / 255 is held: 127.5, not 127.49999990314."""
     first, second, third = (float(f"{value:.7g}") + 0.0 for value in values)  # no negative zero
     return first, second, third

@@ -12,7 +12,7 @@ from plsc.data.transforms.standard import Compose, NormalizeImage, ToCHWImage, T
 
 
 def as_given(images: Any) -> Any:
-    """For images that are what a backbone takes already."""
+    """Return `images`, which are what a backbone takes already."""
     return images
 
 
@@ -34,7 +34,7 @@ class Normalisation:
     colours_last: bool
 
     def __call__(self, images: Any) -> Any:
-        """A batch uint8 -> float32 [b, 3, h, w], of the kind given: numpy's or Paddle's.
+        """Turn a batch uint8 into float32 [b, 3, h, w], of the kind given: numpy's or Paddle's.
 
         Both give the same bits: each operation rounds once.
         """
@@ -44,12 +44,12 @@ class Normalisation:
         return (result - self._operand(self.mean)) / self._operand(self.std)
 
     def _operand(self, values: np.ndarray) -> Any:
-        """One number where the colours share it: broadcasting three takes thrice the time."""
+        """Return one number where the colours share it: to broadcast three takes thrice as long."""
         return float(values[0]) if (values == values[0]).all() else values.reshape(1, 3, 1, 1)
 
 
 def split_normalisation(compose: Compose) -> tuple[Compose, Normalisation | None]:
-    """The transforms of single images, and the normalisation that they end in, if they do.
+    """Return the transforms of single images, and the normalisation that they end in, if they do.
 
     Where NormalizeImage does not fit in, all are left together, and it says itself what is wrong.
     """

@@ -45,7 +45,7 @@ class Compose:
 
 
 def build_transforms(transform_ops: Any, key: str = "transform_ops") -> Compose:
-    """The transforms of a config list such as `[{DecodeImage: {to_rgb: True}}, {ToCHWImage: }]`.
+    """Return the transforms of a list such as `[{DecodeImage: {to_rgb: True}}, {ToCHWImage: }]`.
 
     Raises:
         UserError: an unknown name or parameter, or a wrong value; names its place below `key`.
@@ -55,7 +55,7 @@ def build_transforms(transform_ops: Any, key: str = "transform_ops") -> Compose:
 
 
 def _colour_axis(image: np.ndarray, transform: str) -> int:
-    """0 or 2: where the three colours of uint8 or float [h, w, 3] or [3, h, w] are."""
+    """Return 0 or 2: where the three colours of uint8 or float [h, w, 3] or [3, h, w] are."""
     if image.ndim == 3 and 3 in (image.shape[2], image.shape[0]):
         return 2 if image.shape[2] == 3 else 0
     raise UserError(f"{transform} needs an image of 3 colours, got shape {list(image.shape)}")
@@ -106,7 +106,7 @@ def decode(encoded: bytes, *, to_rgb: bool = True) -> np.ndarray:
 
 
 def _check_end(image: bytes) -> None:
-    """Decoders disagree about images that were cut short: some fill the rest with grey."""
+    """Refuse an image that was cut short: some decoders fill the rest with grey."""
     if not image:
         raise BadImage("the image is empty")
     # A thumbnail has an end of its own, before the image's last scan.
@@ -182,7 +182,7 @@ class NormalizeImage:
         return {**sample, IMAGE: result}
 
     def _spread_over(self, image: np.ndarray) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
-        """Mean and std in the image's shape: broadcasting three numbers takes ten times as long."""
+        """Return mean and std in the image's shape: to broadcast them takes ten times as long."""
         axis = _colour_axis(image, "NormalizeImage")
         if self.order and axis != self.order.index("c"):
             raise UserError(

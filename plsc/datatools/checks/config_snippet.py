@@ -24,7 +24,7 @@ TRANSFORMS: list[Any] = [
 def config_of(
     source: ImageSource, path: str, image_root: str | None, *, class_num: int
 ) -> dict[str, Any]:
-    """Sections of a config, with what this set asks for.
+    """Return sections of a config, with what this set asks for.
 
     Args:
         source: what `open_source` made of `path`.
@@ -42,7 +42,7 @@ def config_of(
 
 
 def as_yaml(config: dict[str, Any]) -> str:
-    """The text of a config file."""
+    """Return the text of a config file."""
     return yaml.safe_dump(config, sort_keys=False, default_flow_style=None, allow_unicode=True)
 
 

@@ -11,7 +11,7 @@ PARTS = 16  # sorted one after the other: a sort needs twice the memory of what 
 
 
 def digest(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [16] that only equal images share.
+    """Return uint8 [16] that only equal images share.
 
     Of the pixels, not of the file: one picture stored in two ways is still one picture.
     """
@@ -21,7 +21,7 @@ def digest(pixels: np.ndarray) -> np.ndarray:
 
 
 def equal_rows(digests: np.ndarray, looked_at: np.ndarray) -> Iterator[np.ndarray]:
-    """Groups of two and more rows that are equal, each int64 in ascending order.
+    """Yield groups of two and more rows that are equal, each int64 in ascending order.
 
     The groups come in the order of their digests. Beside `digests` this takes about a quarter of
     their memory.

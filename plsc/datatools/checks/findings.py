@@ -104,7 +104,7 @@ class Place:
     detail: str
 
     def text(self) -> str:
-        """One line."""
+        """Return one line."""
         where = " = ".join(images.where(index) for images, index in self.images[:TEXT_IMAGES])
         if len(self.images) > TEXT_IMAGES:
             where += f" and {len(self.images) - TEXT_IMAGES} more"
@@ -113,7 +113,7 @@ class Place:
         return f"{where}: {self.detail}" if self.detail else where
 
     def as_json(self) -> dict[str, Any]:
-        """The same as an object."""
+        """Return the same as an object."""
         return {
             "images": [
                 {"set": images.path, "index": index, "where": images.where(index)}
@@ -152,11 +152,11 @@ class Findings:
 
     @property
     def fit(self) -> bool:
-        """Whether one can train on the set."""
+        """Tell whether one can train on the set."""
         return not any(kind.severity == "fault" for kind in self.counts)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """An object for each kind that was found, faults first."""
+        """Return an object for each kind that was found, faults first."""
         return [
             {
                 "kind": kind.name,
@@ -170,7 +170,7 @@ class Findings:
         ]
 
     def as_text(self) -> str:
-        """Paragraphs for people, with the first places of each kind."""
+        """Return paragraphs for people, with the first places of each kind."""
         paragraphs = []
         for kind in self._found():
             places = self.places[kind]

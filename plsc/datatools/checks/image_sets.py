@@ -21,12 +21,12 @@ class ImageSet:
 
     @classmethod
     def of_source(cls, path: str, source: ImageSource) -> "ImageSet":
-        """Images with classes."""
+        """Return images with classes."""
         return cls(path, len(source), source.read, source.where)
 
     @classmethod
     def of_pairs(cls, path: str, pairs: PairedImages) -> "ImageSet":
-        """Images in pairs, without classes."""
+        """Return images in pairs, without classes."""
         return cls(path, len(pairs), lambda index: (pairs.read(index), UNKNOWN), pairs.where)
 
 
@@ -41,6 +41,6 @@ class ImageSets:
         return self._starts[-1]
 
     def image(self, row: int) -> tuple[ImageSet, int]:
-        """The set that image `row` is in, and its number there."""
+        """Return the set that image `row` is in, and its number there."""
         number = bisect_right(self._starts, row) - 1
         return self.sets[number], row - self._starts[number]

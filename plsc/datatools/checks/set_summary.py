@@ -37,11 +37,11 @@ class Identities:
 
     @property
     def median(self) -> float:
-        """Images of the identity in the middle."""
+        """Return how many images the identity in the middle has."""
         return float(np.median(self.counts))
 
     def histogram(self) -> "Histogram":
-        """Rows (from, to, number of identities), from the fewest images to the most, inclusive.
+        """Return rows (from, to, number of identities), from the fewest images up, inclusive.
 
         One row per number of images if they are few, else ranges that grow in steps of 1, 2, 5.
         """
@@ -59,7 +59,7 @@ class Identities:
         return list(zip(starts.tolist(), ends, numbers.tolist(), strict=True))
 
     def as_json(self) -> dict[str, Any]:
-        """The same as an object."""
+        """Return the same as an object."""
         counts = self.counts
         report: dict[str, Any] = {
             "num_identities": len(counts),
@@ -84,12 +84,12 @@ class Identities:
 
 
 def range_name(first: int, last: int) -> str:
-    """`7`, or `5-9`."""
+    """Return `7`, or `5-9`."""
     return str(first) if first == last else f"{first}-{last}"
 
 
 def histogram_text(rows: Histogram) -> str:
-    """Lines with bars; the longest has 50 characters, and a row that is not empty one at least."""
+    """Return lines with bars of up to 50 characters, at least one for a row that is not empty."""
     names = [range_name(first, last) for first, last, _ in rows]
     width = max(map(len, names))
     most = max(number for _, _, number in rows)
@@ -120,7 +120,7 @@ class SampledImages:
     bad: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        """The same as an object."""
+        """Return the same as an object."""
         return {
             "num_images": self.num_images,
             "mean_bytes": round(self.num_bytes / max(self.num_images - len(self.bad), 1)),

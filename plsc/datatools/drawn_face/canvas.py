@@ -18,25 +18,25 @@ Image = NDArray[np.uint8]
 
 
 def fixed(points: Points) -> NDArray[np.int32]:
-    """Pixels [n,2] -> OpenCV's fixed-point coordinates on the oversampled canvas."""
+    """Turn pixels [n,2] into OpenCV's fixed-point coordinates on the oversampled canvas."""
     scaled = points * (OVERSAMPLING << SHIFT) + ((OVERSAMPLING - 1) << SHIFT) / 2
     return np.rint(scaled).astype(np.int32)
 
 
 def blurred(image: NDArray[Any], sigma: float) -> NDArray[Any]:
-    """Two box filters of together `sigma`: as fast for wide blurs as for narrow ones."""
+    """Blur by two box filters of together `sigma`: as fast for wide blurs as for narrow ones."""
     side = round(math.sqrt(6 * sigma * sigma + 1)) | 1
     return cv2.blur(cv2.blur(image, (side, side)), (side, side))
 
 
 def mixed(colour: Colour, other: Colour, share: float) -> Colour:
-    """`colour` with a share of `other` in it."""
+    """Return `colour` with a share of `other` in it."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(colour, other, strict=True))
     return red, green, blue
 
 
 def shaded(colour: Colour, factor: float) -> Colour:
-    """`colour` made darker or lighter."""
+    """Return `colour` made darker or lighter."""
     red, green, blue = (min(255, round(value * factor)) for value in colour)
     return red, green, blue
 
@@ -51,7 +51,7 @@ class Canvas:
         self.head: Image = np.zeros((side, side), np.uint8)
 
     def fill(self, points: Points, colour: Colour, *, head: bool = False) -> None:
-        """A filled polygon [n,2]; `head`: it belongs to the head and takes its light."""
+        """Draw a filled polygon [n,2]; `head`: it belongs to the head and takes its light."""
         corners = fixed(points)
         cv2.fillPoly(self.pixels, [corners], colour, cv2.LINE_AA, SHIFT)
         if head:
@@ -60,13 +60,13 @@ class Canvas:
     def lines(
         self, lines: Sequence[Points], colour: Colour, width: float, *, closed: bool = False
     ) -> None:
-        """Lines through points [n,2]; a width below one pixel is drawn as half a pixel."""
+        """Draw lines through points [n,2]; a width below one pixel as half a pixel."""
         thickness = max(1, round(width * OVERSAMPLING))
         corners = [fixed(line) for line in lines]
         cv2.polylines(self.pixels, corners, closed, colour, thickness, cv2.LINE_AA, SHIFT)
 
     def dot(self, centre: Points, radius: float, colour: Colour) -> None:
-        """A filled circle around [2]."""
+        """Draw a filled circle around [2]."""
         x, y = fixed(centre.reshape(1, 2))[0]
         whole = max(1, round(radius * OVERSAMPLING * (1 << SHIFT)))
         cv2.circle(self.pixels, (int(x), int(y)), whole, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
@@ -97,7 +97,7 @@ class Canvas:
             cv2.copyTo(painter.pixels[rows, columns], mask, self.pixels[rows, columns])
 
     def _window(self, points: Points, margin: float) -> tuple[slice, slice, Image] | None:
-        """Rows, columns and mask of the part of the canvas that a polygon touches."""
+        """Return rows, columns and mask of the part of the canvas that a polygon touches."""
         corners = fixed(points)
         side = len(self.pixels)
         reach = int(margin * OVERSAMPLING) + 2

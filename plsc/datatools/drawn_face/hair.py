@@ -22,7 +22,7 @@ VOLUME = {"buzz": 0.8, "afro": 15, "receding": 3, "fringe": 6, "bob": 6, "long":
 
 
 def _hairline(head: Head) -> Points:
-    """Points [n,2] from the left sideburn over the forehead to the right one."""
+    """Return points [n,2] from the left sideburn over the forehead to the right one."""
     face = head.identity
     style = face.hair_style
     if style.startswith("parted"):
@@ -38,7 +38,7 @@ def _hairline(head: Head) -> Points:
 
 
 def paint_back_hair(canvas: Canvas, head: Head) -> None:
-    """What hangs or stands behind the head."""
+    """Paint what hangs or stands behind the head."""
     face = head.identity
     dark = shaded(face.hair, 0.72)
     width = face.face_width + 3 + 5 * face.hair_volume
@@ -59,7 +59,7 @@ def paint_back_hair(canvas: Canvas, head: Head) -> None:
 
 
 def paint_hair(canvas: Canvas, head: Head) -> None:
-    """The cap of hair and its strands."""
+    """Paint the cap of hair and its strands."""
     face = head.identity
     if face.hair_style == "bald":
         return
@@ -83,7 +83,7 @@ def paint_hair(canvas: Canvas, head: Head) -> None:
 
 
 def _skull(head: Head, volume: float) -> Points:
-    """The cap's outer edge [n,2], from the left sideburn over the top to the right one."""
+    """Return the cap's outer edge [n,2], from the left sideburn over the top to the right one."""
     face = head.identity
     low = 6.0 if face.hair_style not in ("long", "bob") else 26.0
     width = face.face_width + 0.55 * volume
@@ -98,7 +98,7 @@ def _skull(head: Head, volume: float) -> Points:
 
 
 def paint_beard(canvas: Canvas, head: Head) -> None:
-    """Beard and moustache."""
+    """Paint beard and moustache."""
     face, kind = head.identity, head.identity.beard
     if kind == "none":
         return

@@ -22,7 +22,7 @@ DEPTH = 30.0  # of the ellipsoid; less than a skull's, as faces are flatter than
 
 @cache
 def _spline(num_points: int, steps: int, closed: bool) -> Points:
-    """Catmull-Rom weights [samples, num_points] of a curve through `num_points` points."""
+    """Return Catmull-Rom weights [samples, num_points] of a curve through `num_points` points."""
     spans = num_points if closed else num_points - 1
     weights = np.zeros((spans * steps + (not closed), num_points))
     for row in range(len(weights)):
@@ -42,13 +42,13 @@ def _spline(num_points: int, steps: int, closed: bool) -> Points:
 
 
 def curve(points: ArrayLike, *, closed: bool = False, steps: int = 5) -> Points:
-    """A smooth curve [samples, d] through `points` [n, d]."""
+    """Return a smooth curve [samples, d] through `points` [n, d]."""
     points = np.asarray(points, float)
     return _spline(len(points), steps, closed) @ points
 
 
 def mirrored(right: ArrayLike) -> Points:
-    """A closed outline from its right half, ordered from top to bottom; ends have x = 0."""
+    """Return a closed outline from its right half, ordered from top to bottom; ends have x = 0."""
     right = np.asarray(right, float)
     left = right[-2:0:-1].copy()
     left[:, 0] *= -1
@@ -56,7 +56,7 @@ def mirrored(right: ArrayLike) -> Points:
 
 
 def aligning(points: Points, target: Points) -> tuple[complex, complex]:
-    """The similarity z -> a z + b (complex numbers) that brings points [n,2] nearest to target."""
+    """Return the similarity z -> a z + b (complex) that brings points [n,2] nearest to target."""
     source, wanted = points[:, 0] + 1j * points[:, 1], target[:, 0] + 1j * target[:, 1]
     centred = source - source.mean()
     a = (centred.conj() * (wanted - wanted.mean())).sum() / (abs(centred) ** 2).sum()
@@ -94,11 +94,11 @@ class Head:
 
     @property
     def frame(self) -> tuple[complex, complex]:
-        """(a, b) of z -> a z + b from the turned head's plane to pixels."""
+        """Return (a, b) of z -> a z + b from the turned head's plane to pixels."""
         return self._a, self._b
 
     def surface(self, xy: ArrayLike, lift: float = 0.0) -> Points:
-        """Points [n,3] on the face for [n,2]; `lift` raises them above the skin."""
+        """Return points [n,3] on the face for [n,2]; `lift` raises them above the skin."""
         xy = np.asarray(xy, float)
         points = np.empty((len(xy), 3))
         points[:, :2] = xy
@@ -108,7 +108,7 @@ class Head:
         return points
 
     def place(self, points: ArrayLike) -> Points:
-        """Pixels [n,2] of head points [n,3], or of points [n,2] on the face."""
+        """Return pixels [n,2] of head points [n,3], or of points [n,2] on the face."""
         points = np.asarray(points, float)
         if points.shape[1] == 2:
             points = self.surface(points)
@@ -117,17 +117,17 @@ class Head:
         return flat @ self._scaled_roll + self._offset
 
     def place_outline(self, points: ArrayLike) -> Points:
-        """Pixels of points [n,3] of the silhouette, which keeps its width when the head turns."""
+        """Return pixels of points [n,3] of the silhouette, which keeps its width in a turn."""
         points = np.array(points, float)
         points[:, 0] *= self._widening
         return self.place(points)
 
     def length(self, pixels: float) -> float:
-        """A length of the template in pixels of this image."""
+        """Return a length of the template in pixels of this image."""
         return pixels * abs(self._a)
 
     def outline(self, grow: float = 0.0) -> Points:
-        """Key points [n,3] of the head's contour, closed, clockwise from the top."""
+        """Return key points [n,3] of the head's contour, closed, clockwise from the top."""
         face, drop = self.identity, 5 * self.view.mouth_open
         width, chin = face.face_width + grow, face.chin_y + drop + 0.4 * grow
         right = [
@@ -144,7 +144,7 @@ class Head:
         return mirrored(right)
 
     def mouth_corner(self) -> tuple[float, float]:
-        """x and y of the right corner."""
+        """Return x and y of the right corner."""
         view = self.view
         x = self.identity.mouth_width * (1 + 0.17 * view.smile - 0.12 * view.mouth_open)
         return x, self.identity.mouth_y - 3.6 * view.smile + 1.5 * view.mouth_open

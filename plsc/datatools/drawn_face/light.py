@@ -54,7 +54,7 @@ def light(canvas: Canvas, head: Head) -> NDArray[np.float32]:
 
 
 def photograph(lit: NDArray[np.float32], head: Head, rng: np.random.Generator) -> Image:
-    """What the camera makes of a lit scene: uint8 RGB [size,size,3]."""
+    """Return what the camera makes of a lit scene: uint8 RGB [size,size,3]."""
     view, size = head.view, head.size
     image = np.rint(np.clip(lit, 0, 255)).astype(np.uint8)
     unit = size / 112
@@ -71,7 +71,7 @@ def photograph(lit: NDArray[np.float32], head: Head, rng: np.random.Generator) -
 
 
 def _normals(head: Head) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """The unit normals of the head at every pixel: ellipsoid and relief."""
+    """Return the unit normals of the head at every pixel: ellipsoid and relief."""
     size, unit, (a, b) = head.size, head.length(1), head.frame
     grid = np.arange(size, dtype=np.float32)
     cos, sin = np.float32(a.real / unit), np.float32(a.imag / unit)
@@ -92,7 +92,7 @@ def _normals(head: Head) -> tuple[NDArray[np.float32], NDArray[np.float32], NDAr
 
 
 def _relief(head: Head) -> NDArray[np.float32]:
-    """Heights above the ellipsoid [size,size] in 1/RELIEF_UNIT of a template pixel."""
+    """Return heights above the ellipsoid [size,size] in 1/RELIEF_UNIT of a template pixel."""
     face, size = head.identity, head.size
     relief = np.full((size, size), RELIEF_BASE, np.uint16)
 

@@ -70,7 +70,7 @@ class Identity:
 
     @classmethod
     def sample(cls, seed: int, number: int) -> "Identity":
-        """The person called `number` in the world called `seed`; the same on every machine."""
+        """Draw the person called `number` in the world called `seed`; equal on every machine."""
         rng = np.random.default_rng([seed, _IDENTITY_STREAM, number])
 
         def around(mean: float, spread: float) -> float:
@@ -175,7 +175,7 @@ class View:
 
     @classmethod
     def sample(cls, seed: int, number: int, image: int) -> "View":
-        """The view of image `image` of person `number`; the same on every machine."""
+        """Draw the view of image `image` of person `number`; the same on every machine."""
         rng = np.random.default_rng([seed, _VIEW_STREAM, number, image])
 
         def within(limit: float) -> float:
@@ -214,7 +214,7 @@ class View:
 
 
 def _between(palette: list[Colour], position: float, jitter: np.ndarray | float = 0.0) -> Colour:
-    """The colour at `position` of a palette whose entries stand at 0, 1, 2 ..."""
+    """Return the colour at `position` of a palette whose entries stand at 0, 1, 2 ..."""
     index = min(int(position), len(palette) - 2)
     low, high = np.array(palette[index], float), np.array(palette[index + 1], float)
     mixed = low + (high - low) * (position - index) + jitter

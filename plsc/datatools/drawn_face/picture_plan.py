@@ -45,7 +45,7 @@ class DatasetSize:
             raise UserError(f"--degrade must be from 0 to 1, got {self.degrade}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, in which only what is done to the images is named."""
+        """Return plain data, in which only what is done to the images is named."""
         values = asdict(self)
         return values if self.degrade else {k: v for k, v in values.items() if k != "degrade"}
 
@@ -60,7 +60,7 @@ class Picture:
 
 
 def train_pictures(size: DatasetSize) -> list[Picture]:
-    """The images to train on, person after person; people are numbered from 0."""
+    """Return the images to train on, person after person; people are numbered from 0."""
     return [
         Picture(
             f"train/images/{person * size.images_per_identity + image + 1:08d}.jpg", person, image
@@ -71,7 +71,7 @@ def train_pictures(size: DatasetSize) -> list[Picture]:
 
 
 def eval_pictures(size: DatasetSize) -> tuple[list[Picture], list[bool]]:
-    """The images of the pairs, row 2i and 2i+1 for pair i, and whether each is of one person.
+    """Return the images of the pairs, 2i and 2i+1 of pair i, and whether each is of one person.
 
     Same and different alternate, so that every fold of consecutive pairs is balanced; no image
     occurs twice.
@@ -90,7 +90,7 @@ def eval_pictures(size: DatasetSize) -> tuple[list[Picture], list[bool]]:
 
 
 def degradation_of(size: DatasetSize, picture: Picture) -> tuple[str, float, np.random.Generator]:
-    """Kind and severity for `degrade`, and the generator to go on with.
+    """Return kind and severity for `degrade`, and the generator to go on with.
 
     The kind is UNSPOILT and the severity 0 for all but a share `size.degrade` of the pictures; the
     others' severities are spread evenly from 0 to 1.

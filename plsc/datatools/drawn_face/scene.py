@@ -9,7 +9,7 @@ from plsc.datatools.drawn_face.head import Head
 
 
 def paint_background(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A gradient with a few blurred shapes, covering the canvas."""
+    """Cover the canvas with a gradient and a few blurred shapes."""
     side = len(canvas.pixels)
     small = np.zeros((28, 28, 3), np.uint8)
     corners = _dull(rng, (2, 2)).astype(np.uint8)
@@ -26,7 +26,7 @@ def paint_background(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _dull(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Colours [*shape,3] that are mostly grey, as walls and streets are."""
+    """Return colours [*shape,3] that are mostly grey, as walls and streets are."""
     return rng.uniform(15, 215, (*shape, 1)) + rng.uniform(0, 40, (*shape, 3))
 
 

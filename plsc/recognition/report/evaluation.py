@@ -15,10 +15,10 @@ class ImageFiles(Protocol):
     """Image files by number; 2i and 2i + 1 are pair i."""
 
     def read(self, index: int) -> bytes:
-        """The image file."""
+        """Return the image file."""
 
     def where(self, index: int) -> str:
-        """The image's place for messages."""
+        """Return the image's place for messages."""
 
 
 @dataclass(frozen=True)

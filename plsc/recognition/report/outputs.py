@@ -37,7 +37,7 @@ class Outputs:
 
     @property
     def json_to_stdout(self) -> bool:
-        """Whether standard output is for a program."""
+        """Tell whether standard output is for a program."""
         return self.json == STDOUT
 
     def check(self) -> None:

@@ -34,19 +34,19 @@ class PairPicture:
 
     @property
     def angle(self) -> float:
-        """Degrees between the two embeddings."""
+        """Return degrees between the two embeddings."""
         return Threshold(self.score).angle
 
     @property
     def sides(self) -> list[tuple[str, str, str]]:
-        """Which of the two it is in words, its data URI and its place, of both images."""
+        """Return of both images which of the two it is in words, its data URI and its place."""
         return list(zip(("left", "right"), self.images, self.places, strict=True))
 
 
 def hardest_pairs(
     report: VerificationReport, images: ImageFiles, *, same: bool, most: int
 ) -> list[PairPicture]:
-    """Pairs of one person that score lowest, or of two that score highest; the hardest first.
+    """Return pairs of one person that score lowest, or of two that score highest; hardest first.
 
     Args:
         report: of the set.
@@ -75,7 +75,7 @@ def _picture(pair: int, score: float, images: ImageFiles) -> PairPicture:
 
 
 def _data_uri(encoded: bytes) -> str:
-    """The image written anew: small, in a format that every browser knows, without its EXIF."""
+    """Return the image written anew: small, as every browser knows it, without its EXIF."""
     pixels = decode(encoded, to_rgb=False)
     height, width = pixels.shape[:2]
     shrink = MOST_SIDE / max(height, width)

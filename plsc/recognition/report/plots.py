@@ -18,12 +18,12 @@ LABEL_GAP = 0.045  # of the axis, between the middles of two upright labels
 
 
 def roc_plot(report: VerificationReport) -> str:
-    """The ROC curve with its operating points as a data URI; grey where impostors are too few."""
+    """Return the ROC curve and its points as a data URI; grey where impostors are too few."""
     return _drawn(lambda axes: draw_roc(axes, report.curve, report.points))
 
 
 def score_plot(report: VerificationReport) -> str:
-    """Histograms of same and different pairs' scores with the thresholds, as a data URI."""
+    """Return histograms of both kinds of pairs with the thresholds, as a data URI."""
     return _drawn(lambda axes: draw_scores(axes, report))
 
 
@@ -98,7 +98,7 @@ def draw_scores(axes: Any, report: VerificationReport) -> None:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Rising `places`, moved as little as it takes for `gap` between neighbours."""
+    """Return rising `places`, moved as little as it takes for `gap` between neighbours."""
     moved = list(places)
     for _ in range(50 * len(moved)):
         close = [at for at in range(1, len(moved)) if moved[at] - moved[at - 1] < gap * (1 - 1e-6)]
@@ -112,7 +112,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 def _bottom(lowest: float) -> float:
-    """Where an axis of rates begins that shows `lowest` to 1 at large."""
+    """Return where an axis of rates begins that shows `lowest` to 1 at large."""
     for bottom in (0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2):
         if lowest >= bottom + 0.1 * (1 - bottom):
             return bottom

@@ -27,7 +27,7 @@ def convert(bin_path: str | Path, out_dir: str | Path, *, flip_test: bool = Fals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="lfw_style_bin_dataset_converter",
         description="Extract the images and pairs of an LFW-style .bin file.",

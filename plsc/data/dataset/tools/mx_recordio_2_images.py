@@ -38,7 +38,7 @@ def convert(root_dir: str | Path, output_dir: str | Path) -> np.ndarray:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="mx_recordio_2_images",
         description="Extract the images of an MXNet RecordIO set (train.rec, train.idx).",

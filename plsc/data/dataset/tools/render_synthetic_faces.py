@@ -184,7 +184,7 @@ def _require_same(output_dir: Path, size: DatasetSize) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--output_dir", required=True, type=Path, help="new folder for the data")
     numbers = {
