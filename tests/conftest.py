@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from places import ROOT, SHARED_DATA
 from small_runs import SMALL_BACKBONE, Run, World, metrics_of
 
@@ -18,7 +18,11 @@ from plsc.nn import environment as runtime
 GOLDEN = ROOT / "tests" / "golden"
 REAL_FACES = SHARED_DATA / "orl"
 
-settings.register_profile("plsc", deadline=None)  # a busy machine is no failure
+settings.register_profile(
+    "plsc",
+    deadline=None,  # a busy machine is no failure
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # examples write over each other
+)
 settings.load_profile("plsc")
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if WORKERS > 1:  # they share the cores, and so do the commands that they start

@@ -45,6 +45,8 @@ def test_a_file_of_python_2(tmp_path):
     ("content", "message"),
     [
         ((IMAGES[:3], [True, False]), "3 images for 2 pairs"),
+        ((IMAGES[:3], [True]), "3 images for 1 pairs"),
+        ((IMAGES[:1], []), "1 images for 0 pairs"),
         ((IMAGES, [True]), "4 images for 1 pairs"),
         (([], []), "0 images for 0 pairs"),
         ((IMAGES, [True, 2]), "label of pair 1 must be True or False, got 2"),
@@ -61,27 +63,12 @@ def test_a_wrong_file_is_named(tmp_path, content, message):
         read_bin(write(tmp_path / "a.bin", content))
 
 
-def test_a_truncated_or_malicious_file_is_refused(tmp_path):
-    whole = pickle.dumps((IMAGES, [True, False]))
-    with pytest.raises(UserError, match=rf"a\.bin: truncated: .* {len(whole) - 9}$"):
-        read_bin(write(tmp_path / "a.bin", whole[:-9]))
-    with pytest.raises(UserError, match=r"b\.bin: refused: it asks for posix\.system"):
-        read_bin(write(tmp_path / "b.bin", b"cposix\nsystem\n(S'true'\ntR."))
-
-
 def test_verification_set(tmp_path):
     dataset = FaceVerificationBin(write(tmp_path / "a.bin", (IMAGES, [True, False])))
     assert len(dataset) == 4 and list(dataset.issame) == [True, False]
     for index, pixels in enumerate(PIXELS):
         image = dataset.get(index, np.random.default_rng(0))["images"]
         assert image.dtype == np.uint8 and np.array_equal(image, pixels)
-
-
-def test_a_bad_image_is_named_by_its_number(tmp_path):
-    path = write(tmp_path / "a.bin", ([*IMAGES[:3], b"junk"], [True, False]))
-    dataset = FaceVerificationBin(path, ["DecodeImage", "ToCHWImage"])
-    with pytest.raises(UserError, match=r"a\.bin: image 3: cannot be decoded"):
-        dataset.get(3, np.random.default_rng(0))
 
 
 def test_the_real_file(real_faces):

@@ -33,7 +33,7 @@ class Bfloat16:
         return self.bits[rows]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.dictionaries(st.text(max_size=8), ARRAYS, max_size=5), st.sampled_from([1, 7, 2**20]))
 def test_the_library_reads_what_is_written_and_the_other_way(tmp_path_factory, tensors, piece):
     tensors = {name: array for name, array in tensors.items() if name != "__metadata__"}
@@ -175,7 +175,7 @@ def test_what_is_no_file(tmp_path):
         refused(lambda name=name: read_tensors(tmp_path / name), tmp_path / name)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused_in_a_line(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("any") / "file"

@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+from memory_source import MemorySource
 
 from plsc.cli.data.check import check
-from plsc.data.sets.base import BadImage, ImageSource
 from plsc.datatools.checks.findings import KINDS
 from plsc.datatools.checks.image_sets import ImageSet
 
@@ -20,30 +20,6 @@ def encoded(pixels, ending=".png"):
     return cv2.imencode(ending, pixels)[1].tobytes()
 
 
-class InMemory(ImageSource):
-    """Images with classes; None for one that cannot be read."""
-
-    def __init__(self, rows, known, num_classes=None):
-        self.rows = list(rows)
-        self.labels = np.array([label for _, label in rows]) if known else None
-        self.num_classes = num_classes
-
-    def __len__(self):
-        return len(self.rows)
-
-    def read(self, index):
-        image, label = self.rows[index]
-        if image is None:
-            raise BadImage(f"{self.where(index)}: is gone")
-        return image, label
-
-    def where(self, index):
-        return f"memory: {index}"
-
-    def name(self, index):
-        return str(index)
-
-
 SOUND = [(encoded(picture(number)), number // EACH) for number in range(IDENTITIES * EACH)]
 
 
@@ -53,7 +29,7 @@ def verification(images):
 
 def found(rows, val=(), known=True, num_workers=0, **options):
     findings = check(
-        InMemory(rows, known, options.pop("own_class_num", None)),
+        MemorySource(rows, known=known, num_classes=options.pop("own_class_num", None)),
         [verification(val)] if val else [],
         path="memory",
         num_workers=num_workers,
@@ -184,7 +160,7 @@ def test_the_result_does_not_depend_on_the_processes():
 
 def test_findings_list_faults_first_and_all_places_in_json():
     rows = [*SOUND[:-2], *[(None, 0)] * 30]
-    findings = check(InMemory(rows, True), path="memory")
+    findings = check(MemorySource(rows), path="memory")
     faults, warnings = findings.as_json()
     assert (faults["kind"], faults["severity"], faults["count"]) == ("unreadable", "fault", 30)
     assert faults["places"][29]["images"] == [{"set": "memory", "index": 39, "where": "memory: 39"}]

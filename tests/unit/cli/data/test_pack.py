@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_source import MemorySource
 from pictures import noise
 from refusals import error_line
 
 from plsc.cli.data.main import main
 from plsc.data.records.record_index import image_records, read_index
 from plsc.data.records.recordio import EXACT_LABELS, RecordFile
-from plsc.data.sets.base import ImageSource
 from plsc.data.sets.records import RecordImages
 from plsc.datatools.preparation import Preparation
 from plsc.datatools.record_set import PackingOrder, pack_records, packing_order
@@ -311,37 +311,12 @@ def test_a_plan_holds_each_image_once_by_class(labels, relabel):
     assert (places.originals.tolist() if relabel else None) == (kinds.tolist() if relabel else None)
 
 
-class OneByte(ImageSource):
-    """Images of one byte, and a few large ones: more than the workers' shared memory holds."""
-
-    def __init__(self, sizes):
-        self.sizes = sizes
-        self.labels = np.zeros(len(sizes), np.int64)
-        self.num_classes = 1
-
-    def __len__(self):
-        return len(self.sizes)
-
-    def read(self, index):
-        return bytes([index % 256]) * self.sizes[index], 0
-
-    def where(self, index):
-        return f"image {index}"
-
-    def name(self, index):
-        return str(index)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_images_larger_than_the_shared_memory(tmp_path, workers):
-    source = OneByte([1, 3_000_000, 2, 3_000_000, 1, *[7] * 60])
-    pack_records(
-        tmp_path / "a.rec",
-        source,
-        packing_order(source.labels),
-        Preparation(check=False),
-        num_workers=workers,
-    )
+    sizes = [1, 3_000_000, 2, 3_000_000, 1, *[7] * 60]
+    source = MemorySource([(bytes([row]) * size, 0) for row, size in enumerate(sizes)])
+    order, as_is = packing_order(source.labels), Preparation(check=False)
+    pack_records(tmp_path / "a.rec", source, order, as_is, num_workers=workers)
     file = RecordFile(tmp_path / "a.rec")
     index = image_records(file, *read_index(tmp_path / "a.idx"))
     assert len(index.offsets) == len(source)
@@ -350,10 +325,9 @@ def test_images_larger_than_the_shared_memory(tmp_path, workers):
 
 
 def test_keys_that_float32_rounds_are_written_as_mxnet_would(tmp_path):
-    source = OneByte([5])
-    places = PackingOrder(
-        np.array([0]), np.array([0, 42_474_557]), None, False
-    )  # WebFace42M's count
+    count = 42_474_557  # WebFace42M's
+    places = PackingOrder(np.array([0]), np.array([0, count]), None, False)
+    source = MemorySource([(b"image", 0)])
     pack_records(tmp_path / "a.rec", source, places, Preparation(check=False))
     assert records_of(tmp_path / "a.rec")[2].labels == tuple(np.float32([1, 42_474_558]))
 

@@ -5,14 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from plsc.data.lists import text_lines
 from plsc.data.lists.label_list import LabelList, read_pairs
 from plsc.errors import UserError
-
-NO_RESET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 def write(path, text):
@@ -269,7 +267,6 @@ ROWS = st.lists(st.tuples(NAMES, LABELS, ENDS), min_size=1, max_size=25)
 
 @pytest.mark.parametrize("block", [1, 16, 64, 1 << 20])
 @given(rows=ROWS, marked=st.booleans(), final=st.booleans(), delimiter=st.sampled_from("\t ,"))
-@NO_RESET
 def test_plsc_lists_are_read_as_a_plain_parser_does(
     tmp_path, monkeypatch, block, rows, marked, final, delimiter
 ):
@@ -281,7 +278,6 @@ def test_plsc_lists_are_read_as_a_plain_parser_does(
 
 @pytest.mark.parametrize("block", [1, 16, 64, 1 << 20])
 @given(rows=ROWS, blank=st.sampled_from([" ", "\t", "  "]), final=st.booleans())
-@NO_RESET
 def test_magface_lists_are_read_as_a_plain_parser_does(
     tmp_path, monkeypatch, block, rows, blank, final
 ):
@@ -308,7 +304,6 @@ PIECES = st.sampled_from(
     block=st.sampled_from([1, 5, 32]),
 )
 @example(data=b"a\r", layout="plsc", block=1)
-@NO_RESET
 def test_any_bytes_are_a_list_or_a_mistake(tmp_path, monkeypatch, data, layout, block):
     monkeypatch.setattr(text_lines, "BLOCK_BYTES", block)
     assert_equal_to_plain(tmp_path / "list", data, layout, "\t")

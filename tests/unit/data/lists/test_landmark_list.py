@@ -123,7 +123,7 @@ pieces = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(content=st.one_of(st.binary(max_size=200), st.lists(pieces, max_size=40).map(b"".join)))
 def test_any_bytes_are_a_list_or_refused(tmp_path_factory, content):
     file = written(tmp_path_factory.getbasetemp(), content)

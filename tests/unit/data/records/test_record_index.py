@@ -5,7 +5,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from places import GOLDEN
 
@@ -20,7 +20,6 @@ from plsc.data.records.recordio import RecordFile, RecordWriter
 from plsc.errors import UserError
 
 CASES = GOLDEN / "recordio_cases"
-in_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def rows_of(path):
@@ -51,7 +50,6 @@ def test_index(tmp_path, text, rows):
 keys = st.one_of(st.integers(0, 30), st.integers(0, 5000), st.integers(0, 10**18 - 1))
 
 
-@in_tmp_path
 @given(
     rows=st.dictionaries(keys, st.integers(0, 10**18 - 1), min_size=1),
     first=st.sampled_from([0, 1, 10**9]),
@@ -140,7 +138,6 @@ def test_a_key_that_occurs_twice(tmp_path, text):
         read_index(tmp_path / "a.idx")
 
 
-@in_tmp_path
 @given(text=st.one_of(st.binary(), st.text("0123456789\t\n\r -x").map(str.encode)))
 @example(text=b"\xd9\xb3\t4\n")  # a digit, but not of ASCII
 def test_random_bytes_give_an_index_or_a_user_error(tmp_path, text):
@@ -155,7 +152,6 @@ def test_random_bytes_give_an_index_or_a_user_error(tmp_path, text):
         assert rows == sorted((int(key), int(at)) for key, at in lines)
 
 
-@in_tmp_path
 @given(st.data())
 def test_a_mutated_index_gives_images_or_a_user_error(tmp_path, data):
     """Whatever the index says, nothing but records of the file is read."""

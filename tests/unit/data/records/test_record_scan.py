@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from places import GOLDEN
 
@@ -24,7 +24,6 @@ from plsc.errors import UserError
 
 CASES = GOLDEN / "recordio_cases"
 EXPECTED = json.loads((CASES / "expected.json").read_text())
-in_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +84,6 @@ magic = struct.unpack("<I", MAGIC)[0]
 ids = st.one_of(st.integers(0, 50), st.just(magic), st.just(magic << 32), st.just(magic | 7 << 32))
 
 
-@in_tmp_path
 @given(st.lists(st.tuples(ids, parts), min_size=1, max_size=6, unique_by=lambda row: row[0]))
 def test_every_record_that_is_written_is_found(tmp_path, rows):
     with RecordWriter(tmp_path / "a.rec") as writer:
@@ -95,7 +93,6 @@ def test_every_record_that_is_written_is_found(tmp_path, rows):
     ]
 
 
-@in_tmp_path
 @given(st.data())
 def test_any_damage_gives_an_index_or_a_bad_image(tmp_path, data):
     content = bytearray((CASES / "multipart.rec").read_bytes())
@@ -106,7 +103,6 @@ def test_any_damage_gives_an_index_or_a_bad_image(tmp_path, data):
     check_scan(path)
 
 
-@in_tmp_path
 @given(st.lists(st.one_of(st.just(MAGIC), st.just(bytes(4)), st.binary(max_size=12)), min_size=1))
 def test_random_bytes_give_an_index_or_a_bad_image(tmp_path, content):
     (tmp_path / "a.rec").write_bytes(b"".join(content) or b"\0")

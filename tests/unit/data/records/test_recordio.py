@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from places import GOLDEN
 
@@ -77,7 +77,6 @@ label_sets = st.one_of(
 records = st.tuples(pieces, label_sets, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents=st.lists(records, min_size=1, max_size=5))
 def test_round_trip(tmp_path, contents):
     path = tmp_path / "a.rec"
@@ -172,7 +171,6 @@ def test_missing_and_empty_file(tmp_path):
         RecordFile(tmp_path / "empty.rec")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_gives_a_record_or_a_user_error(tmp_path, data):
     whole = (CASES / "multipart.rec").read_bytes()
@@ -254,7 +252,6 @@ def test_a_record_file_travels_to_a_spawned_process(tmp_path):
     assert file.read_image(0) == (b"image", 5)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.lists(st.one_of(st.just(MAGIC), st.binary(max_size=12)), min_size=1))
 def test_random_bytes_give_a_record_or_a_bad_image(tmp_path, content):
     path = tmp_path / "a.rec"

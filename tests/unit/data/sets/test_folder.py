@@ -3,7 +3,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.data.sets.base import BadImage
@@ -124,9 +124,7 @@ ODD = st.binary(min_size=1, max_size=12).map(
 
 
 @given(st.dictionaries(ODD, st.sets(ODD, min_size=1, max_size=4), min_size=1, max_size=4))
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40)
 def test_any_name_is_kept(tmp_path_factory, tree):
     root = os.fsencode(tmp_path_factory.mktemp("root"))
     for identity, files in tree.items():

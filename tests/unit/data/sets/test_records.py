@@ -4,7 +4,7 @@ import pickle
 import shutil
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from places import GOLDEN
 
@@ -272,7 +272,6 @@ def test_a_source_travels_to_another_process(tmp_path):
     assert content(pickle.loads(pickle.dumps(source))) == content(source)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sets=st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), min_size=1, max_size=4),
     separate=st.booleans(),
@@ -292,7 +291,6 @@ def test_any_files_are_read_in_order(tmp_path, sets, separate):
     assert source.num_classes == (10 * len(sets) if separate else 10)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_gives_images_or_a_user_error(tmp_path, data):
     path = insightface(tmp_path / "a.rec", [0, 0, 1])

@@ -57,7 +57,7 @@ points_of_five = st.lists(
 ).map(np.array)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(points=points_of_five, size=st.sampled_from([112, 96, 224]))
 def test_equals_two_independent_solutions(points, size):
     if np.ptp(points, axis=0).max() < 2:
@@ -75,7 +75,7 @@ def test_equals_two_independent_solutions(points, size):
     assert np.allclose(aligned_points(points, size=size), expected, atol=1e-5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     angle=st.floats(-np.pi, np.pi),
     scale=st.floats(0.05, 50),

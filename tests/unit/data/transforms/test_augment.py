@@ -82,7 +82,7 @@ def test_default_probability(name):
     assert abs(changed / 1000 - expected[name]) < 0.06
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(NAMES),
     height=st.integers(1, 40),

@@ -44,7 +44,7 @@ class TestEveryKind:
         steps = np.diff(away)
         assert (steps > 0).all() if kind != "crop" else (steps > -2).all()
 
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     @given(
         severity=st.floats(0, 1),
         seed=st.integers(0, 9),

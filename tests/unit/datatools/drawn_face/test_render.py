@@ -85,7 +85,7 @@ class TestPlaces:
         centre = TEMPLATE.mean(axis=0)
         np.testing.assert_allclose(landmarks.mean(axis=0), centre + (3, -2), atol=1e-3)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(st.integers(0, 2**31), st.integers(0, 10**9), st.integers(0, 10**6))
     def test_landmarks_lie_in_the_face_and_in_the_picture(self, seed, number, image):
         pixels, landmarks, box = picture(

@@ -117,11 +117,6 @@ def test_the_datasets_read_it(rendered):
     assert len(pairs) == 24 and pairs.issame.tolist() == [True, False] * 6
 
 
-def test_several_processes_give_the_same_files(rendered, tmp_path):
-    assert main(arguments(tmp_path / "faces", workers=2)) == 0
-    assert digests(tmp_path / "faces") == digests(rendered)
-
-
 def test_a_second_run_skips_and_another_size_is_refused(rendered, capsys):
     before = digests(rendered)
     assert main(arguments(rendered)) == 0
