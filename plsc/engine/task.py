@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a command asks for its task before it knows whether paddle 
 
     from plsc.data.loader.batches import TrainingSet
     from plsc.export.spec import ExportSpec
-    from plsc.weights.weights import NetworkInFile, Weights
+    from plsc.weights.weights import NetworkInFile
 
 __all__ = ["Evaluator", "NetworkFunction", "StepLoss", "StepReport", "TaskType", "TrainingTask"]
 
