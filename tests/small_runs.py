@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from places import ROOT
+from refusals import error_line
 
 from plsc.nn import environment as runtime
 
@@ -97,15 +98,6 @@ class Forks:
         status = int(self.server.stdout.readline())
         out, err = (Path(request[name]).read_text(errors="replace") for name in ("out", "err"))
         return subprocess.CompletedProcess([f"plsc-{command}", *arguments], status, out, err)
-
-
-def head_of(checkpoint: Path) -> dict:
-    """Return the tensors of a checkpoint's head, by name, joined from its files."""
-    import numpy as np
-    from safetensors.numpy import load_file
-
-    parts = [load_file(path) for path in sorted(checkpoint.glob("head-*.safetensors"))]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def metrics_of(folder: Path, kind: str = "train") -> list[dict]:
@@ -223,6 +215,16 @@ class Run:
         script = str(Path(sys.executable).with_name(f"plsc-{command}"))
         options = [option for override in overrides for option in ("-o", override)]
         return [script, "-c", str(path), *options]
+
+    def refused(self, command: str, *overrides: str) -> str:
+        """Return the line that `plsc-<command>` refuses its config with: status 2, no traceback."""
+        done = self(command, *overrides, check=False)
+        assert done.returncode == 2, done
+        return error_line(done.stderr, f"plsc-{command}")
+
+    def state(self, checkpoint: str = "latest") -> dict:
+        """Return what a checkpoint says of itself."""
+        return json.loads((self.output / checkpoint / "state.json").read_text())
 
     def losses(self) -> dict[int, float]:
         """Loss by step, exact."""

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from onnx_models import vectors, write_model
 
 from plsc.config import yaml_tree
 from plsc.errors import UserError
@@ -21,20 +22,17 @@ def said_by(path):
 
 @pytest.fixture
 def model(tmp_path):
-    weight = numpy_helper.from_array(np.arange(600, dtype=np.float32).reshape(3, 200), "w")
-    graph = helper.make_graph(
+    path = write_model(
+        tmp_path / "model.onnx",
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 200])],
-        [weight],
+        given=vectors("x", "N", 3),
+        made=vectors("y", "N", 200),
+        weights={"w": np.arange(600, dtype=np.float32).reshape(3, 200)},
+        mean="127.5",
+        thresholds="[]",
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    helper.set_model_props(made, {"mean": "127.5", "thresholds": "[]"})
-    path = tmp_path / "model.onnx"
-    onnx.save(
-        made, str(path), save_as_external_data=True, location="weights.data", size_threshold=0
-    )
+    aside = {"save_as_external_data": True, "location": "weights.data", "size_threshold": 0}
+    onnx.save(onnx.load(str(path)), str(path), **aside)
     return path
 
 

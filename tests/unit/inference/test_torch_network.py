@@ -4,17 +4,16 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from torch_files import as_torch
 
 from plsc.cli.evaluate import main as evaluate
 from plsc.config.load import parse_config
 from plsc.engine import run as commands
 from plsc.errors import UserError
-from plsc.inference.stored_measurements import require_storable
 from plsc.recognition.embedder import Embedder
 from plsc.recognition.models.iresnet import IResNet18
 
 DIM = 8
-RENAMED = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}
 BGR_TO_ONE = [
     {"DecodeImage": {"to_rgb": False}},
     {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.0] * 3, "std": [1.0] * 3}},
@@ -52,19 +51,6 @@ def network(epsilon):
     return net
 
 
-def state_of(net, prefix=""):
-    """As torch has it."""
-    state = {}
-    for key, tensor in net.state_dict().items():
-        parent, dot, last = key.rpartition(".")
-        array = tensor.numpy()
-        name = f"{prefix}{parent}{dot}{RENAMED.get(last, last)}"
-        state[name] = np.ascontiguousarray(array.T) if key == "fc.weight" else array
-        if last == "_variance":
-            state[f"{prefix}{parent}.num_batches_tracked"] = np.array(7)
-    return state
-
-
 @pytest.fixture(scope="module")
 def magface():
     return network(2e-5)
@@ -85,9 +71,9 @@ def files(magface, arcface, tmp_path_factory, write_torch):
         ("magface.pth", "module.features.", "module.fc.weight"),
         ("magface_dist.pth", "features.module.", "parallel_fc.weight"),
     ):
-        state = {centres: head, **state_of(magface, prefix)}
+        state = {centres: head, **as_torch(magface, prefix)}
         write_torch(folder / name, {**common, "state_dict": state})
-    write_torch(folder / "arcface.pt", state_of(arcface))
+    write_torch(folder / "arcface.pt", as_torch(arcface))
     return folder
 
 
@@ -141,7 +127,7 @@ def test_digests_are_of_weights_and_preparation(files, magface, tmp_path, write_
     digest = Embedder(files / "magface.pth").digest
     assert digest == Embedder(files / "magface.pth").digest
     assert digest != Embedder(files / "magface.pth", std=127.5).digest
-    state = state_of(magface, "module.features.")
+    state = as_torch(magface, "module.features.")
     state["module.features.fc.bias"] = state["module.features.fc.bias"] + np.float32(1e-3)
     write_torch(tmp_path / "other.pth", {"state_dict": state})
     assert digest != Embedder(tmp_path / "other.pth").digest
@@ -152,7 +138,7 @@ def without(state, *parts):
 
 
 def test_what_is_no_iresnet(files, arcface, tmp_path, write_torch):
-    state = state_of(arcface)
+    state = as_torch(arcface)
     deeper = state | {"layer2.1.conv1.weight": state["layer1.0.conv1.weight"]}
     cases = {
         "fc.pth": ({"fc.weight": np.ones((2, 2))}, r"not an IResNet \(its keys begin with 'fc.wei"),
@@ -188,8 +174,6 @@ def test_it_is_evaluated_and_keeps_no_thresholds(files, tiny_faces, tmp_path, ca
     assert evaluate([*options, "--store_thresholds"]) == 2
     assert "a .pth keeps nothing beside its weights" in capsys.readouterr().err
     assert (files / "magface.pth").stat().st_mtime_ns == before
-    with pytest.raises(UserError, match=r"^--calibrate: a .pth keeps .* ONNX file .*plsc-export"):
-        require_storable("torch", "--calibrate")
 
 
 def test_its_preparation_travels_with_an_export(files, pictures, tmp_path, monkeypatch):

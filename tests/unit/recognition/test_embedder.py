@@ -9,10 +9,11 @@ import onnxruntime
 import paddle
 import pytest
 import yaml
+from checkpoints import saved
 from onnx import TensorProto, helper, numpy_helper
+from onnx_models import images, told, vectors, write_model
 
 import plsc
-from plsc.checkpoint import folder as checkpoint
 from plsc.config.load import parse_config
 from plsc.data.transforms.input_pixels import trained_on
 from plsc.errors import UserError
@@ -23,10 +24,6 @@ from plsc.recognition.embedder import Embedder
 from plsc.recognition.export_spec import embedding_spec
 
 DIM = 16
-STATE = {
-    "run": "a", "step": 3, "epoch": 1, "consumed": 4, "num_images": 8, "best_metric": None,
-    "global_batch": 2, "scaler": {}, "num_classes": 2,
-}  # fmt: skip
 THRESHOLDS = {"set": "lfw", "flip": True, "far": {"1e-3": {"cosine": 0.3}, "1e-2": {"cosine": 0.2}}}
 
 
@@ -57,21 +54,9 @@ def pictures():
 def reference(backbone, rgb, *, mean=127.5, std=127.5, bgr=False):
     """What the network gives for pixels prepared in float64."""
     pixels = rgb[..., ::-1] if bgr else rgb
-    images = ((pixels.astype(np.float64) - mean) / std).transpose(0, 3, 1, 2)
+    prepared = ((pixels.astype(np.float64) - mean) / std).transpose(0, 3, 1, 2)
     with paddle.no_grad():
-        return backbone(paddle.to_tensor(images.astype(np.float32))).numpy()
-
-
-def write_checkpoint(root, backbone, tree, **state):
-    arrays = {name: tensor.numpy() for name, tensor in backbone.state_dict().items()}
-    return checkpoint.save(
-        root,
-        "latest",
-        network=arrays,
-        optimizer={},
-        sharded={"head": {"weight": np.ones((2, DIM), np.float32)}},
-        state={**STATE, "config": parse_config(tree).to_dict(), **state},
-    )
+        return backbone(paddle.to_tensor(prepared.astype(np.float32))).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +70,7 @@ def models(backbone, tmp_path_factory):
     return {
         "onnx": folder / "net.onnx",
         "paddle": folder / "net",
-        "checkpoint": write_checkpoint(folder, backbone, config(), model=said),
+        "checkpoint": saved(folder, backbone, config=parse_config(config()).to_dict(), model=said),
     }
 
 
@@ -120,10 +105,10 @@ def test_either_file_of_a_paddle_model(end, models, backbone, pictures):
 @pytest.mark.parametrize("described", [True, False], ids=["described", "of an older version"])
 def test_a_checkpoint_knows_how_it_was_trained(described, backbone, pictures, tmp_path):
     """BGR and other numbers, from its description or from its config alone."""
-    tree = config(to_rgb=False, mean=0.4, std=0.2)
-    said = describe_model(DIM, trained_on(parse_config(tree)))
+    parsed = parse_config(config(to_rgb=False, mean=0.4, std=0.2))
+    said = describe_model(DIM, trained_on(parsed))
     more = {"model": said, "thresholds": THRESHOLDS} if described else {}
-    embedder = Embedder(write_checkpoint(tmp_path, backbone, tree, **more))
+    embedder = Embedder(saved(tmp_path, backbone, config=parsed.to_dict(), **more))
     assert (embedder.info.colour_order, embedder.info.mean) == ("BGR", (102.0,) * 3)
     expected = reference(backbone, pictures, mean=0.4 * 255, std=0.2 * 255, bgr=True)
     close(embedder.embed(pictures), expected)
@@ -195,10 +180,6 @@ def scalar(name, value):
     return numpy_helper.from_array(np.array(value, np.float32), name)
 
 
-def images_input(shape, kind=TensorProto.FLOAT):
-    return helper.make_tensor_value_info("data", kind, shape)
-
-
 def prepared_inside(sub="Sub", mul="Mul", names=("anything", "at_all")):
     """(x - 127.5) * (1 / 127.5) in front of the network."""
     return [
@@ -220,10 +201,7 @@ def test_no_metadata_means_insightfaces_habit(models, backbone, pictures, tmp_pa
 
 
 def test_the_words_of_others_mean_something_else(models, backbone, pictures, tmp_path):
-    path = third_party(models["onnx"], tmp_path / "other.onnx")
-    model = onnx.load(str(path))
-    helper.set_model_props(model, {"mean": "0.5", "std": "[0.5]", "color_order": "bgr"})
-    onnx.save(model, str(path))
+    path = told(models["onnx"], tmp_path / "o.onnx", mean="0.5", std="[0.5]", color_order="bgr")
     close(Embedder(path).embed(pictures), reference(backbone, pictures))
 
 
@@ -265,7 +243,7 @@ def test_preprocessing_inside_the_graph(front, models, backbone, pictures, tmp_p
 
 def test_a_later_subtraction_is_no_preprocessing(models, tmp_path):
     """A LayerNorm taken apart has Sub and Mul among insightface's first eight nodes."""
-    weights = numpy_helper.from_array(np.ones((4, 3, 28, 28), np.float32) / 2352, "w")
+    weights = {"w": np.ones((4, 3, 28, 28), np.float32) / 2352}
     nodes = [
         helper.make_node("Conv", ["data", "w"], ["maps"], strides=[28, 28], name="Conv_0"),
         helper.make_node("ReduceMean", ["maps"], ["mean"], axes=[1], name="ReduceMean_0"),
@@ -273,11 +251,9 @@ def test_a_later_subtraction_is_no_preprocessing(models, tmp_path):
         helper.make_node("Mul", ["centred", "centred"], ["square"], name="Mul_0"),
         helper.make_node("Flatten", ["square"], ["embedding"], name="Flatten_0"),
     ]
-    made = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 64])
-    graph = helper.make_graph(nodes, "g", [images_input(["N", 3, 112, 112])], [made], [weights])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, str(tmp_path / "norm.onnx"))
-    assert Embedder(tmp_path / "norm.onnx").info.mean == (127.5,) * 3
+    made, path = vectors("embedding", "N", 64), tmp_path / "norm.onnx"
+    write_model(path, nodes, given=images(), made=made, weights=weights)
+    assert Embedder(path).info.mean == (127.5,) * 3
 
 
 def test_uint8_pixels_with_colours_last(models, backbone, pictures, tmp_path):
@@ -291,7 +267,7 @@ def test_uint8_pixels_with_colours_last(models, backbone, pictures, tmp_path):
         sub,
         mul,
     ]
-    given = images_input(["N", 112, 112, 3], TensorProto.UINT8)
+    given = images("N", 112, 112, 3, kind=TensorProto.UINT8)
     path = third_party(models["onnx"], tmp_path / "u8.onnx", before=front, inputs=given, batch=4)
     embedder = Embedder(path)
     assert embedder.info.size == (112, 112) and embedder.info.batch == 4
@@ -319,20 +295,15 @@ def test_other_sizes(tmp_path, pictures):
             helper.make_node("GlobalAveragePool", ["data"], ["pooled"]),
             helper.make_node("Flatten", ["pooled"], ["embedding"]),
         ]
-        made = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3])
-        given = images_input(["N", 3, height, width])
-        opsets = [helper.make_opsetid("", 13)]
-        graph = helper.make_graph(nodes, "g", [given], [made])
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-        onnx.save(model, str(tmp_path / name))
-        return tmp_path / name
+        given, made = images("N", 3, height, width), vectors("embedding", "N", 3)
+        return write_model(tmp_path / name, nodes, given=given, made=made)
 
     path = pooling("any.onnx", "h", "w")
     assert Embedder(path).info.size == (112, 112)
     assert any(note.startswith("size: 112x112, assumed") for note in Embedder(path).info.notes)
     small = Embedder(path, size=(96, 80), mean=0, std=1)
-    images = np.random.default_rng(0).integers(0, 256, (2, 80, 96, 3), np.uint8)
-    np.testing.assert_allclose(small.embed(images), images.mean(axis=(1, 2)), rtol=1e-4)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 80, 96, 3), np.uint8)
+    np.testing.assert_allclose(small.embed(pixels), pixels.mean(axis=(1, 2)), rtol=1e-4)
     fixed = pooling("fixed.onnx", 80, 96)
     assert Embedder(fixed).info.size == (96, 80)
     with pytest.raises(UserError, match="fixed.onnx: takes 96x80 only, size is 112x112"):
@@ -361,11 +332,9 @@ def test_digests_change_with_what_embeddings_depend_on(models, tmp_path):
     digests += [Embedder(plain, **change).digest for change in changes]
     assert len(set(digests)) == len(digests)
     assert Embedder(plain).digest == Embedder(models["onnx"]).digest
-    model = onnx.load(str(plain))
-    model.producer_name = "another"
-    helper.set_model_props(model, {"thresholds": json.dumps(THRESHOLDS)})
-    onnx.save(model, str(tmp_path / "noted.onnx"))
-    assert Embedder(tmp_path / "noted.onnx").digest == Embedder(plain).digest
+    noted = told(plain, tmp_path / "noted.onnx", thresholds=json.dumps(THRESHOLDS))
+    assert Embedder(noted).digest == Embedder(plain).digest
+    model = onnx.load(str(noted))
     weight = model.graph.initializer[0]
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + 1, weight.name))
     onnx.save(model, str(tmp_path / "changed.onnx"))
@@ -431,13 +400,11 @@ def test_damaged_metadata(models, tmp_path):
 
 
 def write_graph(path, given):
-    made = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, None)
     node = helper.make_node("ReduceMean", ["data"], ["embedding"], axes=[2, 3], keepdims=0)
     if given.type.tensor_type.elem_type != TensorProto.FLOAT:
         node = helper.make_node("Cast", ["data"], ["embedding"], to=TensorProto.FLOAT)
-    graph = helper.make_graph([node], "g", [given], [made])
-    opsets = [helper.make_opsetid("", 13)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
+    made = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, None)
+    write_model(path, [node], given=given, made=made)
 
 
 def test_models_that_are_none(models, pictures, tmp_path, monkeypatch):
@@ -448,9 +415,9 @@ def test_models_that_are_none(models, pictures, tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / "broken.json").write_text("{}")
     (tmp_path / "broken.pdiparams").write_bytes(b"")
-    write_graph(tmp_path / "grey.onnx", images_input(["N", 1, 112, 112]))
-    write_graph(tmp_path / "flat.onnx", images_input(["N", 37632], TensorProto.DOUBLE))
-    write_graph(tmp_path / "words.onnx", images_input(["N", 3, 112, 112], TensorProto.INT64))
+    write_graph(tmp_path / "grey.onnx", images("N", 1, 112, 112))
+    write_graph(tmp_path / "flat.onnx", images("N", 37632, kind=TensorProto.DOUBLE))
+    write_graph(tmp_path / "words.onnx", images(kind=TensorProto.INT64))
     cases = {
         "missing.onnx": "missing.onnx: no such file",
         "missing": "there is no such model: a model is an .onnx file, a checkpoint folder or",
@@ -483,9 +450,9 @@ def test_models_that_are_none(models, pictures, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="provider TensorrtExecutionProvider: Paddle runs this"):
         Embedder(models["checkpoint"], provider="TensorrtExecutionProvider")
     embedder = Embedder(models["onnx"], provider="CPUExecutionProvider")
-    for images in (pictures[0], pictures.astype(np.float32), pictures[:, :100]):
+    for wrong in (pictures[0], pictures.astype(np.float32), pictures[:, :100]):
         with pytest.raises(UserError, match=r"takes images uint8 \[n, 112, 112, 3\], got "):
-            embedder.embed(images)
+            embedder.embed(wrong)
     with pytest.raises(UserError, match="takes a list of paths, got the one path 'a.png'"):
         embedder.embed_files("a.png")
     with pytest.raises(UserError, match=r"image 0: must be a path or an array uint8"):
@@ -510,23 +477,18 @@ def test_missing_packages_are_named_with_the_command(models, tmp_path, monkeypat
 
 def test_a_hidden_batch_size_is_told(tmp_path, pictures):
     """A graph that claims any batch and was traced with one image."""
-    shape = numpy_helper.from_array(np.array([1, -1], np.int64), "shape")
     nodes = [
         helper.make_node("GlobalAveragePool", ["data"], ["pooled"]),
         helper.make_node("Reshape", ["pooled", "shape"], ["embedding"]),
     ]
-    made = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", "d"])
-    graph = helper.make_graph(nodes, "g", [images_input(["N", 3, 112, 112])], [made], [shape])
-    opsets = [helper.make_opsetid("", 13)]
+    made, shape = vectors("embedding", "N", "d"), np.array([1, -1])
     path = tmp_path / "traced.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
+    write_model(path, nodes, given=images(), made=made, weights={"shape": shape})
     with pytest.raises(UserError, match=r"gives \[1, 15\] for 5 images, not one embedding for eac"):
         Embedder(path).embed(pictures)
     assert Embedder(path, batch_size=1).embed(pictures).shape == (5, 3)
 
 
 def test_thresholds_of_anyones_model(models, tmp_path):
-    model = onnx.load(str(models["onnx"]))
-    helper.set_model_props(model, {"thresholds": json.dumps(THRESHOLDS)})
-    onnx.save(model, str(tmp_path / "t.onnx"))
-    assert Embedder(tmp_path / "t.onnx").info.thresholds.cosines["1e-3"] == 0.3
+    path = told(models["onnx"], tmp_path / "t.onnx", thresholds=json.dumps(THRESHOLDS))
+    assert Embedder(path).info.thresholds.cosines["1e-3"] == 0.3

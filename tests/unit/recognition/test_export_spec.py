@@ -7,6 +7,7 @@ import paddle
 import pytest
 from filled_nets import SmallNet, filled
 from onnx import TensorProto, helper, numpy_helper
+from onnx_models import images, vectors, write_model
 
 from plsc.config.load import parse_config
 from plsc.config.registry import BACKBONES
@@ -151,17 +152,13 @@ def test_lost_preprocessing_is_noticed(lost, net, tmp_path, monkeypatch):
 
 
 def test_an_embedding_of_zeros_stays_zeros(tmp_path):
-    shape = helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 4, 4])
-    made = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 2])
-    weight = numpy_helper.from_array(np.zeros((48, 2), np.float32), "w")
+    given, made = images("N", 3, 4, 4), vectors("embedding", "N", 2)
     nodes = [
         helper.make_node("Flatten", ["data"], ["flat"]),
         helper.make_node("MatMul", ["flat", "w"], ["embedding"]),
     ]
-    graph = helper.make_graph(nodes, "g", [shape], [made], [weight])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    path = tmp_path / "zeros.onnx"
-    onnx.save(model, str(path))
+    weights = {"w": np.zeros((48, 2), np.float32)}
+    path = write_model(tmp_path / "zeros.onnx", nodes, given=given, made=made, weights=weights)
     form = PixelInput.of("nchw", {"mean": "127.5", "std": "127.5", "color_order": "RGB"})
     form.apply(path)
     found = outputs(path, np.full((2, 3, 4, 4), 7, np.uint8))

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import checkpoints
 import numpy as np
 import paddle
 import pytest
@@ -10,7 +11,6 @@ from paddle import nn
 from refusals import refused
 from small_training import faces
 
-from plsc.checkpoint import folder as checkpoint
 from plsc.config.sections import GlobalConfig
 from plsc.distributed.sharding import ClassShard
 from plsc.files import tensor_file
@@ -81,18 +81,7 @@ def settings_of(path):
 
 @pytest.fixture
 def saved(tmp_path):
-    state = dict(run="a", step=1, epoch=0, consumed=2, num_classes=NUM_CLASSES, global_batch=2)
-    state |= dict(best_metric=None, num_images=2, scaler={})
-    layer = identity()
-    return checkpoint.save(
-        tmp_path,
-        "step_1",
-        network={name: tensor.numpy() for name, tensor in layer.state_dict().items()},
-        optimizer={},
-        sharded={"head": {"weight": 2 * INITIAL}},
-        state=state,
-        part_rows=4,
-    )
+    return checkpoints.saved(tmp_path, identity(), centres=2 * INITIAL, part_rows=4)
 
 
 @pytest.mark.parametrize("dtype", RESOLUTION)

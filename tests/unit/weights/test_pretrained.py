@@ -5,11 +5,11 @@ import pickle
 import numpy as np
 import paddle
 import pytest
+from checkpoints import saved
 from paddle import nn
 from pickles import Calls
 from refusals import refused
 
-from plsc.checkpoint import folder as checkpoint
 from plsc.weights import pretrained
 from plsc.weights.pretrained import find_weights, set_backbone
 
@@ -146,17 +146,9 @@ def test_nothing_there(tmp_path):
 
 
 def test_a_checkpoint_of_plsc(tmp_path, assert_pieces):
-    state = dict(run="a", step=1, epoch=0, consumed=2, num_classes=11, global_batch=2)
-    state |= dict(best_metric=None, num_images=2, scaler={})
-    path = checkpoint.save(
-        tmp_path,
-        "step_1",
-        network=BACKBONE,
-        optimizer={},
-        sharded={"head": {"weight": CENTRES}},
-        state=state,
-    )
-    weights = load_weights(str(path))
+    layer = backbone()
+    set_backbone(layer, BACKBONE, source="x")
+    weights = load_weights(str(saved(tmp_path, layer, centres=CENTRES)))
     same(weights.backbone, BACKBONE)
     for start, stop in ((0, 11), (4, 7), (9, 30)):
         count, pieces = weights.head(start, stop)

@@ -6,8 +6,8 @@ import numpy as np
 import paddle
 import pytest
 from filled_nets import filled
-from paddle import nn
 from refusals import refused
+from torch_files import as_torch
 
 from plsc.data.transforms.input_pixels import InputPixels
 from plsc.recognition.models.face_vit import FaceViT
@@ -18,7 +18,6 @@ from plsc.weights.pretrained import find_weights, load_weights, take_weights
 from plsc.weights.torch_weights import torch_names
 
 NORM = ("weight", "bias", "running_mean", "running_var")
-COUNTER = np.array(40_000)
 
 
 def vit():
@@ -31,24 +30,6 @@ NETS = {
     "FaceViT": vit,
     "QuickFace": lambda: QuickFace_nano(16),
 }
-
-
-def to_torch(net):
-    """A state dict as torch has it: by what each layer is, not by the table under test."""
-    arrays = {}
-    for path, layer in net.named_sublayers(include_self=True):
-        own = {name: tensor.numpy() for name, tensor in layer.state_dict(
-            include_sublayers=False
-        ).items()}  # fmt: skip
-        dot = "." if path else ""
-        for name, array in own.items():
-            if isinstance(layer, nn.Linear) and name == "weight":
-                array = np.ascontiguousarray(array.T)
-            name = {"_mean": "running_mean", "_variance": "running_var"}.get(name, name)
-            arrays[path + dot + name.removeprefix("_")] = array
-            if name == "running_var":
-                arrays[path + ".num_batches_tracked"] = COUNTER
-    return arrays
 
 
 @pytest.fixture
@@ -66,7 +47,7 @@ def equal(net, other):
 @pytest.mark.parametrize("name", NETS)
 def test_weights_come_back(tmp_path, write_torch, name, legacy):
     net = filled(NETS[name]())
-    path = str(write_torch(tmp_path / "model.pt", to_torch(net), legacy=legacy))
+    path = str(write_torch(tmp_path / "model.pt", as_torch(net), legacy=legacy))
     assert find_weights(path) == path
     fresh = NETS[name]()
     assert not equal(net, fresh)
@@ -105,14 +86,14 @@ def test_names_of_arcface_torch():
 )
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
 def test_wrappers_and_prefixes(tmp_path, write_torch, quick, wrap, prefix):
-    state = {prefix + name: array for name, array in to_torch(quick).items()}
     fresh = QuickFace_nano(16)
-    take_weights(str(write_torch(tmp_path / "a.pth", wrap(state))), fresh)
+    state = wrap(as_torch(quick, prefix))
+    take_weights(str(write_torch(tmp_path / "a.pth", state)), fresh)
     assert equal(quick, fresh)
 
 
 def test_half_precision(tmp_path, write_torch, quick):
-    state = {name: array.astype(np.float16) for name, array in to_torch(quick).items()}
+    state = {name: array.astype(np.float16) for name, array in as_torch(quick).items()}
     fresh = QuickFace_nano(16)
     take_weights(str(write_torch(tmp_path / "a.pth", state)), fresh)
     for name, tensor in fresh.state_dict().items():
@@ -124,7 +105,7 @@ def test_half_precision(tmp_path, write_torch, quick):
 @pytest.mark.parametrize("prefix", ["features.module.", "module.features."])
 def test_magface_divides_by_another_epsilon(tmp_path, write_torch, quick, prefix):
     """sqrt(variance + epsilon) is what it was there; the class centres beside stay out."""
-    state = {prefix + name: array for name, array in to_torch(quick).items()}
+    state = as_torch(quick, prefix)
     state["parallel_fc.weight"] = np.ones((10, 16), np.float32)
     fresh = QuickFace_nano(16)
     weights = take_weights(str(write_torch(tmp_path / "a.pth", {"state_dict": state})), fresh)
@@ -142,9 +123,9 @@ def test_a_prefix_of_features_alone_is_not_magface(tmp_path, write_torch):
     """MobileFaceNet has parameters whose names begin so, with and without a wrapper."""
     net = filled(MobileFaceNet_base(16))
     for prefix in ("", "module."):
-        state = {prefix + name: array for name, array in to_torch(net).items()}
         fresh = MobileFaceNet_base(16)
-        weights = take_weights(str(write_torch(tmp_path / "a.pth", state)), fresh)
+        path = write_torch(tmp_path / "a.pth", as_torch(net, prefix))
+        weights = take_weights(str(path), fresh)
         assert not weights.notes and weights.trained_on is None
         assert equal(net, fresh)
 
@@ -158,7 +139,7 @@ def write_ranks(folder, write_torch, net, sizes):
         content = {
             "epoch": 2,
             "global_step": 77,
-            "state_dict_backbone": {f"module.{k}": v for k, v in to_torch(net).items()},
+            "state_dict_backbone": as_torch(net, "module."),
             "state_dict_softmax_fc": {"weight": CENTRES[first : first + size]},
             "state_optimizer": {"state": {0: {"momentum_buffer": CENTRES}}},
         }
@@ -187,17 +168,17 @@ def test_a_rank_that_is_missing(tmp_path, write_torch, quick):
 
 
 def test_all_that_does_not_fit_is_named(tmp_path, write_torch, quick):
-    state = to_torch(quick)
-    state["stem.2.weight"] = state.pop("stem.0.weight")
-    state["fc.weight"] = state["fc.weight"].T.copy()
-    path = str(write_torch(tmp_path / "a.pth", {"module." + k: v for k, v in state.items()}))
+    state = as_torch(quick, "module.")
+    state["module.stem.2.weight"] = state.pop("module.stem.0.weight")
+    state["module.fc.weight"] = state["module.fc.weight"].T.copy()
+    path = str(write_torch(tmp_path / "a.pth", state))
     text = refused(lambda: take_weights(path, QuickFace_nano(16)), path)
     assert "1 missing: stem.0.weight" in text and "1 unknown: stem.2.weight" in text
     assert "1 of another shape: fc.weight [16, 4704] instead of [4704, 16]" in text
 
 
 def test_another_network(tmp_path, write_torch, quick):
-    path = str(write_torch(tmp_path / "a.pth", to_torch(quick)))
+    path = str(write_torch(tmp_path / "a.pth", as_torch(quick)))
     text = refused(
         lambda: take_weights(path, MobileFaceNet_base(16)), "missing: conv_sep", "unknown"
     )

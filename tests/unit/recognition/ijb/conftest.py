@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from onnx import helper
+from onnx_models import images, vectors, write_model
 
 from plsc.datatools.drawn_face.render import Identity, View, render_face
 
@@ -93,28 +95,14 @@ def model_weights() -> np.ndarray:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory) -> Path:
     """Means of squares of 8 x 8 pixels, times a matrix."""
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    from onnx import TensorProto, helper, numpy_helper
-
+    size = {"kernel_shape": [POOL] * 2, "strides": [POOL] * 2}
     nodes = [
-        helper.make_node(
-            "AveragePool", ["data"], ["means"], kernel_shape=[POOL] * 2, strides=[POOL] * 2
-        ),
+        helper.make_node("AveragePool", ["data"], ["means"], **size),
         helper.make_node("Flatten", ["means"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weights"], ["embedding"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 112, 112])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", DIM])],
-        [numpy_helper.from_array(model_weights(), "weights")],
-    )
-    opset = [helper.make_opsetid("", 17)]
-    path = tmp_path_factory.mktemp("model") / "small.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
-    return path
+    path, made = tmp_path_factory.mktemp("model") / "small.onnx", vectors("embedding", "N", DIM)
+    return write_model(path, nodes, given=images(), made=made, weights={"weights": model_weights()})
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import python
+from onnx_models import told
 from places import ROOT
 
 from plsc.cli.ijb import main, model_path
@@ -96,14 +98,8 @@ def test_flip_and_detector_score_can_be_left_out(
 @pytest.fixture
 def calibrated(model, tmp_path):
     """The model with a calibration by which some of the release's faces score low, others high."""
-    import onnx
-
-    magnitudes = np.linspace(2, 5, 40)
-    told = Calibration.fit(magnitudes, set_name="own")
-    content = onnx.load(str(model))
-    onnx.helper.set_model_props(content, {"quality": json.dumps(told.to_dict())})
-    onnx.save(content, str(tmp_path / "told.onnx"))
-    return tmp_path / "told.onnx", told
+    fitted = Calibration.fit(np.linspace(2, 5, 40), set_name="own")
+    return told(model, tmp_path / "told.onnx", quality=json.dumps(fitted.to_dict())), fitted
 
 
 @pytest.mark.parametrize("flip", [True, False])
@@ -111,7 +107,7 @@ def test_each_pooling_is_that_of_plain_loops(
     arguments, release, plain_scores, tmp_path, calibrated, counted, capsys, monkeypatch, flip
 ):
     monkeypatch.setattr("plsc.cli.ijb.can_draw", lambda: False)  # pictures take longer
-    path, told = calibrated
+    path, fitted = calibrated
     arguments[1] = str(path)
     options = [] if flip else ["--no-flip", "--no-detector-score"]
     seen = []
@@ -119,7 +115,7 @@ def test_each_pooling_is_that_of_plain_loops(
         assert main([*arguments, *options, "--pooling", pooling]) == 0
         expected = plain_scores(
             release, flip=flip, detector=flip, pooling=pooling,
-            quality=lambda length: told.scores([length])[0],
+            quality=lambda length: fitted.scores([length])[0],
         )  # fmt: skip
         name = "IJBC" if pooling == "magnitude" else f"IJBC_{pooling}"
         np.testing.assert_allclose(scores_of(tmp_path, name), expected, atol=1e-5)
@@ -149,14 +145,10 @@ def test_scores_need_a_calibration_before_the_work(arguments, model, counted, ca
     assert line.endswith(f"plsc-quality {model} REFERENCE --calibrate") and not counted
 
 
-def test_a_calibration_of_other_pixels_is_refused(arguments, calibrated, tmp_path, capsys):
-    import onnx
-
-    content = onnx.load(str(calibrated[0]))
-    told = Calibration.fit(np.arange(2.0, 30), prepared={"colour_order": "BGR"})
-    onnx.helper.set_model_props(content, {"quality": json.dumps(told.to_dict())})
-    onnx.save(content, str(tmp_path / "bgr.onnx"))
-    arguments[1] = str(tmp_path / "bgr.onnx")
+def test_a_calibration_of_other_pixels_is_refused(arguments, model, tmp_path, capsys):
+    other = Calibration.fit(np.arange(2.0, 30), prepared={"colour_order": "BGR"})
+    quality = json.dumps(other.to_dict())
+    arguments[1] = str(told(model, tmp_path / "bgr.onnx", quality=quality))
     assert main([*arguments, "--pooling", "score"]) == 2
     assert "calibration was made with --colour-order BGR" in capsys.readouterr().err
 
@@ -271,9 +263,9 @@ def test_other_crops_or_pixels_are_other_embeddings(arguments, release, tmp_path
 
 
 def test_a_killed_run_goes_on(arguments, release, tmp_path, model, plain_scores):
-    command = [sys.executable, "-c", SLOW, *arguments, "--batch-size", "4"]
+    command = ["-c", SLOW, *arguments, "--batch-size", "4"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SECONDS": "0.3"}
-    run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen([sys.executable, *command], env=environment, stderr=subprocess.DEVNULL)
     marks, end = np.zeros(0), time.monotonic() + 60
     while (marks != 0).sum() < 2 and time.monotonic() < end:
         time.sleep(0.02)
@@ -284,16 +276,14 @@ def test_a_killed_run_goes_on(arguments, release, tmp_path, model, plain_scores)
     run.wait()
     environment["SECONDS"] = "0"
     assert not (tmp_path / "out" / "IJBC_result" / "IJBC.npy").exists()
-    done = subprocess.run(
-        [*command, "--json"], env=environment, capture_output=True, text=True, check=True
-    )
+    done = python(*command, "--json", env=environment)
     embedded = json.loads(done.stdout)["num_faces_embedded"]
     assert 0 < embedded <= 48 - 2 * 8
     np.testing.assert_allclose(scores_of(tmp_path), plain_scores(release), atol=1e-5)
     resumed = scores_of(tmp_path)
     whole = [*command]
     whole[whole.index("--result-dir") + 1] = str(tmp_path / "whole")
-    subprocess.run(whole, env=environment, check=True, capture_output=True)
+    python(*whole, env=environment)
     assert (np.load(tmp_path / "whole" / "IJBC_result" / "IJBC.npy") == resumed).all()
 
 
@@ -379,13 +369,7 @@ def test_a_folder_with_one_model_is_that_model(model, tmp_path):
 
 def test_the_script_of_the_task_is_the_command(arguments, tmp_path):
     script = ROOT / "tasks" / "recognition" / "face" / "onnx_ijbc.py"
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments, "--target", "IJBC", "--pooling", "mean"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = python(script, *arguments, "--target", "IJBC", "--pooling", "mean", cwd=tmp_path)
     assert "| IJBC_mean.npy-IJBC |" in done.stdout and "pooling mean, with mirror" in done.stdout
 
 
