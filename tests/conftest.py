@@ -2,14 +2,14 @@
 
 import json
 import os
-import subprocess
+import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from commands import stopped
 from places import ROOT, SHARED_DATA
 from small_runs import SMALL_BACKBONE, Run, World, metrics_of
 
@@ -206,6 +206,25 @@ def small_checkpoint(tmp_path_factory, tiny_faces):
     return run.output / "step_2"
 
 
+@pytest.fixture(scope="module")
+def convert_once(tmp_path_factory):
+    """Converts each network to ONNX once for each opset: the converter starts a process."""
+    from plsc.files import onnx_file
+
+    folder, convert = tmp_path_factory.mktemp("converted"), onnx_file.convert
+
+    def from_before(stem, target, *, opset, **_):
+        weights = stem.with_name(stem.name + ".pdiparams")
+        kept = folder / f"{opset}-{hash(weights.read_bytes() if weights.exists() else stem)}.onnx"
+        if not kept.exists():
+            convert(stem, kept, opset=opset)
+        target.write_bytes(kept.read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "convert", from_before)
+        yield
+
+
 @pytest.fixture
 def killed_at_image(tmp_path):
     """Runs a command that keeps rows, and kills it while it waits for `image`; `done` are safe."""
@@ -218,15 +237,13 @@ def killed_at_image(tmp_path):
             f"import sys\nfrom plsc.files import resumable_rows\nfrom {module} import main\n"
             "resumable_rows.MARK_SECONDS = 0\nsys.exit(main())"
         )
-        line = [sys.executable, "-c", code, *map(str, arguments), "--out", out]
-        process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL)
         progress = tmp_path / f"{out}.partial" / "progress.json"
-        deadline = time.monotonic() + 30
-        while not (progress.exists() and json.loads(progress.read_text())["done"] == done):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-        process.kill()
-        process.wait()
+
+        def is_there():
+            return progress.exists() and json.loads(progress.read_text())["done"] == done
+
+        line = [sys.executable, "-c", code, *arguments, "--out", out]
+        stopped(line, signal.SIGKILL, when=is_there, cwd=tmp_path)
         assert not (tmp_path / out).exists()
         image.unlink()
         image.write_bytes(content)

@@ -3,7 +3,10 @@
 import zlib
 
 import numpy as np
+import paddle
 from paddle import nn
+
+from plsc.nn.evaluation_mode import evaluating
 
 
 def golden_fill(key: str, shape: list[int], seed: int) -> np.ndarray:
@@ -28,6 +31,12 @@ def filled(net: nn.Layer, seed: int = 0) -> nn.Layer:
     for name, tensor in net.state_dict().items():
         tensor.set_value(golden_fill(name, tensor.shape, seed))
     return net
+
+
+def embeddings(net: nn.Layer, images: np.ndarray) -> np.ndarray:
+    """Return what a network gives for images [n, 3, h, w] in evaluation mode, as float64."""
+    with evaluating(net), paddle.no_grad():
+        return net(paddle.to_tensor(images.astype(np.float32))).numpy().astype(np.float64)
 
 
 class SmallNet(nn.Layer):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 
@@ -54,4 +55,20 @@ def told(source: Path, target: Path, **properties: str) -> Path:
     model = onnx.load(str(source))
     helper.set_model_props(model, properties)
     onnx.save(model, str(target))
+    return target
+
+
+def outputs(path: Path, given: np.ndarray) -> np.ndarray:
+    """Return what ONNX Runtime gives for a model's one input."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: given})[0]
+
+
+def optimised(source: Path, target: Path) -> Path:
+    """Write what ONNX Runtime makes of a model: BatchNorms multiplied into the layers before."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
     return target

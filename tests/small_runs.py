@@ -4,10 +4,12 @@ import atexit
 import contextlib
 import json
 import os
+import pickle
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from places import ROOT
@@ -64,11 +66,13 @@ class Forks:
             text=True,
             start_new_session=True,
         )
+        self.said = tempfile.TemporaryDirectory()
         atexit.register(self.kill)
 
     @classmethod
-    def of(cls, threads: str) -> "Forks":
-        """Whose children have so many threads."""
+    def here(cls) -> "Forks":
+        """Return those whose children have as many threads as commands that are started now."""
+        threads = os.environ.get("PLSC_NUM_THREADS") or str(runtime.cores())
         if threads not in cls.servers or cls.servers[threads].server.poll() is not None:
             cls.servers[threads] = cls(threads)
         return cls.servers[threads]
@@ -87,8 +91,8 @@ class Forks:
             "arguments": arguments,
             "folder": str(folder),
             "variables": {**variables, "PYTHONPATH": str(ROOT)},
-            "out": str(folder / "out"),
-            "err": str(folder / "err"),
+            "out": str(Path(self.said.name) / "out"),
+            "err": str(Path(self.said.name) / "err"),
         }
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
@@ -100,10 +104,27 @@ class Forks:
         return subprocess.CompletedProcess([f"plsc-{command}", *arguments], status, out, err)
 
 
+def forked(name: str, *arguments: object, cwd: Path, status: int | None = 0):
+    """Return a finished command, as `commands.installed` does, in a forked process."""
+    texts = [str(argument) for argument in arguments]
+    done = Forks.here().run(name.removeprefix("plsc-"), texts, folder=cwd)
+    assert status is None or done.returncode == status, done
+    assert status is None or "Traceback" not in done.stderr, done
+    return done
+
+
 def metrics_of(folder: Path, kind: str = "train") -> list[dict]:
     """The objects of one kind in a run's metrics.jsonl."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
+
+
+def write_own_bin(faces: Path, path: Path) -> Path:
+    """Write a `.bin` of other pairs than those of `tiny_faces`, and return it."""
+    pairs = [(i, i + 5) if i % 2 else (i, i + 6) for i in range(12)]
+    images = [(faces / f"{i}.png").read_bytes() for pair in pairs for i in pair]
+    path.write_bytes(pickle.dumps((images, [bool(i % 2) for i in range(12)])))
+    return path
 
 
 class Run:
@@ -196,8 +217,7 @@ class Run:
     def without_config(self, command: str, *arguments, check: bool = True):
         """The same in one process, with these arguments and no others."""
         texts = [str(argument) for argument in arguments]
-        threads = os.environ.get("PLSC_NUM_THREADS") or str(runtime.cores())
-        done = Forks.of(threads).run(command, texts, folder=self.folder)
+        done = Forks.here().run(command, texts, folder=self.folder)
         if check and done.returncode:
             raise AssertionError(f"{done.args}: {done.returncode}\n{done.stderr[-3000:]}")
         return done

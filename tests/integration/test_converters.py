@@ -3,13 +3,13 @@
 import os
 import pickle
 import signal
-import subprocess
 import sys
-import time
 
 import cv2
 import numpy as np
 import pytest
+from commands import ran, stopped
+from pickles import Calls
 from pictures import noise
 from refusals import error_line
 
@@ -23,27 +23,22 @@ def command(tool, *arguments):
     return [sys.executable, "-m", f"{TOOLS}.{tool}", *map(str, arguments)]
 
 
-def extract_records(root, output):
+def extract_records(root, output, status=0):
     arguments = ["--root_dir", root, "--output_dir", output]
-    return subprocess.run(
-        command("mx_recordio_2_images", *arguments), capture_output=True, text=True, timeout=60
-    )
+    return ran(*command("mx_recordio_2_images", *arguments), status=status)
 
 
-def extract_pairs(path, output, *options):
+def extract_pairs(path, output, *options, status=0):
     arguments = ["--bin_path", path, "--out_dir", output, *options]
-    return subprocess.run(
-        command("lfw_style_bin_dataset_converter", *arguments),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return ran(*command("lfw_style_bin_dataset_converter", *arguments), status=status)
 
 
-def refused(done, tool, *texts):
+def refused(extract, given, output, *texts):
     """Exit status 2 and one line that holds all of these texts."""
-    line = error_line(done.stderr, tool)
-    assert done.returncode == 2 and all(text in line for text in texts), done
+    tools = {extract_records: "mx_recordio_2_images"}
+    tool = tools.get(extract, "lfw_style_bin_dataset_converter")
+    line = error_line(extract(given, output, status=2).stderr, tool)
+    assert all(text in line for text in texts), line
 
 
 LABELS = [0, 1, 2, 2, 4]
@@ -67,7 +62,6 @@ def records(tmp_path):
 def test_records_become_their_own_bytes_and_a_list(records, tmp_path):
     output = tmp_path / "new" / "images"
     done = extract_records(records, output)
-    assert done.returncode == 0, done
     assert done.stdout == "num_image: 5\nnum_classes: 4\nModel.class_num: 5 or more\n"
     assert "100%" in done.stderr
     assert (output / "README.md").read_text() == done.stdout
@@ -88,7 +82,7 @@ def test_records_without_a_header_keep_their_keys(golden, tmp_path):
     for suffix in ("rec", "idx"):
         content = (golden / "recordio_cases" / f"no_header.{suffix}").read_bytes()
         (tmp_path / f"train.{suffix}").write_bytes(content)
-    assert extract_records(tmp_path, tmp_path / "out").returncode == 0
+    extract_records(tmp_path, tmp_path / "out")
     expected = {"00000000.jpg": "0", "00000002.jpg": "0", "00000005.jpg": "1", "00000009.jpg": "1"}
     rows = [line.split("\t") for line in (tmp_path / "out" / "label.txt").read_text().splitlines()]
     assert {path.removeprefix("images/"): label for path, label in rows} == expected
@@ -103,34 +97,30 @@ def test_a_truncated_or_corrupt_file_is_one_line_and_no_folder(records, tmp_path
     size = offset_of(records, "4") + 100
     (records / "train.rec").write_bytes(whole[:size])
     place = f"train.rec: record 4: byte {offset_of(records, '4') + 8}: "
-    done = extract_records(records, tmp_path / "out")
-    refused(done, "mx_recordio_2_images", str(records), place, f"has {size}: truncated")
+    refused(extract_records, records, tmp_path / "out", str(records), place, f"has {size}: trunc")
 
     corrupt = bytearray(whole)
     corrupt[offset_of(records, "5")] ^= 1
     (records / "train.rec").write_bytes(corrupt)
     place = f"train.rec: record 5: byte {offset_of(records, '5')}: no record begins here"
-    refused(extract_records(records, tmp_path / "out"), "mx_recordio_2_images", place)
+    refused(extract_records, records, tmp_path / "out", place)
 
     (records / "train.rec").write_bytes(whole)
     (records / "train.idx").write_text("0\t0\n1\tx\n")
-    done = extract_records(records, tmp_path / "out")
-    refused(done, "mx_recordio_2_images", "train.idx:2: must be a key and a byte offset")
+    refused(extract_records, records, tmp_path / "out", "train.idx:2: must be a key and a byte")
     assert [path.name for path in tmp_path.iterdir()] == ["records"]  # nothing half-written either
 
 
 def test_missing_files_and_full_folders_are_refused(records, tmp_path):
-    done = extract_records(tmp_path / "nowhere", tmp_path / "out")
-    refused(done, "mx_recordio_2_images", "nowhere/train.rec", "No such file")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("kept")
-    done = extract_records(records, tmp_path / "out")
-    refused(done, "mx_recordio_2_images", "out: exists and is not an empty folder; remove it")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
-    (tmp_path / "out" / "mine.txt").unlink()
-    assert extract_records(records, tmp_path / "out").returncode == 0  # into an empty folder
-    again = extract_records(records, tmp_path / "out")
-    refused(again, "mx_recordio_2_images", "out: exists and is not an empty folder")
+    out = tmp_path / "out"
+    refused(extract_records, tmp_path / "nowhere", out, "nowhere/train.rec", "No such file")
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    refused(extract_records, records, out, "out: exists and is not an empty folder; remove it")
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+    (out / "mine.txt").unlink()
+    extract_records(records, out)  # into an empty folder
+    refused(extract_records, records, out, "out: exists and is not an empty folder")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -139,17 +129,9 @@ def test_a_stopped_conversion_leaves_nothing_that_passes_for_whole(tmp_path, num
         for key in range(100_000):
             writer.write(key, b"image", labels=0)
     arguments = ["--root_dir", tmp_path, "--output_dir", tmp_path / "out"]
-    with subprocess.Popen(
-        command("mx_recordio_2_images", *arguments), stderr=subprocess.PIPE, text=True
-    ) as conversion:
-        end = time.monotonic() + 30
-        while not list(tmp_path.glob("out.partial-*/images/00000100.jpg")):
-            assert conversion.poll() is None and time.monotonic() < end
-            time.sleep(0.01)
-        conversion.send_signal(number)
-        _, text = conversion.communicate(timeout=30)
-    assert conversion.returncode == (130 if number == signal.SIGINT else -number)
-    assert "Traceback" not in text
+    line = command("mx_recordio_2_images", *arguments)
+    begun = "out.partial-*/images/00000100.jpg"
+    stopped(line, number, when=lambda: list(tmp_path.glob(begun)))
     assert not (tmp_path / "out").exists()
     left = list(tmp_path.glob("out.partial-*"))
     assert len(left) == (1 if number == signal.SIGKILL else 0)
@@ -174,7 +156,7 @@ def read_rgb(path):
 def test_pairs_become_png_files_and_a_list(pairs, tmp_path, options):
     output = tmp_path / "out"
     done = extract_pairs(pairs, output, *options)
-    assert (done.returncode, done.stdout) == (0, "num_pairs: 2\n"), done
+    assert done.stdout == "num_pairs: 2\n"
     plain = (
         "images/00000000_0.png\timages/00000000_1.png\t1\n"
         "images/00000001_0.png\timages/00000001_1.png\t0\n"
@@ -192,27 +174,18 @@ def test_pairs_become_png_files_and_a_list(pairs, tmp_path, options):
     assert len(dataset) == 4 and list(dataset.issame) == [True, False]
 
 
-class Harmful:
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.mark),)
-
-
 def test_a_wrong_bin_file_is_one_line_and_no_folder(pairs, tmp_path):
-    tool, whole = "lfw_style_bin_dataset_converter", pairs.read_bytes()
-    pairs.write_bytes(whole[:-50])
-    refused(
-        extract_pairs(pairs, tmp_path / "out"), tool, "pairs.bin: truncated", str(len(whole) - 50)
-    )
-    pairs.write_bytes(pickle.dumps(([Harmful(tmp_path / "executed")], [True])))
-    refused(extract_pairs(pairs, tmp_path / "out"), tool, "pairs.bin: refused", "mkdir")
-    pairs.write_bytes(pickle.dumps(([b"junk", b"junk"], [True])))
-    refused(extract_pairs(pairs, tmp_path / "out"), tool, "pairs.bin: image 0: cannot be decoded")
-    pairs.write_bytes(pickle.dumps(([b"junk"], [True])))
-    refused(extract_pairs(pairs, tmp_path / "out"), tool, "1 images for 1 pairs")
-    refused(extract_pairs(tmp_path / "absent.bin", tmp_path / "out"), tool, "absent.bin")
+    whole, out = pairs.read_bytes(), tmp_path / "out"
+    harmful = Calls(os.mkdir, str(tmp_path / "executed"))
+    for content, words in (
+        (whole[:-50], "pairs.bin: truncated"),
+        (pickle.dumps(([harmful], [True])), "pairs.bin: refused"),
+        (pickle.dumps(([b"junk", b"junk"], [True])), "pairs.bin: image 0: cannot be decoded"),
+        (pickle.dumps(([b"junk"], [True])), "1 images for 1 pairs"),
+    ):
+        pairs.write_bytes(content)
+        refused(extract_pairs, pairs, out, words)
+    refused(extract_pairs, tmp_path / "absent.bin", out, "absent.bin")
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.bin"]
 
 

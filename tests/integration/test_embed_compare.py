@@ -4,12 +4,12 @@ import json
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 import yaml
 from commands import installed
-from onnx import TensorProto, helper, numpy_helper
+from onnx_models import convolution
 from refusals import error_line
+from small_runs import forked
 
 from plsc.cli import compare, embed
 from plsc.recognition.embedder import Embedder
@@ -32,33 +32,11 @@ def refused(monkeypatch, capsys):
     return refused
 
 
-def write_model(path, *, batch="N", thresholds=None):
-    """A small third-party model: one convolution and a ReLU, without metadata of plsc."""
-    weights = np.random.default_rng(0).normal(size=(4, 3, 28, 28)).astype(np.float32) / 50
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["maps"], strides=[28, 28]),
-        helper.make_node("Relu", ["maps"], ["active"]),
-        helper.make_node("Flatten", ["active"], ["e"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 112, 112])],
-        [helper.make_tensor_value_info("e", TensorProto.FLOAT, [batch, 64])],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    if thresholds:
-        helper.set_model_props(model, {"thresholds": json.dumps(thresholds)})
-    onnx.save(model, str(path))
-    return path
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A model, and faces of three people in folders."""
     folder = tmp_path_factory.mktemp("embed")
-    write_model(folder / "model.onnx", thresholds=THRESHOLDS)
+    convolution(folder / "model.onnx", thresholds=json.dumps(THRESHOLDS))
     random = np.random.default_rng(1)
     for person in range(3):
         (folder / "faces" / f"p{person}").mkdir(parents=True)
@@ -88,7 +66,7 @@ def test_a_folder_of_identities(place, tmp_path, refused):
     assert lines[1] == "0\tp0/0.png\t0\t" and lines[30] == "29\tp2/9.png\t2\t"
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    done = installed("plsc-embed", place / "model.onnx", place / "faces", cwd=tmp_path)
+    done = forked("plsc-embed", place / "model.onnx", place / "faces", cwd=tmp_path)
     assert "it was there already" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
     error = refused(
@@ -96,7 +74,7 @@ def test_a_folder_of_identities(place, tmp_path, refused):
     )
     assert "embeddings.npy: exists, of another model, source or options: name another" in error
     options = ["--flip", "sum", "--normalise", "--overwrite", "--json"]
-    done = installed("plsc-embed", place / "model.onnx", place / "faces", *options, cwd=tmp_path)
+    done = forked("plsc-embed", place / "model.onnx", place / "faces", *options, cwd=tmp_path)
     report = json.loads(done.stdout)
     assert (report["num_images"], report["dim"], report["num_skipped"]) == (30, 64, 0)
     embedder = Embedder(place / "model.onnx")
@@ -107,9 +85,9 @@ def test_a_folder_of_identities(place, tmp_path, refused):
 
 def test_other_sources_give_the_same_rows(place, tmp_path):
     """Record files, lists, loose files; any batch size and number of workers, a fixed batch."""
-    installed("plsc-data", "pack", place / "faces", tmp_path / "packed", cwd=tmp_path)
-    installed("plsc-data", "unpack", tmp_path / "packed", tmp_path / "listed", cwd=tmp_path)
-    write_model(tmp_path / "fixed.onnx", batch=4)
+    forked("plsc-data", "pack", place / "faces", tmp_path / "packed", cwd=tmp_path)
+    forked("plsc-data", "unpack", tmp_path / "packed", tmp_path / "listed", cwd=tmp_path)
+    convolution(tmp_path / "fixed.onnx", batch=4)
     expected = Embedder(place / "model.onnx").embed_files(faces_of(place))
     cases = [
         (place / "model.onnx", tmp_path / "packed" / "train.rec", "--batch-size", 7),
@@ -118,7 +96,7 @@ def test_other_sources_give_the_same_rows(place, tmp_path):
         (tmp_path / "fixed.onnx", tmp_path / "packed", "--batch-size", 6),
     ]
     for number, arguments in enumerate(cases):
-        installed("plsc-embed", *arguments, "--out", f"{number}.npy", cwd=tmp_path)
+        forked("plsc-embed", *arguments, "--out", f"{number}.npy", cwd=tmp_path)
         found = np.load(tmp_path / f"{number}.npy")
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
         lines = (tmp_path / f"{number}.index.tsv").read_text().splitlines()[1:]
@@ -132,13 +110,13 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(place, tmp_path, refuse
         faces.mkdir(exist_ok=True)
         (faces / f"{number:02d}.png").write_bytes(path.read_bytes())
     arguments = [place / "model.onnx", faces, "--batch-size", "4", "--num-workers", "1"]
-    installed("plsc-embed", *arguments, "--out", "whole.npy", cwd=tmp_path)
+    forked("plsc-embed", *arguments, "--out", "whole.npy", cwd=tmp_path)
     kept = killed_at_image(
         "plsc.cli.embed", arguments, out="killed.npy", image=faces / "17.png", done=16
     )
     error = refused("plsc-embed", *arguments, "--out", "killed.npy", "--resize", cwd=tmp_path)
     assert "killed.npy.partial: was begun with another model, source or options" in error
-    done = installed("plsc-embed", *arguments, "--out", "killed.npy", "--json", cwd=tmp_path)
+    done = forked("plsc-embed", *arguments, "--out", "killed.npy", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["num_present_before"] == 16
     for ending in ("npy", "index.tsv"):
         found = (tmp_path / f"killed.{ending}").read_bytes()
@@ -156,7 +134,7 @@ def test_images_that_cannot_be_used(place, tmp_path, refused):
     arguments = [place / "model.onnx", faces]
     error = refused("plsc-embed", *arguments, cwd=tmp_path)
     assert "1.png: cannot be decoded as an image" in error
-    done = installed(
+    done = forked(
         "plsc-embed", *arguments, "--on-bad", "skip", "--json", "--overwrite", cwd=tmp_path
     )
     assert json.loads(done.stdout)["num_skipped"] == 2
@@ -166,7 +144,7 @@ def test_images_that_cannot_be_used(place, tmp_path, refused):
     lines = (tmp_path / "embeddings.index.tsv").read_text().splitlines()
     assert "cannot be decoded" in lines[2] and "is 150x200" in lines[4]
     options = ["--on-bad", "skip", "--resize", "--out", "r.npy"]
-    done = installed("plsc-embed", *arguments, *options, cwd=tmp_path)
+    done = forked("plsc-embed", *arguments, *options, cwd=tmp_path)
     assert "rows of NaN: 1; the index says" in done.stdout
     resized = cv2.resize(
         cv2.imread(str(place / "photo.png"))[..., ::-1], (112, 112), interpolation=cv2.INTER_AREA
@@ -189,7 +167,7 @@ def test_compare(place, tmp_path):
         "1e-3     0.9900  same person",
         "thresholds measured on lfw; on other photos rates differ",
     ]
-    done = installed(
+    done = forked(
         "plsc-compare", model, first, stranger, "--threshold", "-1", "--json", cwd=tmp_path
     )
     report = json.loads(done.stdout)
@@ -200,15 +178,13 @@ def test_compare(place, tmp_path):
     assert report["angle_degrees"] == pytest.approx(np.degrees(np.arccos(cosine)), abs=1e-4)
     verdicts = [(item["far"], item["same"]) for item in report["verdicts"]]
     assert verdicts == [("1e-1", True), ("1e-3", False), (None, True)]
-    plain = write_model(tmp_path / "plain.onnx")
-    flipped = installed(
-        "plsc-compare", plain, first, other, "--flip", "sum", "--json", cwd=tmp_path
-    )
+    plain = convolution(tmp_path / "plain.onnx")
+    flipped = forked("plsc-compare", plain, first, other, "--flip", "sum", "--json", cwd=tmp_path)
     embedder = Embedder(plain)
     rows = embedder.embed_files([first, other]) + embedder.embed_files([first, other], flip=True)
     cosine = rows[0] @ rows[1] / np.linalg.norm(rows[0]) / np.linalg.norm(rows[1])
     assert json.loads(flipped.stdout)["cosine"] == pytest.approx(cosine, abs=1e-6)
-    done = installed("plsc-compare", plain, first, other, cwd=tmp_path)
+    done = forked("plsc-compare", plain, first, other, cwd=tmp_path)
     assert "no verdict: the model carries no thresholds; --threshold T gives one" in done.stdout
 
 
@@ -221,9 +197,9 @@ def test_mistakes(place, tmp_path, refused):
     error = refused_pair(model, face, photo)
     assert "photo.png: is 150x200 (width x height), the model takes 112x112: cosines of" in error
     assert "plsc-data align" in error and "--resize" in error
-    done = installed("plsc-compare", model, face, photo, cwd=tmp_path, status=2)
+    done = forked("plsc-compare", model, face, photo, cwd=tmp_path, status=2)
     assert error in done.stderr
-    installed("plsc-compare", model, face, photo, "--resize", cwd=tmp_path)
+    forked("plsc-compare", model, face, photo, "--resize", cwd=tmp_path)
     assert "--threshold is a cosine, from -1 to 1, got 30.0" in refused_pair(
         model, face, face, "--threshold", "30"
     )
@@ -264,7 +240,7 @@ def test_own_checkpoint_and_exports_agree(run, tiny_faces):
     pair = [tiny_faces / "0.png", tiny_faces / "1.png"]
     cosines = []
     for model in (exported, run.output / "latest", run.output):
-        done = installed("plsc-compare", model, *pair, "--json", cwd=run.folder)
+        done = forked("plsc-compare", model, *pair, "--json", cwd=run.folder)
         cosines.append(json.loads(done.stdout)["cosine"])
         assert not done.stderr
     assert np.ptp(cosines) < 1e-5

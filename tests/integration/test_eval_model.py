@@ -5,17 +5,18 @@ import json
 import pickle
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from checkpoints import saved
+from commands import python, ran
+from onnx import helper, numpy_helper
+from onnx_models import images, vectors, write_model
 from places import ROOT
+from small_runs import write_own_bin
 
-from plsc.checkpoint import folder as checkpoint
 from plsc.cli.compare import main as compare_main
 from plsc.cli.evaluate import main as evaluate
 from plsc.config.load import parse_config
@@ -26,10 +27,6 @@ from plsc.recognition.embedder import Embedder
 from plsc.recognition.export_spec import embedding_spec
 from plsc.recognition.metrics.roc import FARS
 
-STATE = {
-    "run": "a", "step": 3, "epoch": 1, "consumed": 4, "num_images": 8, "best_metric": None,
-    "global_batch": 2, "scaler": {}, "num_classes": 5,
-}  # fmt: skip
 DIM = 32
 NO_PADDLE = """
 import sys
@@ -47,13 +44,10 @@ sys.exit(main(sys.argv[1:]))
 def bins(tiny_faces, tmp_path_factory):
     """A `.bin` file with the pairs of tiny_faces, and one with others."""
     folder = tmp_path_factory.mktemp("bins")
-    images = [(tiny_faces / f"{number}.png").read_bytes() for number in range(20)]
     lines = [line.split("\t") for line in (tiny_faces / "pairs.txt").read_text().splitlines()]
     files = [(tiny_faces / name).read_bytes() for line in lines for name in line[:2]]
     (folder / "all.bin").write_bytes(pickle.dumps((files, [line[2] == "1" for line in lines])))
-    pairs = [(i, i + 5) if i % 2 else (i, i + 6) for i in range(12)]
-    content = [images[i] for pair in pairs for i in pair], [bool(i % 2) for i in range(12)]
-    (folder / "own.bin").write_bytes(pickle.dumps(content))
+    write_own_bin(tiny_faces, folder / "own.bin")
     return folder
 
 
@@ -71,18 +65,9 @@ def models(backbone, bins, tmp_path_factory):
     model = {"name": "QuickFace_nano", "num_features": DIM}
     parsed = parse_config({"Model": model, "DataLoader": {"Eval": evaluation}})
     said = describe_model(DIM, trained_on(parsed))
-    arrays = {name: tensor.numpy() for name, tensor in backbone.state_dict().items()}
-    saved = checkpoint.save(
-        folder,
-        "latest",
-        network=arrays,
-        optimizer={},
-        sharded={"head": {"weight": np.ones((5, DIM), np.float32)}},
-        state={**STATE, "config": parsed.to_dict(), "model": said},
-    )
-    spec = embedding_spec(backbone.num_features, metadata=said)
-    export_onnx(backbone, folder / "net.onnx", spec)
-    return {"checkpoint": saved, "onnx": folder / "net.onnx"}
+    export_onnx(backbone, folder / "net.onnx", embedding_spec(DIM, metadata=said))
+    checkpoint = saved(folder, backbone, config=parsed.to_dict(), model=said)
+    return {"checkpoint": checkpoint, "onnx": folder / "net.onnx"}
 
 
 def figures(tree):
@@ -118,21 +103,16 @@ def test_all_ways_give_the_same_figures(run, models, bins, tmp_path, tiny_faces)
     pretrained = f"Global.pretrained_model={models['checkpoint']}"
     launched = run.world.command(2, *run.arguments("eval", pretrained))
     page = ["--report", str(tmp_path / "of_config")]
-    subprocess.run(
-        [*launched, "--json", str(tmp_path / "config.json"), *page],
-        cwd=tmp_path, check=True, capture_output=True, timeout=120,
-    )  # fmt: skip
+    ran(*launched, "--json", tmp_path / "config.json", *page, cwd=tmp_path)
     of_config = json.loads((tmp_path / "config.json").read_text())
     sets = ["--pairs", str(tiny_faces / "pairs.txt"), "--bin", str(bins / "own.bin")]
     json_of = ["--num_workers", "0", "--json", tmp_path / "out.json"]
     of_checkpoint = measured("--model", models["checkpoint"], *sets, *json_of)
 
-    command = [sys.executable, "-c", NO_PADDLE, "--model", str(models["onnx"]), *sets]
-    command += ["--json", "-", "--report", "page", "--num_workers", "2"]
-    done = subprocess.run(
-        command, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-    )  # fmt: skip
+    options = ["--json", "-", "--report", "page", "--num_workers", "2"]
+    alone = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    command = "-c", NO_PADDLE, "--model", models["onnx"], *sets, *options
+    done = python(*command, cwd=tmp_path, env=alone)
     of_onnx = json.loads(done.stdout)
 
     names = [[item["set"] for item in found["sets"]] for found in (of_checkpoint, of_onnx)]
@@ -148,18 +128,23 @@ def test_all_ways_give_the_same_figures(run, models, bins, tmp_path, tiny_faces)
         assert text.count("<section") == 2 and "data:image/jpeg" in text
 
 
+def embedded(models, bins, folder):
+    """Embeddings of the images of `all.bin`, read as files, and which pairs are of one person."""
+    encoded, issame = pickle.loads((bins / "all.bin").read_bytes())
+    files = [folder / f"{number}.png" for number in range(len(encoded))]
+    for file, content in zip(files, encoded, strict=True):
+        file.write_bytes(content)
+    return Embedder(models["onnx"]).embed_files(files).astype(np.float64), np.array(issame)
+
+
 def test_reference_figures(models, bins, tmp_path, capsys):
     """Accuracy and thresholds by other means than `verify`."""
     arguments = "--model", models["onnx"], "--bin", bins / "all.bin", "--no_flip"
     (found,) = measured(*arguments, "--json", tmp_path / "out.json")["sets"]
-    encoded, issame = pickle.loads((bins / "all.bin").read_bytes())
-    files = [tmp_path / f"{number}.png" for number in range(len(encoded))]
-    for file, content in zip(files, encoded, strict=True):
-        file.write_bytes(content)
-    rows = Embedder(models["onnx"]).embed_files(files).astype(np.float64)
+    rows, issame = embedded(models, bins, tmp_path)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     scores = (unit[0::2] * unit[1::2]).sum(axis=1)
-    impostors = np.sort(scores[~np.array(issame)])[::-1]
+    impostors = np.sort(scores[~issame])[::-1]
     assert found["flip"] is False and found["accuracy_flip"] is None and found["impostors"] == 10
     first, *others = found["operating_points"]
     assert impostors[1] < first["cosine"] <= impostors[0]
@@ -182,11 +167,7 @@ def test_magfaces_protocol(models, bins, tmp_path, capsys):
     assert plain["accuracy"]["protocol"] == "insightface"
     assert angular["operating_points"] == plain["operating_points"]
 
-    encoded, issame = pickle.loads((bins / "all.bin").read_bytes())
-    files = [tmp_path / f"{number}.png" for number in range(len(encoded))]
-    for file, content in zip(files, encoded, strict=True):
-        file.write_bytes(content)
-    rows, same = Embedder(models["onnx"]).embed_files(files).astype(np.float64), np.array(issame)
+    rows, same = embedded(models, bins, tmp_path)
     folds = []
     for test in range(0, 20, 2):
         train = np.delete(np.arange(20), [test, test + 1])
@@ -228,22 +209,15 @@ def test_a_config_measures_by_both_protocols(run, models, tmp_path):
 
 def third_party(path, *, batch):
     """An insightface-style network: float NCHW in, [N, 24] out, no word about itself."""
-    shape = [batch, 3, 112, 112]
     weight = np.random.default_rng(2).standard_normal((3 * 14 * 14, 24)).astype(np.float32)
     nodes = [
         helper.make_node("Conv", ["input.1", "kernel"], ["pooled"], group=3, strides=[8, 8]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weight"], ["683"]),
     ]
-    given = helper.make_tensor_value_info("input.1", TensorProto.FLOAT, shape)
-    result = helper.make_tensor_value_info("683", TensorProto.FLOAT, [batch, 24])
-    kernel = np.full((3, 1, 8, 8), 1 / 64, np.float32)
-    weights = [
-        numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(weight, "weight"),
-    ]  # fmt: skip
-    graph = helper.make_graph(nodes, "net", [given], [result], weights)
-    opset = helper.make_opsetid("", 17)
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+    given, made = images(batch, 3, 112, 112, name="input.1"), vectors("683", batch, 24)
+    weights = {"kernel": np.full((3, 1, 8, 8), 1 / 64, np.float32), "weight": weight}
+    write_model(path, nodes, given=given, made=made, weights=weights, opset=17)
 
 
 def test_a_third_partys_model_of_fixed_batch(bins, tmp_path, capsys):
@@ -321,13 +295,11 @@ MISTAKES = [
      "--protocol magface is of images without their mirror images"),
     (["-c", "x.yaml", "--protocol", "magface"], "--protocol goes with --model; with -c the config"),
     (["--model", "nowhere.onnx", "--bin", "{bin}"], "nowhere.onnx: no such file"),
-    (["--model", "{bin}", "--bin", "{bin}"], "is none of these"),
     (["--model", "{onnx}", "--bin", "nowhere.bin"], "nowhere.bin: no such file"),
     (["--model", "{onnx}", "--bin", "{onnx}"], "is no verification set"),
     (["--model", "{onnx}", "--bin", "{bin}", "--image_root", "x"], "--image_root is for lists"),
     (["--model", "{onnx}", "--bin", "{bin}", "--batch_size", "0"], "--batch_size must be at"),
     (["--model", "{onnx}", "--bin", "{bin}", "--provider", "gpu"], "provider must be cpu"),
-    (["--model", "{onnx}", "--bin", "{bin}", "--mean", "1", "2"], "--mean takes one number"),
     (["--model", "{onnx}", "--bin", "{bin}", "--json", "no/out.json"], "no is not a folder"),
     (["--model", "{onnx}", "--bin", "{bin}", "--report", "{bin}"], "--report"),
     (["--model", "{onnx}", "--bin", "{bin}", "--store_thresholds", "lfw"], "no set is called"),

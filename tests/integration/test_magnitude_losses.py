@@ -1,7 +1,5 @@
 """MagFace and AdaFace through plsc-train: what a run says, two ranks as one, exact resume."""
 
-import json
-
 import pytest
 
 MAGFACE = {"MagFace": {"l_a": 2.0, "u_a": 30.0, "l_m": 0.1, "u_m": 0.4, "s": 16.0}}
@@ -53,26 +51,9 @@ def test_two_ranks_resume_exactly(run):
     ]
     run("train", "Global.save_unit=step", "Global.save_interval=3", size=2)
     straight = run.losses()
-    state = json.loads((run.output / "step_3" / "state.json").read_text())
-    assert [sorted(kept) for kept in state["losses"]] == [[], ["mean", "std"]]
+    assert [sorted(kept) for kept in run.state("step_3")["losses"]] == [[], ["mean", "std"]]
     run("train", f"Global.checkpoint={run.output / 'step_3'}", size=2)
     assert len(straight) > 3 and run.losses() == straight
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"l_a": 110, "u_a": 10}, "Loss.Train.MagFace: l_a must be below u_a, got 110 and 10"),
-        ({"lambda": 35}, "lambda_g"),
-        ({"l_a": 0}, "MagFace.l_a must be a number above 0, got 0"),
-    ],
-)
-def test_mistakes(run, settings, message):
-    run.config["Loss"]["Train"] = [{"MagFace": {**settings, "weight": 1.0}}]
-    done = run("train", check=False)
-    assert done.returncode == 2
-    (line,) = [line for line in done.stderr.splitlines() if "error:" in line]
-    assert message in line
 
 
 def test_above_a_frozen_backbone_two_ranks_are_as_one(run, small_checkpoint):

@@ -12,6 +12,7 @@ MISTAKES = [
     ("Optimizer.name=Momentun", "did you mean 'Momentum'?"),
     ("Optimizer.momentum=fast", "Optimizer.momentum must be a number"),
     ("Loss.Train.0.MarginLoss.m4=1", "MarginLoss.m4: unknown key"),
+    ("Loss.Train=[{'MagFace': {'l_a': 110, 'u_a': 10}}]", "l_a must be below u_a, got 110 and 10"),
     ("LRScheduler.learning_rate=-1", "LRScheduler.learning_rate must be a number at least 0"),
     ("Global.device=gpu", "-o Global.device=cpu"),
     ("Model.class_num=3", "set Model.class_num to 5 or more"),
@@ -26,11 +27,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("override", "line"), MISTAKES, ids=[item[0] for item in MISTAKES])
 def test_one_line_for_a_mistake(run, override, line):
-    done = run("train", override, check=False)
-    assert done.returncode == 2
-    assert line in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr
-    assert len([text for text in done.stderr.splitlines() if "plsc-train: error" in text]) == 1
+    assert line in run.refused("train", override)
     assert not (run.folder / "pwned").exists()
     assert not (run.output / "latest").exists()
 
@@ -38,22 +35,18 @@ def test_one_line_for_a_mistake(run, override, line):
 def test_missing_sections_are_named(run):
     for section in ("Model", "Optimizer", "LRScheduler", "Loss"):
         kept = run.config.pop(section)
-        done = run("train", check=False)
-        assert done.returncode == 2 and section in done.stderr.splitlines()[-1], done.stderr
+        assert section in run.refused("train")
         run.config[section] = kept
 
 
-def test_sections_that_a_command_does_not_need_may_be_missing(run):
-    run("train", "Global.max_train_step=1")
+def test_sections_that_a_command_does_not_need_may_be_missing(run, small_checkpoint):
     for section in ("Loss", "LRScheduler", "Optimizer", "DistributedStrategy"):
         del run.config[section]
     del run.config["DataLoader"]["Train"]
-    done = run("eval", f"Global.pretrained_model={run.output / 'latest'}")
+    done = run("eval", f"Global.pretrained_model={small_checkpoint}")
     assert "accuracy-flip" in done.stdout
 
 
 def test_eval_and_export_need_weights(run):
     for command in ("eval", "export"):
-        done = run.installed(command, check=False)
-        assert done.returncode == 2
-        assert f"plsc-{command} needs weights" in done.stderr
+        assert f"plsc-{command} needs weights" in run.refused(command)

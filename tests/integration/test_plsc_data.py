@@ -6,14 +6,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from commands import installed, python, ran
+from commands import installed, python, ran, stopped
+from pictures import noise
 from places import files_below
 from refusals import error_line
 
@@ -29,13 +27,11 @@ plsc_data = partial(installed, "plsc-data")
 
 @pytest.fixture
 def people(tmp_path):
-    rng = np.random.default_rng(0)
     for person in range(5):
         folder = tmp_path / "people" / f"person {person}"
         folder.mkdir(parents=True)
         for number in range(1, person + 20):
-            pixels = rng.integers(0, 256, (112, 112, 3), dtype=np.uint8)
-            cv2.imwrite(str(folder / f"{number:03d}.jpg"), pixels)
+            (folder / f"{number:03d}.jpg").write_bytes(noise(100 * person + number))
     return tmp_path / "people"
 
 
@@ -61,6 +57,7 @@ def test_help_of_each_command_teaches(command):
 
 def test_a_wrong_command_or_option_is_refused():
     plsc_data(status=2), plsc_data("pakc", status=2)
+    assert "SOURCE" in plsc_data("check", status=2).stderr
     done = plsc_data("records", "absent.rec", status=2)
     assert done.stdout == ""
     assert done.stderr == "plsc-data: error: absent.rec: no such file or folder\n"
@@ -105,19 +102,12 @@ def test_a_stopped_pack_leaves_nothing_that_passes_for_whole(people, tmp_path, n
     for copy in range(3000):
         os.symlink(people / "person 4", links / f"{copy:04d}", target_is_directory=True)
     output = tmp_path / "set"
-    with subprocess.Popen(
-        [SCRIPT, "pack", str(links), str(output)], stderr=subprocess.PIPE, text=True
-    ) as packing:
-        end = time.monotonic() + 30
-        while not any(
-            path.stat().st_size > 100_000 for path in tmp_path.glob("set.partial-*/train.rec*")
-        ):
-            assert packing.poll() is None and time.monotonic() < end
-            time.sleep(0.01)
-        packing.send_signal(number)
-        _, text = packing.communicate(timeout=30)
-    assert packing.returncode == (130 if number == signal.SIGINT else -number)
-    assert "Traceback" not in text
+
+    def has_begun():
+        begun = tmp_path.glob("set.partial-*/train.rec*")
+        return any(path.stat().st_size > 100_000 for path in begun)
+
+    stopped([SCRIPT, "pack", links, output], number, when=has_begun)
     assert not output.exists()
     left = list(tmp_path.glob("set.partial-*"))
     assert len(left) == (1 if number == signal.SIGKILL else 0)

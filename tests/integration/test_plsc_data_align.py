@@ -115,13 +115,10 @@ def test_another_order_of_landmarks_is_noticed(photos, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--workers", 0], "--workers must be at least 1, got 0"),
-        (["--size", 4], "size must be a whole number at least 8"),
-        (["--quality", 0], "quality must be a whole number at least 1"),
         (["--sheet", "sheet.jpg"], "--sheet must end in .png, got 'sheet.jpg'"),
         (["--sheet", "nowhere/sheet.png"], "nowhere/sheet.png: cannot be written: "),
         (["--sheet_faces", 0], "--sheet_faces must be at least 1, got 0"),
         (["--image_root", "nowhere"], "image_root: nowhere is not a folder"),
-        (["--landmarks", "nowhere.csv"], "nowhere.csv: the landmark list cannot be read"),
     ],
 )
 def test_mistakes_end_in_one_line(photos, tmp_path, capsys, arguments, message):

@@ -6,10 +6,9 @@ import shutil
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from commands import installed, python
-from onnx import TensorProto, helper, numpy_helper
+from onnx_models import convolution
 
 from plsc.cli import quality as command
 from plsc.recognition.embedder import Embedder
@@ -25,19 +24,7 @@ def place(tmp_path_factory):
     """A network of the kind that insightface exports, and noisy faces."""
     folder = tmp_path_factory.mktemp("quality")
     random = np.random.default_rng(0)
-    weights = random.normal(size=(4, 3, 28, 28)).astype(np.float32) / 50
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["x", "w"], ["maps"], strides=[28, 28]),
-            helper.make_node("Flatten", ["maps"], ["e"]),
-        ],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 112, 112])],
-        [helper.make_tensor_value_info("e", TensorProto.FLOAT, ["N", 64])],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    opset = [helper.make_opsetid("", 13)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / "model.onnx")
+    convolution(folder / "model.onnx")
     (folder / "faces").mkdir()
     for number in range(24):
         noise = random.normal(128, 5 + 3 * number, (112, 112, 3)).clip(0, 255)

@@ -2,12 +2,11 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
+from commands import python
 from places import ROOT
 
 from plsc.data.dataset.tools.render_synthetic_faces import main as render
@@ -112,16 +111,9 @@ def test_text_and_json_say_what_was_found(figures, faces):
 @pytest.mark.slow
 def test_the_whole_of_it_on_few_faces(tmp_path):
     size = ["--identities", "8", "--images_per_identity", "8", "--eval_identities", "6"]
-    done = subprocess.run(
-        [sys.executable, TOOLS / "quality_experiment.py", "--folder", "run", *size]
-        + ["--pairs", "300", "--comparisons", "800", "--epochs", "1", "--seeds", "3"]
-        + ["--pictures", "beside"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    size += ["--pairs", "300", "--comparisons", "800", "--epochs", "1", "--seeds", "3"]
+    options = "--folder", "run", *size, "--pictures", "beside"
+    done = python(TOOLS / "quality_experiment.py", *options, cwd=tmp_path, timeout=300)
     assert "=== seed 3" in done.stdout and "Spearman" in done.stdout
     (seed,) = json.loads((tmp_path / "beside" / "figures.json").read_text())["seeds"]
     assert seed["seed"] == 3

@@ -5,32 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from checkpoints import assert_equal, tensors_of
 
 STATISTICS = ("_mean", "_variance")
-
-
-def weights_of(checkpoint: Path) -> dict[str, np.ndarray]:
-    """All arrays of a checkpoint, the head's shards joined by class."""
-    arrays = {
-        **load_file(checkpoint / "backbone.safetensors"),
-        **load_file(checkpoint / "backbone-optimizer.safetensors"),
-    }
-    shards = [load_file(path) for path in sorted(checkpoint.glob("head-*.safetensors"))]
-    for name in shards[0]:
-        arrays[f"head {name}"] = np.concatenate([shard[name] for shard in shards])
-    return arrays
-
-
-def assert_same_weights(one: Path, other: Path) -> None:
-    first, second = weights_of(one), weights_of(other)
-    assert first.keys() == second.keys()
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -50,12 +30,12 @@ def test_resume_in_mid_epoch_is_exact(run, size, monkeypatch):
     stop = {1: 15, 2: 8}[size]
 
     run("train", *step, f"Global.max_train_step={stop}", size=size)
-    state = json.loads((run.output / "latest" / "state.json").read_text())
+    state = run.state()
     assert state["step"] == stop and state["epoch"] == 1 and state["consumed"] > 0
     done = run("train", *step, f"Global.checkpoint={run.output / 'latest'}", size=size)
     assert done.stdout.count("sample_ratio 0.5 -> 1 at step ") == 1
     assert run.losses() == straight
-    assert_same_weights(kept, run.output / "latest")
+    assert_equal(tensors_of(run.output / "latest"), tensors_of(kept))
 
 
 def test_killed_at_any_moment_then_resumed_is_exact(run):
@@ -85,7 +65,8 @@ def test_killed_at_any_moment_then_resumed_is_exact(run):
             break
     assert status == 0 and kills == 4
     assert seen == straight
-    assert_same_weights(run.folder / "straight" / "latest", run.output / "latest")
+    straight = run.folder / "straight" / "latest"
+    assert_equal(tensors_of(run.output / "latest"), tensors_of(straight))
     assert not [p for p in run.output.iterdir() if p.name.endswith(".partial") and p.is_dir()]
 
 
@@ -97,15 +78,15 @@ def test_resume_on_another_number_of_ranks(run, before, after):
     batch = f"DataLoader.Train.sampler.batch_size={12 // before}"
     run("train", batch, "Global.max_train_step=3", size=before)
     saved = run.output / "step_3"
-    state = json.loads((saved / "state.json").read_text())
+    state = run.state("step_3")
     assert (state["epoch"], state["consumed"]) == (1, 12)
-    before_arrays = weights_of(saved)
+    before_arrays = tensors_of(saved)
 
     checkpoint = f"Global.checkpoint={saved}"
     stop = "Global.max_train_step=4", "LRScheduler.learning_rate=0"
     batch = f"DataLoader.Train.sampler.batch_size={12 // after}"
     run("train", batch, checkpoint, *stop, "Optimizer.weight_decay=0", size=after)
-    arrays = weights_of(run.output / "latest")
+    arrays = tensors_of(run.output / "latest")
     assert len(list((run.output / "latest").glob("head-*"))) == after
     # lr 0: every weight must be what it was, in the right place; sampled rows' momentum moved on.
     for name in before_arrays:
@@ -115,7 +96,7 @@ def test_resume_on_another_number_of_ranks(run, before, after):
     untouched = (old == new).all(axis=1)
     assert untouched.sum() >= 40 - 5 - 8 and old[untouched].any()
     assert not untouched[:5].any()
-    state = json.loads((run.output / "latest" / "state.json").read_text())
+    state = run.state()
     assert (state["step"], state["epoch"], state["consumed"]) == (4, 1, 24)
 
 
@@ -140,5 +121,4 @@ def test_signals_save_and_stop(run, number):
             break
     rest = process.stdout.read()
     assert process.wait(60) == 0 and "saving and stopping" in rest
-    state = json.loads((run.output / "latest" / "state.json").read_text())
-    assert state["step"] == max(run.losses())
+    assert run.state()["step"] == max(run.losses())
