@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from commands import stopped
+from hypothesis import HealthCheck, settings
 from places import ROOT, SHARED_DATA
 from small_runs import SMALL_BACKBONE, Run, World, metrics_of
 
