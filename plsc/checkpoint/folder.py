@@ -32,7 +32,7 @@ from plsc.checkpoint.sharded_files import (
 )
 from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
-from plsc.distributed.joint_work import Together
+from plsc.distributed.joint_work import JointWork
 from plsc.errors import UserError
 from plsc.files.atomic import replace, sync
 from plsc.files.tensor_file import RowSource, file_bytes, read_tensors, write_tensors
@@ -89,11 +89,11 @@ def save(
     for stem in sharded:  # the names are those of the first rows that there were: class centres
         meta |= {f"{stem}_shards": place.size, f"{stem}_part_classes": part_rows}
     text = json.dumps(meta, indent=1, sort_keys=True) + "\n"
-    together = Together(f"checkpoint {final} could not be written")
+    work = JointWork(f"checkpoint {final} could not be written")
     try:
         if place.is_main:
-            together.attempt(_make_empty, partial)
-        together.meet()
+            work.attempt(_make_empty, partial)
+        work.raise_failures()
         files: dict[str, Mapping[str, RowSource]] = {}
         for stem, rows in sharded.items():
             kept = (unchanged or {}).get(stem)
@@ -103,14 +103,14 @@ def save(
         meter = _Meter(final, sum(map(file_bytes, files.values())), report)
         needed = sum(gather_objects(meter.total)) + SPARE_BYTES
         if place.is_main:
-            together.attempt(_check_room, root, needed)
-        together.meet()
-        together.in_thread(lambda: _write_files(partial, files, meter), meter.look)
+            work.attempt(_check_room, root, needed)
+        work.raise_failures()
+        work.in_threads(lambda: _write_files(partial, files, meter), meter.look)
         meter.look(ended=True)
-        together.meet()
+        work.raise_failures()
         if place.is_main:
-            together.attempt(_finish, partial, final, text)
-        together.meet()
+            work.attempt(_finish, partial, final, text)
+        work.raise_failures()
     except UserError:
         if place.is_main:
             shutil.rmtree(partial, ignore_errors=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.errors import UserError
 from plsc.files.tensor_file import RowSource, TensorFile, file_bytes, header_of, spans
 from plsc.files.tensor_types import FLOATS, TYPES, as_type
@@ -184,7 +184,7 @@ class SavedRows:
     def _parts(self) -> Iterator[tuple[int, Part]]:
         """Yield every file, with the number of its first row."""
         for rank in range(self.ranks):
-            shard = ClassShard(self.num_rows, rank, self.ranks)
+            shard = RowShard(self.num_rows, rank, self.ranks)
             for part in parts_of(
                 self.stem, shard.num_local, rank, self.ranks, part_rows=self.part_rows
             ):

@@ -1,4 +1,4 @@
-"""Rows that are split over the ranks, to files and back piece by piece: in memory once only."""
+"""RowSource that are split over the ranks, to files and back piece by piece: in memory once only."""
 
 from collections.abc import Iterator, Mapping
 from typing import Protocol
@@ -7,13 +7,13 @@ import numpy as np
 import paddle
 
 from plsc.checkpoint.sharded_files import Piece
-from plsc.distributed.joint_work import Together
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.joint_work import JointWork
+from plsc.distributed.sharding import RowShard
 from plsc.files.tensor_file import RowSource
 
 
 class StoredRows(Protocol):
-    """Rows of this rank, with their optimizer state, as a checkpoint reads and writes them.
+    """RowSource of this rank, with their optimizer state, as a checkpoint reads and writes them.
 
     Attributes:
         stem: what their files begin with.
@@ -28,7 +28,7 @@ class StoredRows(Protocol):
 
     stem: str
     count_key: str
-    shard: ClassShard
+    shard: RowShard
     dim: int
     block: int
     zone: int
@@ -138,6 +138,6 @@ def fill(stored: StoredRows, tensors: Mapping[str, Iterator[Piece]], *, purpose:
                 yield
             assert end == stored.shard.stop, name
 
-    together = Together(purpose)
-    together.in_step(steps())
-    together.meet()
+    work = JointWork(purpose)
+    work.in_lockstep(steps())
+    work.raise_failures()

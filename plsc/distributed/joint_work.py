@@ -15,8 +15,8 @@ from plsc.errors import UserError
 POLL_SECONDS = 0.05
 
 
-class Together:
-    """What went wrong here; `meet` raises on every rank what went wrong on any.
+class JointWork:
+    """What went wrong here; `raise_failures` raises on every rank what went wrong on any.
 
     Args:
         purpose: begins the message.
@@ -34,7 +34,7 @@ class Together:
         except (OSError, UserError) as error:
             self._fail(str(error))
 
-    def meet(self) -> None:
+    def raise_failures(self) -> None:
         """Wait for all ranks (for moments only), and end here if one of them has failed.
 
         Raises:
@@ -45,7 +45,7 @@ class Together:
         if found:
             raise UserError(f"{self._purpose}: {'; '.join(found)}")
 
-    def in_thread(self, action: Callable[[], object], waiting: Callable[[], None]) -> None:
+    def in_threads(self, action: Callable[[], object], waiting: Callable[[], None]) -> None:
         """Do it in a thread until that of every rank has ended, calling `waiting` now and then."""
         ended: list[bool] = []
 
@@ -61,7 +61,7 @@ class Together:
         if not ended and not self._failures:  # a defect, whose traceback Python has printed
             self._fail("the thread ended early")
 
-    def in_step(self, steps: Iterator[object]) -> None:
+    def in_lockstep(self, steps: Iterator[object]) -> None:
         """Exhaust `steps`, one step on every rank at a time; for what must not leave its thread."""
         going = [True]
 

@@ -1,4 +1,4 @@
-"""How classes are split over ranks: contiguous, and even to within one class."""
+"""How rows are split over ranks: contiguous, and even to within one row."""
 
 from dataclasses import dataclass
 
@@ -6,32 +6,32 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class ClassShard:
-    """The classes `start <= class < stop` that rank `rank` of `size` owns, of `num_classes`.
+class RowShard:
+    """The rows `start <= row < stop` that rank `rank` of `size` owns, of `num_rows`.
 
-    The first `num_classes % size` ranks own one class more (PLSC's split).
+    The first `num_rows % size` ranks own one row more (PLSC's split of its classes).
     """
 
-    num_classes: int
+    num_rows: int
     rank: int = 0
     size: int = 1
 
     @property
     def start(self) -> int:
-        """First class owned."""
-        each, left = divmod(self.num_classes, self.size)
+        """First row owned."""
+        each, left = divmod(self.num_rows, self.size)
         return each * self.rank + min(self.rank, left)
 
     @property
     def stop(self) -> int:
-        """One past the last class owned."""
-        return ClassShard(self.num_classes, self.rank + 1, self.size).start
+        """One past the last row owned."""
+        return RowShard(self.num_rows, self.rank + 1, self.size).start
 
     @property
     def num_local(self) -> int:
-        """How many classes this rank owns."""
+        """Number of rows that this rank owns."""
         return self.stop - self.start
 
-    def owns(self, labels: np.ndarray) -> np.ndarray:
-        """Which of `labels` (integers of any shape) belong to this rank; boolean, same shape."""
-        return (labels >= self.start) & (labels < self.stop)
+    def owns(self, rows: np.ndarray) -> np.ndarray:
+        """Tell which of `rows` (integers of any shape) this rank owns; boolean, same shape."""
+        return (rows >= self.start) & (rows < self.stop)

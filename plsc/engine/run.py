@@ -14,7 +14,7 @@ from plsc.checkpoint.folder import Checkpoint
 from plsc.config.load import dump_config
 from plsc.config.sections import Config
 from plsc.distributed import world
-from plsc.engine import build, start
+from plsc.engine import build, starting_point
 from plsc.engine.checkpoints import Checkpoints
 from plsc.engine.evaluation import Evaluation, network_function
 from plsc.engine.log import RunLog
@@ -45,7 +45,7 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     """Train as the config says; `phase` is told what the process is at."""
     build.check_components(config)
     build.check_training(config)
-    start.check_sources(config)
+    starting_point.check_sources(config)
     task = build.task_type(config)
     dataset = task.dataset(config)
     loader = build.build_loader(config, dataset)
@@ -56,13 +56,13 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     place = world.init(device=config.Global.device)
 
     log = RunLog(folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl)
-    start.check_shared(folder)
+    starting_point.check_shared(folder)
     phase("building the model")
     _estimate(config, task, None, log)
     training = build.build_training(config, loader, dataset)
     _describe(training, config, folder.name, log)
     _estimate(config, task, training.network.layer, log)
-    saver = start.start(training, config, dataset, folder, log)
+    saver = starting_point.begin(training, config, dataset, folder, log)
     if place.is_main:
         write_text(folder / "config.yaml", dump_config(config))
     recorder = Recorder(
@@ -150,7 +150,7 @@ def _estimate(config: Config, task: TaskType, network: nn.Layer | None, log: Run
 
 
 def _network_with_weights(config: Config, command: str, log: RunLog) -> tuple[nn.Layer, str]:
-    path = start.check_weights_given(config, command)
+    path = starting_point.check_weights_given(config, command)
     network = build.build_network(config)
     weights = take_weights(path, network)
     for note in (*weights.notes, *preparation_notes(weights, config)):
@@ -171,7 +171,7 @@ def evaluate(
 
     """
     build.check_components(config)
-    start.check_weights_given(config, "eval")
+    starting_point.check_weights_given(config, "eval")
     task = build.task_type(config)
     evaluators = task.evaluators(config)
     if outputs is not None:
@@ -218,7 +218,7 @@ def export(config: Config, folder: Path) -> Path:
     task = build.task_type(config)
     config = task.for_export(config)
     build.check_components(config)
-    start.check_weights_given(config, "export")
+    starting_point.check_weights_given(config, "export")
     build.set_device("cpu")  # exact arithmetic to compare with, and no need for the GPU of a config
     log = RunLog(folder, "export", enabled=True)
     network, path = _network_with_weights(config, "export", log)

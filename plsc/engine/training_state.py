@@ -55,7 +55,7 @@ def save_training(
         **training.progress.state(),
         "scaler": training.precision.scaler.state(),
         **training.task.state(),
-        **{rows.count_key: rows.shard.num_classes for rows in stored},
+        **{rows.count_key: rows.shard.num_rows for rows in stored},
     }
     replicated = world.current().is_main  # the others' copies would go nowhere
     unchanged = {

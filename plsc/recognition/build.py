@@ -14,7 +14,7 @@ from plsc.config.registry import BACKBONES, DATASETS, LOSSES, METRICS
 from plsc.config.sections import Config
 from plsc.data.sets.pair_sets import distinct
 from plsc.distributed import world
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.errors import UserError
 from plsc.recognition.datasets.images import FacePairs
 from plsc.recognition.evaluator import VerificationEvaluator
@@ -75,7 +75,7 @@ def build_head(config: Config, dim: int, state_names: tuple[str, ...]) -> Partia
     optimizer = require(config.Optimizer, "Optimizer", "training")
     place = world.current()
     num_classes = require(model.class_num, "Model.class_num", "training")
-    shard = ClassShard(num_classes, place.rank, place.size)
+    shard = RowShard(num_classes, place.rank, place.size)
     settings = model.pfc_config
     centres = build_centres(
         shard,

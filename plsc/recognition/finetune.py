@@ -38,19 +38,19 @@ def load_head(centres: ClassCentres, weights: Weights, settings: GlobalConfig, l
     path, shard = settings.pretrained_model, centres.shard
     if settings.finetune:
         log.line(
-            f"fine-tuning from {path}: backbone loaded, new head for {shard.num_classes} classes "
+            f"fine-tuning from {path}: backbone loaded, new head for {shard.num_rows} classes "
             f"({settings.head_init})"
         )
         return
     num_classes, pieces = weights.head(shard.start, shard.stop)
-    if num_classes != shard.num_classes or pieces is None:
+    if num_classes != shard.num_rows or pieces is None:
         raise UserError(
-            f"{path} has {num_classes or 'no'} classes, Model.class_num is {shard.num_classes}: "
+            f"{path} has {num_classes or 'no'} classes, Model.class_num is {shard.num_rows}: "
             "set Global.finetune=True to start a new head"
         )
     stored = _as_stored(pieces, centres, str(path))
     fill(centres, {WEIGHT: stored}, purpose=f"the class centres of {path}")
-    log.line(f"loaded {path}: backbone and {shard.num_classes} class centres")
+    log.line(f"loaded {path}: backbone and {shard.num_rows} class centres")
 
 
 def _as_stored(pieces: Iterator[Piece], centres: ClassCentres, path: str) -> Iterator[Piece]:

@@ -95,10 +95,10 @@ class RecognitionTraining(TrainingTask):
 
         """
         shard = self.head.centres.shard
-        if state["num_classes"] != shard.num_classes:
+        if state["num_classes"] != shard.num_rows:
             raise UserError(
                 f"{path} has {state['num_classes']} classes, Model.class_num is "
-                f"{shard.num_classes}: to fine-tune with other classes set "
+                f"{shard.num_rows}: to fine-tune with other classes set "
                 "Global.pretrained_model and Global.finetune=True"
             )
 
@@ -115,7 +115,7 @@ class RecognitionTraining(TrainingTask):
     def notes(self) -> list[str]:
         """Return what the losses say of their settings, and of classes without images."""
         said = [note for _, loss in self.head.losses for note in loss.notes()]
-        have, centres = self._dataset.num_classes, self.head.centres.shard.num_classes
+        have, centres = self._dataset.num_classes, self.head.centres.shard.num_rows
         if have is not None and have < centres:
             said.append(
                 f"the training set has {have} classes, Model.class_num is {centres}: "
@@ -127,7 +127,7 @@ class RecognitionTraining(TrainingTask):
         """Return how many classes there are, and how many a step uses."""
         centres = self.head.centres
         return (
-            f"head: {centres.shard.num_classes} classes × {centres.dim}, "
+            f"head: {centres.shard.num_rows} classes × {centres.dim}, "
             f"{centres.shard.num_local} on this rank, {self.head.num_sample(fraction)} of them "
             "used in a step"
         )

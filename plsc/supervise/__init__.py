@@ -5,12 +5,12 @@ other supervisors through small files in a folder that all nodes share:
 
     supervisor.py     the loop: watch, stop, report
     stop_requests.py  signals to the supervisor, death of the launcher
-    trainer.py        the trainer as a process: start, heartbeat, standard error, signals
+    child_process.py  the trainer as a process: start, heartbeat, standard error, signals
     watch.py          when a running trainer counts as hung
     heartbeat.py      the trainer's side of the pipe
     diagnosis.py      exit code and last words -> how a rank ended
     peers.py          the shared folder: beats, endings, verdict; whether another rank still lives
-    records.py        its files and locks
+    shared_files.py   its files and locks
     verdict.py        how all ranks ended -> which of them failed first
 
 Nothing here imports paddle or numpy: a supervisor costs a few megabytes and starts at once.

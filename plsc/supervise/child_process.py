@@ -19,7 +19,7 @@ KILL_WAIT = 5.0  # seconds; a process that waits for a dead disk or driver outli
 STANDARD_ERROR = 2
 
 
-class Trainer:
+class TrainerProcess:
     """One supervised process and what is known about it.
 
     It has a session of its own: signals that the launcher sends to the supervisor's group reach

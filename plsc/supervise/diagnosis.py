@@ -20,7 +20,7 @@ DISCONNECTED = re.compile(
 WAITED = re.compile(r"gloo.*(unbound_buffer.*timeout|timed out waiting)", re.IGNORECASE)
 
 
-class Kind(str, Enum):
+class Outcome(str, Enum):
     """Ways to end, in the order in which they are believed to be the first failure."""
 
     FAILED = "failed"  # on its own account: an exception, a signal, a hang
@@ -38,7 +38,7 @@ class Ending:
 
     rank: int
     host: str
-    kind: Kind
+    kind: Outcome
     code: int
     reason: str
     phase: str = ""
@@ -46,8 +46,10 @@ class Ending:
     """Seconds, by the clock of the file server that keeps the record: one clock for all ranks."""
 
 
-def diagnose(code: int, *, said: str, tail: str, phase: str, interrupted: bool) -> tuple[Kind, str]:
-    """Kind and reason of an end that the supervisor did not bring about.
+def diagnose(
+    code: int, *, said: str, tail: str, phase: str, interrupted: bool
+) -> tuple[Outcome, str]:
+    """Return outcome and reason of an end that the supervisor did not bring about.
 
     Args:
         code: the process's exit code; -N for signal N.
@@ -57,17 +59,17 @@ def diagnose(code: int, *, said: str, tail: str, phase: str, interrupted: bool) 
         interrupted: whether a SIGTERM or SIGINT was handed to it.
     """
     if code == 0:
-        return Kind.CLEAN, f"ended normally ({last(phase)})"
+        return Outcome.CLEAN, f"ended normally ({quoted(phase)})"
     words = clip(said or last_words(tail, crashed=code < 0))
-    reason = f"{_end(code, words)} ({_status(code)}{last(phase)})"
+    reason = f"{_end(code, words)} ({_status(code)}{quoted(phase)})"
     if interrupted and code in INTERRUPTED or code == -signal.SIGTERM:
-        return Kind.ABORTED, reason
+        return Outcome.ABORTED, reason
     if code > 0 or code == -signal.SIGABRT:
         if WAITED.search(words):
-            return Kind.WAITED, reason
+            return Outcome.WAITED, reason
         if DISCONNECTED.search(words):
-            return Kind.DISCONNECTED, reason
-    return (Kind.ABORTED if code == -signal.SIGABRT else Kind.FAILED), reason
+            return Outcome.DISCONNECTED, reason
+    return (Outcome.ABORTED if code == -signal.SIGABRT else Outcome.FAILED), reason
 
 
 def last_words(tail: str, *, crashed: bool) -> str:
@@ -93,7 +95,7 @@ def shell_status(code: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def last(phase: str) -> str:
+def quoted(phase: str) -> str:
     """The words that quote a phase in a reason."""
     return f"last phase: {phase}" if phase else "no phase known"
 

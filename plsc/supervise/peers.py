@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plsc.supervise import shared_files as records
-from plsc.supervise.diagnosis import Ending, Kind, last
+from plsc.supervise import shared_files
+from plsc.supervise.diagnosis import Ending, Outcome, quoted
 from plsc.supervise.verdict import UNKNOWN_HOST, Alive, Verdict
 
 STALE = 60.0
@@ -70,7 +70,7 @@ class Peers:
         self.endings: dict[int, Ending] = {}
         self.others = {other: Peer(other) for other in range(size) if other != rank}
         self._wake = wake
-        self._machine = records.machine()
+        self._machine = shared_files.machine()
         self._count = 0
         self._lock: int | None = None
         self._started = 0.0
@@ -81,7 +81,7 @@ class Peers:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (f"{_stem(self.rank)}.end", f"{_stem(self.rank)}.beat"):
             (self.folder / name).unlink(missing_ok=True)
-        self._lock = records.take_lock(self.folder / f"{_stem(self.rank)}.lock")
+        self._lock = shared_files.take_lock(self.folder / f"{_stem(self.rank)}.lock")
         self.beat("starting", None, 0.0)
         self._started = (self.folder / f"{_stem(self.rank)}.beat").stat().st_mtime
 
@@ -94,14 +94,14 @@ class Peers:
             "machine": self._machine,
             "pid": os.getpid(),
             "locked": self._lock is not None,
-            "log": records.error_log(),
+            "log": shared_files.error_log(),
             "count": self._count,
             "phase": phase,
             "position": position,
             "since": since,
         }
         path = self.folder / f"{_stem(self.rank)}.beat"
-        records.replace(path, content)
+        shared_files.replace(path, content)
 
     def read_beats(self, elapsed: float) -> None:
         """Read the others' beats if it is time; `elapsed` seconds have passed since the last call.
@@ -121,7 +121,7 @@ class Peers:
                 peer.beat, peer.silence = beat, 0.0
             if not peer.watched and peer.beat.get("locked") and self.is_local(peer.rank):
                 peer.watched = True
-                records.when_lock_is_free(self.folder / f"{_stem(peer.rank)}.lock", self._wake)
+                shared_files.when_lock_is_free(self.folder / f"{_stem(peer.rank)}.lock", self._wake)
 
     def read_endings(self) -> None:
         """Read the endings that have appeared since the last call."""
@@ -134,7 +134,7 @@ class Peers:
             if rank not in self.endings and name in names:
                 content = self._read(name)
                 if content:
-                    self.endings[rank] = Ending(**{**content, "kind": Kind(content["kind"])})
+                    self.endings[rank] = Ending(**{**content, "kind": Outcome(content["kind"])})
         if self.failed:
             for peer in self.others.values():
                 if peer.count_at_failure is None:
@@ -143,7 +143,7 @@ class Peers:
     @property
     def failed(self) -> bool:
         """Whether a rank has ended otherwise than normally."""
-        return any(ending.kind is not Kind.CLEAN for ending in self.endings.values())
+        return any(ending.kind is not Outcome.CLEAN for ending in self.endings.values())
 
     def alive(self) -> dict[int, Alive]:
         """Ranks without an ending that have gone on for seconds after the first failure."""
@@ -164,7 +164,7 @@ class Peers:
     def end(self, ending: Ending) -> None:
         """Record how a rank ended, unless that has been recorded."""
         path = self.folder / f"{_stem(ending.rank)}.end"
-        if records.write_once(path, dataclasses.asdict(ending)):
+        if shared_files.write_once(path, dataclasses.asdict(ending)):
             # Not read back: a network file system may show it to its writer late, too.
             self.endings[ending.rank] = dataclasses.replace(ending, time=path.stat().st_mtime)
         else:
@@ -188,14 +188,14 @@ class Peers:
                 # Read once more: it may have written its record before it ended.
                 self.read_endings()
                 if peer.rank not in self.endings:
-                    self.end(Ending(peer.rank, peer.host, Kind.LOST, 137, reason))
+                    self.end(Ending(peer.rank, peer.host, Outcome.LOST, 137, reason))
 
     def publish(self, verdict: Verdict) -> Verdict:
         """Make the verdict known; the one that holds is the first that was published."""
-        if not records.write_once(self.folder / "verdict", dataclasses.asdict(verdict)):
+        if not shared_files.write_once(self.folder / "verdict", dataclasses.asdict(verdict)):
             return self.verdict() or verdict
         for peer in self.others.values():
-            lost = peer.rank in self.endings and self.endings[peer.rank].kind is Kind.LOST
+            lost = peer.rank in self.endings and self.endings[peer.rank].kind is Outcome.LOST
             log = peer.beat.get("log")
             # The launcher shows the end of the dead rank's log, which nobody else completes.
             if lost and log and self.is_local(peer.rank):
@@ -217,7 +217,7 @@ class Peers:
         files = list(self.folder.iterdir())
         present = [path for path in files if path.suffix == ".beat"]
         # A rank that was given up for its silence may come back: it must find the verdict.
-        if all(records.lock_is_free(path.with_suffix(".lock")) for path in present):
+        if all(shared_files.lock_is_free(path.with_suffix(".lock")) for path in present):
             for path in files:
                 path.unlink(missing_ok=True)
             self.folder.rmdir()
@@ -226,11 +226,11 @@ class Peers:
         if not peer.beat:
             gone = peer.silence >= startup_timeout
             return f"did not start within {peer.silence:.0f} s" if gone else ""
-        phase = last(peer.beat["phase"])
+        phase = quoted(peer.beat["phase"])
         believed = self.is_local(peer.rank) or peer.silence >= UNLOCKED_SILENCE + self.interval
         if peer.beat["locked"] and believed:
             lock = self.folder / f"{_stem(peer.rank)}.lock"
-            if records.lock_is_free(lock):
+            if shared_files.lock_is_free(lock):
                 return f"its processes were killed (supervisor {peer.beat['pid']}; {phase})"
         if peer.silence >= timeout:
             return f"no sign of life from its host for {peer.silence:.0f} s ({phase})"
@@ -238,7 +238,7 @@ class Peers:
 
     def _read(self, name: str) -> dict[str, Any] | None:
         """A record of this run, with the file's time as "time" where it has such an entry."""
-        content, changed = records.read(self.folder / name)
+        content, changed = shared_files.read(self.folder / name)
         if content is None or changed < self._started - STALE:
             return None
         return {**content, "time": changed} if "time" in content else content

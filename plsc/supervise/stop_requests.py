@@ -1,4 +1,4 @@
-"""Requests to stop: signals to this process, and the death of the launcher."""
+"""StopRequests to stop: signals to this process, and the death of the launcher."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ REPETITION = 2.0
 """Seconds in which a second signal is the same request: the launcher sends SIGTERM three times."""
 
 
-class Requests:
+class StopRequests:
     """Takes over SIGTERM and SIGINT of this process, and wakes it when a child ends."""
 
     def __init__(self) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plsc.errors import UserError
-from plsc.supervise.child_process import Trainer
-from plsc.supervise.diagnosis import Ending, Kind, diagnose, shell_status
+from plsc.supervise.child_process import TrainerProcess
+from plsc.supervise.diagnosis import Ending, Outcome, diagnose, shell_status
 from plsc.supervise.peers import Peers
-from plsc.supervise.stop_requests import Requests
+from plsc.supervise.stop_requests import StopRequests
 from plsc.supervise.verdict import SETTLING, Verdict, judge
-from plsc.supervise.watch import Limits, Watch
+from plsc.supervise.watch import HangWatch, Limits
 
 TICK = 0.25  # seconds
 BEAT_INTERVAL = 1.0
@@ -62,7 +62,7 @@ def supervise(
     """
     if os.name != "posix":
         raise UserError(f"a run of {size} processes needs Linux or macOS; run one process here")
-    requests = Requests()
+    requests = StopRequests()
     peers = Peers(folder, rank=rank, size=size, host=host, wake=requests.wake)
     try:
         peers.open()
@@ -79,11 +79,11 @@ class Supervisor:
     """One rank's trainer, its peers, and the time that has passed for each."""
 
     def __init__(
-        self, command: Sequence[str], peers: Peers, limits: Limits, requests: Requests
+        self, command: Sequence[str], peers: Peers, limits: Limits, requests: StopRequests
     ) -> None:
         self.peers, self.limits, self._requests = peers, limits, requests
-        self._trainer = Trainer(command)
-        self._watch = Watch(self._trainer, limits)
+        self._trainer = TrainerProcess(command)
+        self._watch = HangWatch(self._trainer, limits)
         self._ending: Ending | None = None
         self._verdict: Verdict | None = None
         self._until_beat = 0.0
@@ -125,15 +125,15 @@ class Supervisor:
                 interrupted=self._requests.heard,
             )
             if self._stopped:
-                kind = Kind.STOPPED
+                kind = Outcome.STOPPED
             return self._end(kind, shell_status(code), reason)
         hang = self._watch.hang()
         if hang is None:
             return None
         trainer.show_stacks()
-        return self._end(Kind.FAILED, shell_status(trainer.kill()), hang)
+        return self._end(Outcome.FAILED, shell_status(trainer.kill()), hang)
 
-    def _end(self, kind: Kind, code: int, reason: str) -> Ending:
+    def _end(self, kind: Outcome, code: int, reason: str) -> Ending:
         peers = self.peers
         ending = Ending(peers.rank, peers.host, kind, code, reason, phase=self._trainer.phase)
         try:
@@ -163,10 +163,10 @@ class Supervisor:
 
     def _stop_if_failed_elsewhere(self, elapsed: float) -> None:
         peers, trainer = self.peers, self._trainer
-        causes = [e for e in peers.endings.values() if e.kind in (Kind.FAILED, Kind.LOST)]
+        causes = [e for e in peers.endings.values() if e.kind in (Outcome.FAILED, Outcome.LOST)]
         if not causes and self._verdict is None:
             return
-        if any(ending.kind is Kind.LOST and peers.is_local(ending.rank) for ending in causes):
+        if any(ending.kind is Outcome.LOST and peers.is_local(ending.rank) for ending in causes):
             # The launcher sees a dead supervisor within a second, shows that rank's log, and kills
             # the other supervisors 3.6 s later.
             if self._verdict is None:

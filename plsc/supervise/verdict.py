@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from plsc.supervise.diagnosis import Ending, Kind, last
+from plsc.supervise.diagnosis import Ending, Outcome, quoted
 
 UNKNOWN_HOST = "unknown"
 SETTLING = 3.0
@@ -53,22 +53,26 @@ def judge(
         patience: seconds after which the ranks that are not known about are given up.
     """
     failures = sorted(
-        (ending for ending in endings.values() if ending.kind not in (Kind.CLEAN, Kind.STOPPED)),
+        (
+            ending
+            for ending in endings.values()
+            if ending.kind not in (Outcome.CLEAN, Outcome.STOPPED)
+        ),
         key=lambda ending: (ending.time, ending.rank),
     )
     if not failures:
         return None
-    own = [ending for ending in failures if ending.kind in (Kind.FAILED, Kind.LOST)]
+    own = [ending for ending in failures if ending.kind in (Outcome.FAILED, Outcome.LOST)]
     if own:
         return _blame(own, size) if len(endings) == size or waited >= SETTLING else None
     if len(endings.keys() | alive.keys()) < size and waited < patience:
         return None
-    aborted = [ending for ending in failures if ending.kind is Kind.ABORTED]
+    aborted = [ending for ending in failures if ending.kind is Outcome.ABORTED]
     if aborted:
         return _blame(aborted, size)
-    if alive and any(ending.kind is Kind.WAITED for ending in failures):
+    if alive and any(ending.kind is Outcome.WAITED for ending in failures):
         return _blame_absent(list(alive.values()))
-    early = [ending for ending in endings.values() if ending.kind is Kind.CLEAN]
+    early = [ending for ending in endings.values() if ending.kind is Outcome.CLEAN]
     if early and min(ending.time for ending in early) <= failures[0].time:
         return _blame_early(min(early, key=lambda ending: (ending.time, ending.rank)))
     return _blame(failures, size)
@@ -92,7 +96,7 @@ def _blame_absent(alive: list[Alive]) -> Verdict:
     first = min(alive, key=order)
     line = (
         f"plsc: rank {first.rank} on host {first.host} failed first: the others waited for it in a "
-        f"collective operation while it was elsewhere ({last(first.phase)}, for "
+        f"collective operation while it was elsewhere ({quoted(first.phase)}, for "
         f"{first.since:.0f} s); the other ranks stopped because of it"
     )
     return Verdict(first.rank, line, 1)

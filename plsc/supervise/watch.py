@@ -3,8 +3,8 @@
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
-from plsc.supervise.child_process import Trainer
-from plsc.supervise.diagnosis import last
+from plsc.supervise.child_process import TrainerProcess
+from plsc.supervise.diagnosis import quoted
 from plsc.supervise.heartbeat import STARTING
 from plsc.supervise.peers import Peer
 
@@ -24,14 +24,14 @@ class Limits:
     stall: float
 
 
-class Watch:
+class HangWatch:
     """How long a trainer has been silent, at the same phase, and behind another rank.
 
     Attributes:
         unchanged: seconds for which its phase has not changed.
     """
 
-    def __init__(self, trainer: Trainer, limits: Limits) -> None:
+    def __init__(self, trainer: TrainerProcess, limits: Limits) -> None:
         self._trainer, self._limits = trainer, limits
         self._silent = self.unchanged = self._behind = 0.0
         self._leader: Peer | None = None
@@ -58,10 +58,10 @@ class Watch:
         trainer, limits = self._trainer, self._limits
         limit = limits.startup if trainer.phase == STARTING else limits.heartbeat
         if self._silent > limit:
-            return f"hung: no sign of life for {limit:.0f} s ({last(trainer.phase)})"
+            return f"hung: no sign of life for {limit:.0f} s ({quoted(trainer.phase)})"
         if self._leader is not None and self._behind > limits.stall:
             return (
-                f"hung: no progress for {self._behind:.0f} s ({last(trainer.phase)}) while rank "
+                f"hung: no progress for {self._behind:.0f} s ({quoted(trainer.phase)}) while rank "
                 f"{self._leader.rank} was in phase {self._leader.beat['phase']}"
             )
         return None

@@ -50,8 +50,8 @@ def onnx_weights(path: str, backbone: nn.Layer) -> Weights:
         path,
         arrays | free,
         notes=(*notes, *_notes_on_pixels(graph)),
-        folded=folded,
-        prove=partial(_prove, path, graph),
+        folded_norms=folded,
+        verify=partial(_verify, path, graph),
     )
 
 
@@ -162,7 +162,7 @@ def _text(values: np.ndarray) -> str:
     return " ".join(f"{value:.6g}" for value in values)
 
 
-def _prove(path: str, graph: Graph, backbone: nn.Layer) -> str:
+def _verify(path: str, graph: Graph, backbone: nn.Layer) -> str:
     """Hold the backbone's embeddings against those of the file; what was found."""
     run = _session(path, backbone.num_features)
     images = probe_images(NUM_PROBES, FACE_SHAPE)

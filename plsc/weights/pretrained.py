@@ -95,9 +95,9 @@ def take_weights(path: str, backbone: nn.Layer) -> Weights:
     """
     weights = load_weights(path, backbone)
     set_backbone(backbone, weights.backbone, source=path)
-    if weights.prove is None:
+    if weights.verify is None:
         return weights
-    return replace(weights, notes=(*weights.notes, weights.prove(backbone)))
+    return replace(weights, notes=(*weights.notes, weights.verify(backbone)))
 
 
 def _load_pdparams(prefix: str) -> Weights:

@@ -33,9 +33,9 @@ class Weights:
             has no head. Reads when it is called: evaluation and export never do, and heads may be
             many gigabytes.
         notes: what was not taken over as it is, one line each.
-        folded: BatchNorms of the backbone whose scale and statistics the file has only multiplied
-            into the layer before: right in evaluation mode, but nothing to train on with.
-        prove: raises a UserError unless the backbone, its weights now set, gives what the file
+        folded_norms: BatchNorms of the backbone whose scale and statistics the file has only
+            multiplied into the layer before: right in evaluation, but nothing to train on with.
+        verify: raises a UserError unless the backbone, its weights now set, gives what the file
             itself does; returns what it found. None where keys alone decide.
         trained_on: what the network was trained on, where the source tells.
         trained_by: whose network it is, where the source tells.
@@ -46,8 +46,8 @@ class Weights:
     backbone: dict[str, np.ndarray]
     head: Head = no_head
     notes: tuple[str, ...] = ()
-    folded: tuple[str, ...] = ()
-    prove: Callable[[nn.Layer], str] | None = None
+    folded_norms: tuple[str, ...] = ()
+    verify: Callable[[nn.Layer], str] | None = None
     trained_on: InputPixels | None = None
     trained_by: str = ""
 

@@ -18,7 +18,7 @@ from filled_nets import filled
 from small_training import faces, training_of
 
 from plsc.distributed import world
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.engine.trainer import train_step
 from plsc.engine.training import Training
 from plsc.optimizer.clip import ClipGradByGlobalNorm
@@ -68,7 +68,7 @@ def build(case: dict) -> Training:
     random = np.random.RandomState((zlib.crc32(b"head.weight") + seed) % 2**32)
     weight = 0.01 * random.randn(case["classes"] * NUM_FEATURES)
     weight = weight.reshape(case["classes"], NUM_FEATURES).astype(np.float32)
-    shard = ClassShard(case["classes"], place.rank, place.size)
+    shard = RowShard(case["classes"], place.rank, place.size)
     rule = Momentum(momentum=0.9, weight_decay=case["weight_decay"])
     head = PartialFC(
         ClassCentres.of(shard, weight[shard.start : shard.stop], state_names=rule.state_names),

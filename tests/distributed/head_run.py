@@ -18,7 +18,7 @@ from small_training import faces, training_of
 
 from plsc.config.registry import LOSSES
 from plsc.distributed import world
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.engine.trainer import train_step
 from plsc.engine.update import UpdateReport
 from plsc.optimizer.dense import DenseParameters
@@ -114,7 +114,7 @@ class Recorder:
 def run(arrays: dict[str, np.ndarray], settings: dict) -> dict[str, np.ndarray]:
     """This rank's part of one step: twice, so that nothing may be left over from the first."""
     place = world.current()
-    shard = ClassShard(len(arrays["centres"]), place.rank, place.size)
+    shard = RowShard(len(arrays["centres"]), place.rank, place.size)
     losses = [(term.pop("weight"), margin_of(term)) for term in settings["losses"]]
     head = ChosenRows(
         ClassCentres.of(shard, arrays["centres"][shard.start : shard.stop], state_names=()),

@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 
 from plsc.distributed import world
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.errors import UserError
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.partial_fc import PartialFC
@@ -25,7 +25,7 @@ CLASSES, DIM, BATCH, STEPS = 1001, 6, 12, 5
 def centres_of(folder: Path, storage: str, dtype: str):
     place = world.current()
     return build_centres(
-        ClassShard(CLASSES, place.rank, place.size),
+        RowShard(CLASSES, place.rank, place.size),
         DIM,
         state_names=("velocity",),
         storage=storage,

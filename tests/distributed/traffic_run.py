@@ -17,7 +17,7 @@ from small_training import faces, training_of
 
 from plsc.distributed import world
 from plsc.distributed.collectives import count_traffic
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.engine.trainer import train_step
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.momentum import Momentum
@@ -30,7 +30,7 @@ def carried(folder, *, classes, batch, dim, parts, ratio, losses, storage):
     """(calls, bytes) by kind of one step."""
     place, rule, net = world.current(), Momentum(0.9, 0.01), nn.Linear(3, dim)
     centres = build_centres(
-        ClassShard(classes, place.rank, place.size),
+        RowShard(classes, place.rank, place.size),
         dim,
         state_names=rule.state_names,
         storage=storage,

@@ -17,7 +17,7 @@ from small_training import faces, training_of
 
 from plsc.distributed import collectives, world
 from plsc.distributed.data_parallel import DataParallel, average_buffers
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.engine.precision import LossScaler
 from plsc.engine.trainer import train_step
 from plsc.errors import UserError
@@ -52,7 +52,7 @@ class Net(nn.Layer):
 
 def head_of(rule, **options):
     place = world.current()
-    shard = ClassShard(CLASSES, place.rank, place.size)
+    shard = RowShard(CLASSES, place.rank, place.size)
     weight = np.random.default_rng(1).normal(0, 0.1, (CLASSES, DIM)).astype("float32")
     own = weight[shard.start : shard.stop]
     centres = ClassCentres.of(shard, own, state_names=rule.state_names)

@@ -71,12 +71,12 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from plsc.checkpoint.folder import Checkpoint
     from plsc.checkpoint.sharded_files import Unchanged
     from plsc.checkpoint.sharded_rows import fill, rows_of
-    from plsc.distributed.sharding import ClassShard
+    from plsc.distributed.sharding import RowShard
     from plsc.recognition.heads.storage import build_centres
 
     paddle.set_device("cpu")
     settings = {"storage": options.storage, "dtype": options.dtype, "folder": folder, "seed": 0}
-    shard = ClassShard(options.classes)
+    shard = RowShard(options.classes)
     centres = build_centres(shard, options.dim, state_names=("velocity",), **settings)
     for start in range(0, options.classes, FILLED):  # zeros that nobody has written take no memory
         stop = min(start + FILLED, options.classes)

@@ -9,7 +9,7 @@ import paddle
 from paddle import Tensor
 
 from plsc.checkpoint.sharded_files import WEIGHT
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.files.rounding import NUMPY_DTYPES, Stored, decode, round_nearest
 from plsc.optimizer.rule import RowUpdate
 from plsc.recognition.heads.gradient import RowGradient, chunks
@@ -21,7 +21,7 @@ NORM_EPSILON = 1e-12  # keeps the derivative of the norm finite at the zero vect
 
 
 @dataclass
-class Rows:
+class SampledRows:
     """Rows taken out for one step.
 
     Attributes:
@@ -85,7 +85,7 @@ class ClassCentres:
 
     def __init__(
         self,
-        shard: ClassShard,
+        shard: RowShard,
         dim: int,
         stores: Mapping[str, RowStore],
         *,
@@ -116,7 +116,7 @@ class ClassCentres:
 
     @classmethod
     def of(
-        cls, shard: ClassShard, weight: np.ndarray, *, state_names: Collection[str]
+        cls, shard: RowShard, weight: np.ndarray, *, state_names: Collection[str]
     ) -> "ClassCentres":
         """Centres in memory that begin as `weight` [num_local, d], with zero optimizer state."""
         made = cls.zeros(shard, weight.shape[1], state_names=state_names, dtype=str(weight.dtype))
@@ -125,7 +125,7 @@ class ClassCentres:
 
     @classmethod
     def zeros(
-        cls, shard: ClassShard, dim: int, *, state_names: Collection[str], dtype: str = "float32"
+        cls, shard: RowShard, dim: int, *, state_names: Collection[str], dtype: str = "float32"
     ) -> "ClassCentres":
         """Centres in memory, all zero."""
         shape, stored = (shard.num_local, dim), NUMPY_DTYPES[dtype]
@@ -157,7 +157,7 @@ class ClassCentres:
             self._ahead.start(numbers)
 
     @paddle.no_grad()
-    def take(self, numbers: np.ndarray | None) -> Rows:
+    def take(self, numbers: np.ndarray | None) -> SampledRows:
         """The rows `numbers` (ascending, distinct), or all if it is None, for a step.
 
         The next call may use their memory again.
@@ -171,7 +171,7 @@ class ClassCentres:
         else:
             weight = self._stores[WEIGHT].take(slice(None) if numbers is None else numbers, room)
         norms = _row_norms(weight)
-        return Rows(numbers, weight, norms, RowGradient(weight, norms), state or {})
+        return SampledRows(numbers, weight, norms, RowGradient(weight, norms), state or {})
 
     def _room_for(self, num_rows: int) -> Tensor | None:
         """Memory for a step's rows on a CPU, the same in every step.
@@ -189,7 +189,7 @@ class ClassCentres:
 
     @paddle.no_grad()
     def update(
-        self, rows: Rows, update: RowUpdate, *, idle: bool = False, key: Sequence[int] = (0,)
+        self, rows: SampledRows, update: RowUpdate, *, idle: bool = False, key: Sequence[int] = (0,)
     ) -> None:
         """Apply `update` to rows that `take` gave; with `idle`, to all others too (gradient 0).
 
@@ -212,7 +212,7 @@ class ClassCentres:
     def _state(self, numbers: RowNumbers) -> dict[str, Tensor]:
         return {name: self._stores[name].take(numbers) for name in self.names if name != WEIGHT}
 
-    def _taken(self, rows: Rows) -> Iterator[_Piece]:
+    def _taken(self, rows: SampledRows) -> Iterator[_Piece]:
         for start, stop in chunks(len(rows.weight)):
             numbers = slice(start, stop) if rows.numbers is None else rows.numbers[start:stop]
             if rows.state:
@@ -221,7 +221,7 @@ class ClassCentres:
                 state = self._state(numbers)
             yield _Piece(numbers, rows.weight[start:stop], rows.gradient.rows(start, stop), state)
 
-    def _idle(self, rows: Rows) -> Iterator[_Piece]:
+    def _idle(self, rows: SampledRows) -> Iterator[_Piece]:
         taken = np.arange(self.shard.num_local) if rows.numbers is None else rows.numbers
         for start, stop in chunks(self.shard.num_local):
             low, high = np.searchsorted(taken, [start, stop])

@@ -6,14 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 
 STD = 0.01
 BLOCK = 4096  # classes whose values come from one generator
 THREADS = 2
 
 
-def initial_centres(shard: ClassShard, dim: int, *, seed: int) -> Iterator[tuple[int, np.ndarray]]:
+def initial_centres(shard: RowShard, dim: int, *, seed: int) -> Iterator[tuple[int, np.ndarray]]:
     """N(0, 0.01) rows as (first local class, [n, dim] float32) pieces.
 
     A class's row does not depend on the split over ranks. A piece is valid until the next is asked

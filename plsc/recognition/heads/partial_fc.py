@@ -10,7 +10,7 @@ from paddle.autograd import PyLayer
 
 from plsc.distributed.collectives import gather, gather_with_grad, reduce_sum_with_grad
 from plsc.optimizer.rule import RowUpdate
-from plsc.recognition.heads.centres import ClassCentres, Rows, vector_norms
+from plsc.recognition.heads.centres import ClassCentres, SampledRows, vector_norms
 from plsc.recognition.heads.sampling import RatioSchedule, columns_of, ratio_at, sample_rows
 from plsc.recognition.losses.interclass import filter_similar
 from plsc.recognition.losses.margin import Margin
@@ -105,7 +105,7 @@ class PartialFC:
         self.seed = seed
         self.interclass_filtering_threshold = interclass_filtering_threshold
         self.lr_multiplier = lr_multiplier
-        self.rows: Rows | None = None
+        self.rows: SampledRows | None = None
         self._labels = np.empty((1, 0), np.int64)  # [W, n] of the step that begin_step began
         self._used = 0  # of these n, by micro-batches
         self._step = 0

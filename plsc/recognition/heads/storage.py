@@ -8,7 +8,7 @@ import paddle
 
 from plsc.checkpoint.sharded_files import WEIGHT
 from plsc.distributed.collectives import agree
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.files.rounding import NUMPY_DTYPES, round_nearest
 from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.file_rows import make_files
@@ -20,7 +20,7 @@ FILE_BLOCK = 64  # rows that are sampled together from a file: 64 kB of 512 bflo
 
 
 def build_centres(
-    shard: ClassShard,
+    shard: RowShard,
     dim: int,
     *,
     state_names: tuple[str, ...],

@@ -18,7 +18,7 @@ from plsc.checkpoint.folder import Checkpoint
 from plsc.checkpoint.sharded_files import Unchanged
 from plsc.distributed import joint_work as together
 from plsc.distributed import world
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.distributed.world import World
 from plsc.files import atomic, tensor_file
 
@@ -58,7 +58,7 @@ def write_shards(folder, tensors, shards):
     folder.mkdir(parents=True, exist_ok=True)
     num_classes = len(tensors["weight"])
     for rank in range(shards):
-        shard = ClassShard(num_classes, rank, shards)
+        shard = RowShard(num_classes, rank, shards)
         save_file(
             {
                 name: np.ascontiguousarray(a[shard.start : shard.stop])
@@ -146,7 +146,7 @@ def test_rows_from_any_number_of_shards(tmp_path_factory, data):
 def test_shards_of_one_world_give_those_of_another(tmp_path):
     whole = rows_of(11)
     saved = write_shards(tmp_path / "c", {"weight": whole}, 3)
-    parts = [ClassShard(11, rank, 2) for rank in range(2)]
+    parts = [RowShard(11, rank, 2) for rank in range(2)]
     read = [head_rows(saved, "weight", part.start, part.stop) for part in parts]
     assert [len(rows) for rows in read] == [6, 5]
     np.testing.assert_array_equal(np.concatenate(read), whole)

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from plsc.checkpoint import sharded_files as head_files
 from plsc.checkpoint.sharded_files import SavedRows, Unchanged, parts_of, tensors_of
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import round_nearest
@@ -41,7 +41,7 @@ def write_head(folder, tensors, *, ranks, part_rows, dtype="float32"):
     folder.mkdir(exist_ok=True)
     num_classes = len(next(iter(tensors.values())))
     for rank in range(ranks):
-        shard = ClassShard(num_classes, rank, ranks)
+        shard = RowShard(num_classes, rank, ranks)
         own = {name: Stored(a[shard.start : shard.stop], dtype) for name, a in tensors.items()}
         for part in parts_of("head", shard.num_local, rank, ranks, part_rows=part_rows):
             write_tensors(folder / part.file, tensors_of(own, part))

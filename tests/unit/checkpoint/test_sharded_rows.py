@@ -8,7 +8,7 @@ from plsc.checkpoint import folder as checkpoint
 from plsc.checkpoint.folder import Checkpoint
 from plsc.checkpoint.sharded_rows import fill, rows_of
 from plsc.distributed import joint_work as together
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.errors import UserError
 from plsc.files import tensor_file
 from plsc.files.rounding import NUMPY_DTYPES
@@ -25,7 +25,7 @@ STATE = {
 
 def centres_of(dtype="float32", *, seed=None, shard=None, names=("weight", "velocity")):
     """Empty centres; with a seed their rows lie in a random order, as in files."""
-    shard = shard or ClassShard(NUM_CLASSES)
+    shard = shard or RowShard(NUM_CLASSES)
     shape = (shard.num_local, DIM)
     stores = {name: HostRows(np.zeros(shape, NUMPY_DTYPES[dtype])) for name in names}
     if seed is None:
@@ -72,7 +72,7 @@ def test_there_and_back(tmp_path, monkeypatch, dtype, piece, seed, other):
     centres = filled(dtype, seed=seed)
     path = save(tmp_path, centres)
     assert len(list(path.glob("head-*.part-*-of-00003.safetensors"))) == 3
-    for shard in (ClassShard(NUM_CLASSES), ClassShard(NUM_CLASSES, 1, 3)):
+    for shard in (RowShard(NUM_CLASSES), RowShard(NUM_CLASSES, 1, 3)):
         again = centres_of(dtype, seed=other, shard=shard)
         restore(path, again)
         assert again.dtype == dtype

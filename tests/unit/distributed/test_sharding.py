@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 
 
 def starts_and_sizes(num_classes, size):
-    shards = [ClassShard(num_classes, rank, size) for rank in range(size)]
+    shards = [RowShard(num_classes, rank, size) for rank in range(size)]
     return [shard.start for shard in shards], [shard.num_local for shard in shards]
 
 
@@ -40,19 +40,19 @@ def test_contiguous_and_even_to_within_one(num_classes, size):
     assert sum(sizes) == num_classes
     assert max(sizes) - min(sizes) <= 1
     assert sizes == sorted(sizes, reverse=True)
-    assert ClassShard(num_classes, size - 1, size).stop == num_classes
+    assert RowShard(num_classes, size - 1, size).stop == num_classes
 
 
 @given(st.integers(1, 60), st.integers(1, 9))
 def test_each_class_has_one_owner(num_classes, size):
     labels = np.arange(num_classes)
-    owned = np.stack([ClassShard(num_classes, rank, size).owns(labels) for rank in range(size)])
+    owned = np.stack([RowShard(num_classes, rank, size).owns(labels) for rank in range(size)])
     assert owned.sum(axis=0).tolist() == [1] * num_classes
     for rank in range(size):
-        shard = ClassShard(num_classes, rank, size)
+        shard = RowShard(num_classes, rank, size)
         assert labels[owned[rank]].tolist() == list(range(shard.start, shard.stop))
 
 
 def test_owns_keeps_the_shape():
     labels = np.array([[3, 4], [6, 7]])
-    assert ClassShard(10, 1, 3).owns(labels).tolist() == [[False, True], [True, False]]
+    assert RowShard(10, 1, 3).owns(labels).tolist() == [[False, True], [True, False]]

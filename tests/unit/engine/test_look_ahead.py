@@ -6,7 +6,7 @@ import pytest
 from paddle import nn
 from small_training import faces, training_of
 
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.engine.precision import LossScaler
 from plsc.engine.trainer import fit
 from plsc.optimizer.momentum import Momentum
@@ -62,7 +62,7 @@ def made(folder, storage, scale=1.0):
     paddle.seed(0)
     net, rule = nn.Sequential(nn.Flatten(), nn.Linear(12, DIM)), Momentum(0.9, 0.01)
     centres = build_centres(
-        ClassShard(CLASSES),
+        RowShard(CLASSES),
         DIM,
         state_names=rule.state_names,
         storage=storage,

@@ -7,7 +7,7 @@ import pytest
 
 from plsc.config.load import parse_config
 from plsc.engine import run as commands
-from plsc.engine import start
+from plsc.engine import starting_point
 from plsc.errors import UserError
 from plsc.export import convert as export
 from plsc.nn.evaluation_mode import evaluating
@@ -85,7 +85,7 @@ def test_export(run, net, files, monkeypatch):
 
 def test_what_is_missing_is_said_before_anything_starts(run, files):
     for name in ("net.pth", "net.onnx"):
-        start.check_sources(configured(run, files / name))
-        assert start.check_weights_given(configured(run, files / name), "eval")
+        starting_point.check_sources(configured(run, files / name))
+        assert starting_point.check_weights_given(configured(run, files / name), "eval")
         with pytest.raises(UserError, match=r"nowhere.*\.pth or \.onnx"):
-            start.check_sources(configured(run, files / "nowhere" / name))
+            starting_point.check_sources(configured(run, files / "nowhere" / name))

@@ -7,7 +7,7 @@ from paddle import nn
 from small_training import faces, training_of
 
 from plsc.distributed.data_parallel import DataParallel
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.engine.precision import LossScaler
 from plsc.engine.trainer import fit, train_step
 from plsc.errors import UserError
@@ -36,7 +36,7 @@ class Net(nn.Layer):
 def made(*, net=None, losses=None, rule=None, head=None, **options):
     net, rule = net or Net(), rule or Momentum(0.9, 0.01)
     weight = np.random.default_rng(1).normal(0, 0.1, (CLASSES, DIM)).astype("float32")
-    centres = ClassCentres.of(ClassShard(CLASSES), weight, state_names=rule.state_names)
+    centres = ClassCentres.of(RowShard(CLASSES), weight, state_names=rule.state_names)
     head = PartialFC(centres, losses or [(1.0, MarginLoss(m2=0.3, s=8.0))], **(head or {}))
     progress = {"epochs": 3, "num_images": 40, "steps_per_epoch": 4, "global_batch": BATCH}
     return training_of(net, head, rule, progress=progress, **options)

@@ -16,7 +16,7 @@ from plsc.checkpoint import folder as checkpoint
 from plsc.checkpoint import pointers as checkpoint_folder
 from plsc.checkpoint.folder import Checkpoint
 from plsc.checkpoint.saver import BEST, LATEST, Saver
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.engine.precision import LossScaler
 from plsc.engine.progress import Progress
 from plsc.engine.training_state import resume_training, save_training
@@ -59,7 +59,7 @@ class Run:
     ):
         shape = (NUM_CLASSES, dim)
         stores = {name: HostRows(np.zeros(shape, NUMPY_DTYPES[dtype])) for name in names}
-        self.centres = ClassCentres(ClassShard(NUM_CLASSES), dim, stores, zone=ZONE)
+        self.centres = ClassCentres(RowShard(NUM_CLASSES), dim, stores, zone=ZONE)
         for name in names:
             self.centres.write(name, np.random.default_rng(len(name)).normal(size=shape))
         self.folder, self.lines, self.newest = folder, [], newest
@@ -255,7 +255,7 @@ def test_a_save_that_ends_early_loses_nothing(tmp_path, monkeypatch, error, fail
             run.save()
         assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     else:  # as if the process were killed there
-        monkeypatch.setattr(checkpoint.Together, "in_thread", lambda self, action, wait: action())
+        monkeypatch.setattr(checkpoint.JointWork, "in_threads", lambda self, action, wait: action())
         with pytest.raises(KeyboardInterrupt):
             run.save()
         monkeypatch.undo()

@@ -5,7 +5,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.engine.precision import LossScaler
 from plsc.engine.update import Updater
 from plsc.optimizer.adamw import AdamW
@@ -29,7 +29,7 @@ def made(rule=None, rows=None, frozen=(), lr_multiplier=1.0, **options):
     net.weight.set_value(random.normal(0, 1, (3, 2)).astype("float32"))
     net.bias.set_value(random.normal(0, 1, 2).astype("float32"))
     weight = random.normal(0, 1, (CLASSES, 2)).astype("float32")
-    centres = ClassCentres.of(ClassShard(CLASSES), weight, state_names=rule.state_names)
+    centres = ClassCentres.of(RowShard(CLASSES), weight, state_names=rule.state_names)
     head = PartialFC(centres, [], lr_multiplier=lr_multiplier)
     dense = DenseParameters(net, state_names=rule.state_names, frozen=frozen)
     options = {"clip": None, "scaler": LossScaler(enabled=False), **options}
@@ -245,7 +245,7 @@ def test_the_scale_of_iresnets_features_stays_one():
     backbone, rule = IResNet18(num_features=16), Momentum(0.9, 5e-4)
     dense = DenseParameters(backbone, state_names=rule.state_names, frozen=backbone.frozen_names)
     weight = np.random.default_rng(0).normal(0, 0.1, (4, 16)).astype("float32")
-    head = PartialFC(ClassCentres.of(ClassShard(4), weight, state_names=rule.state_names), [])
+    head = PartialFC(ClassCentres.of(RowShard(4), weight, state_names=rule.state_names), [])
     updater = Updater(dense, [head], rule=rule, clip=None, scaler=LossScaler(enabled=False))
     head.use_rows(None)
     features = backbone(paddle.randn([2, 3, 112, 112]))

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.optimizer.adamw import AdamW
 from plsc.recognition.heads.centres import ClassCentres
 
@@ -80,7 +80,7 @@ def test_sampled_rows_are_corrected_by_the_steps_of_training():
     """A row first sampled at step 5 is corrected as at step 5; the others stay as they are."""
     random = np.random.default_rng(1)
     start = random.normal(0, 1, (6, 3))
-    centres = ClassCentres.of(ClassShard(6), start, state_names=AdamW.state_names)
+    centres = ClassCentres.of(RowShard(6), start, state_names=AdamW.state_names)
     rule, reference = AdamW(BETAS, EPS, DECAY), Reference(start)
     samples = [[0, 2, 5], [1, 2], [0, 1, 2], [5], [0, 3, 5]]
     for step, (lr, sample) in enumerate(zip(RATES, samples, strict=True), 1):

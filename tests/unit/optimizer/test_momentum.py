@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.centres import ClassCentres
 
@@ -76,7 +76,7 @@ def test_sampled_rows_move_and_others_do_not():
     """Rows sampled at some steps: the others keep weight and momentum to the last bit."""
     random = np.random.default_rng(1)
     start = random.normal(0, 1, (6, 3))
-    centres = ClassCentres.of(ClassShard(6), start, state_names=Momentum.state_names)
+    centres = ClassCentres.of(RowShard(6), start, state_names=Momentum.state_names)
     rule, weight, velocity = Momentum(0.9, 0.05), start.copy(), np.zeros_like(start)
     samples = [[0, 2, 5], [1, 2], [0, 1, 2, 3], [5], [0, 5]]
     for step, (lr, sample) in enumerate(zip(RATES, samples, strict=True), 1):

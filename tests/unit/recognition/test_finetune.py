@@ -12,7 +12,7 @@ from refusals import refused
 from small_training import faces
 
 from plsc.config.sections import GlobalConfig
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.files import tensor_file
 from plsc.files.rounding import decode
 from plsc.recognition import finetune
@@ -26,7 +26,7 @@ INITIAL = np.random.default_rng(0).normal(size=(NUM_CLASSES, DIM)).astype(np.flo
 
 
 def centres_of(dtype="float32", *, dim=DIM):
-    centres = ClassCentres.zeros(ClassShard(NUM_CLASSES), dim, state_names=("v",), dtype=dtype)
+    centres = ClassCentres.zeros(RowShard(NUM_CLASSES), dim, state_names=("v",), dtype=dtype)
     if dim == DIM:
         centres.write("weight", INITIAL)
     return centres

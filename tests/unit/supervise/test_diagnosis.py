@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from plsc.supervise.diagnosis import Kind, diagnose, last_words, shell_status
+from plsc.supervise.diagnosis import Outcome, diagnose, last_words, shell_status
 
 CLOSED = """\
 Traceback (most recent call last):
@@ -63,18 +63,18 @@ def read(code, tail="", said="", phase="step 7", interrupted=False):
 @pytest.mark.parametrize(
     "code, tail, kind",
     [
-        (0, "warning", Kind.CLEAN),
-        (1, CHAINED, Kind.FAILED),
-        (2, "plsc-train: error: no such file", Kind.FAILED),
-        (1, CLOSED, Kind.DISCONNECTED),
-        (1, RESET, Kind.DISCONNECTED),
-        (1, TIMEOUT, Kind.WAITED),
-        (3, "plsc: rank 0 on host a waited 120 s for the other 3 ranks", Kind.DISCONNECTED),
-        (-signal.SIGABRT, TERMINATE, Kind.DISCONNECTED),
-        (-signal.SIGABRT, "", Kind.ABORTED),
-        (-signal.SIGTERM, "", Kind.ABORTED),
-        (-signal.SIGKILL, CLOSED, Kind.FAILED),
-        (-signal.SIGSEGV, "", Kind.FAILED),
+        (0, "warning", Outcome.CLEAN),
+        (1, CHAINED, Outcome.FAILED),
+        (2, "plsc-train: error: no such file", Outcome.FAILED),
+        (1, CLOSED, Outcome.DISCONNECTED),
+        (1, RESET, Outcome.DISCONNECTED),
+        (1, TIMEOUT, Outcome.WAITED),
+        (3, "plsc: rank 0 on host a waited 120 s for the other 3 ranks", Outcome.DISCONNECTED),
+        (-signal.SIGABRT, TERMINATE, Outcome.DISCONNECTED),
+        (-signal.SIGABRT, "", Outcome.ABORTED),
+        (-signal.SIGTERM, "", Outcome.ABORTED),
+        (-signal.SIGKILL, CLOSED, Outcome.FAILED),
+        (-signal.SIGSEGV, "", Outcome.FAILED),
     ],
 )
 def test_kinds(code, tail, kind):
@@ -83,19 +83,19 @@ def test_kinds(code, tail, kind):
 
 def test_only_the_message_counts_not_what_was_logged_before():
     tail = "I1122 tcp_utils.cc:132] Successfully connected to 127.0.0.1:57817\n" + CHAINED
-    assert read(1, tail)[0] is Kind.FAILED
+    assert read(1, tail)[0] is Outcome.FAILED
 
 
 def test_a_recorded_failure_goes_before_standard_error():
     kind, reason = read(2, CLOSED, said="Global.epochs must be at least 1, got 0")
-    assert kind is Kind.FAILED
+    assert kind is Outcome.FAILED
     assert reason == "Global.epochs must be at least 1, got 0 (exit code 2, last phase: step 7)"
 
 
 @pytest.mark.parametrize("code", [-signal.SIGINT, 128 + signal.SIGTERM])
 def test_an_end_by_a_signal_that_was_handed_on_is_no_own_failure(code):
-    assert read(code, interrupted=True)[0] is Kind.ABORTED
-    assert read(code)[0] is Kind.FAILED
+    assert read(code, interrupted=True)[0] is Outcome.ABORTED
+    assert read(code)[0] is Outcome.FAILED
 
 
 def test_reasons():

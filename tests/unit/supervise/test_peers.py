@@ -9,7 +9,7 @@ import time
 import pytest
 
 from plsc.supervise import shared_files as records
-from plsc.supervise.diagnosis import Ending, Kind
+from plsc.supervise.diagnosis import Ending, Outcome
 from plsc.supervise.peers import ALIVE_BEATS, STALE, UNLOCKED_SILENCE, Peers
 from plsc.supervise.verdict import Verdict
 
@@ -29,7 +29,7 @@ def peers(tmp_path):
     return make
 
 
-def ending(rank, kind=Kind.FAILED):
+def ending(rank, kind=Outcome.FAILED):
     return Ending(rank, f"node{rank}", kind, 1, f"reason {rank}", "step 7")
 
 
@@ -48,9 +48,9 @@ def test_an_ending_is_known_to_all_with_the_time_of_its_record(peers, tmp_path):
 
 def test_the_first_record_of_a_rank_holds(peers):
     first, second = peers(2)
-    first.end(ending(1, Kind.LOST))
-    second.end(ending(1, Kind.CLEAN))
-    assert second.endings[1].kind is first.endings[1].kind is Kind.LOST
+    first.end(ending(1, Outcome.LOST))
+    second.end(ending(1, Outcome.CLEAN))
+    assert second.endings[1].kind is first.endings[1].kind is Outcome.LOST
 
 
 def test_the_first_verdict_holds(peers):
@@ -95,7 +95,7 @@ def test_a_rank_is_lost_for_its_silence(peers):
     assert not first.endings
     first.others[1].silence = 20.0
     first.find_lost(20.0, 120.0)
-    assert first.endings[1].kind is Kind.LOST and first.endings[1].host == "node1"
+    assert first.endings[1].kind is Outcome.LOST and first.endings[1].host == "node1"
 
 
 def test_a_free_lock_is_believed_at_once_here_and_after_silence_elsewhere(peers):
@@ -108,24 +108,24 @@ def test_a_free_lock_is_believed_at_once_here_and_after_silence_elsewhere(peers)
     assert not first.endings
     first.others[1].silence = UNLOCKED_SILENCE + first.interval
     first.find_lost(20.0, 120.0)
-    assert first.endings[1].kind is Kind.LOST
+    assert first.endings[1].kind is Outcome.LOST
 
     first.endings.clear()
     (first.folder / "rank-00001.end").unlink()
     first.others[1].silence = 0.0
     first.others[1].beat["machine"] = records.machine()
     first.find_lost(20.0, 120.0)
-    assert first.endings[1].kind is Kind.LOST
+    assert first.endings[1].kind is Outcome.LOST
 
 
 def test_a_rank_that_recorded_its_end_is_not_lost(peers):
     first, second = peers(2)
     first.read_beats(0.0)
-    second.end(ending(1, Kind.CLEAN))
+    second.end(ending(1, Outcome.CLEAN))
     second.leave()
     first.others[1].silence = 1000.0
     first.find_lost(20.0, 120.0)
-    assert first.endings[1].kind is Kind.CLEAN
+    assert first.endings[1].kind is Outcome.CLEAN
 
 
 def test_ranks_that_go_on_after_a_failure_are_alive(peers):

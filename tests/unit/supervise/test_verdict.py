@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 
-from plsc.supervise.diagnosis import Ending, Kind
+from plsc.supervise.diagnosis import Ending, Outcome
 from plsc.supervise.verdict import SETTLING, Alive, judge
 
-OWN = (Kind.FAILED, Kind.LOST)
-REST = [kind for kind in Kind if kind not in OWN]
+OWN = (Outcome.FAILED, Outcome.LOST)
+REST = [kind for kind in Outcome if kind not in OWN]
 
 
 def ending(rank, kind, time, code=1):
@@ -35,34 +35,34 @@ def test_a_failure_of_its_own_goes_before_any_other_even_if_seen_later(own, othe
 
 
 def test_the_earliest_of_several_own_failures_then_the_lowest_rank():
-    assert decide(2, [ending(0, Kind.FAILED, 2.0), ending(1, Kind.LOST, 1.0)]).rank == 1
-    assert decide(2, [ending(1, Kind.FAILED, 1.0), ending(0, Kind.FAILED, 1.0)]).rank == 0
+    assert decide(2, [ending(0, Outcome.FAILED, 2.0), ending(1, Outcome.LOST, 1.0)]).rank == 1
+    assert decide(2, [ending(1, Outcome.FAILED, 1.0), ending(0, Outcome.FAILED, 1.0)]).rank == 0
 
 
 def test_an_own_failure_waits_for_earlier_ones_only_so_long():
-    seen = [ending(0, Kind.FAILED, 1.0)]
+    seen = [ending(0, Outcome.FAILED, 1.0)]
     assert decide(3, seen, [alive(1)], waited=SETTLING - 0.1) is None
     assert decide(3, seen, [alive(1)], waited=SETTLING).rank == 0
 
 
 def test_a_consequence_waits_for_its_cause():
-    seen = [ending(0, Kind.DISCONNECTED, 1.0)]
+    seen = [ending(0, Outcome.DISCONNECTED, 1.0)]
     assert decide(2, seen, waited=29.0) is None
     assert decide(2, seen, waited=30.0).rank == 0
-    assert decide(2, [*seen, ending(1, Kind.FAILED, 1.1)], waited=0.1).rank == 1
+    assert decide(2, [*seen, ending(1, Outcome.FAILED, 1.1)], waited=0.1).rank == 1
 
 
-@pytest.mark.parametrize("consequence", [Kind.DISCONNECTED, Kind.WAITED])
+@pytest.mark.parametrize("consequence", [Outcome.DISCONNECTED, Outcome.WAITED])
 def test_an_abort_goes_before_a_broken_connection(consequence):
-    assert decide(2, [ending(0, consequence, 1.0), ending(1, Kind.ABORTED, 1.1)]).rank == 1
+    assert decide(2, [ending(0, consequence, 1.0), ending(1, Outcome.ABORTED, 1.1)]).rank == 1
 
 
 def test_of_aborts_alone_the_first():
-    assert decide(2, [ending(0, Kind.ABORTED, 1.1), ending(1, Kind.ABORTED, 1.0)]).rank == 1
+    assert decide(2, [ending(0, Outcome.ABORTED, 1.1), ending(1, Outcome.ABORTED, 1.0)]).rank == 1
 
 
 def test_a_rank_that_others_waited_for_is_the_one_furthest_behind():
-    waited = [ending(0, Kind.WAITED, 1.0), ending(3, Kind.DISCONNECTED, 1.1)]
+    waited = [ending(0, Outcome.WAITED, 1.0), ending(3, Outcome.DISCONNECTED, 1.1)]
     verdict = decide(4, waited, [alive(1, position=8), alive(2, position=7, since=20.0)])
     assert verdict.rank == 2 and "last phase: step 2, for 20 s" in verdict.line
     verdict = decide(4, waited, [alive(1, since=20.0), alive(2, since=31.0)])
@@ -70,31 +70,31 @@ def test_a_rank_that_others_waited_for_is_the_one_furthest_behind():
 
 
 def test_a_living_rank_is_not_to_blame_for_a_broken_connection():
-    broken = [ending(0, Kind.DISCONNECTED, 1.0), ending(2, Kind.DISCONNECTED, 1.1)]
+    broken = [ending(0, Outcome.DISCONNECTED, 1.0), ending(2, Outcome.DISCONNECTED, 1.1)]
     assert decide(3, broken, [alive(1)]).rank == 0
 
 
 def test_a_rank_that_ended_too_early_is_to_blame_for_what_followed():
-    early = [ending(1, Kind.CLEAN, 1.0, code=0), ending(0, Kind.DISCONNECTED, 1.1)]
+    early = [ending(1, Outcome.CLEAN, 1.0, code=0), ending(0, Outcome.DISCONNECTED, 1.1)]
     verdict = decide(2, early)
     assert (verdict.rank, verdict.code) == (1, 1)
-    late = [ending(1, Kind.CLEAN, 1.2, code=0), ending(0, Kind.DISCONNECTED, 1.1)]
+    late = [ending(1, Outcome.CLEAN, 1.2, code=0), ending(0, Outcome.DISCONNECTED, 1.1)]
     assert decide(2, late).rank == 0
-    aborted = [ending(1, Kind.CLEAN, 1.0, code=0), ending(0, Kind.ABORTED, 1.1, code=134)]
+    aborted = [ending(1, Outcome.CLEAN, 1.0, code=0), ending(0, Outcome.ABORTED, 1.1, code=134)]
     assert decide(2, aborted).rank == 0
 
 
 def test_no_verdict_without_a_failure():
-    assert decide(2, [ending(0, Kind.CLEAN, 1.0, 0), ending(1, Kind.CLEAN, 1.0, 0)]) is None
-    assert decide(2, [ending(0, Kind.STOPPED, 1.0)], waited=99.0) is None
+    assert decide(2, [ending(0, Outcome.CLEAN, 1.0, 0), ending(1, Outcome.CLEAN, 1.0, 0)]) is None
+    assert decide(2, [ending(0, Outcome.STOPPED, 1.0)], waited=99.0) is None
 
 
 def test_a_failure_is_never_reported_as_success():
-    assert decide(1, [ending(0, Kind.FAILED, 1.0, code=0)]).code == 1
+    assert decide(1, [ending(0, Outcome.FAILED, 1.0, code=0)]).code == 1
 
 
 def test_ranks_that_end_alike_are_told_in_one_line():
-    same = [Ending(rank, "node", Kind.FAILED, 2, "no such file", "", 1.0) for rank in range(3)]
+    same = [Ending(rank, "node", Outcome.FAILED, 2, "no such file", "", 1.0) for rank in range(3)]
     assert decide(3, same).line == (
         "plsc: rank 0 on host node failed first: no such file; all 3 ranks ended alike"
     )

@@ -139,7 +139,7 @@ def test_own_exports_come_back(exports, name, opset):
     net, fresh = exports.net(name), NETS[name]()
     found, weights = loaded(exports.path(name, opset), fresh)
     same(found, embeddings(net))
-    assert not weights.folded and weights.head(0, 3) == (0, None)
+    assert not weights.folded_norms and weights.head(0, 3) == (0, None)
     unused = {key for key in net.state_dict() if key == "mask_token"}
     assert [note for note in weights.notes if "left as they begin" in note] == [
         f"not in the graph and left as they begin: {key}" for key in unused
@@ -163,7 +163,7 @@ def test_folded_batch_norms(exports, name):
         and steps[step.input].kind in ("conv", "linear")
     ]
     expected = [norm for norm in behind if (name, norm) != ("IResNet18", "features")]
-    assert list(weights.folded) == expected  # with a bias before it, ONNX Runtime leaves it
+    assert list(weights.folded_norms) == expected  # with a bias before it, ONNX Runtime leaves it
     assert any(f"{len(expected)} BatchNorms come multiplied" in note for note in weights.notes)
 
 
@@ -177,7 +177,7 @@ def test_a_bias_of_ours_before_a_folded_batch_norm(exports):
 
     found, weights = loaded(exports.folded("QuickFace"), Net())
     same(found, embeddings(exports.net("QuickFace")))
-    assert "features" in weights.folded
+    assert "features" in weights.folded_norms
 
 
 def test_order_of_nodes_does_not_matter(exports):
@@ -315,7 +315,7 @@ def test_ways_to_write_the_same(exports, tmp_path, change):
     path = edited(exports.path("QuickFace"), tmp_path / "net.onnx", change)
     found, weights = loaded(path, NETS["QuickFace"]())
     same(found, outputs(path))
-    assert not weights.folded
+    assert not weights.folded_norms
 
 
 def normalised_output(graph):

@@ -53,7 +53,7 @@ def test_weights_come_back(tmp_path, write_torch, name, legacy):
     assert not equal(net, fresh)
     weights = take_weights(path, fresh)
     assert equal(net, fresh)
-    assert weights.head(0, 5) == (0, None) and not weights.notes and not weights.folded
+    assert weights.head(0, 5) == (0, None) and not weights.notes and not weights.folded_norms
 
 
 def test_names_of_arcface_torch():

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.initial import BLOCK
 from plsc.recognition.heads.initial import initial_centres as initial_pieces
@@ -28,19 +28,19 @@ def initial_centres(shard, dim, *, seed):
 
 @pytest.fixture(scope="module")
 def whole():
-    return initial_centres(ClassShard(NUM_CLASSES), 8, seed=3)
+    return initial_centres(RowShard(NUM_CLASSES), 8, seed=3)
 
 
 @pytest.mark.parametrize("size", [2, 3, 7])
 def test_a_class_starts_alike_under_any_split(whole, size):
-    shards = [ClassShard(NUM_CLASSES, rank, size) for rank in range(size)]
+    shards = [RowShard(NUM_CLASSES, rank, size) for rank in range(size)]
     parts = [initial_centres(shard, 8, seed=3) for shard in shards]
     assert [len(part) for part in parts] == [shard.num_local for shard in shards]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_shards_may_end_where_a_block_ends(whole):
-    shards = [ClassShard(2 * BLOCK, rank, 2) for rank in range(2)]
+    shards = [RowShard(2 * BLOCK, rank, 2) for rank in range(2)]
     parts = [initial_centres(shard, 8, seed=3) for shard in shards]
     np.testing.assert_array_equal(np.concatenate(parts), whole[: 2 * BLOCK])
 
@@ -55,14 +55,14 @@ def test_initial_values_are_normal(whole):
 
 def test_blocks_and_seeds_differ(whole):
     assert len(np.unique(whole[:, 0])) > 0.99 * NUM_CLASSES
-    other = initial_centres(ClassShard(NUM_CLASSES), 8, seed=4)
+    other = initial_centres(RowShard(NUM_CLASSES), 8, seed=4)
     assert abs(np.corrcoef(whole.ravel(), other.ravel())[0, 1]) < 0.02
 
 
 def centres(dtype="float32"):
     """9 classes of which rank 1 of 2 owns 4; the velocity tells the rows apart too."""
     made = ClassCentres.of(
-        ClassShard(9, 1, 2), np.arange(12, dtype=dtype).reshape(4, 3), state_names=("velocity",)
+        RowShard(9, 1, 2), np.arange(12, dtype=dtype).reshape(4, 3), state_names=("velocity",)
     )
     assert not made.read("velocity").any()
     made.write("velocity", 100 + np.arange(12, dtype=dtype).reshape(4, 3))
@@ -127,7 +127,7 @@ def test_work_in_pieces_changes_nothing(numbers, monkeypatch):
     taken = np.arange(10) if numbers is None else np.array(numbers)
     for idle in (False, True):
         monkeypatch.setattr("plsc.recognition.heads.gradient.CPU_CHUNK", 3)
-        kept = ClassCentres.of(ClassShard(10), whole, state_names=())
+        kept = ClassCentres.of(RowShard(10), whole, state_names=())
         rows = kept.take(None if numbers is None else taken)
         gradient = np.arange(3 * len(taken), dtype="float32").reshape(-1, 3)
         rows.gradient.assign(paddle.to_tensor(gradient))
@@ -154,7 +154,7 @@ def test_parts_are_read_and_written():
 def test_rows_taken_after_others_are_right_however_many(dtype):
     """They lie in the memory of those before them."""
     values = np.arange(24, dtype="float32").reshape(8, 3).astype(dtype)
-    rows = ClassCentres.of(ClassShard(8, 0, 1), values, state_names=())
+    rows = ClassCentres.of(RowShard(8, 0, 1), values, state_names=())
     for numbers in ([1, 2], [0, 3, 4, 7], [5], [2, 6]):
         taken = rows.take(np.array(numbers))
         assert np.array_equal(taken.weight.numpy(), values[numbers])
@@ -167,13 +167,13 @@ SAMPLED_THEN_ALL = """
 import os
 from pathlib import Path
 import numpy as np
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.recognition.heads.centres import ClassCentres
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-kept = ClassCentres.zeros(ClassShard(60_000), 512, state_names=())
+kept = ClassCentres.zeros(RowShard(60_000), 512, state_names=())
 kept.take(np.arange(0, 60_000, 2))
 before = resident()
 kept.take(None)

@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 import pytest
 
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.recognition.heads.centres import ClassCentres, vector_norms
 from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.recognition.losses.adaface import AdaFace
@@ -18,7 +18,7 @@ CLASSES, DIM = 40, 6
 
 
 def head_of(dtype="float64", losses=None, num_classes=CLASSES, rank=0, size=1, **options):
-    shard = ClassShard(num_classes, rank, size)
+    shard = RowShard(num_classes, rank, size)
     weight = np.random.default_rng(0).normal(0, 0.01, (shard.num_local, DIM)).astype(dtype)
     centres = ClassCentres.of(shard, weight, state_names=("velocity",))
     return PartialFC(centres, losses or [(1.0, MarginLoss(m2=0.5))], **options)
@@ -53,7 +53,7 @@ def run(head, features, labels, rows=None):
     ],
 )
 def test_number_of_sampled_classes(ratio, num_classes, rank, size, num_sample):
-    shard = ClassShard(num_classes, rank, size)
+    shard = RowShard(num_classes, rank, size)
     head = PartialFC(ClassCentres(shard, 1, {}), [], sample_ratio=ratio)
     assert head.num_sample() == num_sample
 

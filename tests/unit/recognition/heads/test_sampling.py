@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.recognition.heads.sampling import columns_of, draw_distinct, ratio_at, sample_rows
 
 
@@ -16,7 +16,7 @@ from plsc.recognition.heads.sampling import columns_of, draw_distinct, ratio_at,
 def problems(draw):
     num_classes, size = draw(st.integers(1, 80)), draw(st.integers(1, 4))
     size = min(size, num_classes)
-    shard = ClassShard(num_classes, draw(st.integers(0, size - 1)), size)
+    shard = RowShard(num_classes, draw(st.integers(0, size - 1)), size)
     labels = draw(st.lists(st.integers(0, num_classes - 1), max_size=40))
     return np.array(labels, np.int64), shard, draw(st.integers(1, 90)), draw(st.integers(0, 2**32))
 
@@ -76,7 +76,7 @@ def test_a_class_that_was_not_sampled_is_not_taken_for_another():
 
 
 def test_positives_may_overflow_the_sample():
-    shard = ClassShard(20, 1, 2)
+    shard = RowShard(20, 1, 2)
     labels = np.array([3, 19, 12, 10, 12, 15])
     assert sampled(labels, shard, 2, 0).tolist() == [0, 2, 5, 9]
     assert len(sampled(labels, shard, 4, 0)) == 4
@@ -84,20 +84,20 @@ def test_positives_may_overflow_the_sample():
 
 
 def test_a_rank_without_a_positive():
-    rows = sampled(np.array([1, 2, 3]), ClassShard(20, 1, 2), 4, 0)
+    rows = sampled(np.array([1, 2, 3]), RowShard(20, 1, 2), 4, 0)
     assert len(rows) == 4
     assert columns_of(np.array([-1, -1, -1]), rows).tolist() == [-1, -1, -1]
 
 
 def test_the_generator_decides():
-    shard, labels = ClassShard(1000), np.array([5, 600])
+    shard, labels = RowShard(1000), np.array([5, 600])
     draws = [sampled(labels, shard, 20, seed) for seed in range(20)]
     assert len({tuple(draw) for draw in draws}) == 20
 
 
 def test_negatives_are_uniform():
     """Chi-square over 46 negatives, corrected for drawing without replacement."""
-    shard, labels = ClassShard(50), np.array([3, 17, 18, 49, 3])
+    shard, labels = RowShard(50), np.array([3, 17, 18, 49, 3])
     generator = np.random.default_rng(2022)
     draws, num_sample = 6000, 14
     rows = np.concatenate([draw(labels, shard, num_sample, generator) for _ in range(draws)])
@@ -117,7 +117,7 @@ def test_pairs_of_neighbours_are_not_drawn_together():
     generator = np.random.default_rng(7)
     together = 0
     for _ in range(2000):
-        rows = draw(np.array([0]), ClassShard(101), 11, generator)
+        rows = draw(np.array([0]), RowShard(101), 11, generator)
         together += np.isin(rows[rows > 0] + 1, rows).sum()
     # 99 pairs of neighbours, each drawn with probability 10/100 · 9/99
     assert together == pytest.approx(2000 * 99 * 10 / 100 * 9 / 99, rel=0.1)
@@ -125,10 +125,10 @@ def test_pairs_of_neighbours_are_not_drawn_together():
 
 def test_cost_does_not_follow_the_number_of_classes():
     labels = np.random.default_rng(0).integers(0, 10**9, 256)
-    sampled(labels, ClassShard(10**9), 1000, 0)
+    sampled(labels, RowShard(10**9), 1000, 0)
     tracemalloc.start()
     started = time.perf_counter()
-    rows = sampled(labels, ClassShard(10**9), 1000, 1)
+    rows = sampled(labels, RowShard(10**9), 1000, 1)
     elapsed, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(rows) == 1000
@@ -184,7 +184,7 @@ def test_blocks_of_neighbours(problem, block):
 
 def test_blocks_cover_all_rows_alike():
     generator = np.random.default_rng(5)
-    labels, shard = np.array([40]), ClassShard(100)
+    labels, shard = np.array([40]), RowShard(100)
     rows = np.concatenate([draw(labels, shard, 25, generator, block=8) for _ in range(4000)])
     counts = np.bincount(rows, minlength=100)
     assert counts[40] == 4000

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from places import ROOT
 
 from plsc.checkpoint.sharded_files import WEIGHT
-from plsc.distributed.sharding import ClassShard
+from plsc.distributed.sharding import RowShard
 from plsc.errors import UserError
 from plsc.files.rounding import NUMPY_DTYPES, decode, round_nearest
 from plsc.optimizer.momentum import Momentum
@@ -50,7 +50,7 @@ def centres_of(place, dtype, num_classes, folder, *, ordered=None, prefetch=Fals
     ordered = place == "file" if ordered is None else ordered
     order = RowOrder(num_classes, seed=(1,), zone=ZONE) if ordered else None
     return ClassCentres(
-        ClassShard(num_classes), DIM, stores, order=order, prefetch=prefetch, zone=ZONE
+        RowShard(num_classes), DIM, stores, order=order, prefetch=prefetch, zone=ZONE
     )
 
 
@@ -217,7 +217,7 @@ def test_rounding_differs_by_piece_and_rank(monkeypatch):
     pieces = []
     for rank in range(2):
         kept = ClassCentres(
-            ClassShard(200, rank, 2), DIM, {WEIGHT: store_of("host", "bfloat16", 100, None)}
+            RowShard(200, rank, 2), DIM, {WEIGHT: store_of("host", "bfloat16", 100, None)}
         )
         kept.write(WEIGHT, np.ones((100, DIM), np.float32))
         change = paddle.full([50, DIM], 2.0**-10)
@@ -392,7 +392,7 @@ def test_the_first_values_are_everywhere_the_same(storage, dtype, rank, tmp_path
     monkeypatch.setattr(
         "plsc.recognition.heads.row_order.RowOrder.__init__.__kwdefaults__", {"zone": 1000}
     )
-    shard = ClassShard(10_000, rank, 2)
+    shard = RowShard(10_000, rank, 2)
     kept = build_centres(
         shard,
         4,
@@ -403,7 +403,7 @@ def test_the_first_values_are_everywhere_the_same(storage, dtype, rank, tmp_path
         seed=3,
     )
     whole = np.concatenate(
-        [values.copy() for _, values in initial_centres(ClassShard(10_000), 4, seed=3)]
+        [values.copy() for _, values in initial_centres(RowShard(10_000), 4, seed=3)]
     )
     expected = round_nearest(whole[shard.start : shard.stop], dtype)
     np.testing.assert_array_equal(kept.read(WEIGHT), expected)
@@ -415,7 +415,7 @@ def test_the_first_values_are_everywhere_the_same(storage, dtype, rank, tmp_path
 
 def build(folder, num_classes=1000):
     return build_centres(
-        ClassShard(num_classes),
+        RowShard(num_classes),
         4,
         state_names=("velocity",),
         storage="file",

@@ -6,7 +6,7 @@ from paddle import nn
 
 from plsc.config.load import parse_config
 from plsc.data.transforms.input_pixels import InputPixels
-from plsc.engine import start
+from plsc.engine import starting_point
 from plsc.weights.weights import Weights
 
 
@@ -15,7 +15,7 @@ def test_a_warning_where_images_are_prepared_otherwise_than_the_weights_were_tra
 ):
     pixels, lines, begun = InputPixels("BGR"), [], []
     weights = Weights("net.pth", {}, notes=("first",), trained_on=pixels, trained_by="Somebody")
-    monkeypatch.setattr(start, "take_weights", lambda path, network: weights)
+    monkeypatch.setattr(starting_point, "take_weights", lambda path, network: weights)
     dataset = {"name": "FaceRecordDataset", "root": "x", "transform_ops": ["DecodeImage"]}
     config = parse_config({
         "Global": {"pretrained_model": "net.pth", "finetune": True},
@@ -26,7 +26,7 @@ def test_a_warning_where_images_are_prepared_otherwise_than_the_weights_were_tra
         network=SimpleNamespace(layer=nn.Linear(2, 2)), task=task, frozen=False
     )
     log = SimpleNamespace(line=lines.append, begin_metrics=lambda resumed_at: None)
-    start.start(training, config, None, tmp_path, log)
+    starting_point.begin(training, config, None, tmp_path, log)
     assert lines[0] == "net.pth: first"
     assert lines[1].startswith("net.pth: WARNING: DataLoader.Train.dataset.transform_ops gives")
     assert "Somebody trained these weights on BGR, mean 127.5" in lines[1]

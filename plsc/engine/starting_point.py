@@ -1,4 +1,4 @@
-"""Where a run starts from: nothing, weights to fine-tune, or a checkpoint to resume."""
+"""Begin a run: from nothing, weights to fine-tune, or a checkpoint to resume."""
 
 import time
 from pathlib import Path
@@ -59,7 +59,7 @@ def check_weights_given(config: Config, command: str) -> str:
     return path
 
 
-def start(training: Training, config: Config, dataset: Any, folder: Path, log: RunLog) -> Saver:
+def begin(training: Training, config: Config, dataset: Any, folder: Path, log: RunLog) -> Saver:
     """Begin or go on as the config says; return the saver for the run's checkpoints."""
     settings = config.Global
     newest = settings.max_num_latest_checkpoint
@@ -106,9 +106,9 @@ def _pretrained(training: Training, config: Config, dataset: Any, log: RunLog) -
     weights = take_weights(path, layer)
     for note in (*weights.notes, *preparation_notes(weights, config)):
         log.line(f"{path}: {note}")
-    if weights.folded and not training.frozen:
+    if weights.folded_norms and not training.frozen:
         inputs = (images for images, _ in one_epoch(dataset, config, shuffle=True))
-        measure_norms(layer, weights.folded, inputs, log)
+        measure_norms(layer, weights.folded_norms, inputs, log)
     return weights
 
 
