@@ -13,7 +13,6 @@ class Machine:
 
     Attributes:
         devices: ranks, one on each.
-        memory: bytes of a device; None if not stated.
         framework: bytes that libraries and context take before a tensor exists.
         slack: bytes that the allocator holds beyond the tensors, as a share of those of a step.
         most_slack: bytes that it holds at most.
@@ -21,7 +20,6 @@ class Machine:
     """
 
     devices: int = 1
-    memory: float | None = None
     framework: float = 1.5e9
     slack: float = 0.0
     most_slack: float = float("inf")

@@ -20,11 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from plsc.errors import UserError
 from plsc.nn import environment as runtime
 
-# Option -> what it is; what is not given is a GPU's or, with Global.device cpu, a CPU's.
-STATED = {
-    "memory": "of a device",
-    "framework": "taken before any tensor exists",
-}
 GIGABYTE = 1e9
 
 
@@ -33,8 +28,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--config", help="the YAML file")
     parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--gpus", type=int, default=1, help="devices, one rank on each")
-    for name, text in STATED.items():
-        parser.add_argument(f"--{name}", type=float, metavar="X", help=f"{text}, GB")
+    parser.add_argument("--memory", type=float, metavar="X", help="of a device, GB")
+    # What is not given is a GPU's or, with Global.device cpu, a CPU's.
+    text = "taken before any tensor exists, GB"
+    parser.add_argument("--framework", type=float, metavar="X", help=text)
     parser.add_argument("--check", action="store_true", help="measure short trainings here")
     parser.add_argument("--backbone", help="with --check: this one alone")
     parser.add_argument("--batch", type=int, default=16, help="with --check --backbone")
@@ -52,62 +49,51 @@ def main() -> int:
     runtime.prepare(local_size=1)
     runtime.import_paddle()
     try:
-        if options.check:
-            return _check(options)
-        if options.published:
-            return _published(options)
-        return _estimate(options)
+        if not (options.check or options.published):
+            return _estimate(options)
+        with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+            rows = _check(options) if options.check else _published()
+        if options.json:
+            print(json.dumps(rows))
+        return 0
     except UserError as error:
         print(f"plan: {error}", file=sys.stderr)
         return 1
 
 
 def _estimate(options: argparse.Namespace) -> int:
+    from plan_sizes import sizes_tree, table, trace_of
+
     from plsc.config.load import load_config
     from plsc.engine.memory import machine_of
-    from plsc.recognition.plan.backbone import build_for_trace, trace_backbone
-    from plsc.recognition.plan.estimate import training_sizes
-    from plsc.recognition.plan.text import as_tree, table
 
     if options.config is None:
         raise UserError("-c CONFIG is missing")
     config = load_config(options.config, options.override)
-    given = {
-        name: getattr(options, name) * GIGABYTE
-        for name in STATED
-        if getattr(options, name) is not None
-    }
-    machine = replace(machine_of(config, options.gpus), **given)
-    backbone = build_for_trace(config)
-    sizes = training_sizes(config, trace_backbone(backbone), machine, dim=backbone.num_features)
-    print(json.dumps(as_tree(sizes)) if options.json else table(sizes))
+    machine = machine_of(config, options.gpus)
+    if options.framework is not None:
+        machine = replace(machine, framework=options.framework * GIGABYTE)
+    memory = None if options.memory is None else options.memory * GIGABYTE
+    trace, dim = trace_of(config)
+    tree = sizes_tree(config, trace, machine, dim=dim, memory=memory)
+    print(json.dumps(tree) if options.json else table(tree))
     return 0
 
 
-def _check(options: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> list[dict[str, Any]]:
     import plan_check
 
     cases = plan_check.CASES
     if options.backbone is not None:
         asked = (options.batch, options.classes, options.ratio, options.optimizer)
         cases = (plan_check.Case(options.backbone, *asked),)
-    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
-        rows = plan_check.check(cases)
-    return _report(rows, options)
+    return plan_check.check(cases)
 
 
-def _published(options: argparse.Namespace) -> int:
+def _published() -> list[dict[str, Any]]:
     import plan_published
 
-    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
-        rows = plan_published.compare()
-    return _report(rows, options)
-
-
-def _report(rows: list[dict[str, Any]], options: argparse.Namespace) -> int:
-    if options.json:
-        print(json.dumps(rows))
-    return 0
+    return plan_published.compare()
 
 
 if __name__ == "__main__":

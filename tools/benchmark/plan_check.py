@@ -87,16 +87,15 @@ CASES = (
 
 def estimate(case: Case) -> tuple[int, int]:
     """Bytes at the peak: of tensors, and of the process with all that plan.py counts."""
+    from plan_sizes import trace_of
+
     from plsc.engine.machine import Machine
-    from plsc.recognition.plan.backbone import build_for_trace, trace_backbone
     from plsc.recognition.plan.estimate import training_sizes
 
     config = case.config()
-    machine = replace(Machine.cpu(1), framework=0.0)
-    backbone = build_for_trace(config)
-    trace = trace_backbone(backbone)
-    device = training_sizes(config, trace, machine, dim=backbone.num_features).device
-    return device.peak - device.slack, device.peak + int(Machine.cpu(1).framework)
+    trace, dim = trace_of(config)
+    sizes = training_sizes(config, trace, replace(Machine.cpu(1), framework=0.0), dim=dim)
+    return sizes.peak - sizes.slack, sizes.peak + int(Machine.cpu(1).framework)
 
 
 def measure(case: Case, *, returned: bool) -> int:

@@ -7,7 +7,7 @@
 * arcface_torch README and benchmarks/train: 8 A100-80G. Memory in GB.
 * PLSC README: 92 million classes on 8 V100-32G (v2.2, FP16).
 
-The head of arcface_torch holds other temporaries than plsc's: ARCFACE. The two sources of
+The head of arcface_torch holds other temporaries than plsc's: `arcface_memory`. The two sources of
 arcface_torch differ by a factor of two in the memory of one network at one batch (4.9 and 10.1 GB).
 """
 
@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plan_sizes import largest_class_num, trace_of
+
 from plsc.config.load import load_config, parse_config
 from plsc.config.sections import Config
 from plsc.engine.machine import Machine
+from plsc.engine.memory import TaskMemory, peak_memory
 from plsc.engine.network_trace import FLOAT, NetworkTrace
-from plsc.recognition.plan.backbone import build_for_trace, trace_backbone
 from plsc.recognition.plan.estimate import training_sizes
-from plsc.recognition.plan.head import HeadCosts
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 DIM = 512
-# Copies of the rows in use and of their momentum, their normalised form and two gradients; the
-# gradient is never kept as factors.
-ARCFACE = HeadCosts(logits=6 * FLOAT, rows=3 * FLOAT, factors=False, sampled=2 * FLOAT)
-V100 = Machine(devices=8, memory=32e9)
-A100 = Machine(devices=8, memory=80e9)
+GPUS = Machine(devices=8)
+# arcface_torch's arrays of [samples, rows], and of [rows, dim] beside the stored ones: copies of
+# the rows in use and of their momentum, their normalised form and two gradients.
+ARCFACE_LOGITS, ARCFACE_ROWS = 6 * FLOAT, 5 * FLOAT
 
 
 @dataclass(frozen=True)
@@ -93,21 +93,34 @@ def config_of(row: Row) -> Config:
     return parse_config(tree)
 
 
+def arcface_memory(row: Row, trace: NetworkTrace) -> float:
+    """Return the GB that the row's training takes of a device, with arcface_torch's head."""
+    sizes = training_sizes(config_of(row), trace, GPUS, dim=DIM)
+    rows = sizes.head.sampled * DIM
+    taken = rows * ARCFACE_ROWS
+    if row.ratio == 1:
+        taken -= 2 * rows * FLOAT  # all rows are used where they are
+    logits = 8 * row.batch * sizes.head.sampled * ARCFACE_LOGITS
+    after = taken + rows * FLOAT  # the gradient is never kept as factors
+    task = TaskMemory(
+        resident=sizes.task.resident, forward=taken + logits, backward=after, update=after
+    )
+    return peak_memory(sizes.network, task, GPUS)[0] / 1e9
+
+
 def compare() -> list[dict[str, Any]]:
     """Return each published figure, the estimate and the error; print them."""
     traces: dict[str, NetworkTrace] = {}
     found = []
-    for title, rows, machine in (
-        ("arcface_torch docs/speed_benchmark.md, 8 V100", V100_TABLE, V100),
-        ("arcface_torch benchmarks/train, 8 A100", A100_TRAIN, A100),
+    for title, rows in (
+        ("arcface_torch docs/speed_benchmark.md, 8 V100", V100_TABLE),
+        ("arcface_torch benchmarks/train, 8 A100", A100_TRAIN),
     ):
         print(f"\n{title}\n  {'':40}{'GB':>16}{'error':>8}")
         for row in rows:
-            config = config_of(row)
             if row.network not in traces:
-                traces[row.network] = trace_backbone(build_for_trace(config))
-            sizes = training_sizes(config, traces[row.network], machine, dim=DIM, costs=ARCFACE)
-            memory = sizes.device.peak / 1e9
+                traces[row.network], _ = trace_of(config_of(row))
+            memory = arcface_memory(row, traces[row.network])
             case = f"{row.network} batch {row.batch}, {row.classes / 1e6:.3g} M x {row.ratio:g}"
             error = memory / row.memory - 1
             print(f"  {case:40}{memory:>8.1f} /{row.memory:>6.1f}{error:>8.0%}")
@@ -130,7 +143,7 @@ def _most_classes(trace: NetworkTrace) -> dict[str, Any]:
             f"DataLoader.Train.sampler.batch_size={batch}",
         ]
         config = load_config(PLSC_CONFIG, overrides)
-        most = training_sizes(config, trace, V100, dim=DIM).largest_class_num
+        most = largest_class_num(config, trace, GPUS, dim=DIM, memory=32e9)
         assert most is not None
         found[batch] = most
         print(f"  batch {batch:<4}{most / 1e6:>6.0f} M{most / PLSC_CLASSES - 1:>+8.0%}")

@@ -1,18 +1,29 @@
 """Say what memory a training takes at its start, and warn where there is too little."""
 
+import paddle
 from paddle import nn
 
 from plsc.config.load import require
 from plsc.config.sections import Config
 from plsc.engine import memory
 from plsc.engine.memory import Estimate
-from plsc.engine.network_trace import NetworkTrace
+from plsc.engine.network_trace import NetworkTrace, trace_network
 from plsc.errors import UserError
-from plsc.recognition.plan.backbone import trace_backbone
+from plsc.nn.layers import IMAGE_SIZE
 from plsc.recognition.plan.estimate import TrainingSizes, training_sizes
 from plsc.recognition.plan.head import largest_ratio
 
 ACTIVATIONS, CENTRES, HEAD = "activations", "class centres", "head's step"
+
+
+def trace_backbone(backbone: nn.Layer) -> NetworkTrace:
+    """Return the trace of `backbone` on one image.
+
+    Raises:
+        UserError: it cannot be traced.
+
+    """
+    return trace_network(backbone, [paddle.zeros([1, 3, IMAGE_SIZE, IMAGE_SIZE])])
 
 
 def before_building(config: Config, *, ranks: int, local_ranks: int) -> list[str]:
@@ -50,16 +61,16 @@ def lines(config: Config, backbone: nn.Layer, *, ranks: int, local_ranks: int) -
 
 def to_estimate(config: Config, sizes: TrainingSizes) -> Estimate:
     """Return the parts that a line shows, with the remedy against each."""
-    device = sizes.device
+    network, head, task = sizes.network, sizes.head, sizes.task
     pfc = require(config.Model, "Model", "training").pfc_config
     storage = "file" if config.Global.device == "cpu" else "host or file"
     return Estimate(
-        peak=device.peak,
+        peak=sizes.peak,
         parts={
-            "backbone and optimizer": device.weights + device.optimizer,
-            CENTRES: device.head_rows + device.head_state,
-            ACTIVATIONS: device.activations,
-            HEAD: device.head_taken + device.head_ahead + device.head_logits,
+            "backbone and optimizer": network.weights + network.optimizer,
+            CENTRES: task.resident,
+            ACTIVATIONS: network.activations,
+            HEAD: head.taken + task.step + head.logits,
         },
         remedies={
             CENTRES: f"set Model.pfc_config.storage to {storage}, or use more ranks",

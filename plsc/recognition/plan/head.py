@@ -8,49 +8,7 @@ from plsc.recognition.sections import PfcConfig
 FLOAT = 4  # bytes; not from where paddle is imported: tools read the formula without it
 LABEL = 8
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-
-
-@dataclass(frozen=True)
-class HeadCosts:
-    """What an implementation of the head holds and does in a step.
-
-    The default is plsc's: centres are normalised in the cosines, the gradient of the rows exists as
-    factors while there are fewer samples than dimensions, optimizers work on a few rows at a time.
-
-    Attributes:
-        logits: arrays of [samples, rows] that are alive at once, in bytes of one element together.
-        rows: arrays of [rows, dim] beside the stored ones, in bytes of one element together.
-        factors: whether the rows' gradient is kept as [samples, rows] and [samples, dim] where that
-            is smaller.
-        sampled: bytes of an element of the taken rows, weight and optimizer state together.
-
-    """
-
-    logits: int = 3 * FLOAT
-    rows: int = 0
-    factors: bool = True
-    sampled: int = FLOAT
-
-
-PLSC = HeadCosts()
-
-
-@dataclass(frozen=True)
-class HeadShape:
-    """One rank's head.
-
-    Attributes:
-        local: classes it owns, on the rank that owns most.
-        sampled: rows used in a step.
-        samples: of the global batch (one micro-batch of it).
-        dim: of the features.
-
-    """
-
-    local: int
-    sampled: int
-    samples: int
-    dim: int
+LOGITS = 3 * FLOAT  # for each sample and row, of the arrays that are alive at once
 
 
 @dataclass(frozen=True)
@@ -58,6 +16,7 @@ class HeadMemory:
     """Bytes of one rank's head.
 
     Attributes:
+        sampled: number of rows used in a step.
         stored: class centres.
         state: their optimizer state.
         taken: copies of the rows in use.
@@ -68,6 +27,7 @@ class HeadMemory:
 
     """
 
+    sampled: int
     stored: int
     state: int
     taken: int
@@ -82,44 +42,46 @@ def largest_ratio(pfc: PfcConfig) -> float:
     return max(share for _, share in ratio) if isinstance(ratio, tuple) else ratio
 
 
-def head_shape(pfc: PfcConfig, *, classes: int, dim: int, ranks: int, samples: int) -> HeadShape:
-    """Return the head of the rank with most classes."""
-    local, ratio = math.ceil(classes / ranks), largest_ratio(pfc)
-    return HeadShape(local, max(1, int(ratio * local)), samples, dim)
-
-
 def head_memory(
-    head: HeadShape,
+    pfc: PfcConfig,
     *,
-    dtype: str,
+    classes: int,
+    dim: int,
+    ranks: int,
+    samples: int,
     states: int,
     parts: int = 1,
     storage: str = "device",
-    sparse_update: bool = True,
-    costs: HeadCosts = PLSC,
 ) -> HeadMemory:
-    """Return the bytes of the head at its fullest moment.
+    """Return the bytes of the head at its fullest moment, of the rank with most classes.
+
+    The rows' gradient exists as factors while there are fewer samples than dimensions.
 
     Args:
-        head: its shape.
-        dtype: of the stored rows.
+        pfc: how rows are sampled and stored.
+        classes: of all ranks.
+        dim: of the features.
+        ranks: that share the classes.
+        samples: of the global batch (one micro-batch of it).
         states: tensors of optimizer state.
         parts: micro-batches of a step, whose factors are kept side by side.
         storage: where the rows are; `device` for host memory that is the device's.
-        sparse_update: whether rows that are not in use stay as they are; else none are read ahead.
-        costs: of the implementation.
 
     """
-    whole = head.local * head.dim * BYTES[dtype]
-    rows, cosines = head.sampled * head.dim, head.samples * head.sampled
-    gradient, samples = rows * FLOAT, head.samples * parts
-    if costs.factors and samples <= head.dim:
-        gradient = samples * (head.sampled + head.dim) * FLOAT
-    every, away = head.sampled == head.local, storage != "device"
-    taken = 0 if every and dtype == "float32" and not away else rows * costs.sampled
-    taken += rows * costs.rows
-    ahead = rows * BYTES[dtype] * (1 + 2 * states) if away and sparse_update and not every else 0
-    return HeadMemory(whole, whole * states, taken, gradient, cosines * costs.logits, ahead)
+    local = math.ceil(classes / ranks)
+    sampled = max(1, int(largest_ratio(pfc) * local))
+    whole, rows, kept = local * dim * BYTES[pfc.dtype], sampled * dim, samples * parts
+    every, away = sampled == local, storage != "device"
+    copied = away or not every or pfc.dtype != "float32"
+    return HeadMemory(
+        sampled=sampled,
+        stored=whole,
+        state=whole * states,
+        taken=rows * FLOAT if copied else 0,
+        gradient=(kept * (sampled + dim) if kept <= dim else rows) * FLOAT,
+        logits=samples * sampled * LOGITS,
+        ahead=rows * BYTES[pfc.dtype] * (1 + 2 * states) if away and not every else 0,
+    )
 
 
 @dataclass(frozen=True)

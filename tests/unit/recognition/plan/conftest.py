@@ -1,11 +1,13 @@
-"""Traces that several tests look at."""
+"""Traces that several tests look at, and the tool's part of a plan."""
 
 import functools
+import importlib
 
 import pytest
+from places import ROOT
 
 from plsc.config.registry import BACKBONES
-from plsc.recognition.plan.backbone import trace_backbone
+from plsc.recognition.plan.forecast import trace_backbone
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +19,10 @@ def trace_of():
         return trace_backbone(BACKBONES.get(name, "Model.name")())
 
     return made
+
+
+@pytest.fixture
+def plan_sizes(monkeypatch):
+    """tools/benchmark/plan_sizes.py."""
+    monkeypatch.syspath_prepend(ROOT / "tools" / "benchmark")
+    return importlib.import_module("plan_sizes")
