@@ -1,107 +1,75 @@
-"""Schedules: optimizer steps taken -> learning rate of the next step. Pure functions."""
+"""The schedules that `LRScheduler.name` may be."""
 
 import bisect
 import math
-from typing import Annotated
+from dataclasses import dataclass
 
 from plsc.config.registry import SCHEDULES
-from plsc.config.schema import Range
 from plsc.errors import UserError
-from plsc.scheduler.warmup import Schedule, Unit, Warmup
-
-Rate = Annotated[float, Range(0)]
-Count = Annotated[int, Range(0)]
-Epochs = Annotated[float, Range(0)]
+from plsc.scheduler.warmup import Epochs, Rate, WarmupSchedule
 
 
 @SCHEDULES.register
-def Poly(  # noqa: N802 (the name in the configs)
-    *,
-    learning_rate: Rate,
-    decay_unit: Unit = "step",
-    warmup_steps: Count = 0,
-    warmup_epochs: Epochs = 0,
-    warmup_start_lr: Rate = 0.0,
-    warmup_end_lr: Rate = 0.0,
-    epochs: int,
-    steps_per_epoch: int,
-) -> Schedule:
+@dataclass(kw_only=True)
+class Poly(WarmupSchedule):
     """PLSC's: learning_rate · (1 − fraction after warm-up)²."""
-    warmup = Warmup.from_config(
-        decay_unit=decay_unit,
-        warmup_steps=warmup_steps,
-        warmup_epochs=warmup_epochs,
-        warmup_start_lr=warmup_start_lr,
-        warmup_end_lr=warmup_end_lr,
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-    )
-    return warmup(lambda t: learning_rate * (1.0 - warmup.passed(t)) ** 2)
+
+    learning_rate: Rate
+    warmup_end_lr: Rate = 0.0
+
+    def decay(self, t: float) -> float:
+        """See WarmupSchedule."""
+        return self.learning_rate * (1.0 - self.passed(t)) ** 2
 
 
 @SCHEDULES.register
-def TimmCosine(  # noqa: N802
-    *,
-    learning_rate: Rate,
-    eta_min: Rate = 0.0,
-    decay_unit: Unit = "step",
-    warmup_steps: Count = 0,
-    warmup_epochs: Epochs = 0,
-    warmup_epoch: Epochs | None = None,
-    warmup_start_lr: Rate = 0.0,
-    warmup_end_lr: Rate | None = None,
-    warmup_prefix: bool = False,
-    epochs: int,
-    steps_per_epoch: int,
-) -> Schedule:
+@dataclass(kw_only=True)
+class TimmCosine(WarmupSchedule):
     """Half a cosine from learning_rate to eta_min, in timm's manner.
 
     `warmup_prefix` True: the cosine begins after the warm-up; False: it runs from step 0 and the
     warm-up hides its beginning. `warmup_epoch` is another spelling of `warmup_epochs`.
     """
-    warmup = Warmup.from_config(
-        decay_unit=decay_unit,
-        warmup_steps=warmup_steps,
-        warmup_epochs=warmup_epochs if warmup_epoch is None else warmup_epoch,
-        warmup_start_lr=warmup_start_lr,
-        warmup_end_lr=learning_rate if warmup_end_lr is None else warmup_end_lr,
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-    )
 
-    def cosine(t: float) -> float:
-        done = warmup.passed(t) if warmup_prefix else min(t / warmup.total, 1.0)
-        return eta_min + (learning_rate - eta_min) * 0.5 * (1.0 + math.cos(math.pi * done))
+    learning_rate: Rate
+    eta_min: Rate = 0.0
+    warmup_epoch: Epochs | None = None
+    warmup_prefix: bool = False
 
-    return warmup(cosine)
+    def __post_init__(self) -> None:
+        """Take one spelling for the other; warm up to the learning rate if nothing else is said."""
+        if self.warmup_epoch is not None:
+            self.warmup_epochs = self.warmup_epoch
+        if self.warmup_end_lr is None:
+            self.warmup_end_lr = self.learning_rate
+
+    def decay(self, t: float) -> float:
+        """See WarmupSchedule."""
+        done = self.passed(t) if self.warmup_prefix else min(t / self.total, 1.0)
+        half_cosine = 0.5 * (1.0 + math.cos(math.pi * done))
+        return self.eta_min + (self.learning_rate - self.eta_min) * half_cosine
 
 
 @SCHEDULES.register
-def Step(  # noqa: N802
-    *,
-    boundaries: list[Epochs],
-    values: list[Rate],
-    decay_unit: Unit = "step",
-    warmup_steps: Count = 0,
-    warmup_epochs: Epochs = 0,
-    warmup_start_lr: Rate = 0.0,
-    warmup_end_lr: Rate | None = None,
-    epochs: int,
-    steps_per_epoch: int,
-) -> Schedule:
+@dataclass(kw_only=True)
+class Step(WarmupSchedule):
     """values[i] until boundaries[i] (in decay_unit, counted from the start), values[-1] after."""
-    if len(values) != len(boundaries) + 1 or boundaries != sorted(boundaries):
-        raise UserError(
-            f"LRScheduler.values must hold one value more than the ascending boundaries, got "
-            f"{len(values)} values and boundaries {boundaries}"
-        )
-    warmup = Warmup.from_config(
-        decay_unit=decay_unit,
-        warmup_steps=warmup_steps,
-        warmup_epochs=warmup_epochs,
-        warmup_start_lr=warmup_start_lr,
-        warmup_end_lr=values[0] if warmup_end_lr is None else warmup_end_lr,
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-    )
-    return warmup(lambda t: values[bisect.bisect_right(boundaries, t)])
+
+    boundaries: list[Epochs]
+    values: list[Rate]
+
+    def __post_init__(self) -> None:
+        """Refuse values that do not go with the boundaries; warm up to the first of them."""
+        if len(self.values) != len(self.boundaries) + 1 or self.boundaries != sorted(
+            self.boundaries
+        ):
+            raise UserError(
+                f"LRScheduler.values must hold one value more than the ascending boundaries, got "
+                f"{len(self.values)} values and boundaries {self.boundaries}"
+            )
+        if self.warmup_end_lr is None:
+            self.warmup_end_lr = self.values[0]
+
+    def decay(self, t: float) -> float:
+        """See WarmupSchedule."""
+        return self.values[bisect.bisect_right(self.boundaries, t)]

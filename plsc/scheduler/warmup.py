@@ -1,63 +1,58 @@
 """The part that all schedules share: units and linear warm-up."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from plsc.config.schema import Range
 
 Schedule = Callable[[float], float]
-Unit = Literal["step", "epoch"]
+Rate = Annotated[float, Range(0)]
+Count = Annotated[int, Range(0)]
+Epochs = Annotated[float, Range(0)]
 
 
-@dataclass(frozen=True)
-class Warmup:
-    """Linear from `start_lr` to `end_lr`, in optimizer steps or in whole epochs.
+@dataclass(kw_only=True)
+class WarmupSchedule(ABC):
+    """Optimizer steps taken -> learning rate of the next: linear warm-up, then `decay`.
 
-    `time(t)` turns the number of optimizer steps taken (a fraction after a resume on another
-    number of ranks) into the schedule's unit; `total` is the length of training in that unit.
+    In optimizer steps or in whole epochs, as PLSC's keys have it: `warmup_steps` where given, else
+    `warmup_epochs`.
     """
 
-    unit: Unit
-    length: float
-    total: float
-    start_lr: float
-    end_lr: float
+    decay_unit: Literal["step", "epoch"] = "step"
+    warmup_steps: Count = 0
+    warmup_epochs: Epochs = 0
+    warmup_start_lr: Rate = 0.0
+    warmup_end_lr: Rate | None = None
+    epochs: int
     steps_per_epoch: int
 
-    @classmethod
-    def from_config(
-        cls,
-        *,
-        decay_unit: Unit,
-        warmup_steps: int,
-        warmup_epochs: float,
-        warmup_start_lr: float,
-        warmup_end_lr: float,
-        epochs: int,
-        steps_per_epoch: int,
-    ) -> "Warmup":
-        """PLSC's keys: `warmup_steps` where given, else `warmup_epochs`."""
-        if decay_unit == "epoch":
-            length, total = warmup_epochs, epochs
-        else:
-            length = warmup_steps or warmup_epochs * steps_per_epoch
-            total = epochs * steps_per_epoch
-        return cls(decay_unit, length, total, warmup_start_lr, warmup_end_lr, steps_per_epoch)
+    @abstractmethod
+    def decay(self, t: float) -> float:
+        """Return the rate after the warm-up; `t` from the start of training, in decay_unit."""
 
-    def time(self, step: float) -> float:
-        """Optimizer steps taken -> the schedule's unit; epochs count when they are whole."""
-        return step if self.unit == "step" else float(step // self.steps_per_epoch)
+    @property
+    def length(self) -> float:
+        """Length of the warm-up, in decay_unit."""
+        if self.decay_unit == "epoch":
+            return self.warmup_epochs
+        return self.warmup_steps or self.warmup_epochs * self.steps_per_epoch
+
+    @property
+    def total(self) -> int:
+        """Length of training, in decay_unit."""
+        return self.epochs * (1 if self.decay_unit == "epoch" else self.steps_per_epoch)
 
     def passed(self, t: float) -> float:
-        """Share of the time after the warm-up that has passed at `t`, in [0, 1]."""
+        """Return the share of the time after the warm-up that has passed at `t`, in [0, 1]."""
         return min((t - self.length) / max(self.total - self.length, 1e-12), 1.0)
 
-    def __call__(self, decay: Schedule) -> Schedule:
-        """The warm-up, then `decay(t)`, t in the schedule's unit from the start of training."""
-
-        def schedule(step: float) -> float:
-            t = self.time(step)
-            if t < self.length:
-                return self.start_lr + (self.end_lr - self.start_lr) * t / self.length
-            return decay(t)
-
-        return schedule
+    def __call__(self, step: float) -> float:
+        """Return the rate after `step` steps; a fraction after a resume on other ranks."""
+        t = step if self.decay_unit == "step" else float(step // self.steps_per_epoch)
+        if t >= self.length:
+            return self.decay(t)
+        assert self.warmup_end_lr is not None
+        return self.warmup_start_lr + (self.warmup_end_lr - self.warmup_start_lr) * t / self.length
