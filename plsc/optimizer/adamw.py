@@ -41,18 +41,7 @@ class AdamW:
         decay: bool = True,
         factor: float = 1.0,
     ) -> None:
-        """Change `weight` and `state` in place.
-
-        Args:
-            weight: p.
-            gradient: g / `factor`; left as it is.
-            state: m and v by their names.
-            lr: learning rate.
-            step: from 1.
-            decay: False for none.
-            factor: of the gradient: clipping, loss scale.
-
-        """
+        """See UpdateRule."""
         moment1, moment2, (beta1, beta2) = state["moment1"], state["moment2"], self.betas
         wd = self.weight_decay if decay else 0.0
         if kernels.adamw(

@@ -37,18 +37,7 @@ class Momentum:
         decay: bool = True,
         factor: float = 1.0,
     ) -> None:
-        """Change `weight` and `state` in place.
-
-        Args:
-            weight: p.
-            gradient: g / `factor`; left as it is.
-            state: v by its name.
-            lr: learning rate.
-            step: from 1.
-            decay: False for none.
-            factor: of the gradient: clipping, loss scale.
-
-        """
+        """See UpdateRule."""
         velocity, wd = state["velocity"], self.weight_decay if decay else 0.0
         if kernels.momentum(
             weight, gradient, velocity, factor=factor, mu=self.momentum, decay=wd, lr=lr

@@ -21,7 +21,18 @@ class UpdateRule(Protocol):
         decay: bool = True,
         factor: float = 1.0,
     ) -> None:
-        """Change weight and state in place; the gradient counts `factor` times."""
+        """Change `weight` and `state` in place.
+
+        Args:
+            weight: the parameter, or rows of it.
+            gradient: left as it is.
+            state: tensors of weight's shape, by the names of `state_names`.
+            lr: learning rate.
+            step: from 1.
+            decay: False for no weight decay.
+            factor: the gradient counts so many times: clipping, loss scale.
+
+        """
 
 
 class RowUpdate(Protocol):
