@@ -117,13 +117,28 @@ def restore_tokens(
 
 
 class FaceViT(Backbone):
-    """In training with `mask_ratio`, the blocks see a random part of the patches."""
+    """In training with `mask_ratio`, the blocks see a random part of the patches.
+
+    Attributes:
+        dim: numbers of a token.
+        depth: how many blocks there are.
+
+    """
+
+    dim: int
+    depth: int
 
     def __init__(
-        self, dim: int, depth: int, *, num_features: int, mask_ratio: float, drop_path_rate: float
+        self,
+        num_features: NumFeatures = 512,
+        *,
+        mask_ratio: Rate = 0.0,
+        drop_path_rate: Rate = 0.0,
+        data_format: Literal["NCHW"] = "NCHW",
     ):
+        """Fresh weights."""
         super().__init__()
-        self.num_features = num_features
+        dim, depth, self.num_features = self.dim, self.depth, num_features
         self.num_kept = int(NUM_PATCHES * (1 - mask_ratio))
         if self.num_kept == 0:
             raise UserError(
@@ -163,56 +178,28 @@ class FaceViT(Backbone):
 
 
 @BACKBONES.register
-def FaceViT_tiny_patch9_112(
-    num_features: NumFeatures = 512,
-    *,
-    mask_ratio: Rate = 0.0,
-    drop_path_rate: Rate = 0.0,
-    data_format: Literal["NCHW"] = "NCHW",
-) -> FaceViT:
+class FaceViT_tiny_patch9_112(FaceViT):
     """19.1 M parameters and 1.5 GFLOP an image at 512 features."""
-    return FaceViT(
-        256, 12, num_features=num_features, mask_ratio=mask_ratio, drop_path_rate=drop_path_rate
-    )
+
+    dim, depth = 256, 12
 
 
 @BACKBONES.register
-def FaceViT_small_patch9_112(
-    num_features: NumFeatures = 512,
-    *,
-    mask_ratio: Rate = 0.0,
-    drop_path_rate: Rate = 0.0,
-    data_format: Literal["NCHW"] = "NCHW",
-) -> FaceViT:
+class FaceViT_small_patch9_112(FaceViT):
     """76.0 M parameters and 5.7 GFLOP an image at 512 features."""
-    return FaceViT(
-        512, 12, num_features=num_features, mask_ratio=mask_ratio, drop_path_rate=drop_path_rate
-    )
+
+    dim, depth = 512, 12
 
 
 @BACKBONES.register
-def FaceViT_base_patch9_112(
-    num_features: NumFeatures = 512,
-    *,
-    mask_ratio: Rate = 0.0,
-    drop_path_rate: Rate = 0.0,
-    data_format: Literal["NCHW"] = "NCHW",
-) -> FaceViT:
+class FaceViT_base_patch9_112(FaceViT):
     """113.8 M parameters and 11.4 GFLOP an image at 512 features."""
-    return FaceViT(
-        512, 24, num_features=num_features, mask_ratio=mask_ratio, drop_path_rate=drop_path_rate
-    )
+
+    dim, depth = 512, 24
 
 
 @BACKBONES.register
-def FaceViT_large_patch9_112(
-    num_features: NumFeatures = 512,
-    *,
-    mask_ratio: Rate = 0.0,
-    drop_path_rate: Rate = 0.0,
-    data_format: Literal["NCHW"] = "NCHW",
-) -> FaceViT:
+class FaceViT_large_patch9_112(FaceViT):
     """255.7 M parameters and 25.3 GFLOP an image at 512 features."""
-    return FaceViT(
-        768, 24, num_features=num_features, mask_ratio=mask_ratio, drop_path_rate=drop_path_rate
-    )
+
+    dim, depth = 768, 24

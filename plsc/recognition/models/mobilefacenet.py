@@ -105,20 +105,23 @@ def _residual(channels: int, depth: int, width: int, *, data_format: DataFormat)
 
 
 class MobileFaceNet(Backbone):
-    """Published as "mbf"; `scale` multiplies the channels, not the depthwise widths."""
+    """Published as "mbf".
 
-    def __init__(
-        self,
-        depths: tuple[int, int, int, int],
-        scale: int,
-        *,
-        num_features: int,
-        data_format: DataFormat,
-    ):
+    Attributes:
+        depths: how many blocks each stage has.
+        scale: multiplies the channels, not the depthwise widths.
+
+    """
+
+    depths: tuple[int, int, int, int]
+    scale: int
+
+    def __init__(self, num_features: NumFeatures = 512, *, data_format: DataFormat = "NCHW"):
+        """Fresh weights."""
         super().__init__()
         self.num_features = num_features
         self.data_format = data_format
-        narrow, wide, f = 64 * scale, 128 * scale, data_format
+        depths, narrow, wide, f = self.depths, 64 * self.scale, 128 * self.scale, data_format
         if depths[0] == 1:
             # groups of `scale` channels, not one each: so it was published
             second = _conv_block(narrow, narrow, 3, padding=1, groups=64, data_format=f)
@@ -162,16 +165,14 @@ class MobileFaceNet(Backbone):
 
 
 @BACKBONES.register
-def MobileFaceNet_base(
-    num_features: NumFeatures = 512, *, data_format: DataFormat = "NCHW"
-) -> MobileFaceNet:
+class MobileFaceNet_base(MobileFaceNet):
     """2.06 M parameters and 0.45 GFLOP an image at 512 features."""
-    return MobileFaceNet((1, 4, 6, 2), 2, num_features=num_features, data_format=data_format)
+
+    depths, scale = (1, 4, 6, 2), 2
 
 
 @BACKBONES.register
-def MobileFaceNet_large(
-    num_features: NumFeatures = 512, *, data_format: DataFormat = "NCHW"
-) -> MobileFaceNet:
+class MobileFaceNet_large(MobileFaceNet):
     """6.31 M parameters at 512 features; twice as deep and wide as the base."""
-    return MobileFaceNet((2, 8, 12, 4), 4, num_features=num_features, data_format=data_format)
+
+    depths, scale = (2, 8, 12, 4), 4

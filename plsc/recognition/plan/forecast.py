@@ -9,7 +9,7 @@ from plsc.engine import memory
 from plsc.engine.memory import Estimate
 from plsc.engine.network_trace import NetworkTrace, trace_network
 from plsc.errors import UserError
-from plsc.nn.layers import IMAGE_SIZE
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.recognition.plan.estimate import TrainingSizes, training_sizes
 from plsc.recognition.plan.head import largest_ratio
 
@@ -23,7 +23,7 @@ def trace_backbone(backbone: nn.Layer) -> NetworkTrace:
         UserError: it cannot be traced.
 
     """
-    return trace_network(backbone, [paddle.zeros([1, 3, IMAGE_SIZE, IMAGE_SIZE])])
+    return trace_network(backbone, [paddle.zeros([1, 3, FACE_SIZE, FACE_SIZE])])
 
 
 def before_building(config: Config, *, ranks: int, local_ranks: int) -> list[str]:

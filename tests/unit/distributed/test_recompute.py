@@ -11,11 +11,11 @@ import paddle
 import pytest
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
+from small_networks import small_face_vit
 
 from plsc.distributed.recompute import apply_recompute
 from plsc.errors import UserError
 from plsc.nn.layers import DropPath
-from plsc.recognition.models.face_vit import FaceViT
 from plsc.recognition.models.iresnet import IResNet
 
 
@@ -107,8 +107,8 @@ def small_magface():
     return SmallIResNet(32, dropout=0.4, dropout_of="channels", feature_scale="trained")
 
 
-def small_face_vit():
-    return FaceViT(16, 3, num_features=32, mask_ratio=0.25, drop_path_rate=0.5)
+def dropping_face_vit():
+    return small_face_vit(16, 3, 32, mask_ratio=0.25, drop_path_rate=0.5)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def small_face_vit():
         (Toy, 12, ("stem",), 2, 7),
         (small_iresnet, 112, ("bn2", "features"), 1, 7),
         (small_magface, 112, ("bn2", "dropout"), 1, 7),
-        (small_face_vit, 112, (), 1, 3),
+        (dropping_face_vit, 112, (), 1, 3),
     ],
 )
 def test_training_is_the_same_to_the_last_bit(build, size, names, micro_batches, count):

@@ -5,10 +5,10 @@ import copy
 import numpy as np
 import paddle
 import pytest
+from small_networks import small_face_vit
 
 from plsc.distributed.recompute import apply_recompute
 from plsc.nn import cpu_transformer
-from plsc.recognition.models.face_vit import FaceViT
 
 pytest.importorskip("numba")
 
@@ -22,7 +22,7 @@ def kernel_calls(calls_of):
 
 def vit():
     paddle.seed(1)
-    return FaceViT(16, 2, num_features=8, mask_ratio=0.0, drop_path_rate=0.0)
+    return small_face_vit(16, 2, 8)
 
 
 def test_a_backbone_uses_them_and_learns_the_same(kernel_calls, monkeypatch, results, same):

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from paddle import nn
 from refusals import refused
+from small_networks import small_face_vit
 
 from plsc.errors import UserError
 from plsc.export import convert as export
@@ -16,7 +17,6 @@ from plsc.files.onnx_operations import Operation
 from plsc.nn.evaluation_mode import evaluating
 from plsc.recognition import export_spec
 from plsc.recognition.export_spec import embedding_spec, probe_images
-from plsc.recognition.models.face_vit import FaceViT
 from plsc.recognition.models.iresnet import IResNet18
 from plsc.recognition.models.mobilefacenet import MobileFaceNet_base
 from plsc.recognition.models.small import QuickFace, QuickFace_nano
@@ -28,9 +28,7 @@ NETS = {
     "QuickFace": lambda **options: QuickFace_nano(16),
     "IResNet18": lambda **options: IResNet18(16, **options),
     "MobileFaceNet": lambda **options: MobileFaceNet_base(16, **options),
-    "FaceViT": lambda **options: FaceViT(
-        64, 2, num_features=16, mask_ratio=0.0, drop_path_rate=0.0
-    ),
+    "FaceViT": lambda **options: small_face_vit(64, 2, 16),
 }
 IMAGES = probe_images(5)
 

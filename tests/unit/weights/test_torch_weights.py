@@ -8,9 +8,9 @@ import pytest
 from filled_nets import filled
 from refusals import refused
 from torch_files import as_torch
+from small_networks import small_face_vit
 
 from plsc.data.transforms.input_pixels import InputPixels
-from plsc.recognition.models.face_vit import FaceViT
 from plsc.recognition.models.iresnet import IResNet18
 from plsc.recognition.models.mobilefacenet import MobileFaceNet_base
 from plsc.recognition.models.small import QuickFace_nano
@@ -22,7 +22,7 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 def vit():
     """All that the published ones have, small; its square matrices would fit untransposed, too."""
-    return FaceViT(64, 2, num_features=16, mask_ratio=0.0, drop_path_rate=0.0)
+    return small_face_vit(64, 2, 16)
 
 
 NETS = {

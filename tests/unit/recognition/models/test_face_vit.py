@@ -5,16 +5,17 @@ import paddle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_networks import small_face_vit
 
 from plsc.config.registry import BACKBONES
 from plsc.errors import UserError
 from plsc.nn.layers import DropPath
-from plsc.recognition.models.face_vit import FaceViT, FaceViTBlock, drop_tokens, restore_tokens
+from plsc.recognition.models.face_vit import FaceViTBlock, drop_tokens, restore_tokens
 
 
 def small(*, mask_ratio=0.0, drop_path_rate=0.0, depth=2):
     paddle.seed(1)
-    return FaceViT(16, depth, num_features=8, mask_ratio=mask_ratio, drop_path_rate=drop_path_rate)
+    return small_face_vit(16, depth, 8, mask_ratio=mask_ratio, drop_path_rate=drop_path_rate)
 
 
 def images(batch=3):
