@@ -5,6 +5,7 @@ programs (export), in other types than float32, without numba and with PLSC_STOC
 Paddle's in everything.
 """
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from plsc.nn.cpu_tensors import empty, runs_here, view, wanted_gradients
-from plsc.nn.kernels import convolution, depthwise, prelu
+from plsc.nn.kernels import blas, convolution, depthwise, prelu
 from plsc.nn.kernels.compiled import threads
 
 
@@ -35,6 +36,8 @@ class PReLU(nn.PReLU):
 class Conv2D(nn.Conv2D):
     """A square convolution, without bias: of all channels, or of groups of them (Paddle's)."""
 
+    kernels: ModuleType = convolution
+
     def __init__(
         self,
         in_channels: int,
@@ -44,67 +47,41 @@ class Conv2D(nn.Conv2D):
         stride: int = 1,
         padding: int = 0,
         groups: int = 1,
-        weight_attr: nn.initializer.Initializer | None = None,
         data_format: str = "NCHW",
+        **options: Any,
     ):
-        super().__init__(
-            in_channels,
-            channels,
-            kernel,
-            stride=stride,
-            padding=padding,
-            groups=groups,
-            weight_attr=weight_attr,
-            bias_attr=False,
-            data_format=data_format,
-        )
+        """Take further options of `nn.Conv2D`."""
+        geometry = {"stride": stride, "padding": padding, "groups": groups}
+        options |= {"data_format": data_format, "bias_attr": False}
+        super().__init__(in_channels, channels, kernel, **geometry, **options)
         self.stride, self.padding = stride, padding
         self.has_kernel = data_format == "NCHW" and groups == 1
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """[b, c, h, w] -> [b, channels, h', w'], or channels last."""
-        if not (
-            self.has_kernel
-            and runs_here(x, self.weight)
-            and x.shape[0] >= threads()  # each thread takes images
-            and convolution.available()
-        ):
-            return super().forward(x)
-        if not paddle.is_grad_enabled():
-            return _convolution(x, self.weight, self.stride, self.padding)
-        return _Convolution.apply(x, self.weight, self.stride, self.padding)
+        if not (self.has_kernel and runs_here(x, self.weight) and self.suits(x)):
+            return nn.Conv2D.forward(self, x)  # in a program, super() would be a subclass's
+        given = x, self.weight, self.stride, self.padding, self.kernels
+        return _Convolution.apply(*given) if paddle.is_grad_enabled() else _convolved(*given)
+
+    def suits(self, x: paddle.Tensor) -> bool:
+        """Tell whether the kernel is worth its while: each thread takes images."""
+        return x.shape[0] >= threads() and blas.available()
 
 
 class DepthwiseConv2D(Conv2D):
     """A square convolution of each channel by itself, without bias."""
 
-    def __init__(
-        self,
-        channels: int,
-        kernel: int,
-        *,
-        padding: int = 0,
-        data_format: str = "NCHW",
-        **options: Any,
-    ):
-        super().__init__(
-            channels,
-            channels,
-            kernel,
-            padding=padding,
-            groups=channels,
-            data_format=data_format,
-            **options,
-        )
-        self.has_kernel = data_format == "NCHW" and padding < kernel
+    kernels = depthwise
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[b, c, h, w] -> [b, c, h', w'], or channels last."""
-        if not (self.has_kernel and runs_here(x, self.weight)):
-            return nn.Conv2D.forward(self, x)
-        if not paddle.is_grad_enabled():
-            return _depthwise(x, self.weight, self.stride, self.padding)
-        return _Depthwise.apply(x, self.weight, self.stride, self.padding)
+    def __init__(self, channels: int, kernel: int, *, padding: int = 0, **options: Any):
+        """Take further options of `Conv2D`."""
+        super().__init__(channels, channels, kernel, padding=padding, groups=channels, **options)
+        self.has_kernel = options.get("data_format", "NCHW") == "NCHW" and padding < kernel
+
+    def suits(self, x: paddle.Tensor) -> bool:
+        """Say yes: each thread takes channels."""
+        return True
 
 
 def _planes(array: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
@@ -119,24 +96,12 @@ def _prelu(x: paddle.Tensor, slopes: paddle.Tensor, last: bool) -> paddle.Tensor
     return out
 
 
-def _output(
-    x: paddle.Tensor, channels: int, kernel: int, stride: int, padding: int
-) -> tuple[paddle.Tensor, NDArray[np.float32]]:
-    sides = [(side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]]
-    return empty([x.shape[0], channels, *sides])
-
-
-def _convolution(
-    x: paddle.Tensor, weight: paddle.Tensor, stride: int, padding: int
+def _convolved(
+    x: paddle.Tensor, weight: paddle.Tensor, stride: int, padding: int, kernels: ModuleType
 ) -> paddle.Tensor:
-    out, written = _output(x, weight.shape[0], weight.shape[-1], stride, padding)
-    convolution.forward(view(x), view(weight), written, stride=stride, padding=padding)
-    return out
-
-
-def _depthwise(x: paddle.Tensor, weight: paddle.Tensor, stride: int, padding: int) -> paddle.Tensor:
-    out, written = _output(x, weight.shape[0], weight.shape[-1], stride, padding)
-    depthwise.forward(view(x), view(weight)[:, 0], written, stride=stride, padding=padding)
+    sides = [(side + 2 * padding - weight.shape[-1]) // stride + 1 for side in x.shape[2:]]
+    out, written = empty([x.shape[0], weight.shape[0], *sides])
+    kernels.forward(view(x), view(weight), written, stride=stride, padding=padding)
     return out
 
 
@@ -161,37 +126,16 @@ class _PReLU(PyLayer):
 
 class _Convolution(PyLayer):
     @staticmethod
-    def forward(ctx, x, weight, stride, padding):
+    def forward(ctx, x, weight, stride, padding, kernels):
         ctx.save_for_backward(x, weight)
         ctx.wanted = wanted_gradients(x, weight)
-        ctx.geometry = {"stride": stride, "padding": padding}
-        return _convolution(x, weight, stride, padding)
+        ctx.geometry, ctx.kernels = {"stride": stride, "padding": padding}, kernels
+        return _convolved(x, weight, stride, padding, kernels)
 
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensor()
         grad_weight, written = empty(weight.shape)
         grad_x, written_x = empty(x.shape) if ctx.wanted[0] else (None, None)
-        convolution.backward(view(x), view(weight), view(grad), written_x, written, **ctx.geometry)
+        ctx.kernels.backward(view(x), view(weight), view(grad), written_x, written, **ctx.geometry)
         return grad_x, grad_weight if ctx.wanted[1] else None
-
-
-class _Depthwise(PyLayer):
-    @staticmethod
-    def forward(ctx, x, weight, stride, padding):
-        ctx.save_for_backward(x, weight)
-        ctx.wanted = wanted_gradients(x, weight)
-        ctx.geometry = {"stride": stride, "padding": padding}
-        return _depthwise(x, weight, stride, padding)
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight = ctx.saved_tensor()
-        gradient, grad_x, grad_weight = view(grad), None, None
-        if ctx.wanted[0]:
-            grad_x, written = empty(x.shape)
-            depthwise.backward_input(gradient, view(weight)[:, 0], written, **ctx.geometry)
-        if ctx.wanted[1]:
-            grad_weight, written = empty(weight.shape)
-            depthwise.backward_weights(view(x), gradient, written[:, 0], **ctx.geometry)
-        return grad_x, grad_weight

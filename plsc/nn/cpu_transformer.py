@@ -13,7 +13,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from plsc.nn.cpu_tensors import empty, runs_here, view, wanted_gradients
-from plsc.nn.kernels import attention, rows
+from plsc.nn.kernels import attention, blas, rows
 
 
 class Linear(nn.Linear):
@@ -52,7 +52,7 @@ def attend(qkv: paddle.Tensor, num_heads: int) -> paddle.Tensor:
     `qkv` are the queries of all heads, then the keys, then the values.
     """
     n, dim = qkv.shape[1], qkv.shape[2] // 3
-    if runs_here(qkv) and attention.available():
+    if runs_here(qkv) and blas.available():
         if not paddle.is_grad_enabled():
             return _attended(qkv, num_heads, keep=False)[0]
         return _Attention.apply(qkv, num_heads)

@@ -9,12 +9,24 @@ LIBRARY = Path("libs", "libmklml_intel.so")  # in paddle's folder
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112  # cblas.h
 
 
-@functools.cache
-def functions() -> tuple[Any, Any] | None:
-    """cblas_sgemm and mkl_set_num_threads_local for numba; None where paddle brings no MKL.
+def available() -> bool:
+    """Tell whether there is a matrix product to call."""
+    return _functions() is not None
+
+
+def functions() -> tuple[Any, Any]:
+    """Return cblas_sgemm and mkl_set_num_threads_local for numba, where they are available.
 
     They are arguments of the kernels, not globals: what is compiled can then be kept on disk.
     """
+    found = _functions()
+    assert found is not None
+    return found
+
+
+@functools.cache
+def _functions() -> tuple[Any, Any] | None:
+    """Find them; None where paddle brings no MKL."""
     import numba.experimental.function_type  # noqa: F401  makes numba accept such arguments
     from numba import types
 

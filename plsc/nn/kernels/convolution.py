@@ -5,8 +5,6 @@ columns of a matrix [c * k * k, pixels], which the weights multiply. Each thread
 its own and calls a product of one thread. Paddle unfolds whole images, in one thread, into memory.
 """
 
-from types import ModuleType
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,26 +15,14 @@ Array = NDArray[np.float32]
 TILE, LEAST_PIXELS = 2**18, 192  # floats of a tile's columns; pixels that make a product efficient
 
 
-def available() -> bool:
-    """Whether there is a matrix product to call."""
-    return blas.functions() is not None
-
-
 def forward(x: Array, weights: Array, out: Array, *, stride: int, padding: int) -> None:
     """Write to `out` [b, d, oh, ow] what x [b, c, h, w] and weights [d, c, k, k] give."""
+    from plsc.nn.kernels import convolution_loops  # which cannot be imported without numba
+
     _check(x, weights, out, stride, padding)
-    shapes = weights.shape[1:], out.shape
-    share(
-        _loops().forward,
-        x.shape[0],
-        x,
-        weights,
-        out,
-        stride,
-        padding,
-        _rows(*shapes),
-        *_functions(),
-    )
+    rows = _rows(weights.shape[1:], out.shape)
+    arguments = x, weights, out, stride, padding, rows
+    share(convolution_loops.forward, x.shape[0], *arguments, *blas.functions())
 
 
 def backward(
@@ -50,6 +36,8 @@ def backward(
     padding: int,
 ) -> None:
     """Write the gradients of x (unless None) and weights, given that of the output."""
+    from plsc.nn.kernels import convolution_loops  # which cannot be imported without numba
+
     _check(x, weights, grad, stride, padding)
     needed = grad_x is not None
     target = grad_x if grad_x is not None else np.empty((1, 1, 1, 1), np.float32)
@@ -58,24 +46,9 @@ def backward(
     parts = min(threads(), x.shape[0])
     sums = np.zeros((parts, *weights.shape), np.float32)
     rows = _rows(weights.shape[1:], grad.shape)
-    share(
-        _loops().backward, parts, x, weights, grad, target, needed, sums, stride, padding, rows,
-        *_functions(),
-    )  # fmt: skip
+    arguments = x, weights, grad, target, needed, sums, stride, padding, rows
+    share(convolution_loops.backward, parts, *arguments, *blas.functions())
     np.sum(sums, axis=0, out=grad_weights)
-
-
-def _loops() -> ModuleType:
-    """Imported where they are called: without numba they cannot be."""
-    from plsc.nn.kernels import convolution_loops
-
-    return convolution_loops
-
-
-def _functions() -> tuple:
-    functions = blas.functions()
-    assert functions is not None
-    return functions
 
 
 def _rows(taps: tuple[int, ...], out: tuple[int, ...]) -> int:

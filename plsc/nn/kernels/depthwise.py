@@ -16,33 +16,41 @@ Array = NDArray[np.float32]
 
 
 def forward(x: Array, weights: Array, out: Array, *, stride: int, padding: int) -> None:
-    """Write to `out` [b, c, oh, ow] what x [b, c, h, w] and weights [c, k, k] give."""
+    """Write to `out` [b, c, oh, ow] what x [b, c, h, w] and weights [c, 1, k, k] give."""
     _check(x, weights, out, stride, padding)
     sides = x.shape[2] + 2 * padding, x.shape[3] + 2 * padding
-    share(_correlate, x.shape[1], x, weights, out, sides, padding, 1, stride)
+    share(_correlate, x.shape[1], x, weights[:, 0], out, sides, padding, 1, stride)
 
 
-def backward_input(grad: Array, weights: Array, out: Array, *, stride: int, padding: int) -> None:
-    """Write to `out` [b, c, h, w] the gradient of x, given that of the output."""
-    _check(out, weights, grad, stride, padding)
-    turned = np.ascontiguousarray(weights[:, ::-1, ::-1])
-    border = weights.shape[1] - 1
-    sides = out.shape[2] + border, out.shape[3] + border
-    share(_correlate, out.shape[1], grad, turned, out, sides, border - padding, stride, 1)
-
-
-def backward_weights(x: Array, grad: Array, out: Array, *, stride: int, padding: int) -> None:
-    """Write to `out` [c, k, k] the gradient of the weights."""
-    _check(x, out, grad, stride, padding)
-    share(_weights, x.shape[1], x, grad, out, stride, padding)
+def backward(
+    x: Array,
+    weights: Array,
+    grad: Array,
+    grad_x: Array | None,
+    grad_weights: Array,
+    *,
+    stride: int,
+    padding: int,
+) -> None:
+    """Write the gradients of x (unless None) and weights, given that of the output."""
+    _check(x, weights, grad, stride, padding)
+    assert grad_weights.shape == weights.shape
+    share(_weights, x.shape[1], x, grad, grad_weights[:, 0], stride, padding)
+    if grad_x is None:
+        return
+    assert grad_x.shape == x.shape
+    turned = np.ascontiguousarray(weights[:, 0, ::-1, ::-1])
+    border = turned.shape[1] - 1
+    sides = x.shape[2] + border, x.shape[3] + border
+    share(_correlate, x.shape[1], grad, turned, grad_x, sides, border - padding, stride, 1)
 
 
 def _check(x: Array, weights: Array, out: Array, stride: int, padding: int) -> None:
     """The loops check no bounds, so their arrays must fit."""
     b, c, *sides = x.shape
-    kernel = weights.shape[1]
+    kernel = weights.shape[-1]
     expected = [(side + 2 * padding - kernel) // stride + 1 for side in sides]
-    assert weights.shape == (c, kernel, kernel) and out.shape == (b, c, *expected)
+    assert weights.shape == (c, 1, kernel, kernel) and out.shape == (b, c, *expected)
     assert min(expected) >= 1 and stride >= 1 and 0 <= padding < kernel
 
 

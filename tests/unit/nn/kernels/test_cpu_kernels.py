@@ -61,6 +61,7 @@ def test_prelu_hands_nan_and_infinity_on():
 
 def correlated(x, weights, stride, padding):
     """Depthwise convolution from its definition, in float64, and what multiplied each weight."""
+    weights = weights[:, 0]
     k = weights.shape[1]
     padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(2, 3))
@@ -74,7 +75,7 @@ def test_depthwise(data, batch, channels, kernel, stride):
     padding = data.draw(st.integers(0, kernel - 1))
     sides = [data.draw(st.integers(max(1, kernel - 2 * padding), kernel + 20)) for _ in range(2)]
     x = normal((batch, channels, *sides), 1)
-    weights = normal((channels, kernel, kernel), 2)
+    weights = normal((channels, 1, kernel, kernel), 2)
     expected, windows = correlated(x, weights, stride, padding)
     out = np.empty_like(expected, dtype=np.float32)
     depthwise.forward(x, weights, out, stride=stride, padding=padding)
@@ -82,13 +83,15 @@ def test_depthwise(data, batch, channels, kernel, stride):
 
     grad = normal(out.shape, 3)
     grad_weights = np.empty_like(weights)
-    depthwise.backward_weights(x, grad, grad_weights, stride=stride, padding=padding)
+    grad_x = np.empty_like(x)
+    depthwise.backward(x, weights, grad, grad_x, grad_weights, stride=stride, padding=padding)
     exact = np.einsum("bcyxij,bcyx->cij", windows, grad.astype(np.float64))
-    close(grad_weights, exact, grad.size // channels)
+    close(grad_weights[:, 0], exact, grad.size // channels)
+    again = np.empty_like(weights)
+    depthwise.backward(x, weights, grad, None, again, stride=stride, padding=padding)
+    np.testing.assert_array_equal(again, grad_weights)
 
     # <grad, conv(d)> = <backward(grad), d> for any d: the definition of the adjoint
-    grad_x = np.empty_like(x)
-    depthwise.backward_input(grad, weights, grad_x, stride=stride, padding=padding)
     place = tuple(data.draw(st.integers(0, side - 1)) for side in x.shape)
     one = np.zeros_like(x)
     one[place] = 1
@@ -106,24 +109,28 @@ def test_loops_stay_within_their_arrays(monkeypatch, kernel, stride):
         python = getattr(module, name).__wrapped__  # numpy checks what numba does not
         monkeypatch.setattr(module, name, python)
     for padding in {0, kernel // 2, kernel - 1}:
-        x, weights = normal((2, 2, kernel + 3, kernel), 1), normal((2, kernel, kernel), 2)
+        x, weights = normal((2, 2, kernel + 3, kernel), 1), normal((2, 1, kernel, kernel), 2)
         expected, _ = correlated(x, weights, stride, padding)
         out = np.empty_like(expected, dtype=np.float32)
         depthwise.forward(x, weights, out, stride=stride, padding=padding)
         close(out, expected, kernel**2)
-        depthwise.backward_input(out, weights, x, stride=stride, padding=padding)
-        depthwise.backward_weights(x, out, weights, stride=stride, padding=padding)
+        gradients = np.empty_like(x), np.empty_like(weights)
+        depthwise.backward(x, weights, out, *gradients, stride=stride, padding=padding)
     for found, same in zip(all_results(), compiled_ones, strict=True):
         np.testing.assert_allclose(found, same, rtol=1e-4, atol=1e-4)
 
 
 def test_depthwise_refuses_arrays_that_do_not_fit():
-    x, weights = np.zeros((1, 2, 5, 5), "f4"), np.zeros((2, 3, 3), "f4")
+    x, weights = np.zeros((1, 2, 5, 5), "f4"), np.zeros((2, 1, 3, 3), "f4")
     for out in ((1, 2, 5, 5), (1, 1, 3, 3), (2, 2, 3, 3)):
         with pytest.raises(AssertionError):
             depthwise.forward(x, weights, np.zeros(out, "f4"), stride=1, padding=0)
+    out = np.zeros((1, 2, 3, 3), "f4")
     with pytest.raises(AssertionError):
-        depthwise.forward(x, weights[:1], np.zeros((1, 2, 3, 3), "f4"), stride=1, padding=0)
+        depthwise.forward(x, weights[:1], out, stride=1, padding=0)
+    for bad in ((x[..., :4], weights), (x, weights[..., :2])):
+        with pytest.raises(AssertionError):
+            depthwise.backward(x, weights, out, *bad, stride=1, padding=0)
 
 
 @pytest.mark.parametrize("threads", ["1", "2", "3", "7", "2,1", "nonsense"])
@@ -138,7 +145,7 @@ def test_results_do_not_depend_on_threads(monkeypatch, threads):
 
 def all_results():
     x, grad, slopes = normal((3, 5, 13, 12), 1), normal((3, 5, 13, 12), 2), normal(5, 3)
-    flat, weights = (3, 5, -1), normal((5, 3, 3), 4)
+    flat, weights = (3, 5, -1), normal((5, 1, 3, 3), 4)
     results = [np.empty_like(x) for _ in range(3)] + [
         np.empty_like(weights),
         *np.empty((2, 5), "f4"),
@@ -149,10 +156,9 @@ def all_results():
     )
     rows = results[2].reshape(-1, 5)
     prelu.backward_rows(x.reshape(-1, 5), slopes, grad.reshape(-1, 5), rows, results[5])
-    depthwise.backward_weights(x, grad, results[3], stride=1, padding=1)
     results += [np.empty_like(x) for _ in range(3)]
     depthwise.forward(x, weights, results[-3], stride=1, padding=1)
-    depthwise.backward_input(grad, weights, results[-2], stride=1, padding=1)
+    depthwise.backward(x, weights, grad, results[-2], results[3], stride=1, padding=1)
     prelu.forward_rows(x.reshape(-1, 5), slopes, results[-1].reshape(-1, 5))
     return results
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
-from plsc.nn.kernels import attention, rows
+from plsc.nn.kernels import attention, blas, rows
 
 SEEDS = st.integers(0, 2**31)
 # below, at and above the rows that one sum takes; around the widths of vector registers
@@ -116,7 +116,7 @@ def reference(qkv, grad):
     )
 
 
-needs_product = pytest.mark.skipif(not attention.available(), reason="Paddle brings no MKL")
+needs_product = pytest.mark.skipif(not blas.available(), reason="Paddle brings no MKL")
 
 
 @needs_product
@@ -146,7 +146,7 @@ def all_results():
     rows.sum_rows(x, results[1])
     rows.normalise(x, vector, vector, results[5], results[4], epsilon=1e-5)
     rows.normalise_backward(x, vector, results[4], results[0], results[6], results[2], results[3])
-    if attention.available():
+    if blas.available():
         out, weights, gradient = qkv[:, :, 0].copy(), np.empty((3, 5, 19, 19), "f4"), qkv.copy()
         attention.forward(qkv, out, weights)
         attention.backward(qkv, weights, qkv[:, :, 1].copy(), gradient)
