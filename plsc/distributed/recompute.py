@@ -1,7 +1,7 @@
 """Gradient recomputation: less activation memory for a second forward pass in backward."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MethodType
 from typing import Any
 
@@ -36,10 +36,6 @@ def apply_recompute(
 
     """
     layers = dict(backbone.named_sublayers())
-    chosen: set[str] = set()
-    for path, layer in layers.items():
-        if isinstance(layer, nn.LayerList):
-            chosen.update(f"{path}.{index}" for index in range(0, len(layer), layerlist_interval))
     for name in names:
         if name not in layers:
             alike = [path for path in layers if path.count(".") == name.count(".")]
@@ -47,18 +43,29 @@ def apply_recompute(
                 f"DistributedStrategy.recompute.names: {type(backbone).__name__} has no layer "
                 f"{name!r}{nearest(name, alike)}"
             )
-        layer = layers[name]
-        if isinstance(layer, nn.LayerList):
-            chosen.update(f"{name}.{index}" for index in range(len(layer)))
-        else:
-            chosen.add(name)
-    outermost = [path for path in chosen if not any(path.startswith(f"{c}.") for c in chosen)]
+    lists = {path: len(each) for path, each in layers.items() if isinstance(each, nn.LayerList)}
+    outermost = recomputed_layers(lists, layerlist_interval, names)
     for path in outermost:
         layer = layers[path]
         assert "forward" not in vars(layer), f"{path} is recomputed already"
         # a bound method, so that a copy of the layer is bound to the copy
         layer.forward = MethodType(_forward_with_recompute, layer)
     return len(outermost)
+
+
+def recomputed_layers(lists: Mapping[str, int], interval: int, names: Sequence[str]) -> list[str]:
+    """Return the paths of the outermost layers that are redone, see `apply_recompute`.
+
+    Args:
+        lists: path -> number of layers of each `nn.LayerList`.
+        interval: of a list's layers.
+        names: further sublayers.
+
+    """
+    chosen = {f"{path}.{i}" for path, length in lists.items() for i in range(0, length, interval)}
+    for name in names:
+        chosen.update([f"{name}.{i}" for i in range(lists[name])] if name in lists else [name])
+    return [path for path in chosen if not any(path.startswith(f"{other}.") for other in chosen)]
 
 
 def _forward_with_recompute(self: nn.Layer, *inputs: Any) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from plsc.config.sections import RecomputeConfig
+from plsc.distributed.recompute import recomputed_layers
 from plsc.engine.network_trace import FLOAT, HALF, LayerTrace, NetworkTrace
 
 
@@ -22,25 +23,13 @@ class ActivationMemory:
     backward: int
 
 
-def recomputed(trace: NetworkTrace, recompute: RecomputeConfig | None) -> tuple[str, ...]:
-    """Return the paths of the outermost layers that are done again in backward."""
-    if recompute is None:
-        return ()
-    chosen: set[str] = set()
-    for path, length in trace.lists.items():
-        chosen.update(f"{path}.{i}" for i in range(0, length, recompute.layerlist_interval))
-    for name in recompute.names:
-        chosen.update(f"{name}.{i}" for i in range(trace.lists.get(name, 0)))
-        if name not in trace.lists:
-            chosen.add(name)
-    return tuple(p for p in chosen if not any(p.startswith(f"{other}.") for other in chosen))
-
-
 def activation_memory(
     trace: NetworkTrace, *, batch: int, half: bool, recompute: RecomputeConfig | None = None
 ) -> ActivationMemory:
     """Return what forward and backward of `batch` samples hold at their fullest."""
-    chosen = recomputed(trace, recompute)
+    chosen: list[str] = []
+    if recompute is not None:
+        chosen = recomputed_layers(trace.lists, recompute.layerlist_interval, recompute.names)
     segments = [_segment(trace, group, inner, half=half) for group, inner in _runs(trace, chosen)]
     held = sum(segment.held for segment in segments)
     peak, gradients = 0, 0
@@ -70,7 +59,7 @@ class _Segment:
     parameters: int
 
 
-def _runs(trace: NetworkTrace, chosen: tuple[str, ...]) -> Iterator[tuple[str, list[LayerTrace]]]:
+def _runs(trace: NetworkTrace, chosen: list[str]) -> Iterator[tuple[str, list[LayerTrace]]]:
     """Yield layers one by one with "", those of a recomputed group together with its path."""
     group, inner = "", list[LayerTrace]()
     for layer in trace.layers:

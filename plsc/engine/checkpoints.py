@@ -6,8 +6,8 @@ from typing import Any
 
 from plsc.checkpoint.saver import Saver
 from plsc.config.sections import GlobalConfig
-from plsc.engine.log import RunLog, StepTimer
-from plsc.engine.recorder import Phase
+from plsc.engine.log import RunLog
+from plsc.engine.recorder import Pause
 from plsc.engine.training import Training
 from plsc.engine.training_state import save_training
 
@@ -21,8 +21,7 @@ class Checkpoints:
         saver: keeps the folder of checkpoints.
         meta: further entries of every checkpoint's state.json.
         log: hears what was saved.
-        timer: is reset, since a step does not take the time that saving takes.
-        phase: told what the process is at.
+        pause: around the work, as Recorder's.
 
     """
 
@@ -34,35 +33,22 @@ class Checkpoints:
         *,
         meta: Mapping[str, Any],
         log: RunLog,
-        timer: StepTimer,
-        phase: Phase,
+        pause: Pause,
     ):
         self._training, self._settings, self._saver = training, settings, saver
-        self._meta, self._log, self._timer, self._phase = meta, log, timer, phase
+        self._meta, self._log, self._pause = meta, log, pause
 
-    def after_step(self) -> None:
-        """Save where Global.save_interval counts steps."""
+    def after(self, what: str) -> None:
+        """Save after a "step" or an "epoch" if Global.save_interval says so."""
         settings = self._settings
-        if (
-            settings.save_unit == "step"
-            and self._training.progress.step % settings.save_interval == 0
-        ):
-            self.save()
-
-    def after_epoch(self) -> None:
-        """Save where Global.save_interval counts epochs, and at the end of training."""
-        progress, settings = self._training.progress, self._settings
-        due = settings.save_unit == "epoch" and progress.epoch % settings.save_interval == 0
-        if due or progress.finished:
+        if self._training.progress.due(settings.save_unit, settings.save_interval, after=what):
             self.save()
 
     def save(self, *, best: bool = False) -> None:
         """Write a checkpoint unless this moment has one; `latest` is always the newest."""
-        progress = self._training.progress
-        self._phase(f"checkpoint at step {progress.step}", position=progress.step)
-        path = self._saver.save(progress, self._write, best=best)
-        self._log.line(f"saved {path}" + (" as the best so far" if best else ""))
-        self._timer.reset()
+        with self._pause("checkpoint"):
+            path = self._saver.save(self._training.progress, self._write, best=best)
+            self._log.line(f"saved {path}" + (" as the best so far" if best else ""))
 
     def _write(self, name: str) -> Path:
         return save_training(

@@ -11,10 +11,10 @@ from paddle import Tensor, nn
 from plsc.config.sections import MEAN, Config
 from plsc.distributed.data_parallel import average_buffers
 from plsc.engine.checkpoints import Checkpoints
-from plsc.engine.log import RunLog, StepTimer
+from plsc.engine.log import RunLog
 from plsc.engine.onnx_runtime import onnx_function
 from plsc.engine.precision import Precision
-from plsc.engine.recorder import Phase
+from plsc.engine.recorder import Pause
 from plsc.engine.task import Evaluator, NetworkFunction
 from plsc.engine.training import Training
 from plsc.errors import Unmeasurable
@@ -77,8 +77,7 @@ class Evaluation:
         config: says when, and which set decides.
         checkpoints: saves the best.
         log: hears the figures.
-        timer: is reset, since a step does not take the time that evaluation takes.
-        phase: told what the process is at.
+        pause: around the work, as Recorder's.
 
     """
 
@@ -91,28 +90,17 @@ class Evaluation:
         *,
         checkpoints: Checkpoints,
         log: RunLog,
-        timer: StepTimer,
-        phase: Phase,
+        pause: Pause,
     ):
         self._training, self._evaluators, self._spec = training, evaluators, spec
         self._settings, self._best_set = config.Global, config.Metric.best_set
-        self._checkpoints, self._log, self._timer, self._phase = checkpoints, log, timer, phase
+        self._checkpoints, self._log, self._pause = checkpoints, log, pause
         self._evaluated_step = -1
 
-    def after_step(self) -> None:
-        """Evaluate where Global.eval_interval counts steps."""
+    def after(self, what: str) -> None:
+        """Evaluate after a "step" or an "epoch" if Global.eval_interval says so."""
         settings = self._settings
-        if (
-            settings.eval_unit == "step"
-            and self._training.progress.step % settings.eval_interval == 0
-        ):
-            self.run()
-
-    def after_epoch(self) -> None:
-        """Evaluate where Global.eval_interval counts epochs, and at the end of training."""
-        progress, settings = self._training.progress, self._settings
-        due = settings.eval_unit == "epoch" and progress.epoch % settings.eval_interval == 0
-        if due or progress.finished:
+        if self._training.progress.due(settings.eval_unit, settings.eval_interval, after=what):
             self.run()
 
     def run(self) -> None:
@@ -121,17 +109,16 @@ class Evaluation:
         if not self._evaluators or self._evaluated_step == progress.step:
             return
         self._evaluated_step = progress.step
-        self._phase(f"evaluation at step {progress.step}", position=progress.step)
-        metrics = self._measure_all()
-        mean = _mean([metric for _, metric in metrics])
-        if mean is not None and len(metrics) > 1:
-            self._log.line(f"[Eval][Step {progress.step}] mean of {len(metrics)}: {mean:.5f}")
-        deciding = _mean([metric for name, metric in metrics if self._best_set in (MEAN, name)])
-        best = progress.best_metric
-        if deciding is not None and (best is None or deciding > best):
-            progress.best_metric = deciding
-            self._checkpoints.save(best=True)
-        self._timer.reset()
+        with self._pause("evaluation"):
+            metrics = self._measure_all()
+            mean = _mean([metric for _, metric in metrics])
+            if mean is not None and len(metrics) > 1:
+                self._log.line(f"[Eval][Step {progress.step}] mean of {len(metrics)}: {mean:.5f}")
+            deciding = _mean([metric for name, metric in metrics if self._best_set in (MEAN, name)])
+            best = progress.best_metric
+            if deciding is not None and (best is None or deciding > best):
+                progress.best_metric = deciding
+                self._checkpoints.save(best=True)
 
     def _measure_all(self) -> list[tuple[str, float | None]]:
         training = self._training

@@ -72,6 +72,15 @@ class Progress:
         self.epoch += 1
         self.consumed = 0
 
+    def due(self, unit: str, interval: int, *, after: str) -> bool:
+        """Tell whether what happens every `interval` steps or epochs (`unit`) is due.
+
+        Asked `after` a step or an epoch; when training has ended all is due.
+        """
+        passed = self.step if after == "step" else self.epoch
+        whole = unit == after and passed % interval == 0
+        return whole or (after == "epoch" and self.finished)
+
     def state(self) -> dict:
         """What a checkpoint keeps."""
         return asdict(self)

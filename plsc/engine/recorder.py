@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,9 @@ class Phase(Protocol):
 
     def __call__(self, phase: str, *, position: float | None = None) -> None:
         """Take a few words."""
+
+
+Pause = Callable[[str], AbstractContextManager[None]]
 
 
 class Recorder:
@@ -46,7 +50,7 @@ class Recorder:
         watchers: Sequence[Watcher] = (),
         phase: Phase,
     ):
-        self.timer = StepTimer()
+        self._timer = StepTimer()
         self._training, self._settings, self._folder = training, config.Global, folder
         self._log, self._watchers, self._phase = log, watchers, phase
         self._data_wait = DataHint(log, config)
@@ -65,15 +69,23 @@ class Recorder:
             done=round(progress.consumed / progress.global_batch),
             epoch=f"epoch {progress.epoch + 1}/{progress.epochs}",
         )
-        self.timer.reset()
+        self._timer.reset()
         while True:
             step = progress.step
             self._phase(f"waiting for the data of step {step + 1}", position=step)
-            with self.timer.waiting():
+            with self._timer.waiting():
                 batch = next(batches, None)
             if batch is None:
                 return
             yield batch
+
+    @contextmanager
+    def pause(self, what: str) -> Iterator[None]:
+        """Say that the process is at `what`; no step takes the time of the block."""
+        step = self._training.progress.step
+        self._phase(f"{what} at step {step}", position=step)
+        yield
+        self._timer.reset()
 
     def step_begins(self) -> None:
         """Say that the data of a step is there."""
@@ -83,7 +95,7 @@ class Recorder:
     def step_ends(self, report: StepReport) -> None:
         """Count a step, and show it where that is due."""
         step = self._training.progress.step
-        self.timer.step()
+        self._timer.step()
         self._losses.append(report.loss)
         for watcher in self._watchers:
             watcher(report, step)
@@ -112,7 +124,7 @@ class Recorder:
         self._skips(self._training.loader.take_skipped(), self._training.progress)
 
     def _show(self, report: StepReport) -> None:
-        progress, timer = self._training.progress, self.timer
+        progress, timer = self._training.progress, self._timer
         batch_cost, reader_cost = timer.batch_cost, timer.reader_cost
         speed = progress.global_batch / batch_cost
         mean = math.fsum(self._losses) / len(self._losses)

@@ -68,32 +68,16 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
     recorder = Recorder(
         training, config, folder, log, watchers=training.task.watchers(log), phase=phase
     )
-    timer = recorder.timer
-    meta = _meta(config, task, training.network.layer)
-    checkpoints = Checkpoints(
-        training, config.Global, saver, meta=meta, log=log, timer=timer, phase=phase
-    )
+    meta, pause = _meta(config, task, training.network.layer), recorder.pause
+    checkpoints = Checkpoints(training, config.Global, saver, meta=meta, log=log, pause=pause)
     spec = task.export_spec(config, training.network.layer, {}, str(folder))
     evaluation = Evaluation(
-        training,
-        evaluators,
-        spec,
-        config,
-        checkpoints=checkpoints,
-        log=log,
-        timer=timer,
-        phase=phase,
+        training, evaluators, spec, config, checkpoints=checkpoints, log=log, pause=pause
     )
     stopping = Stopping(training.progress, log, max_train_step=config.Global.max_train_step)
     stopping.listen()
     try:
-        fit(
-            training,
-            recorder=recorder,
-            evaluation=evaluation,
-            checkpoints=checkpoints,
-            stopping=stopping,
-        )
+        fit(training, recorder, evaluation, checkpoints, stopping)
     finally:
         loader.close()
         log.close()

@@ -22,7 +22,6 @@ IMAGES = "images"  # the field of a batch that the network is given
 
 def fit(
     training: Training,
-    *,
     recorder: Recorder,
     evaluation: Evaluation,
     checkpoints: Checkpoints,
@@ -42,16 +41,16 @@ def fit(
             )
             progress.advance()
             recorder.step_ends(report)
-            evaluation.after_step()
-            checkpoints.after_step()
+            evaluation.after("step")
+            checkpoints.after("step")
             stop = stopping.now()
             if not stop:
                 batch = upcoming if training.task.wants_upcoming else next(batches, None)
         if not stop:
             progress.next_epoch()
             recorder.epoch_ends()
-            evaluation.after_epoch()
-            checkpoints.after_epoch()
+            evaluation.after("epoch")
+            checkpoints.after("epoch")
             stop = stopping.now()
     if stop:
         checkpoints.save()

@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+
 from plsc.config.sections import RecomputeConfig
-from plsc.engine.activations import activation_memory, recomputed
+from plsc.distributed.recompute import recomputed_layers
+from plsc.engine.activations import activation_memory
 from plsc.engine.network_trace import LayerTrace, NetworkTrace
 
 STEM = LayerTrace("stem", "Conv2D", 3, 10, largest=3, parameters=2, kept=12, kept_half=6)
@@ -44,10 +47,14 @@ def test_recomputed_groups_keep_their_input():
     assert found.backward == 12 + 40 + 80 + 4 * 20 + 4 * 6
 
 
-def test_which_layers_are_recomputed():
-    assert recomputed(TRACE, None) == ()
-    assert set(recomputed(TRACE, RecomputeConfig())) == {"blocks.0", "blocks.1"}
-    assert set(recomputed(TRACE, RecomputeConfig(layerlist_interval=2))) == {"blocks.0"}
-    named = RecomputeConfig(layerlist_interval=2, names=("fc", "blocks.0.a"))
-    assert set(recomputed(TRACE, named)) == {"blocks.0", "fc"}
-    assert set(recomputed(TRACE, RecomputeConfig(2, ("blocks",)))) == {"blocks.0", "blocks.1"}
+@pytest.mark.parametrize(
+    ("interval", "names", "expected"),
+    [
+        (1, (), {"blocks.0", "blocks.1"}),
+        (2, (), {"blocks.0"}),
+        (2, ("fc", "blocks.0.a"), {"blocks.0", "fc"}),
+        (2, ("blocks",), {"blocks.0", "blocks.1"}),
+    ],
+)
+def test_which_layers_are_recomputed(interval, names, expected):
+    assert set(recomputed_layers({"blocks": 2}, interval, names)) == expected

@@ -41,3 +41,16 @@ def test_another_global_batch_goes_on_at_the_same_fraction():
     second.advance()
     assert second.position == (1, 50)
     assert (second.global_batch, second.steps_per_epoch) == (20, 5)
+
+
+def test_what_is_due():
+    now = progress()
+    now.advance()
+    now.advance()
+    assert now.due("step", 2, after="step") and not now.due("step", 3, after="step")
+    assert not now.due("epoch", 1, after="step") and not now.due("step", 1, after="epoch")
+    now.next_epoch()
+    assert now.due("epoch", 1, after="epoch") and not now.due("epoch", 2, after="epoch")
+    now.next_epoch()
+    now.next_epoch()
+    assert now.finished and now.due("step", 10**6, after="epoch")
