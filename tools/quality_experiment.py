@@ -53,7 +53,7 @@ def run(*command: object, quiet: bool = False) -> None:
 
 
 def render(folder: Path, seed: int, options: argparse.Namespace) -> None:
-    """The people to train on and those held out."""
+    """Render the people to train on and those held out."""
     size = ("identities", "images_per_identity", "eval_identities", "pairs")
     numbers = [word for name in size for word in (f"--{name}", getattr(options, name))]
     module = "plsc.data.dataset.tools.render_synthetic_faces"
@@ -85,7 +85,7 @@ def train(name: str, folder: Path, seed: int, options: argparse.Namespace) -> No
 
 
 def model_of(name: str, folder: Path) -> Path:
-    """The checkpoint that `train` leaves."""
+    """Return the checkpoint that `train` leaves."""
     return folder / name / MODEL / "latest"
 
 
@@ -146,7 +146,7 @@ def series(folder: Path, seed: int, person: int) -> dict[str, Any]:
 
 
 def series_name(kind: str, severity: float, view: int) -> str:
-    """The file of one picture of the series."""
+    """Return the file of one picture of the series."""
     return f"{kind}_{1000 * severity:04.0f}_{view:02d}.png"
 
 

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def summarise(output: Path, controls: dict[str, float], seconds: float) -> dict:
-    """What the run showed, as plain data."""
+    """Return what the run showed, as plain data."""
     entries = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     speeds = sorted(entry["images_per_second"] for entry in entries if entry["kind"] == "train")
     last = [entry for entry in entries if entry["kind"] == "eval"][-1]
@@ -86,7 +86,7 @@ def summarise(output: Path, controls: dict[str, float], seconds: float) -> dict:
 
 
 def text_of(summary: dict) -> str:
-    """The summary for people."""
+    """Return the summary for people."""
     rows = {"trained network": summary["accuracy"], **summary["controls"]}
     lines = [f"  {name.replace('_', ' '):<18} {value:.4f}" for name, value in rows.items()]
     return "\n".join(

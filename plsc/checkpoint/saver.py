@@ -18,7 +18,7 @@ class Moment(Protocol):
 
     @property
     def name(self) -> str:
-        """What a checkpoint of this moment is called."""
+        """Return what a checkpoint of this moment is called."""
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it."""

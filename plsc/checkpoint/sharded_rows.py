@@ -40,7 +40,7 @@ class StoredRows(Protocol):
 
     @property
     def dtype(self) -> str:
-        """What is stored: float32, float16 or bfloat16."""
+        """Return what is stored: float32, float16 or bfloat16."""
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows start..stop of tensor `name` as stored, a copy."""
@@ -86,7 +86,7 @@ class _StoredTensor:
 
 
 def _in_zones(stored: StoredRows) -> bool:
-    """Whether rows are to be read and written by whole zones.
+    """Tell whether rows are to be read and written by whole zones.
 
     In a file neighbouring classes lie anywhere in their zone: to get at some of them is to get at
     all its pages.

@@ -94,7 +94,7 @@ def broadcast(tensor: Tensor, *, source: int = 0) -> Tensor:
 
 
 def agree(flag: bool) -> bool:
-    """Whether any rank says True; the same answer on all ranks."""
+    """Tell whether any rank says True; the same answer on all ranks."""
     if world.current().size == 1:
         return flag
     return bool(reduce_max(paddle.to_tensor([float(flag)])).item())

@@ -31,13 +31,13 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process speaks for all: it writes the log and the replicated state."""
+        """Tell whether this process speaks for all: it writes the log and the replicated state."""
         return self.rank == 0
 
 
 @functools.cache
 def current() -> World:
-    """The world as `python -m paddle.distributed.launch` describes it; one process without it."""
+    """Return the world as Paddle's launcher describes it; one process without it."""
     get = os.environ.get
     return World(
         rank=int(get("PADDLE_TRAINER_ID", "0")),

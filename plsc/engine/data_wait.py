@@ -59,7 +59,7 @@ class DataHint:
 
 
 def remedies(data: TrainDataConfig, *, cores: int, processes: int) -> Iterator[str]:
-    """What may make batches come sooner, the simplest first.
+    """Return what may make batches come sooner, the simplest first.
 
     Args:
         data: the section DataLoader.Train.

@@ -144,7 +144,7 @@ def _json(value: Any) -> Any:
 
 
 def _step_of(line: str) -> float:
-    """The step of a metrics.jsonl line; infinite for a line that a killed process cut short."""
+    """Return the step of a metrics.jsonl line; infinity for one that was cut short."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
@@ -207,7 +207,7 @@ def duration(seconds: float) -> str:
 
 
 def memory_peak() -> str:
-    """The most memory that this process has held, where the system tells it, and the device's."""
+    """Return the most memory that this process and its device have held, where it is told."""
     text = "peak memory unknown"
     if resource is not None:
         # ru_maxrss counts kilobytes on Linux, bytes on macOS.

@@ -13,7 +13,7 @@ REMEDY = "lower the learning rate or warm up, clip gradients, or look at the ima
 
 
 def first_non_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The first of `tensors` with a nan or inf, described; None if there is none."""
+    """Return the first of `tensors` with a nan or inf, described; None if there is none."""
     for name, tensor in tensors.items():
         wrong = int((~paddle.isfinite(tensor)).sum().item())
         if wrong:
@@ -22,7 +22,7 @@ def first_non_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def non_finite_error(step: int, what: str, tensors: Mapping[str, Tensor]) -> UserError:
-    """The error that stops a run; called by all ranks, says the same on all.
+    """Return the error that stops a run; called by all ranks, says the same on all.
 
     Args:
         step: number of the optimizer step, from 1.

@@ -46,7 +46,7 @@ class LossScaler:
                 self.good_steps = 0
 
     def state(self) -> dict:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return {key: asdict(self)[key] for key in ("enabled", "scale", "good_steps", "bad_steps")}
 
     def restore(self, state: dict) -> None:
@@ -85,7 +85,7 @@ class Precision:
             self.effective = "float32" + (" (O1 has no effect on CPU)" if level == "O1" else "")
 
     def autocast(self) -> AbstractContextManager:
-        """The context for the backbone's forward pass."""
+        """Return the context for the backbone's forward pass."""
         if not self._autocast:
             return contextlib.nullcontext()
         white, black = self._lists

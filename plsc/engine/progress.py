@@ -35,7 +35,7 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done."""
+        """Tell whether all epochs are done."""
         return self.epoch >= self.epochs
 
     @property
@@ -59,7 +59,7 @@ class Progress:
 
     @property
     def name(self) -> str:
-        """What a checkpoint of this moment is called."""
+        """Return what a checkpoint of this moment is called."""
         return f"step_{self.step}" if self.consumed else f"epoch_{self.epoch}"
 
     def advance(self) -> None:
@@ -82,7 +82,7 @@ class Progress:
         return whole or (after == "epoch" and self.finished)
 
     def state(self) -> dict:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return asdict(self)
 
     def restore(self, state: dict) -> None:

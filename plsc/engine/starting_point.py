@@ -43,7 +43,7 @@ def check_sources(config: Config) -> None:
 
 
 def check_weights_given(config: Config, command: str) -> str:
-    """Where `plsc-<command>` is to take weights from.
+    """Return where `plsc-<command>` is to take weights from.
 
     Raises:
         UserError: the config does not say, or they are not there.

@@ -84,7 +84,7 @@ class Sharded(Protocol):
 
     @property
     def stored(self) -> StoredRows:
-        """The rows as a checkpoint keeps them."""
+        """Return the rows as a checkpoint keeps them."""
 
     def squared_norm(self) -> Tensor:
         """Return the squared norm of the step's gradient of this rank's rows, a scalar."""

@@ -14,7 +14,7 @@ class BatchCheck:
     agreement: Agreement
 
     def __str__(self) -> str:
-        """The check in a few words."""
+        """Return the check in a few words."""
         return f"batch {self.batch}: {self.agreement}"
 
 

@@ -49,7 +49,7 @@ class Differences:
         return self.relative <= self.max_relative and self.unmatched <= self.max_unmatched
 
     def __str__(self) -> str:
-        """The figures in a few words."""
+        """Return the figures in a few words."""
         rows = f", {self.unmatched:.1%} of rows without a match" if self.unmatched else ""
         return f"largest difference {self.relative:.2g} of {self.output}'s largest value{rows}"
 

@@ -11,7 +11,7 @@ from plsc.nn.kernels.compiled import wanted
 
 
 def runs_here(*tensors: paddle.Tensor) -> bool:
-    """Whether kernels can and should compute with these: float32 on a CPU, outside of export."""
+    """Tell whether kernels compute with these: float32 on a CPU, outside of export."""
     return (
         paddle.in_dynamic_mode()
         and wanted()
@@ -23,7 +23,7 @@ def runs_here(*tensors: paddle.Tensor) -> bool:
 
 
 def view(tensor: paddle.Tensor) -> NDArray[np.float32]:
-    """The tensor's memory, or that of a copy in which elements follow one another."""
+    """Return the tensor's memory, or that of a copy in which elements follow one another."""
     array: NDArray[Any] = np.from_dlpack(tensor.detach().contiguous())
     # the kernels check neither type nor bounds
     assert array.dtype == np.float32 and array.flags.c_contiguous
@@ -37,5 +37,5 @@ def empty(shape: Sequence[int]) -> tuple[paddle.Tensor, NDArray[np.float32]]:
 
 
 def wanted_gradients(*tensors: paddle.Tensor) -> list[bool]:
-    """Which gradients backward must give: recomputed tensors no longer say so by themselves."""
+    """Tell which gradients backward gives: recomputed tensors do not say so themselves."""
     return [not tensor.stop_gradient for tensor in tensors]

@@ -77,7 +77,7 @@ def _linear(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> pad
 def _normalised(
     x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, epsilon: float
 ) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """The result and its rows' statistics."""
+    """Return the result and its rows' statistics."""
     (out, written), given = empty(x.shape), _rows(view(x))
     statistics, kept = empty([given.shape[0], 2])
     rows.normalise(given, view(weight), view(bias), _rows(written), kept, epsilon=epsilon)
@@ -92,7 +92,7 @@ def _split(array: NDArray[np.float32], num_heads: int, parts: int) -> NDArray[np
 def _attended(
     qkv: paddle.Tensor, num_heads: int, *, keep: bool
 ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-    """The result and, if `keep`, the softmax."""
+    """Return the result and, if `keep`, the softmax."""
     b, n, width = qkv.shape
     out, written = empty([b, n, width // 3])
     weights, kept = empty([b, num_heads, n, n]) if keep else (None, None)

@@ -68,7 +68,7 @@ class ClipGradByGlobalNorm:
         return not named(names, self.no_clip_list)
 
     def factor(self, norm: float) -> float:
-        """What the gradients of joint norm `norm` are multiplied by."""
+        """Return what the gradients of joint norm `norm` are multiplied by."""
         if not self.always_clip and norm <= self.clip_norm:
             return 1.0
         factor = self.clip_norm / (norm + 1e-6)

@@ -59,7 +59,7 @@ class TrainerProcess:
 
     @property
     def tail(self) -> str:
-        """The last of its standard error."""
+        """Return the last of its standard error."""
         return self._tail.decode(errors="replace")
 
     def listen(self) -> bool:
@@ -125,7 +125,7 @@ class TrainerProcess:
 
 
 def _die_with_parent() -> Callable[[], None]:
-    """What a new process does before it becomes the trainer: ask to be killed with its parent."""
+    """Return what a new process does first: ask to be killed with its parent."""
     parent = os.getpid()
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 

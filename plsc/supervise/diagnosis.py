@@ -73,7 +73,7 @@ def diagnose(
 
 
 def last_words(tail: str, *, crashed: bool) -> str:
-    """The line of a process's last output that says why it ended; "" if none does.
+    """Return the line of a process's last output that says why it ended; "" if none does.
 
     That is what a C++ exception says, else the message under the last Python traceback, else the
     last line, unless a signal ended the process: then the last line is of something else.
@@ -96,7 +96,7 @@ def shell_status(code: int) -> int:
 
 
 def quoted(phase: str) -> str:
-    """The words that quote a phase in a reason."""
+    """Return the words that quote a phase in a reason."""
     return f"last phase: {phase}" if phase else "no phase known"
 
 

@@ -85,7 +85,7 @@ def record_failure(text: str) -> None:
 
 
 def _pipe() -> int | None:
-    """The pipe's descriptor; None in a process that no supervisor started itself.
+    """Return the pipe's descriptor; None in a process that no supervisor started itself.
 
     A subprocess of a trainer inherits the variable but not the descriptor, whose number may name
     another file there: the parent's pid tells the two apart.

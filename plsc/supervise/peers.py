@@ -142,7 +142,7 @@ class Peers:
 
     @property
     def failed(self) -> bool:
-        """Whether a rank has ended otherwise than normally."""
+        """Tell whether a rank has ended otherwise than normally."""
         return any(ending.kind is not Outcome.CLEAN for ending in self.endings.values())
 
     def alive(self) -> dict[int, Alive]:
@@ -171,7 +171,7 @@ class Peers:
             self.read_endings()
 
     def is_local(self, rank: int) -> bool:
-        """Whether a rank is known to run on this machine."""
+        """Tell whether a rank is known to run on this machine."""
         return rank == self.rank or self.others[rank].beat.get("machine") == self._machine
 
     def find_lost(self, timeout: float, startup_timeout: float) -> None:
@@ -204,7 +204,7 @@ class Peers:
         return verdict
 
     def verdict(self) -> Verdict | None:
-        """The published verdict, if there is one."""
+        """Return the published verdict, if there is one."""
         content = self._read("verdict")
         return Verdict(**content) if content else None
 

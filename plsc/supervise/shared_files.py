@@ -56,7 +56,7 @@ def take_lock(path: Path) -> int | None:
 
 
 def lock_is_free(path: Path) -> bool:
-    """Whether nobody holds the lock on an existing `path`."""
+    """Tell whether nobody holds the lock on an existing `path`."""
     import fcntl
 
     try:
@@ -95,7 +95,7 @@ def machine() -> str:
 
 
 def error_log() -> str | None:
-    """The file that this process's standard error goes to, if the system tells it."""
+    """Return the file that this process's standard error goes to, if the system tells it."""
     link = Path("/proc/self/fd/2")
     target = os.readlink(link) if link.exists() else ""
     return target if os.path.isfile(target) else None

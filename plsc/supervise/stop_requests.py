@@ -27,7 +27,7 @@ class StopRequests:
 
     @property
     def heard(self) -> bool:
-        """Whether there has been a request to stop."""
+        """Tell whether there has been a request to stop."""
         return self._age is not None
 
     def sleep(self, seconds: float) -> None:
@@ -70,7 +70,7 @@ class StopRequests:
 
 
 def _launcher() -> int | None:
-    """The parent's pid if that is Paddle's launcher: when it dies, the run is to stop.
+    """Return the parent's pid if that is Paddle's launcher: when it dies, the run is to stop.
 
     A shell that started this process by hand may go; its processes may be meant to stay.
     """

@@ -113,7 +113,7 @@ class Supervisor:
                 return status
 
     def _watch_trainer(self) -> Ending | None:
-        """How the trainer ended, if it has; one that hangs is killed."""
+        """Return how the trainer ended, if it has; one that hangs is killed."""
         trainer = self._trainer
         code = trainer.poll()
         if code is not None:
@@ -187,7 +187,7 @@ class Supervisor:
             trainer.signal(signal.SIGTERM)
 
     def _conclude(self, elapsed: float) -> int | None:
-        """The exit status once the trainer has ended and the failure, if any, has been judged."""
+        """Return the exit status once the trainer has ended and any failure has been judged."""
         peers = self.peers
         if not peers.failed:
             self._leave()

@@ -39,7 +39,7 @@ def judge(
     waited: float,
     patience: float,
 ) -> Verdict | None:
-    """The verdict; None while ranks are missing whose word could change it, or nothing failed.
+    """Return the verdict; None while ranks that could change it are missing, or none failed.
 
     A trainer whose connection broke, or that waited in vain, ended because of another one. So a
     rank that failed on its own account goes before all, in the order of time; then one that was

@@ -54,7 +54,7 @@ class HangWatch:
         self._behind = 0.0 if changed or self._leader is None else self._behind + elapsed
 
     def hang(self) -> str | None:
-        """Why the trainer counts as hung, if it does."""
+        """Return why the trainer counts as hung, if it does."""
         trainer, limits = self._trainer, self._limits
         limit = limits.startup if trainer.phase == STARTING else limits.heartbeat
         if self._silent > limit:

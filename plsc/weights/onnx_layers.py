@@ -73,7 +73,7 @@ class Match:
 
 
 def steps_of(backbone: nn.Layer) -> list[Step]:
-    """The layers that hold weights, in the order in which one forward pass leaves them.
+    """Return the layers that hold weights, in the order in which one forward pass leaves them.
 
     Raises:
         UserError: one is of a kind that no operation is known for.
@@ -141,12 +141,12 @@ def match_steps(steps: Sequence[Step], operations: Sequence[Operation], path: st
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of them."""
+    """Return the first of them."""
     return ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")
 
 
 def _normalised(operations: Sequence[Operation], before: int) -> bool:
-    """Whether a normalisation takes what the operation `before` gives."""
+    """Tell whether a normalisation takes what the operation `before` gives."""
     return any(item.input == before and item.kind in SAME["norm"] for item in operations)
 
 

@@ -24,7 +24,7 @@ USUAL = {"color_order": "RGB", "mean": "127.5", "std": "127.5"}  # what plsc's e
 
 
 def onnx_weights(path: str, backbone: nn.Layer) -> Weights:
-    """The backbone's weights in an ONNX file.
+    """Return the backbone's weights in an ONNX file.
 
     A BatchNorm that the exporter multiplied into the layer before becomes one that only shifts:
     the same embeddings in evaluation mode.
@@ -83,7 +83,7 @@ def _arrays_of(steps: Sequence[Step], index: int, match: Match, path: str) -> di
 
 
 def _bias_before(steps: Sequence[Step], step: Step, match: Match) -> np.ndarray:
-    """The bias of the layer before in their network, where that layer of ours has none."""
+    """Return the bias of the layer before in their network, where that layer of ours has none."""
     before = None if step.input is None else steps[step.input]
     if before is None or before.kind not in ("conv", "linear") or before.layer.bias is not None:
         return np.zeros(1, np.float32)
@@ -141,7 +141,7 @@ def _without_layer(
 
 
 def _notes_on_pixels(graph: Graph) -> list[str]:
-    """What the network takes, where that is not the usual."""
+    """Return what the network takes, where that is not the usual."""
     if graph.prepares:
         means, stds = 0.0 - graph.shift / graph.scale, 1 / graph.scale
         if np.allclose([*means, *stds], 127.5) and not graph.swaps:

@@ -26,7 +26,7 @@ LISTED = 6  # names shown of a longer list
 
 
 def find_weights(path: str) -> Checkpoint | str:
-    """What lies at `path`: a checkpoint, or the file that another system wrote.
+    """Return what lies at `path`: a checkpoint, or the file that another system wrote.
 
     Raises:
         UserError: none of these, or a module that reading it needs is missing.

@@ -41,7 +41,7 @@ MAGFACE_PIXELS = InputPixels("BGR", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255
 
 
 def torch_weights(path: str, backbone: nn.Layer) -> Weights:
-    """The backbone's weights in a state dict that torch.save wrote.
+    """Return the backbone's weights in a state dict that torch.save wrote.
 
     What the file has not, or has too much, stays so: setting the weights tells.
 
@@ -101,7 +101,7 @@ def torch_names(backbone: nn.Layer) -> dict[str, tuple[str, bool]]:
 
 
 def state_dict_in(content: Any, path: str) -> Mapping[str, TorchTensor]:
-    """The innermost dict of tensors that the usual wrappers lead to.
+    """Return the innermost dict of tensors that the usual wrappers lead to.
 
     Raises:
         UserError: there is none; names `path`.
@@ -127,7 +127,7 @@ def state_dict_in(content: Any, path: str) -> Mapping[str, TorchTensor]:
 
 
 def _prefix(tensors: Mapping[str, TorchTensor], names: list[str]) -> str:
-    """What stands before the most of `names` in the file."""
+    """Return what stands before the most of `names` in the file."""
     found = {
         key.removesuffix(name)
         for name in (names[0], names[-1])

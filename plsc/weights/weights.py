@@ -17,7 +17,7 @@ EPSILON = re.compile(r"\bepsilon=([^,\s]+)")
 
 
 def no_head(start: int, stop: int) -> tuple[int, None]:
-    """The head of a source without class centres."""
+    """Return the head of a source without class centres."""
     return 0, None
 
 
@@ -112,7 +112,7 @@ def sharded_head(shards: Sequence[Path], read: Callable[[Path], np.ndarray]) -> 
 
 
 def shards_of_ranks(folder: Path, pattern: re.Pattern[str], what: str) -> list[Path]:
-    """The files whose whole name matches, in the order of the rank that is group 1.
+    """Return the files whose whole name matches, in the order of the rank that is group 1.
 
     Raises:
         UserError: a rank between others is missing; the message calls the files `what`.

@@ -36,7 +36,7 @@ FILLED = 65_536  # classes at a time
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the options."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("--classes", type=int, default=1_000_000)
     made.add_argument("--dim", type=int, default=512)

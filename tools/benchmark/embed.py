@@ -36,7 +36,7 @@ class Pairs:
         self.normalise = Normalisation(np.float32(1 / 255), half, half, colours_last=True)
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return how many images there are."""
         return len(self.pixels)
 
     def get(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -31,7 +31,7 @@ def rendered(count: int, quality: int) -> Iterator[bytes]:
 
 
 def recorded(root: str, most: int) -> list[bytes]:
-    """The first images of the `.rec` files at `root`."""
+    """Return the first images of the `.rec` files at `root`."""
     source = RecordImages(rec_files(root))
     return [source.read(row)[0] for row in range(min(len(source), most))]
 

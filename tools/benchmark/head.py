@@ -28,7 +28,7 @@ Run = tuple[list[str], dict[str, Any]]  # command, settings
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the options."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument(
         "--classes", type=int, nargs="+", default=[1_000_000], help="several are compared"
@@ -150,7 +150,7 @@ def take_turns(
 
 
 def launcher(ranks: int, folder: Path) -> list[str]:
-    """What goes before the script for that many ranks."""
+    """Return what goes before the script for that many ranks."""
     if ranks == 1:
         return []
     module = ["-m", "paddle.distributed.launch"]

@@ -56,7 +56,7 @@ def watch_step(stopwatch: Stopwatch, traffic: RowTraffic, *, item_size: int) -> 
 
 
 def store_classes() -> list[type]:
-    """The classes of plsc.recognition.heads whose instances keep rows."""
+    """Return the classes of plsc.recognition.heads whose instances keep rows."""
     own = "plsc.recognition.heads."
     modules = [module for name, module in sys.modules.items() if name.startswith(own)]
     found = [kind for module in modules for kind in vars(module).values()]

@@ -108,7 +108,7 @@ class Meter:
         self.parts: dict[str, dict[str, float]] = {}
 
     def __call__(self, part: str, work: Callable[[], Result]) -> Result:
-        """What `work` returns."""
+        """Return what `work` returns."""
         _forget_peak()
         began = time.perf_counter()
         result = work()
@@ -132,7 +132,7 @@ def _peak() -> float:
 
 
 def measure(folder: Path, dim: int) -> dict[str, Any]:
-    """What `plsc-ijb` does once the embeddings are there."""
+    """Measure what `plsc-ijb` does once the embeddings are there."""
     meter = Meter()
     release = meter("reading the lists", lambda: read_release(folder, "IJBC"))
     faces, pairs = release.faces, release.pairs
@@ -156,7 +156,7 @@ def measure(folder: Path, dim: int) -> dict[str, Any]:
 
 
 def measure_plain(folder: Path) -> dict[str, Any]:
-    """The same as scripts do it: all in memory, a search per template, a product per pair."""
+    """Measure what scripts do: all in memory, a search per template, a product per pair."""
     release, meter = read_release(folder, "IJBC"), Meter()
     faces, pairs = release.faces, release.pairs
     views = np.load(folder / "embeddings" / "embeddings.npy")

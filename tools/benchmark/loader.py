@@ -153,7 +153,7 @@ def compared(clock: Clock, alone: Clock, place: int, cores: int) -> dict[str, fl
 
 
 def show_loading(report: dict[str, Any]) -> None:
-    """The table."""
+    """Print the table."""
     print(
         f"{report['images']} images of {report['bytes_per_image']} bytes, {report['cores']} cores, "
         f"{report['workers']} workers, batches of {report['batch']}, {report['rounds']} rounds\n"
@@ -169,7 +169,7 @@ def show_loading(report: dict[str, Any]) -> None:
 
 
 def show_index(report: dict[str, Any]) -> None:
-    """The table."""
+    """Print the table."""
     print(f"{report['images']} images\n")
     print(f"{'':12}{'opens in':>10}{'peak':>9}{'shuffles in':>13}{'peak then':>11}")
     for name, row in report["formats"].items():
@@ -180,7 +180,7 @@ def show_index(report: dict[str, Any]) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the options."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog=EXAMPLES,
@@ -212,7 +212,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     options = build_parser().parse_args()
 
     def work() -> None:

@@ -36,7 +36,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What is shown of it."""
+        """Return what is shown of it."""
         more = "".join(f" {change.split('.')[-1]}" for change in self.changes)
         return f"{self.backbone} batch {self.batch}, {self.classes} x {self.ratio:g}{more}"
 

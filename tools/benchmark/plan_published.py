@@ -72,7 +72,7 @@ PLSC_CONFIG = CONFIGS / "IResNet50_MS1MV3_ArcFace_pfc01_1n8c_dp_mp_fp16o1.yaml"
 
 
 def config_of(row: Row) -> Config:
-    """The config that a row of arcface_torch's tables corresponds to."""
+    """Return the config that a row of arcface_torch's tables corresponds to."""
     tree: dict[str, Any] = {
         "Global": {"device": "gpu"},
         "FP16": {"level": "O1"},

@@ -47,7 +47,7 @@ def numbers(text: str) -> list[int]:
 
 
 def launch(ranks: int, threads: int, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The reports of a world of processes about its cases.
+    """Return the reports of a world of processes about its cases.
 
     Raises:
         UserError: a rank failed.
@@ -131,7 +131,7 @@ def simulate(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def case(options: argparse.Namespace, classes: int) -> dict[str, Any]:
-    """What scaling_rank.py is told."""
+    """Return what scaling_rank.py is told."""
     names = ("backbone", "batch", "dim", "parts", "ratio", "steps", "seed")
     return {name: getattr(options, name) for name in names} | {"classes": classes}
 

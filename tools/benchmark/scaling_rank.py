@@ -37,7 +37,7 @@ class RandomImages:
 
 
 def config_of(settings: SimpleNamespace) -> Any:
-    """The training of a config file's defaults: ArcFace, SGD with momentum, clipping."""
+    """Return the training of a config file's defaults: ArcFace, SGD with momentum, clipping."""
     from plsc.config.load import parse_config
 
     return parse_config(

@@ -27,7 +27,7 @@ class CosineHead(nn.Module):
         self.weight = nn.Parameter(0.01 * torch.randn(num_classes, NUM_FEATURES))
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss."""
+        """Return the loss."""
         cosines = F.linear(F.normalize(features), F.normalize(self.weight))
         margins = MARGIN * F.one_hot(labels, cosines.shape[1])
         return F.cross_entropy(SCALE * (cosines - margins), labels)

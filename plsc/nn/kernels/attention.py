@@ -38,7 +38,7 @@ def backward(qkv: Array, weights: Array, grad: Array, grad_qkv: Array) -> None:
 
 
 def _check(qkv: Array, out: Array, weights: Array | None) -> None:
-    """The loops check no bounds, so their arrays must fit."""
+    """Check that arrays fit: the loops check no bounds."""
     b, n, three, heads, d = qkv.shape
     assert three == 3 and out.shape == (b, n, heads, d) and qkv[0].size < 2**31
     assert weights is None or weights.shape == (b, heads, n, n)

@@ -21,7 +21,7 @@ BELOW_SIGN = np.int32(2**31 - 1)  # all bits of a float32 but its sign
 
 @machine_code
 def largest_of(line):
-    """The largest number of `line`; a NaN counts as larger or smaller than all others.
+    """Return the largest number of `line`; a NaN counts as larger or smaller than all others.
 
     Found among integers of the same order, because a maximum of floats, whose NaN and zeros have
     rules of their own, is not computed in vector registers.

@@ -12,7 +12,7 @@ SUMS = {"reassoc", "contract"}  # what lets sums use vector registers; NaN and i
 
 @functools.cache
 def available() -> bool:
-    """Whether numba is installed, and for this version of numpy."""
+    """Tell whether numba is installed, and for this version of numpy."""
     try:
         importlib.import_module("numba")
     except ImportError:
@@ -21,7 +21,7 @@ def available() -> bool:
 
 
 def wanted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether kernels are to take the place of Paddle's: not where PLSC_STOCK_CPU is 1."""
+    """Tell whether kernels are to take the place of Paddle's: not where PLSC_STOCK_CPU is 1."""
     return environment.get("PLSC_STOCK_CPU") != "1" and available()
 
 

@@ -58,7 +58,7 @@ def _rows(taps: tuple[int, ...], out: tuple[int, ...]) -> int:
 
 
 def _check(x: Array, weights: Array, out: Array, stride: int, padding: int) -> None:
-    """The loops check no bounds, so their arrays must fit."""
+    """Check that arrays fit: the loops check no bounds."""
     d, c, k, _ = weights.shape
     sides = [(side + 2 * padding - k) // stride + 1 for side in x.shape[2:]]
     assert weights.shape == (d, x.shape[1], k, k) and out.shape == (x.shape[0], d, *sides)

@@ -46,7 +46,7 @@ def backward(
 
 
 def _check(x: Array, weights: Array, out: Array, stride: int, padding: int) -> None:
-    """The loops check no bounds, so their arrays must fit."""
+    """Check that arrays fit: the loops check no bounds."""
     b, c, *sides = x.shape
     kernel = weights.shape[-1]
     expected = [(side + 2 * padding - kernel) // stride + 1 for side in sides]

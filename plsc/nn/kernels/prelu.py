@@ -15,7 +15,7 @@ def forward(x: Array, slopes: Array, out: Array) -> None:
 
 
 def backward(x: Array, slopes: Array, grad: Array, grad_x: Array, grad_slopes: Array) -> None:
-    """The gradients of x [b, c, n] and slopes [c], given that of what `forward` wrote."""
+    """Write the gradients of x [b, c, n] and slopes [c], given that of what `forward` wrote."""
     share(_backward, x.shape[1], x, slopes, grad, grad_x, grad_slopes)
 
 
@@ -25,7 +25,7 @@ def forward_rows(x: Array, slopes: Array, out: Array) -> None:
 
 
 def backward_rows(x: Array, slopes: Array, grad: Array, grad_x: Array, grad_slopes: Array) -> None:
-    """The gradients of x [n, c] and slopes [c], given that of what `forward_rows` wrote."""
+    """Write the gradients of x [n, c] and slopes [c], given that of what `forward_rows` wrote."""
     blocks = -(-x.shape[0] // ROWS)
     sums = np.zeros((blocks, x.shape[1]), np.float32)
     share(_backward_rows, blocks, x, slopes, grad, grad_x, sums)

@@ -48,7 +48,7 @@ def normalise_backward(
 def _check(
     x: Array, *vectors: Array, rows: tuple[Array, ...] = (), statistics: Array | None = None
 ) -> None:
-    """The loops check no bounds, so their arrays must fit."""
+    """Check that arrays fit: the loops check no bounds."""
     assert all(vector.shape == x.shape[1:] for vector in vectors)
     assert all(other.shape == x.shape for other in rows)
     assert statistics is None or statistics.shape == (x.shape[0], 2)

@@ -139,7 +139,7 @@ class ClassCentres:
 
     @property
     def dtype(self) -> str:
-        """What is stored: float32, float16 or bfloat16."""
+        """Return what is stored: float32, float16 or bfloat16."""
         return self._stores[WEIGHT].dtype
 
     @property
@@ -158,7 +158,7 @@ class ClassCentres:
 
     @paddle.no_grad()
     def take(self, numbers: np.ndarray | None) -> SampledRows:
-        """The rows `numbers` (ascending, distinct), or all if it is None, for a step.
+        """Return the rows `numbers` (ascending, distinct), or all if it is None, for a step.
 
         The next call may use their memory again.
         """

@@ -105,7 +105,7 @@ class FileRows(ArrayRows):
 
 
 def _bytes_of(array: Stored) -> memoryview:
-    """The memory of a contiguous array."""
+    """Return the memory of a contiguous array."""
     assert array.flags.c_contiguous
     return array.view(np.uint8).reshape(-1).data
 

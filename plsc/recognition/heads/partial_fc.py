@@ -112,7 +112,7 @@ class PartialFC:
         self._upcoming: tuple[int, np.ndarray] | None = None  # step and labels, from prefetch
 
     def ratio(self, fraction: float = 0.0) -> float:
-        """The sample ratio when this fraction of training is done."""
+        """Return the sample ratio when this fraction of training is done."""
         return ratio_at(self.sample_ratio, fraction)
 
     def num_sample(self, fraction: float = 0.0) -> int:
@@ -210,7 +210,7 @@ class PartialFC:
 
     @property
     def stored(self) -> ClassCentres:
-        """The class centres, as a checkpoint keeps them."""
+        """Return the class centres, as a checkpoint keeps them."""
         return self.centres
 
     def squared_norm(self) -> Tensor:

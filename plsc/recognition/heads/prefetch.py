@@ -39,7 +39,7 @@ class Prefetcher:
         self._ahead = None
 
     def take(self, numbers: np.ndarray | None) -> dict[str, Stored] | None:
-        """The rows as they are now, by tensor; None if others or none were read ahead.
+        """Return the rows as they are now, by tensor; None if others or none were read ahead.
 
         Raises:
             UserError: they could not be read.

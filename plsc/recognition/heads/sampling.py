@@ -10,7 +10,7 @@ RatioSchedule = Sequence[tuple[float, float]]
 
 
 def ratio_at(sample_ratio: float | RatioSchedule, fraction: float) -> float:
-    """The sample ratio when `fraction` of training is done.
+    """Return the sample ratio when `fraction` of training is done.
 
     Args:
         sample_ratio: one for all of training, or (fraction, ratio from there on) pairs whose

@@ -72,7 +72,7 @@ def build_centres(
 def _joined(
     pieces: Iterable[tuple[int, np.ndarray]], length: int, dtype: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The same rows as `dtype`, in pieces of `length` (the last may be shorter)."""
+    """Return the same rows as `dtype`, in pieces of `length` (the last may be shorter)."""
     parts: list[np.ndarray] = []
     start = stop = 0
     for _, values in pieces:

@@ -31,7 +31,7 @@ class RowStore(Protocol):
     dtype: str
 
     def take(self, numbers: RowNumbers, room: Tensor | None = None) -> Tensor:
-        """The rows on the device, float32 (float64 where that is stored).
+        """Return the rows on the device, float32 (float64 where that is stored).
 
         For a slice the result may be the rows themselves; else `room`, memory of the right shape
         and type, may be used for it.
@@ -86,7 +86,7 @@ class ArrayRows(ABC):
 
 
 def count(numbers: RowNumbers, num_rows: int) -> int:
-    """How many rows `numbers` are."""
+    """Return how many rows `numbers` are."""
     return len(range(num_rows)[numbers] if isinstance(numbers, slice) else numbers)
 
 

@@ -69,7 +69,7 @@ class AdaFace(Margin):
         return (self.h * (norms - mean) / (std + EPSILON)).clip(-1, 1)
 
     def state(self) -> dict[str, float]:
-        """The averages."""
+        """Return the averages."""
         mean, std = self._moments if self._moving is None else self._moving.tolist()
         return {"mean": mean, "std": std}
 

@@ -75,7 +75,7 @@ class MagnitudeMargin(Margin):
 
     @abstractmethod
     def with_margin(self, cosine: Tensor, margin: Tensor) -> Tensor:
-        """The target's cosine [n, 1] as its margin [n, 1] lets it count."""
+        """Return the target's cosine [n, 1] as its margin [n, 1] lets it count."""
 
     def margin(self, norms: Tensor) -> Tensor:
         """m(a) of feature norms [n, 1]."""
@@ -97,7 +97,7 @@ class MagnitudeMargin(Margin):
         }
 
     def bound(self, l_a: float | None = None, u_a: float | None = None) -> float:
-        """The least lambda_g with which every sample has one best magnitude, within the range.
+        """Return the least lambda_g with which each sample has one best magnitude in the range.
 
         With less, the magnitudes of samples that are recognised with ease may fall (paper,
         section 3.2); `l_a` and `u_a` for other limits than those set.
@@ -107,7 +107,7 @@ class MagnitudeMargin(Margin):
         return self.s * slope * (high * low) ** 2 / (high**2 - low**2)
 
     def notes(self) -> list[str]:
-        """Whether lambda_g is above its bound."""
+        """Say whether lambda_g is above its bound."""
         said = (
             f"{type(self).__name__}: l_a {self.l_a:g}, u_a {self.u_a:g}, l_m {self.l_m:g}, u_m "
             f"{self.u_m:g}, s {self.s:g} need lambda_g of at least {self.bound():.6g}"

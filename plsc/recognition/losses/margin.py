@@ -37,7 +37,7 @@ class MarginOutput:
 
 
 def target_cosines(cosines: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where each row's own class lies, in shapes that do not depend on the data.
+    """Return where each row's own class lies, in shapes that do not depend on the data.
 
     Args:
         cosines: [n, k].
@@ -82,7 +82,7 @@ class Margin(ABC):
         return []
 
     def state(self) -> dict[str, float]:
-        """What it has learnt of the features so far, for checkpoints."""
+        """Return what it has learnt of the features so far, for checkpoints."""
         return {}
 
     def restore(self, state: Mapping[str, float]) -> None:

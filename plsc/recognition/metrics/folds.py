@@ -89,7 +89,7 @@ def verification_accuracy(
 def decide_folds(
     fitted: Callable[[Bools], Floats], same: Bools, nrof_folds: int
 ) -> tuple[tuple[float, ...], float]:
-    """The accuracy of each fold, and the smallest threshold that is best on all pairs.
+    """Return the accuracy of each fold, and the smallest threshold that is best on all pairs.
 
     Args:
         fitted: which pairs [P] may be learnt from -> distances [P] of all.
@@ -187,12 +187,12 @@ def squared_distances(unit: Floats) -> Floats:
 
 
 def count_below(values: Floats, thresholds: Floats) -> NDArray[np.int64]:
-    """How many of `values` [n] are below each threshold."""
+    """Return how many of `values` [n] are below each threshold."""
     return np.searchsorted(np.sort(values), thresholds, side="left")
 
 
 def _best_threshold(distances: Floats, same: Bools) -> float:
-    """The first of ACCURACY_THRESHOLDS at which most decisions are right."""
+    """Return the first of ACCURACY_THRESHOLDS at which most decisions are right."""
     accepted = count_below(distances[same], ACCURACY_THRESHOLDS)
     wrongly_accepted = count_below(distances[~same], ACCURACY_THRESHOLDS)
     return float(ACCURACY_THRESHOLDS[(accepted - wrongly_accepted).argmax()])

@@ -56,7 +56,7 @@ def pair_scores(templates: Templates, first_ids: ArrayLike, second_ids: ArrayLik
 
 
 def _used(vectors: Floats, rows: NDArray[np.int32]) -> tuple[Floats, NDArray[np.int32]]:
-    """The vectors that `rows` [P] name, and where among them each of `rows` is."""
+    """Return the vectors that `rows` [P] name, and where among them each of `rows` is."""
     used = np.bincount(rows, minlength=len(vectors)) > 0
     if used.all():
         return vectors, rows

@@ -54,12 +54,12 @@ class PairMetric(ABC):
 
     @abstractmethod
     def thresholds(self, accuracy: Accuracy) -> dict[str, float]:
-        """The threshold that is best over all pairs, by name."""
+        """Return the threshold that is best over all pairs, by name."""
 
     def __call__(
         self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike
     ) -> dict[str, float]:
-        """The scalars of `report`.
+        """Return the scalars of `report`.
 
         Returns:
             The accuracy and `std` over the folds; `xnorm`, the mean length of the embeddings; the
@@ -75,7 +75,7 @@ class PairMetric(ABC):
         return self.scalars(self.report(embeddings, flipped, issame))
 
     def scalars(self, report: VerificationReport) -> dict[str, float]:
-        """The figures of `report` that a run records, see `__call__`."""
+        """Return the figures of `report` that a run records, see `__call__`."""
         best = report.best_accuracy
         without = {"accuracy": report.accuracy.mean, "accuracy_std": report.accuracy.std}
         return {

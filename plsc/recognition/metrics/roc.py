@@ -81,7 +81,7 @@ class OperatingPoint:
 
     @property
     def resolved(self) -> bool:
-        """Whether the impostor pairs are enough for this rate."""
+        """Tell whether the impostor pairs are enough for this rate."""
         return self.threshold is not None
 
     @property
@@ -162,7 +162,7 @@ class RocCurve:
 
     @cached_property
     def eer(self) -> EqualErrorRate:
-        """The equal error rate."""
+        """Return the equal error rate."""
         far, excess = self.far, self.far - (1 - self.tar)  # from -1 to 1, rising at every point
         after = int(np.argmax(excess >= 0))
         before = after - 1
@@ -172,7 +172,7 @@ class RocCurve:
         return EqualErrorRate(float(rate), Threshold(float(score)))
 
     def at(self, far: float) -> OperatingPoint:
-        """The largest set of pairs that keeps `far`, above 0 and at most 1.
+        """Return the largest set of pairs that keeps `far`, above 0 and at most 1.
 
         Conservative: of the impostor pairs never more than that share is accepted; where equal
         scores would step over it, none of them is. Nothing is interpolated: the threshold, applied
@@ -204,7 +204,7 @@ class RocCurve:
 
 
 def roc_curve(scores: ArrayLike, issame: ArrayLike) -> RocCurve:
-    """The curve of pairs with these scores [P], of which `issame` [P] show one person.
+    """Return the curve of pairs with these scores [P], of which `issame` [P] show one person.
 
     Raises:
         UserError: pairs of one kind only, or scores that are not finite.

@@ -35,7 +35,7 @@ def threshold_table(report: VerificationReport) -> str:
 
 
 def about(report: VerificationReport) -> str:
-    """What the figures of `report` are of."""
+    """Return what the figures of `report` are of."""
     embeddings = "sums with the mirrored images" if report.flip else "images as they are"
     impostors = report.curve.num_impostors
     return f"{len(report.issame)} pairs, {impostors} of them impostors; {embeddings}"
@@ -64,7 +64,7 @@ def _threshold_row(point: OperatingPoint) -> list[str]:
 def by_protocol(
     reports: Sequence[VerificationReport],
 ) -> dict[ProtocolName, list[VerificationReport]]:
-    """The reports whose accuracies can be compared with each other, in order."""
+    """Return the reports whose accuracies can be compared with each other, in order."""
     parts: dict[ProtocolName, list[VerificationReport]] = {}
     for report in reports:
         parts.setdefault(report.accuracy.protocol, []).append(report)
@@ -83,7 +83,7 @@ def set_tables(reports: Sequence[VerificationReport]) -> str:
 
 
 def set_rows(reports: Sequence[VerificationReport]) -> list[list[str]]:
-    """The cells of one of `set_tables`, its head first; `reports` are of one protocol."""
+    """Return the cells of one of `set_tables`, its head first; `reports` are of one protocol."""
     head = ["set", "pairs", "accuracy %", "without flip", "TAR@FAR=1e-3", "AUC %", "EER %", "xnorm"]
     rows = [
         [

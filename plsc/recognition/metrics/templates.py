@@ -50,12 +50,12 @@ class Templates:
     vectors: Floats
 
     def rows(self, ids: ArrayLike, what: str = "pair list") -> NDArray[np.int32]:
-        """Where these template ids [n] are, int32 [n]; see `rows_of_templates`."""
+        """Return where these template ids [n] are, int32 [n]; see `rows_of_templates`."""
         return rows_of_templates(self.ids, ids, what)
 
 
 def rows_of_templates(known: NDArray[np.integer], ids: ArrayLike, what: str) -> NDArray[np.int32]:
-    """Where `ids` [n] are in `known` [T, ascending], int32 [n].
+    """Return where `ids` [n] are in `known` [T, ascending], int32 [n].
 
     Raises:
         UserError: a template is not known; `what` says who asks for it.
@@ -145,7 +145,7 @@ def pool_templates(
 
 
 def _at_length_one(ids: NDArray[np.int64], sums: Floats) -> Templates:
-    """The templates whose `sums` [T, d] are brought to length 1 in place."""
+    """Return the templates whose `sums` [T, d] are brought to length 1 in place."""
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     if not np.isfinite(lengths).all():
         bad = ids[~np.isfinite(lengths[:, 0])]
@@ -162,7 +162,7 @@ def _lengths(vectors: Floats) -> NDArray[np.float64]:
 
 
 def _inverse(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What brings vectors of these `lengths` [n] to length 1; those of zeros stay."""
+    """Return what brings vectors of these `lengths` [n] to length 1; those of zeros stay."""
     return 1 / np.where(lengths == 0, 1, lengths)
 
 

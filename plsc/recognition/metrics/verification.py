@@ -51,7 +51,7 @@ class VerificationReport:
 
     @property
     def flip(self) -> bool:
-        """Whether the figures are of sums with the mirrored images' embeddings."""
+        """Tell whether the figures are of sums with the mirrored images' embeddings."""
         return self.accuracy_flip is not None
 
     @property
@@ -139,7 +139,7 @@ def verify(
 
 
 def thresholds_of(report: VerificationReport) -> dict[str, Any]:
-    """The thresholds of `report` as plain data that a model can carry.
+    """Return the thresholds of `report` as plain data that a model can carry.
 
     Returns:
         `set`, its name; `flip`, whether embeddings are to be summed with the mirrored image's

@@ -33,7 +33,7 @@ class Chain(nn.Layer):
         self.residual = residual
 
     def forward(self, maps: paddle.Tensor) -> paddle.Tensor:
-        """The shape that the last layer gives; with `residual`, the input's own."""
+        """Return the shape that the last layer gives; with `residual`, the input's own."""
         out = self.layers(maps)
         return maps + out if self.residual else out
 
