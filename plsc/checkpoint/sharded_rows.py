@@ -1,4 +1,4 @@
-"""RowSource that are split over the ranks, to files and back piece by piece: in memory once only."""
+"""Rows that are split over the ranks, to files and back piece by piece: in memory once only."""
 
 from collections.abc import Iterator, Mapping
 from typing import Protocol

@@ -5,11 +5,11 @@ from paddle import nn
 
 from plsc.config.load import require
 from plsc.config.sections import Config
+from plsc.data.transforms.align import FACE_SIZE
 from plsc.engine import memory
 from plsc.engine.memory import Estimate
 from plsc.engine.network_trace import NetworkTrace, trace_network
 from plsc.errors import UserError
-from plsc.data.transforms.align import FACE_SIZE
 from plsc.recognition.plan.estimate import TrainingSizes, training_sizes
 from plsc.recognition.plan.head import largest_ratio
 

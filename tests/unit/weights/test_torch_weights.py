@@ -7,8 +7,8 @@ import paddle
 import pytest
 from filled_nets import filled
 from refusals import refused
-from torch_files import as_torch
 from small_networks import small_face_vit
+from torch_files import as_torch
 
 from plsc.data.transforms.input_pixels import InputPixels
 from plsc.recognition.models.iresnet import IResNet18
