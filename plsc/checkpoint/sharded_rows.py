@@ -13,7 +13,7 @@ from plsc.files.tensor_file import RowSource
 
 
 class StoredRows(Protocol):
-    """RowSource of this rank, with their optimizer state, as a checkpoint reads and writes them.
+    """Rows of this rank, with their optimizer state, as a checkpoint reads and writes them.
 
     Attributes:
         stem: what their files begin with.
