@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.loader.batches import WARNINGS, TrainLoader, collect_images
+from plsc.data.loader.batches import WARNINGS, collect_images
 from plsc.data.loader.generators import ImageGenerators
 from plsc.data.loader.sampler import EpochSampler
 from plsc.errors import UserError
@@ -31,20 +31,6 @@ def training_set(folder, **parameters):
     return FaceIdentificationDataset(
         str(folder), str(folder / "label.txt"), RANDOM_TRANSFORMS, **parameters
     )
-
-
-@pytest.fixture
-def loader_of():
-    loaders = []
-
-    def make(dataset, *, num_workers=0, seed=3, **parameters):
-        sampler = EpochSampler(len(dataset), **{"batch_size": 3, "seed": seed, **parameters})
-        loaders.append(TrainLoader(dataset, sampler, num_workers=num_workers, seed=seed))
-        return loaders[-1]
-
-    yield make
-    for loader in loaders:
-        loader.close()
 
 
 def equal(left, right):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plsc.data.loader.batch import Batch, batch_bytes
-from plsc.data.loader.batches import TrainLoader, collect_images
+from plsc.data.loader.batches import collect_images
 from plsc.data.loader.generators import ImageGenerators
 from plsc.data.loader.sampler import EpochSampler
 from plsc.errors import UserError
@@ -39,24 +39,10 @@ class Crowds:
         return {"images": images, "boxes": boxes, "count": count, **self.wrong}
 
 
-@pytest.fixture
-def loader_of():
-    loaders = []
-
-    def make(dataset, num_workers):
-        sampler = EpochSampler(len(dataset), batch_size=BATCH, seed=2)
-        loaders.append(TrainLoader(dataset, sampler, num_workers=num_workers, seed=2))
-        return loaders[-1]
-
-    yield make
-    for loader in loaders:
-        loader.close()
-
-
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_every_field_arrives_as_the_data_set_gives_it(loader_of, num_workers):
-    dataset, generator = Crowds(), ImageGenerators(2, 1)
-    orders = list(EpochSampler(len(dataset), batch_size=BATCH, seed=2).batches(1))
+    dataset, generator = Crowds(), ImageGenerators(3, 1)
+    orders = list(EpochSampler(len(dataset), batch_size=BATCH, seed=3).batches(1))
     batches = list(loader_of(dataset, num_workers).batches(1))
     assert len(batches) == len(orders) == 3
     for batch, indices in zip(batches, orders, strict=True):

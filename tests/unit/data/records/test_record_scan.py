@@ -164,23 +164,30 @@ def test_an_index_beside_is_used_as_it_is(tmp_path):
     assert find_index(file).read_text() == "0\t0\n"
 
 
-def locked_folder(path, monkeypatch):
-    """As a folder that may not be written; chmod does not stop root."""
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def lock(folder, monkeypatch):
+    """Make `folder` one that may not be written; chmod does not stop root."""
     real = os.open
 
     def open_(name, flags, *args, **parameters):
-        if Path(name).parent == path and flags & os.O_CREAT:
+        if Path(name).parent == folder and flags & os.O_CREAT:
             raise PermissionError(13, "Permission denied", str(name))
         return real(name, flags, *args, **parameters)
 
-    monkeypatch.setattr(os, "open", open_)
+    return lambda: monkeypatch.setattr(os, "open", open_)
 
 
-def test_where_the_folder_cannot_be_written_a_cache_holds_the_index(tmp_path, cache, monkeypatch):
-    folder = tmp_path / "data"
-    folder.mkdir()
+def test_a_cache_holds_the_index_of_a_folder_that_cannot_be_written(
+    folder, lock, cache, monkeypatch
+):
     file, text = written(folder / "a.rec", range(3))
-    locked_folder(folder, monkeypatch)
+    lock()
     made = find_index(file)
     assert made.parent == cache and made.read_text() == text
     assert os.listdir(folder) == ["a.rec"] and os.listdir(cache) == [made.name]
@@ -188,41 +195,35 @@ def test_where_the_folder_cannot_be_written_a_cache_holds_the_index(tmp_path, ca
     assert find_index(RecordFile(folder / "a.rec")) == made
 
 
-def test_an_index_in_the_cache_is_of_one_state_of_the_file(tmp_path, cache, monkeypatch):
-    folder = tmp_path / "data"
-    folder.mkdir()
+def test_an_index_in_the_cache_is_of_one_state_of_the_file(folder, lock, cache):
     file, _ = written(folder / "a.rec", range(3))
-    locked_folder(folder, monkeypatch)
+    lock()
     first = find_index(file)
     os.utime(folder / "a.rec", ns=(0, 12345))
     second = find_index(RecordFile(folder / "a.rec"))
     assert first != second and len(os.listdir(cache)) == 2
 
 
-def test_nowhere_to_write_an_index(tmp_path, cache, monkeypatch):
-    folder = tmp_path / "data"
-    folder.mkdir()
+def test_nowhere_to_write_an_index(folder, lock, cache):
     file, _ = written(folder / "a.rec", range(3))
-    locked_folder(folder, monkeypatch)
+    lock()
     cache.parent.write_text("a file where a folder should be")
     with pytest.raises(UserError, match=r"a\.rec: there is no index, .*XDG_CACHE_HOME") as error:
         find_index(file)
     assert "Permission denied" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_user_without_a_home_needs_none(tmp_path, monkeypatch):
+def test_a_user_without_a_home_needs_none(folder, lock, monkeypatch):
     def no_home():
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", no_home)
-    folder = tmp_path / "data"
-    folder.mkdir()
     file, _ = written(folder / "a.rec", range(3))
     assert find_index(file) == folder / "a.idx"  # made
     assert find_index(file) == folder / "a.idx"  # found
     (folder / "a.idx").unlink()
-    locked_folder(folder, monkeypatch)
+    lock()
     with pytest.raises(UserError, match=r"a\.rec: there is no index, .*no home folder.*XDG_CACHE"):
         find_index(file)
 

@@ -8,21 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import GOLDEN
 
+from plsc.data.transforms.align import TEMPLATE
 from plsc.datatools.drawn_face.parameters import BEARDS, GLASSES, HAIR_STYLES
 from plsc.datatools.drawn_face.render import Identity, View, render_face
 
 FIGURES = GOLDEN / "rendered_faces.json"
-
-# ArcFace's five points of a 112x112 crop
-TEMPLATE = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
-)
 
 
 def similarity(source, target):
