@@ -60,7 +60,6 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "json": {"action": "store_true", "help": "report as one JSON object"},
 }
 MORE_SPELLINGS = {"num_workers": ["--workers"]}
-SAME_FOR_ALL = "processes (%(default)s, the cores available); the result is the same for all"
 PREPARATION = ("mean", "std", "colour_order", "size")  # what a model may not say of its input
 
 
@@ -155,6 +154,12 @@ def add_flip(
 def add_workers(parser: OptionHolder, **different: Any) -> None:
     """Add `--num-workers`; the default is the number of cores available."""
     add_shared(parser, "num_workers", **{"default": cores(), **different})
+
+
+def add_data_workers(parser: OptionHolder) -> None:
+    """Add `--num-workers` of a command that gives the same result for any number."""
+    text = "processes (%(default)s, the cores available); the result is the same for all"
+    add_workers(parser, help=text)
 
 
 def add_work(parser: argparse.ArgumentParser, *, bad: str) -> None:

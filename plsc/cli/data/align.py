@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.cli.options import SAME_FOR_ALL, add_shared, add_workers, workers_of
+from plsc.cli.options import add_data_workers, add_shared, workers_of
 from plsc.data.lists.landmark_list import LandmarkList, read_landmarks
 from plsc.datatools.crop import CropFormat, CropResults, write_crops
 from plsc.datatools.crop_sheet import write_sheet
@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_shared(parser, "sheet", help="picture of the first crops and their landmarks")
     add("--sheet_faces", type=int, default=64, metavar="N", help="how many (%(default)s)")
-    add_workers(parser, help=SAME_FOR_ALL)
+    add_data_workers(parser)
     add_shared(parser, "json")
 
 

@@ -6,14 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plsc.cli.options import (
-    SAME_FOR_ALL,
-    add_shared,
-    add_source,
-    add_workers,
-    source_of,
-    workers_of,
-)
+from plsc.cli.options import add_data_workers, add_shared, add_source, source_of, workers_of
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.guess import open_source
@@ -163,7 +156,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "size", default=FACE_SIZE, help=text)
     add_shared(parser, "json")
     parser.add_argument("--report", metavar="FILE.json", help="write that object to a file")
-    add_workers(parser, help=SAME_FOR_ALL)
+    add_data_workers(parser)
 
 
 def run(options: argparse.Namespace) -> int:

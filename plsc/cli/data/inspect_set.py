@@ -3,14 +3,7 @@
 import argparse
 import json
 
-from plsc.cli.options import (
-    SAME_FOR_ALL,
-    add_shared,
-    add_source,
-    add_workers,
-    source_of,
-    workers_of,
-)
+from plsc.cli.options import add_data_workers, add_shared, add_source, source_of, workers_of
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.labels import labels_of
 from plsc.datatools.checks.config_snippet import as_yaml, config_of
@@ -54,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images to decode for formats and sizes (%(default)s; 0 for all)",
     )
-    add_workers(parser, help=SAME_FOR_ALL)
+    add_data_workers(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,14 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from plsc.cli.options import (
-    SAME_FOR_ALL,
-    add_shared,
-    add_source,
-    add_workers,
-    source_of,
-    workers_of,
-)
+from plsc.cli.options import add_data_workers, add_shared, add_source, source_of, workers_of
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.folder import FolderImages
 from plsc.data.transforms.standard import decode
@@ -86,7 +79,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=INSIGHTFACE,
         help="im2rec: no record 0, no identity records (%(default)s)",
     )
-    add_workers(parser, help=SAME_FOR_ALL)
+    add_data_workers(parser)
     add_shared(parser, "json")
 
 

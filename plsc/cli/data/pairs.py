@@ -8,14 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plsc.cli.options import (
-    SAME_FOR_ALL,
-    add_shared,
-    add_source,
-    add_workers,
-    source_of,
-    workers_of,
-)
+from plsc.cli.options import add_data_workers, add_shared, add_source, source_of, workers_of
 from plsc.data.lists.image_root import shown
 from plsc.data.lists.label_list import LABEL_FILE, pair_lines
 from plsc.data.sets.base import BadImage, ImageSource
@@ -127,7 +120,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, "seed", help="another seed, other pairs (default: 0)")
     text = "resize images that do not have this side, in pixels (usual: 112)"
     add_shared(parser, "size", help=text)
-    add_workers(parser, help=SAME_FOR_ALL)
+    add_data_workers(parser)
     add_shared(parser, "json")
 
 

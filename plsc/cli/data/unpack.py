@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from plsc.cli.data.show_records import single_rec_file
-from plsc.cli.options import SAME_FOR_ALL, add_shared, add_workers, workers_of
+from plsc.cli.options import add_data_workers, add_shared, workers_of
 from plsc.data.sets.image_file import ending_of
 from plsc.datatools.extract import (
     Naming,
@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("output", metavar="OUTPUT_DIR", help="a new folder")
     parser.add_argument("--folders", action="store_true", help="one folder per identity")
-    add_workers(parser, help=SAME_FOR_ALL)
+    add_data_workers(parser)
     add_shared(parser, "json")
 
 
