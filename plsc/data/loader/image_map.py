@@ -1,6 +1,6 @@
 """A function over all images of a set, some at a time, in processes and with a progress bar."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ def map_images(
 ) -> Iterator[Iterator[tuple[list[np.ndarray], Note]]]:
     """Give what `function` returns for `range(0, total)` in pieces of `at_once`, in their order.
 
-    The processes have ended when the `with` block does, however that ends.
+    The processes and the bar's line have ended when the `with` block does, however that ends.
 
     Args:
         function: takes the numbers of some images; depends on nothing else. An error of it is
@@ -43,7 +43,7 @@ def map_images(
     def answer(start: int) -> tuple[Sequence[np.ndarray], Any]:
         return function(range(start, min(start + at_once, total)))
 
-    def results() -> Iterator[tuple[list[np.ndarray], Note]]:
+    def results() -> Generator[tuple[list[np.ndarray], Note], None, None]:
         with progress_bar(total, unit) as bar:
             for start, result in zip(starts, pool.map(starts), strict=True):
                 yield result
@@ -52,9 +52,11 @@ def map_images(
     pool = WorkerPool(
         answer, num_workers=num_workers if num_workers > 1 else 0, slot_bytes=slot_bytes
     )
+    running = results()
     try:
-        yield results()
+        yield running
     finally:
+        running.close()
         pool.close()
 
 
