@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.cli.face_set import fingerprint, open_set
 from plsc.cli.options import (
     add_flip,
     add_model,
@@ -17,13 +16,14 @@ from plsc.cli.options import (
     add_work,
     check_work,
     embedder_of,
+    list_options,
     new_parser,
     whole_batches,
 )
 from plsc.cli.status import exit_status
 from plsc.data.loader.image_map import map_images
-from plsc.data.sets.base import BadImage, ImageSource
-from plsc.data.sets.loose import NO_CLASS
+from plsc.data.sets.base import NO_CLASS, BadImage, ImageSource
+from plsc.data.sets.open import fingerprint, open_images
 from plsc.files.embedding_output import EmbeddingOutput
 from plsc.files.resumable_rows import Entry, ResumableRows
 from plsc.inference.image_reader import ImageReader
@@ -166,11 +166,12 @@ def run(options: argparse.Namespace) -> int:
 
     """
     check_work(options)
-    source = open_set(options)
+    of_list = list_options(options)
+    source = open_images(options.source, **of_list)
     embedder = embedder_of(options, batch_size=options.batch_size)
     about = {
         "digest": embedder.digest,
-        "source": fingerprint(options, source),
+        "source": fingerprint([options.source], source, **of_list),
         "flip": options.flip,
         "normalise": options.normalise,
         "resize": options.resize,

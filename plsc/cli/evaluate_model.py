@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from plsc.cli.options import PREPARATION, embedder_of
 from plsc.data.loader.image_map import map_images
-from plsc.data.sets.pair_sets import distinct, open_pair_set
-from plsc.data.sets.paired_images import PairedImages
+from plsc.data.sets.open import open_pair_set
+from plsc.data.sets.pairs import PairSet
+from plsc.data.sets.set_names import distinct
 from plsc.errors import UserError
 from plsc.inference.image_reader import ImageReader
 from plsc.inference.model_info import ModelInfo
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
         _store(embedder.info, [item.report for item in measured], options)
 
 
-def open_sets(options: argparse.Namespace) -> dict[str, PairedImages]:
+def open_sets(options: argparse.Namespace) -> dict[str, PairSet]:
     """The sets that `--bin` and `--pairs` name, by name.
 
     Raises:
@@ -96,7 +97,7 @@ def open_sets(options: argparse.Namespace) -> dict[str, PairedImages]:
 
 
 def embed_pairs(
-    pairs: PairedImages,
+    pairs: PairSet,
     embedder: Embedder,
     *,
     flip: bool,
@@ -121,7 +122,7 @@ def embed_pairs(
     at_once *= -(-READ_AT_ONCE // at_once)
 
     def read(rows: range) -> tuple[list[NDArray[np.uint8]], None]:
-        images = [reader.decode(pairs.read(row), pairs.where(row)) for row in rows]
+        images = [reader.decode(pairs.read(row)[0], pairs.where(row)) for row in rows]
         return [np.stack(images)], None
 
     found = np.empty((1 + flip, len(pairs), embedder.info.dim), np.float32)
@@ -176,7 +177,7 @@ def _num_workers(options: argparse.Namespace) -> int:
     return cores() if options.num_workers is None else int(options.num_workers)
 
 
-def _check_wanted(wanted: str, sets: Mapping[str, PairedImages]) -> None:
+def _check_wanted(wanted: str, sets: Mapping[str, PairSet]) -> None:
     if wanted and wanted not in sets:
         raise UserError(f"--store_thresholds: no set is called {wanted!r}: {', '.join(sets)}")
     if not wanted and len(sets) > 1:

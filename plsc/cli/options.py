@@ -185,7 +185,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 def add_list_format(parser: argparse.ArgumentParser) -> None:
     """Add what `source_of` has to know of a list."""
-    from plsc.data.sets.guess import LAYOUTS
+    from plsc.data.sets.list_form import LAYOUTS
 
     add_shared(parser, "image_root")
     add_shared(parser, "list_format", choices=LAYOUTS)
@@ -194,15 +194,14 @@ def add_list_format(parser: argparse.ArgumentParser) -> None:
 
 def source_of(options: argparse.Namespace) -> "ImageSource":
     """Return the source that these options name."""
-    from plsc.data.sets.guess import open_source
+    from plsc.data.sets.open import open_source
 
-    delimiter = options.delimiter
-    return open_source(
-        options.source,
-        options.image_root,
-        list_format=options.list_format,
-        delimiter="\t" if delimiter == "\\t" else delimiter,  # shells leave \t as it is
-    )
+    return open_source(options.source, **list_options(options))
+
+
+def list_options(options: argparse.Namespace) -> dict[str, str | None]:
+    """Return what these options say of a list, by the names that `open_source` has for it."""
+    return {name: getattr(options, name) for name in ("image_root", "list_format", "delimiter")}
 
 
 def embedder_of(options: argparse.Namespace, *, batch_size: int) -> "Embedder":

@@ -17,19 +17,21 @@ from plsc.cli.options import (
     add_work,
     check_work,
     embedder_of,
+    list_options,
     new_parser,
     whole_batches,
 )
 from plsc.cli.status import exit_status
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
+from plsc.data.sets.open import are_files, fingerprint, open_files_or_set
 from plsc.errors import UserError
 from plsc.files.atomic import require_writable
 from plsc.inference.image_reader import ImageReader
 from plsc.inference.stored_measurements import require_storable
 from plsc.quality import reference as references
 from plsc.quality import summary as summaries
-from plsc.quality.images import are_files, name_of_set, open_images, require_apart
+from plsc.quality.images import name_of_images, require_apart
 from plsc.quality.magnitudes import MagnitudeOutput, Measured
 from plsc.quality.reference import Reference
 from plsc.quality.sheet import Face, require_sheet, sampled, write_quality_sheet
@@ -97,9 +99,10 @@ def run(options: argparse.Namespace) -> int:
 
     """
     _check(options)
-    source, fingerprint = open_images(options)
+    of_list = list_options(options)
+    source = open_files_or_set(options.images, **of_list)
     if options.sheet:
-        require_apart(options.sheet, options)
+        require_apart(options.sheet, options.images)
         if not options.overwrite:
             require_sheet(options.sheet)
     embedder = embedder_of(options, batch_size=options.batch_size)
@@ -109,10 +112,10 @@ def run(options: argparse.Namespace) -> int:
     reference = Reference(None, "none")
     if not options.calibrate:
         reference = references.given(embedder, own_file)
-    kept = options.out or not are_files(options)
+    kept = options.out or not are_files(options.images)
     about = {
         "digest": embedder.digest,
-        "source": fingerprint,
+        "source": fingerprint(options.images, source, **of_list),
         "resize": options.resize,
         "on_bad": options.on_bad,
     }
@@ -130,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
             raise UserError(f"none of {len(source)} images can be used: {measured.errors[0]}")
         if reference.calibration is None:
             learn = references.learned if options.calibrate else references.relative
-            reference = learn(measured, info, name_of_set(options))
+            reference = learn(measured, info, name_of_images(options.images))
         report: dict[str, Any] = {
             "output": str(output.path) if kept else None,
             "num_present_before": before,

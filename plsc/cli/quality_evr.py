@@ -15,7 +15,7 @@ from plsc.cli.options import embedder_of
 from plsc.cli.quality_evr_options import Task, build_parser, checked_task
 from plsc.cli.status import exit_status
 from plsc.data.lists.image_root import shown
-from plsc.data.sets.paired_images import PairedImages
+from plsc.data.sets.pairs import PairSet
 from plsc.errors import UserError
 from plsc.files.atomic import write_output
 from plsc.quality.evr_plot import draw_curves
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
 
 def measure_set(
     name: str,
-    pairs: PairedImages,
+    pairs: PairSet,
     embedders: Mapping[str, Embedder],
     task: Task,
     options: argparse.Namespace,

@@ -14,8 +14,9 @@ from plsc.cli.options import (
     new_parser,
 )
 from plsc.data.lists.image_root import shown
-from plsc.data.sets.pair_sets import distinct, open_pair_set
-from plsc.data.sets.paired_images import PairedImages
+from plsc.data.sets.open import open_pair_set
+from plsc.data.sets.pairs import PairSet
+from plsc.data.sets.set_names import distinct
 from plsc.errors import UserError
 from plsc.quality.error_reject import check_both_kinds, decades, impostors_needed
 from plsc.quality.evr_plot import COLOURS, STYLES
@@ -54,7 +55,7 @@ the trapezoid rule. Exit status: 0 done, 2 something is to be mended (said in on
 class Task:
     """What is asked for, checked: sets, their images' quality but for magnitude, and what to do."""
 
-    sets: Mapping[str, PairedImages]
+    sets: Mapping[str, PairSet]
     tables: Sequence[QualityTable]
     models: Mapping[str, str]
     measures: Sequence[str]
@@ -131,7 +132,7 @@ def checked_task(options: argparse.Namespace) -> Task:
 
 def open_sets(
     options: argparse.Namespace, tables: Sequence[QualityTable], fmrs: Sequence[float]
-) -> dict[str, PairedImages]:
+) -> dict[str, PairSet]:
     """The sets that `--bin` and `--pairs` name, by name; each can be measured.
 
     Raises:
@@ -159,7 +160,7 @@ def open_sets(
     return dict(zip(distinct(name for name, _ in opened), (p for _, p in opened), strict=True))
 
 
-def _check_set(pairs: PairedImages, tables: Sequence[QualityTable], fmrs: Sequence[float]) -> None:
+def _check_set(pairs: PairSet, tables: Sequence[QualityTable], fmrs: Sequence[float]) -> None:
     check_both_kinds(pairs.issame)
     impostors = int((~pairs.issame).sum())
     if impostors < (needed := impostors_needed(max(fmrs))):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from plsc.data.loader.image_map import fill_rows
 from plsc.data.sets.base import BadImage
-from plsc.data.sets.paired_images import PairedImages
+from plsc.data.sets.pairs import PairSet
 from plsc.data.transforms.standard import decode
 
 Floats = NDArray[np.float64]
@@ -63,7 +63,7 @@ def random(count: int, *, seed: int = 0) -> Floats:
 
 
 def measure_images(
-    pairs: PairedImages, names: Sequence[str], *, num_workers: int = 0
+    pairs: PairSet, names: Sequence[str], *, num_workers: int = 0
 ) -> dict[str, Floats]:
     """Measures of pixels, float64 [2P] each, by name; with progress.
 
@@ -84,7 +84,7 @@ def measure_images(
     def measured(rows: range) -> tuple[list[Floats], None]:
         values = np.empty((len(rows), len(functions)))
         for place, row in enumerate(rows):
-            grey = _grey(pairs.read(row), pairs.where(row))
+            grey = _grey(pairs.read(row)[0], pairs.where(row))
             values[place] = [function(grey) for function in functions]
         return [values], None
 

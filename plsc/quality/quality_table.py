@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.data.lists.image_root import shown
-from plsc.data.sets.paired_images import PairedImages
+from plsc.data.sets.pairs import PairSet
 from plsc.errors import UserError
 
 PATH_COLUMN = "path"
@@ -37,7 +37,7 @@ class QualityTable:
     values: dict[str, Quality]
     by_place: dict[str, Quality]
 
-    def of(self, pairs: PairedImages) -> NDArray[np.float64]:
+    def of(self, pairs: PairSet) -> NDArray[np.float64]:
         """Quality float64 [2P] of a set's images.
 
         An image is found by one of its `names`.

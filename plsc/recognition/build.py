@@ -12,7 +12,7 @@ from plsc.config.component import Component
 from plsc.config.load import require
 from plsc.config.registry import BACKBONES, DATASETS, LOSSES, METRICS
 from plsc.config.sections import Config
-from plsc.data.sets.pair_sets import distinct
+from plsc.data.sets.set_names import distinct
 from plsc.distributed import world
 from plsc.distributed.sharding import RowShard
 from plsc.errors import UserError

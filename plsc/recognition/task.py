@@ -167,7 +167,7 @@ class Recognition(TaskType):
         from plsc.recognition.report.evaluation import MeasuredSet
 
         card = model_card(config, source, dim=network.num_features, precision=precision)
-        found = [MeasuredSet(report, evaluator.dataset) for evaluator, report in measured]
+        found = [MeasuredSet(report, evaluator.dataset.source) for evaluator, report in measured]
         outputs.write(card, found)
 
 

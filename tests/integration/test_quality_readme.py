@@ -19,7 +19,7 @@ from plsc.config import yaml_tree
 from plsc.config.load import load_config, parse_config
 from plsc.config.registry import LOSSES
 from plsc.config.schema import check_params
-from plsc.data.sets.pair_sets import open_pair_set
+from plsc.data.sets.open import open_pair_set
 from plsc.engine.build import check_components
 from plsc.engine.training_task import StepReport
 from plsc.errors import UserError

@@ -9,8 +9,7 @@ import numpy as np
 from plsc.cli.options import add_data_workers, add_shared, add_source, source_of, workers_of
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
-from plsc.data.sets.guess import open_source
-from plsc.data.sets.paired_images import open_pairs
+from plsc.data.sets.open import open_pairs, open_source
 from plsc.data.transforms.align import FACE_SIZE
 from plsc.datatools.checks.duplicates import equal_rows
 from plsc.datatools.checks.findings import (
@@ -136,9 +135,7 @@ def verification_set(path: str) -> ImageSet:
 
     """
     pairs = open_pairs(path)
-    if pairs is None:
-        return ImageSet.of_source(path, open_source(path))
-    return ImageSet.of_pairs(path, pairs)
+    return ImageSet.of_source(path, open_source(path) if pairs is None else pairs)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

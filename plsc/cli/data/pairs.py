@@ -14,7 +14,8 @@ from plsc.data.lists.label_list import LABEL_FILE, pair_lines
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.image_file import ending_of
 from plsc.data.sets.labels import UNKNOWN, labels_of
-from plsc.data.sets.paired_images import ChosenPairs, PairedImages, open_pairs
+from plsc.data.sets.open import open_pairs
+from plsc.data.sets.pairs import ChosenPairs, PairSet
 from plsc.datatools.bin_writer import write_bin
 from plsc.datatools.pairing import choose_pairs
 from plsc.datatools.preparation import Preparation
@@ -40,8 +41,8 @@ DEFAULT_PAIRS = 6000  # as LFW has
 MOST_SIDE = 4096
 
 
-def usable(images: PairedImages, *, size: int | None) -> Iterator[bytes]:
-    """Yield the image files in order; the same file twice is the same object twice.
+def usable(images: PairSet, *, size: int | None) -> Iterator[bytes]:
+    """The image files in order; the same file twice is the same object twice.
 
     Args:
         images: what to read.
@@ -54,7 +55,7 @@ def usable(images: PairedImages, *, size: int | None) -> Iterator[bytes]:
     """
     prepare, held = Preparation(size=size), dict[bytes, bytes]()
     for index in _followed(range(len(images))):
-        image = images.read(index)
+        image, _ = images.read(index)
         key = hashlib.sha256(image).digest()
         if key not in held:
             try:
@@ -64,7 +65,7 @@ def usable(images: PairedImages, *, size: int | None) -> Iterator[bytes]:
         yield held[key]
 
 
-def extract(pairs: PairedImages, output: str | Path) -> None:
+def extract(pairs: PairSet, output: str | Path) -> None:
     """Write `label.txt` (path, path, 0 or 1, between tabs) and the image files as they are.
 
     Raises:
@@ -75,7 +76,7 @@ def extract(pairs: PairedImages, output: str | Path) -> None:
         (folder / "images").mkdir()
         names = []
         for index in _followed(range(len(pairs))):
-            image = pairs.read(index)
+            image, _ = pairs.read(index)
             ending = ending_of(image)
             if ending is None:
                 raise UserError(f"{pairs.where(index)}: no image of a known format")
@@ -84,8 +85,8 @@ def extract(pairs: PairedImages, output: str | Path) -> None:
         (folder / LABEL_FILE).write_text(pair_lines(names, pairs.issame), encoding="ascii")
 
 
-def choose(source: ImageSource, num_pairs: int, *, seed: int, num_workers: int) -> PairedImages:
-    """Return pairs of a set with classes, as `choose_pairs` says.
+def choose(source: ImageSource, num_pairs: int, *, seed: int, num_workers: int) -> PairSet:
+    """Pairs of a set with classes, as `choose_pairs` says.
 
     Raises:
         BadImage: an image cannot be read.

@@ -1,4 +1,4 @@
-"""What every source of training images gives: encoded images and classes, by number."""
+"""Sets of encoded images by number: with classes, without, or in pairs."""
 
 from abc import ABC, abstractmethod
 
@@ -6,19 +6,21 @@ import numpy as np
 
 from plsc.errors import UserError
 
+NO_CLASS = -1
+
 
 class BadImage(UserError):
     """An image that cannot be used; the rest of its set can."""
 
 
 class ImageSource(ABC):
-    """Encoded images with classes, numbered from 0, wherever they lie.
+    """Encoded images, numbered from 0, wherever they lie.
 
     Opening one is cheap, whatever its size: no image is read and no file is looked at one by one.
     Reading depends on the index alone and is safe in forked processes.
 
     Attributes:
-        labels: int [n], classes from 0 on; None where only the images' own records tell.
+        labels: int [n], classes from 0 on; None where only the images' own records tell, or nobody.
         num_classes: the largest class plus one; None if unknown before all records are read.
 
     """
@@ -28,11 +30,11 @@ class ImageSource(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return how many images there are."""
 
     @abstractmethod
     def read(self, index: int) -> tuple[bytes, int]:
-        """The image file and its class.
+        """Return the image file and its class, -1 if it has none.
 
         Raises:
             BadImage: it cannot be read; the message says where it should be.
@@ -41,8 +43,8 @@ class ImageSource(ABC):
 
     @abstractmethod
     def where(self, index: int) -> str:
-        """The image's place for messages: file and line, or file, record key and byte."""
+        """Return the image's place for messages: file and line, or file, record key and byte."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """A short name: the path below the root, or the record's key."""
+        """Return a short name: the path below the root, or the record's key."""

@@ -1,18 +1,23 @@
-"""Image files by path."""
+"""Image files by path, and sets of them."""
 
 import os
 import stat
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from plsc.data.sets.base import BadImage
+import numpy as np
+
+from plsc.data.lists.image_root import shown
+from plsc.data.sets.base import NO_CLASS, BadImage, ImageSource
 from plsc.errors import UserError
 
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")  # in either case
 FILES_TO_TRY = 3  # at start: a wrong image_root shows at once, without a look at each file
 
 
 def read_file(path: str, where: Callable[[], str]) -> bytes:
-    """The file's bytes.
+    """Return the file's bytes.
 
     Args:
         path: the file.
@@ -31,7 +36,7 @@ def read_file(path: str, where: Callable[[], str]) -> bytes:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether a folder is at `path`, or something else.
+    """Tell a folder at `path` from anything else.
 
     Raises:
         UserError: nothing is there, or nobody may look.
@@ -60,3 +65,36 @@ def try_files(paths: Sequence[str], image_root: str, listed_in: str) -> None:
             raise UserError(
                 f"{path}: no such file, {listed_in} lists it: is image_root {image_root!r} right?"
             )
+
+
+def is_image_name(path: str) -> bool:
+    """Tell whether a path ends as those of image files do."""
+    return os.path.splitext(path)[1].lower() in IMAGE_ENDINGS
+
+
+class ImageFiles(ImageSource):
+    """Images of which each is a file of its own.
+
+    A set of another kind says where they are by `path`; without `labels` they have no classes.
+    """
+
+    labels: np.ndarray | None = None
+    num_classes: int | None = None
+
+    @abstractmethod
+    def path(self, index: int) -> str:
+        """Return the file's path."""
+
+    def read(self, index: int) -> tuple[bytes, int]:
+        """Return the image file and its class.
+
+        Raises:
+            BadImage: the file cannot be read.
+
+        """
+        label = NO_CLASS if self.labels is None else int(self.labels[index])
+        return read_file(self.path(index), lambda: self.where(index)), label
+
+    def where(self, index: int) -> str:
+        """Return the path, quoted if it cannot be printed in one line."""
+        return shown(self.path(index))

@@ -10,15 +10,13 @@ import numpy as np
 from tqdm import tqdm
 
 from plsc.data.lists.image_root import shown
-from plsc.data.sets.base import ImageSource
-from plsc.data.sets.files import read_file
+from plsc.data.sets.files import IMAGE_ENDINGS, ImageFiles, is_image_name
 from plsc.errors import UserError
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")  # in either case
 SHOW_PROGRESS_AFTER = 2.0  # seconds
 
 
-class FolderImages(ImageSource):
+class FolderImages(ImageFiles):
     """The images in the folders of a folder, each of which is an identity.
 
     Identities are sorted by name, and so are the images of each, as Python compares strings.
@@ -70,25 +68,15 @@ class FolderImages(ImageSource):
         self.labels = np.repeat(np.arange(self.num_classes, dtype=np.int32), counts)
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return how many images there are."""
         return len(self._offsets)
 
-    def read(self, index: int) -> tuple[bytes, int]:
-        """The image file and its class.
-
-        Raises:
-            BadImage: the file cannot be read.
-
-        """
-        path = os.path.join(self._root, self.name(index))
-        return read_file(path, lambda: shown(path)), int(self.labels[index])
-
-    def where(self, index: int) -> str:
-        """The file, quoted if its name cannot be printed in one line."""
-        return shown(os.path.join(self._root, self.name(index)))
+    def path(self, index: int) -> str:
+        """Return the file's path."""
+        return os.path.join(self._root, self.name(index))
 
     def name(self, index: int) -> str:
-        """`identity/file`."""
+        """Return `identity/file`."""
         identity = int(self.labels[index])
         begin = self._bases[identity] + self._offsets[index]
         file = self._names[begin : self._names.index(0, begin)]
@@ -99,7 +87,7 @@ class FolderImages(ImageSource):
         path = os.path.join(self._root, identity)
         images, folders = [], []
         for entry in _entries(path):
-            is_image = _is_image(entry.name)
+            is_image = is_image_name(entry.name)
             # A link with the ending of an image is taken for one: to follow it costs a look.
             if _is_folder(entry, follow=not is_image):
                 folders.append(entry.name)
@@ -133,7 +121,7 @@ def _listed_root(root: str) -> tuple[list[str], int, int]:
             folders.append(entry.name)
         else:
             files += 1
-            images += _is_image(entry.name)
+            images += is_image_name(entry.name)
     return sorted(folders), images, files
 
 
@@ -153,7 +141,3 @@ def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
         return entry.is_dir(follow_symlinks=follow)
     except OSError:  # a link that leads round in a circle, or where nobody may look
         return False
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_ENDINGS

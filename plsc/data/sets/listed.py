@@ -8,11 +8,10 @@ import numpy as np
 
 from plsc.data.lists.image_root import shown
 from plsc.data.lists.label_list import LabelList
-from plsc.data.sets.base import ImageSource
-from plsc.data.sets.files import FILES_TO_TRY, read_file, try_files
+from plsc.data.sets.files import FILES_TO_TRY, ImageFiles, try_files
 
 
-class ListedImages(ImageSource):
+class ListedImages(ImageFiles):
     """Images listed as `path<delimiter>class` or `path 0 class 0`, relative to a folder.
 
     A list of 42.5 million images takes 10 bytes of memory per image; its text stays in its file.
@@ -46,29 +45,20 @@ class ListedImages(ImageSource):
         self.labels = self._list.labels
         self.num_classes = int(self.labels.max()) + 1
         first = range(min(FILES_TO_TRY, len(self)))
-        try_files([self._path(index) for index in first], self._root, str(list_path))
+        try_files([self.path(index) for index in first], self._root, str(list_path))
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return how many images there are."""
         return len(self._list)
 
-    def read(self, index: int) -> tuple[bytes, int]:
-        """The image file and its class.
-
-        Raises:
-            BadImage: the file cannot be read; names it, and the line that lists it.
-
-        """
-        encoded = read_file(self._path(index), lambda: self.where(index))
-        return encoded, int(self.labels[index])
-
     def where(self, index: int) -> str:
-        """The file, and the line that lists it."""
-        return f"{shown(self._path(index))} ({self._list.where(index)})"
+        """Return the file, and the line that lists it."""
+        return f"{shown(self.path(index))} ({self._list.where(index)})"
 
     def name(self, index: int) -> str:
-        """The path as it is listed."""
+        """Return the path as it is listed."""
         return self._list.image_path(index)
 
-    def _path(self, index: int) -> str:
+    def path(self, index: int) -> str:
+        """Return the file's path."""
         return os.path.join(self._root, self._list.image_path(index))

@@ -1,25 +1,19 @@
-"""Images anywhere below a folder, without classes."""
+"""Images without classes: anywhere below a folder, or named one by one."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from plsc.data.lists.image_root import shown
-from plsc.data.sets.base import ImageSource
-from plsc.data.sets.files import read_file
-from plsc.data.sets.folder import IMAGE_ENDINGS, FolderImages
+from plsc.data.sets.files import IMAGE_ENDINGS, ImageFiles, is_image_name
+from plsc.data.sets.folder import FolderImages
 from plsc.errors import UserError
 
-NO_CLASS = -1
 
-
-class LooseImages(ImageSource):
+class LooseImages(ImageFiles):
     """All images below a folder, sorted by path, folder by folder.
 
     Hidden files and folders do not count; links are followed, each folder once.
-
-    Attributes:
-        labels: None.
-
     """
 
     def __init__(self, root: str | Path):
@@ -31,35 +25,57 @@ class LooseImages(ImageSource):
         """
         self._root = str(root)
         self._names = _names_below(self._root)
-        self.labels = self.num_classes = None
         if not self._names:
             raise UserError(f"{shown(self._root)}: holds no images ({' '.join(IMAGE_ENDINGS)})")
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return how many images there are."""
         return len(self._names)
 
-    def read(self, index: int) -> tuple[bytes, int]:
-        """The image file, and -1 for no class.
-
-        Raises:
-            BadImage: the file cannot be read.
-
-        """
-        path = os.path.join(self._root, self._names[index])
-        return read_file(path, lambda: self.where(index)), NO_CLASS
-
-    def where(self, index: int) -> str:
-        """The file, quoted if its name cannot be printed in one line."""
-        return shown(os.path.join(self._root, self._names[index]))
+    def path(self, index: int) -> str:
+        """Return the file's path."""
+        return os.path.join(self._root, self._names[index])
 
     def name(self, index: int) -> str:
-        """The path below the folder."""
+        """Return the path below the folder."""
         return self._names[index]
 
 
-def folder_images(root: str | Path) -> ImageSource:
-    """The images of a folder: with classes if it is one of identities' folders, else without.
+class NamedImages(ImageFiles):
+    """Image files in the order given."""
+
+    def __init__(self, paths: Sequence[str]):
+        """Look whether the files are there.
+
+        Raises:
+            UserError: one is none, or a folder or anything else than an image by its name.
+
+        """
+        for path in paths:
+            if os.path.isdir(path):
+                raise UserError(f"{shown(path)}: is a folder: give one folder, or image files")
+            if not os.path.exists(path):
+                raise UserError(f"{shown(path)}: no such file")
+            if not is_image_name(path):
+                raise UserError(
+                    f"{shown(path)}: is no image by its name ({' '.join(IMAGE_ENDINGS)}): give "
+                    "image files, or one list, folder or .rec file"
+                )
+        self._paths = list(paths)
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return len(self._paths)
+
+    def path(self, index: int) -> str:
+        """Return the path as it was given."""
+        return self._paths[index]
+
+    name = path
+
+
+def folder_images(root: str | Path) -> FolderImages | LooseImages:
+    """Return the images of a folder: with classes if its folders are of identities, else without.
 
     Raises:
         UserError: it cannot be listed, or there are no images below it.
@@ -91,4 +107,4 @@ def _names_below(root: str) -> list[str]:
 
 
 def _is_image(name: str) -> bool:
-    return name[0] != "." and os.path.splitext(name)[1].lower() in IMAGE_ENDINGS
+    return name[0] != "." and is_image_name(name)

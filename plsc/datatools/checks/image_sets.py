@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from plsc.data.sets.base import ImageSource
-from plsc.data.sets.labels import UNKNOWN
-from plsc.data.sets.paired_images import PairedImages
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,13 +19,8 @@ class ImageSet:
 
     @classmethod
     def of_source(cls, path: str, source: ImageSource) -> "ImageSet":
-        """Return images with classes."""
+        """Return the images of `source`, with or without classes."""
         return cls(path, len(source), source.read, source.where)
-
-    @classmethod
-    def of_pairs(cls, path: str, pairs: PairedImages) -> "ImageSet":
-        """Return images in pairs, without classes."""
-        return cls(path, len(pairs), lambda index: (pairs.read(index), UNKNOWN), pairs.where)
 
 
 class ImageSets:

@@ -1,6 +1,5 @@
 """Face images for training and verification from text lists, as PLSC's configs name them."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,10 +8,10 @@ import numpy as np
 
 from plsc.config.registry import DATASETS
 from plsc.config.schema import Range
-from plsc.data.lists.label_list import read_pairs
 from plsc.data.loader.batch import Fields
-from plsc.data.sets.files import read_file, try_files
+from plsc.data.sets.files import FILES_TO_TRY, try_files
 from plsc.data.sets.listed import ListedImages
+from plsc.data.sets.pairs import BinPairs, ListedPairs
 from plsc.data.transforms.align import FACE_SIZE
 from plsc.data.transforms.normalisation import as_given
 from plsc.errors import UserError
@@ -53,23 +52,19 @@ class FaceVerificationDataset(FacePairs):
         delimiter: str = "\t",
     ):
         """Read the list; see `read_pairs` for what may be wrong with it."""
-        super().__init__(transform_ops)
-        self.name = Path(cls_label_path).absolute().parent.name
-        pairs, self.issame = read_pairs(cls_label_path, delimiter=delimiter, image_root=image_root)
-        self._paths = [os.path.join(image_root, path) for pair in pairs for path in pair]
-        try_files(self._paths, image_root, cls_label_path)
+        source = ListedPairs(cls_label_path, image_root, delimiter=delimiter)
+        first = range(min(FILES_TO_TRY, len(source)))
+        try_files([source.path(index) for index in first], image_root, cls_label_path)
+        super().__init__(source, transform_ops, name=Path(cls_label_path).absolute().parent.name)
 
-    def __len__(self) -> int:
-        return len(self._paths)
 
-    def where(self, index: int) -> str:
-        """The image's path."""
-        return self._paths[index]
+@DATASETS.register
+class FaceVerificationBin(FacePairs):
+    """The pairs of a `.bin` file, read without extracting it; images 2i and 2i + 1 are pair i."""
 
-    def read(self, index: int) -> bytes:
-        """The image file."""
-        path = self._paths[index]
-        return read_file(path, lambda: path)
+    def __init__(self, bin_path: str, transform_ops: list[Any] | None = None):
+        """Read the whole file; see `read_bin` for what may be wrong with it."""
+        super().__init__(BinPairs(bin_path), transform_ops, name=Path(bin_path).stem)
 
 
 @DATASETS.register

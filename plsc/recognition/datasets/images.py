@@ -1,6 +1,5 @@
-"""What all face datasets share: bytes to pixels, and classes that fit the head."""
+"""The data sets of faces that configs name: sets of images, their transforms, their use."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from plsc.data.loader.batch import Fields
 from plsc.data.sets.base import BadImage, ImageSource
+from plsc.data.sets.pairs import PairSet
 from plsc.data.transforms.align import FACE_SIZE
 from plsc.data.transforms.augment import RandomChange
 from plsc.data.transforms.normalisation import as_given, split_normalisation
@@ -25,10 +25,11 @@ PROBES = 200  # images whose labels are read at start where no list has them
 KEEP_UINT8 = (DecodeImage, RandFlipImage, RandomChange, ToCHWImage)
 
 
-class FaceImages(ABC):
-    """Image files by number, decoded and transformed.
+class FaceImages:
+    """Images of a source by number, decoded and transformed.
 
     Attributes:
+        source: the image files.
         fields: shape and dtype of `images`; uint8 if only transforms that keep it are named before
             a normalisation at the end, else float32.
         normalise: what makes a batch of these images, uint8 [b, 112, 112, 3], the backbone's input,
@@ -39,7 +40,8 @@ class FaceImages(ABC):
     fields: Fields
     normalise: Callable[[Any], Any]
 
-    def __init__(self, transform_ops: list[Any] | None):
+    def __init__(self, source: ImageSource, transform_ops: list[Any] | None):
+        self.source = source
         given = DEFAULT_TRANSFORMS if transform_ops is None else transform_ops
         whole = build_transforms(given)
         if not whole.transforms or not isinstance(whole.transforms[0], DecodeImage):
@@ -53,16 +55,16 @@ class FaceImages(ABC):
         self._shape = (FACE_SIZE, FACE_SIZE, 3) if last else (3, FACE_SIZE, FACE_SIZE)
         self.fields = {"images": (self._shape, self._dtype)}
 
-    @abstractmethod
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return how many images there are."""
+        return len(self.source)
 
-    @abstractmethod
     def where(self, index: int) -> str:
-        """The image's place for messages."""
+        """Return the image's place for messages."""
+        return self.source.where(index)
 
     def pixels(self, encoded: bytes, index: int, rng: np.random.Generator) -> np.ndarray:
-        """The image file `encoded`, number `index`, as `normalise` wants it.
+        """Return the image file `encoded`, number `index`, as `normalise` wants it.
 
         Raises:
             BadImage: it cannot be decoded, or has another size.
@@ -99,21 +101,15 @@ class FacePairs(FaceImages):
 
     """
 
-    name: str
-    issame: np.ndarray
+    source: PairSet
 
-    @abstractmethod
-    def read(self, index: int) -> bytes:
-        """The image file.
-
-        Raises:
-            BadImage: it cannot be read.
-
-        """
+    def __init__(self, source: PairSet, transform_ops: list[Any] | None, *, name: str):
+        super().__init__(source, transform_ops)
+        self.name, self.issame = name, source.issame
 
     def get(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
         """Return `images`: the image, as `normalise` wants it."""
-        return {"images": self.pixels(self.read(index), index, rng)}
+        return {"images": self.pixels(self.source.read(index)[0], index, rng)}
 
 
 class LabelledImages(FaceImages):
@@ -131,24 +127,16 @@ class LabelledImages(FaceImages):
         transform_ops: list[Any] | None,
         on_bad: Literal["error", "skip"],
     ):
-        super().__init__(transform_ops)
+        super().__init__(source, transform_ops)
         self.fields = {**self.fields, "labels": ((), np.int64)}
-        self.source = source
         self.skipped: dict[int, str] = {}
         self._on_bad = on_bad
         self._num_classes: int | None = None
 
-    def __len__(self) -> int:
-        return len(self.source)
-
     @property
     def num_classes(self) -> int | None:
-        """The largest class plus one; None if unknown before all records are read."""
+        """Return the largest class plus one; None if unknown before all records are read."""
         return self.source.num_classes
-
-    def where(self, index: int) -> str:
-        """The image's place for messages."""
-        return self.source.where(index)
 
     def require_classes(self, num_classes: int) -> None:
         """Refuse labels from `num_classes` on: all at once if they are known, else as they come.

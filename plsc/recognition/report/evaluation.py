@@ -1,24 +1,14 @@
 """What a report on verification sets is made of: the model, each set's figures and images."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
+from plsc.data.sets.pairs import PairSet
 from plsc.recognition.metrics.verification import VerificationReport
 
 CAUTION = (
     "A threshold keeps its false accept rate on photos like those of its set; on others, measure "
     "it anew."
 )
-
-
-class ImageFiles(Protocol):
-    """Image files by number; 2i and 2i + 1 are pair i."""
-
-    def read(self, index: int) -> bytes:
-        """Return the image file."""
-
-    def where(self, index: int) -> str:
-        """Return the image's place for messages."""
 
 
 @dataclass(frozen=True)
@@ -54,4 +44,4 @@ class MeasuredSet:
     """One set: its figures, and its images to look at."""
 
     report: VerificationReport
-    images: ImageFiles
+    images: PairSet

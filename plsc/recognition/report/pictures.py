@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from plsc.data.sets.base import ImageSource
 from plsc.data.transforms.standard import decode
 from plsc.recognition.metrics.roc import Threshold
 from plsc.recognition.metrics.verification import VerificationReport
-from plsc.recognition.report.evaluation import ImageFiles
 
 MOST_SIDE = 112  # pixels
 JPEG_QUALITY = 85
@@ -44,7 +44,7 @@ class PairPicture:
 
 
 def hardest_pairs(
-    report: VerificationReport, images: ImageFiles, *, same: bool, most: int
+    report: VerificationReport, images: ImageSource, *, same: bool, most: int
 ) -> list[PairPicture]:
     """Return pairs of one person that score lowest, or of two that score highest; hardest first.
 
@@ -64,12 +64,12 @@ def hardest_pairs(
     return [_picture(int(row), float(report.scores[row]), images) for row in rows[order]]
 
 
-def _picture(pair: int, score: float, images: ImageFiles) -> PairPicture:
+def _picture(pair: int, score: float, images: ImageSource) -> PairPicture:
     left, right = 2 * pair, 2 * pair + 1
     return PairPicture(
         number=pair + 1,
         score=score,
-        images=(_data_uri(images.read(left)), _data_uri(images.read(right))),
+        images=(_data_uri(images.read(left)[0]), _data_uri(images.read(right)[0])),
         places=(images.where(left), images.where(right)),
     )
 

@@ -6,7 +6,7 @@ import pytest
 
 from plsc.data.sets.bin_file import read_bin
 from plsc.errors import UserError
-from plsc.recognition.datasets.bin_file import FaceVerificationBin
+from plsc.recognition.datasets.face import FaceVerificationBin
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 112, 112, 3), dtype=np.uint8)
 IMAGES = [cv2.imencode(".png", pixels[:, :, ::-1])[1].tobytes() for pixels in PIXELS]

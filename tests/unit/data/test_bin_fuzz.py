@@ -14,7 +14,7 @@ from pickles import Calls
 from plsc.cli.data.check import verification_set
 from plsc.data.sets.bin_file import read_bin
 from plsc.errors import UserError
-from plsc.recognition.datasets.bin_file import FaceVerificationBin
+from plsc.recognition.datasets.face import FaceVerificationBin
 
 IMAGES = [cv2.imencode(".png", np.full((4, 4, 3), n, np.uint8))[1].tobytes() for n in range(4)]
 ISSAME = [True, False]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from plsc.data.sets.base import BadImage
-from plsc.data.sets.paired_images import open_pairs
+from plsc.data.sets.open import open_pairs
 from plsc.quality.measures import (
     IMAGE_MEASURES,
     brightness,

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from plsc.data.sets.paired_images import open_pairs
+from plsc.data.sets.open import open_pairs
 from plsc.errors import UserError
 from plsc.quality.quality_table import read_quality_table
 

@@ -10,7 +10,7 @@ from places import files_below
 from plsc.cli.data.main import main
 from plsc.data.records.recordio import RecordWriter
 from plsc.data.sets.folder import FolderImages
-from plsc.data.sets.guess import open_source
+from plsc.data.sets.open import open_source
 
 ENDINGS = {1: ".jpg", 2: ".png", 3: ".webp", 4: ".bmp", 5: ".jpg"}
 LABELS = [0, 0, 1, 1, 3]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.sets.pair_sets import distinct, set_name
+from plsc.data.sets.set_names import distinct, set_name
 from plsc.errors import UserError
 from plsc.recognition.metrics.roc import far_name
 from plsc.recognition.metrics.verification import verify
@@ -50,7 +50,7 @@ class Images:
 
     def read(self, index):
         pixels = np.full((self.side, 2 * self.side, 3), 40 + index % 200, np.uint8)
-        return cv2.imencode(".png", pixels)[1].tobytes()
+        return cv2.imencode(".png", pixels)[1].tobytes(), -1
 
     def where(self, index):
         return f'"quoted" <{index}>.png'

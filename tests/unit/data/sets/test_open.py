@@ -5,8 +5,8 @@ import pytest
 
 from plsc.data.records.recordio import RecordWriter
 from plsc.data.sets.folder import FolderImages
-from plsc.data.sets.guess import open_source
 from plsc.data.sets.listed import ListedImages
+from plsc.data.sets.open import open_source
 from plsc.data.sets.records import RecordImages, rec_files
 from plsc.errors import UserError
 
