@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from plsc.cli.options import (
     add_flip,
     add_model,
@@ -18,16 +15,11 @@ from plsc.cli.options import (
     embedder_of,
     list_options,
     new_parser,
-    whole_batches,
 )
 from plsc.cli.status import exit_status
-from plsc.data.loader.image_map import map_images
-from plsc.data.sets.base import NO_CLASS, BadImage, ImageSource
 from plsc.data.sets.open import fingerprint, open_images
 from plsc.files.embedding_output import EmbeddingOutput
-from plsc.files.resumable_rows import Entry, ResumableRows
-from plsc.inference.image_reader import ImageReader
-from plsc.recognition.embedder import Embedder
+from plsc.recognition.embedding import embed_into
 
 DESCRIPTION = """Embed all faces of a set: OUT.npy, float32 [n, d], as the model gives them, and
 OUT.index.tsv, which says of each row its image and, where it is known, its class. SOURCE is
@@ -47,98 +39,6 @@ EXAMPLES = """examples:
 
 in Python: numpy.load("faces.npy", mmap_mode="r")
 Exit status: 0 done, 2 something is to be mended (said in one line)."""
-TINY = np.finfo(np.float32).tiny
-
-
-def embed(
-    embedder: Embedder,
-    source: ImageSource,
-    output: ResumableRows,
-    *,
-    batch_size: int,
-    flip: bool = False,
-    normalise: bool = False,
-    resize: bool = False,
-    skip: bool = False,
-    num_workers: int = 0,
-) -> int:
-    """Fill `output` with the embeddings of `source`, from where it stands to its end.
-
-    Args:
-        embedder: the model.
-        source: the images.
-        output: where to; not whole.
-        batch_size: images at once.
-        flip: add the mirrored images' embeddings.
-        normalise: bring each row to length 1.
-        resize: bring images to the model's size.
-        skip: rows of images that cannot be used are NaN; else they end it.
-        num_workers: processes that read images.
-
-    Returns:
-        How many rows were there before.
-
-    Raises:
-        UserError: an image or an embedding cannot be used, or the system refuses to write; what is
-            done is kept.
-
-    """
-    width, height = embedder.info.size
-    with output:
-        first = output.done
-        with map_images(
-            _Reader(source, ImageReader(embedder.info.size, resize), first, skip),
-            len(source) - first,
-            num_workers=num_workers,
-            at_once=batch_size,
-            slot_bytes=batch_size * width * height * 3,
-        ) as batches:
-            for (pixels,), entries in batches:
-                rows = _embeddings(embedder, pixels, entries, flip, source, output.done)
-                if normalise:
-                    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
-                output.append(rows, entries)
-    return first
-
-
-class _Reader:
-    """What a process does with a range of images, counted from `first`."""
-
-    def __init__(self, source: ImageSource, images: ImageReader, first: int, skip: bool):
-        self._source, self._images, self._first, self._skip = source, images, first, skip
-
-    def __call__(self, rows: range) -> tuple[list[NDArray[np.uint8]], list[Entry]]:
-        width, height = self._images.size
-        pixels, entries = np.zeros((len(rows), height, width, 3), np.uint8), []
-        for place, row in enumerate(rows):
-            index, label, problem = self._first + row, NO_CLASS, ""
-            try:
-                encoded, label = self._source.read(index)
-                pixels[place] = self._images.decode(encoded, self._source.where(index))
-            except BadImage as error:
-                if not self._skip:
-                    raise
-                problem = str(error)
-            entries.append((self._source.name(index), label, problem))
-        return [pixels], entries
-
-
-def _embeddings(
-    embedder: Embedder,
-    pixels: NDArray[np.uint8],
-    entries: Sequence[Entry],
-    flip: bool,
-    source: ImageSource,
-    first: int,
-) -> NDArray[np.float32]:
-    def where(row: int) -> str:
-        return source.where(first + row)
-
-    rows = embedder.embed(pixels, where=where)
-    if flip:
-        rows += embedder.embed(pixels, flip=True, where=where)
-    rows[[problem != "" for _, _, problem in entries]] = np.nan
-    return rows
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -187,11 +87,11 @@ def run(options: argparse.Namespace) -> int:
     )
     present, before = len(source), output.whole
     if not output.whole:
-        present = embed(
-            embedder,
-            source,
+        present = embed_into(
             output,
-            batch_size=whole_batches(options.batch_size, embedder),
+            source,
+            embedder,
+            batch_size=options.batch_size,
             flip=options.flip == "sum",
             normalise=options.normalise,
             resize=options.resize,

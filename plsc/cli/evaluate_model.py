@@ -5,20 +5,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from plsc.cli.options import PREPARATION, embedder_of
-from plsc.data.loader.image_map import map_images
 from plsc.data.sets.open import open_pair_set
 from plsc.data.sets.pairs import PairSet
 from plsc.data.sets.set_names import distinct
 from plsc.errors import UserError
-from plsc.inference.image_reader import ImageReader
 from plsc.inference.model_info import ModelInfo
 from plsc.inference.stored_measurements import require_storable, store
 from plsc.nn.environment import cores
 from plsc.recognition.embedder import Embedder
+from plsc.recognition.embedding import embed_pairs
 from plsc.recognition.metrics.folds import ProtocolName, check_pairs
 from plsc.recognition.metrics.roc import FARS, OperatingPoint, far_name
 from plsc.recognition.metrics.verification import VerificationReport, thresholds_of, verify
@@ -27,7 +23,6 @@ from plsc.recognition.report.outputs import Outputs
 
 NUM_FOLDS = 10
 BATCH_SIZE = 64
-READ_AT_ONCE = 32  # images, at least: fewer are not worth a message between processes
 KINDS = {
     "onnx": "ONNX file",
     "checkpoint": "plsc checkpoint",
@@ -54,16 +49,22 @@ def run(options: argparse.Namespace) -> None:
     measured = []
     for name, pairs in sets.items():
         print(f"{name}: {len(pairs.issame)} pairs", file=sys.stderr, flush=True)
-        plain, mirrored = embed_pairs(
+        flip = options.flip != "none" and protocol == "insightface"
+        rows = embed_pairs(
             pairs,
             embedder,
-            flip=options.flip != "none" and protocol == "insightface",
+            flip=flip,
             resize=bool(options.resize),
             num_workers=_num_workers(options),
         )
         try:
             report = verify(
-                plain, mirrored, pairs.issame, name=name, nrof_folds=NUM_FOLDS, protocol=protocol
+                rows[:, 0],
+                rows[:, 1] if flip else None,
+                pairs.issame,
+                name=name,
+                nrof_folds=NUM_FOLDS,
+                protocol=protocol,
             )
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
@@ -94,56 +95,6 @@ def open_sets(options: argparse.Namespace) -> dict[str, PairSet]:
     if options.store_thresholds is not None:
         _check_wanted(options.store_thresholds, sets)
     return sets
-
-
-def embed_pairs(
-    pairs: PairSet,
-    embedder: Embedder,
-    *,
-    flip: bool,
-    resize: bool = False,
-    num_workers: int = 0,
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Embeddings [2P, d] of a set's images, and of the mirrored ones with `flip`; with progress.
-
-    Args:
-        pairs: the images.
-        embedder: the model.
-        flip: embed the mirrored images, too.
-        resize: bring images of other sizes to the model's; else they are refused.
-        num_workers: processes that read images.
-
-    Raises:
-        UserError: an image or an embedding cannot be used.
-
-    """
-    width, height = embedder.info.size
-    reader, at_once = ImageReader(embedder.info.size, resize), embedder.batch_size
-    at_once *= -(-READ_AT_ONCE // at_once)
-
-    def read(rows: range) -> tuple[list[NDArray[np.uint8]], None]:
-        images = [reader.decode(pairs.read(row)[0], pairs.where(row)) for row in rows]
-        return [np.stack(images)], None
-
-    found = np.empty((1 + flip, len(pairs), embedder.info.dim), np.float32)
-    start = 0
-
-    def where(row: int) -> str:
-        return pairs.where(start + row)
-
-    with map_images(
-        read,
-        len(pairs),
-        num_workers=num_workers,
-        at_once=at_once,
-        slot_bytes=at_once * width * height * 3,
-    ) as batches:
-        for (pixels,), _ in batches:
-            stop = start + len(pixels)
-            for view in range(len(found)):
-                found[view, start:stop] = embedder.embed(pixels, flip=bool(view), where=where)
-            start = stop
-    return found[0], found[1] if flip else None
 
 
 def model_card(embedder: Embedder) -> ModelCard:

@@ -247,9 +247,3 @@ def workers_of(options: argparse.Namespace) -> int:
     if options.num_workers < 1:
         raise UserError(f"--workers must be at least 1, got {options.num_workers}")
     return int(options.num_workers)
-
-
-def whole_batches(batch_size: int, embedder: "Embedder") -> int:
-    """Return `batch_size` or the next larger number that a network with a fixed batch likes."""
-    fixed = embedder.info.batch or 1
-    return -(-batch_size // fixed) * fixed

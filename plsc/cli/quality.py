@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from plsc.cli.embed import embed
 from plsc.cli.options import (
     add_list_format,
     add_model,
@@ -19,7 +18,6 @@ from plsc.cli.options import (
     embedder_of,
     list_options,
     new_parser,
-    whole_batches,
 )
 from plsc.cli.status import exit_status
 from plsc.data.lists.image_root import shown
@@ -36,6 +34,7 @@ from plsc.quality.magnitudes import MagnitudeOutput, Measured
 from plsc.quality.reference import Reference
 from plsc.quality.sheet import Face, require_sheet, sampled, write_quality_sheet
 from plsc.recognition.embedder import Embedder
+from plsc.recognition.embedding import embed_into
 
 DESCRIPTION = """Score how good pictures of faces are for recognition. The length of the embedding
 that a MagFace model gives (its magnitude) grows with quality; other losses order images less well.
@@ -166,11 +165,11 @@ def measure(
     """
     before = len(source)
     if not output.whole:
-        before = embed(
-            embedder,
-            source,
+        before = embed_into(
             output,
-            batch_size=whole_batches(options.batch_size, embedder),
+            source,
+            embedder,
+            batch_size=options.batch_size,
             resize=options.resize,
             skip=options.on_bad == "skip",
             num_workers=options.num_workers,

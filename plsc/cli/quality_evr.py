@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.cli.evaluate_model import embed_pairs
 from plsc.cli.options import embedder_of
 from plsc.cli.quality_evr_options import Task, build_parser, checked_task
 from plsc.cli.status import exit_status
@@ -29,6 +28,7 @@ from plsc.quality.measures import (
     random,
 )
 from plsc.recognition.embedder import Embedder
+from plsc.recognition.embedding import embed_pairs
 from plsc.recognition.metrics.angular import angles
 from plsc.report.figures import INSTALL, can_draw
 
@@ -106,15 +106,15 @@ def measure_set(
     flip = options.flip == "sum"
     for model, embedder in embedders.items():
         _say(f"{name}: embeddings of {model}")
-        plain, mirrored = embed_pairs(
+        views = embed_pairs(
             pairs,
             embedder,
             flip=flip,
             resize=options.resize,
             num_workers=options.num_workers,
         )
-        rows = plain.astype(np.float64) + (0 if mirrored is None else mirrored)
-        qualities = {MAGNITUDE: magnitude(plain)} | known
+        rows = views.astype(np.float64).sum(axis=1)
+        qualities = {MAGNITUDE: magnitude(views[:, 0])} | known
         try:
             lines += curves_of(
                 angles(rows),

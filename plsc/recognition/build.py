@@ -17,7 +17,7 @@ from plsc.distributed import world
 from plsc.distributed.sharding import RowShard
 from plsc.errors import UserError
 from plsc.recognition.datasets.images import FacePairs
-from plsc.recognition.evaluator import VerificationEvaluator
+from plsc.recognition.evaluator import VerificationEvaluator, evaluators_of
 from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.recognition.heads.storage import build_centres
 from plsc.recognition.losses.margin import Margin
@@ -118,19 +118,17 @@ def build_evaluators(config: Config) -> list[VerificationEvaluator]:
         if not isinstance(dataset, FacePairs):
             raise _wrong_use(section, "images to train on, which belong into DataLoader.Train")
     metrics = [metric.build(METRICS) for metric in config.Metric.Eval]
-    evaluators = []
+    evaluators: list[VerificationEvaluator] = []
     for dataset, name in zip(datasets, distinct([item.name for item in datasets]), strict=True):
         for metric in metrics:
             metric.check(dataset.issame)
-            evaluators.append(
-                VerificationEvaluator(
-                    dataset,
-                    metric,
-                    name=name,
-                    batch_size=data.sampler.batch_size,
-                    num_workers=data.loader.num_workers,
-                )
-            )
+        evaluators += evaluators_of(
+            dataset,
+            metrics,
+            name=name,
+            batch_size=data.sampler.batch_size,
+            num_workers=data.loader.num_workers,
+        )
     return evaluators
 
 

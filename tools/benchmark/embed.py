@@ -70,7 +70,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from plsc.files import onnx_file
     from plsc.nn import environment as runtime
     from plsc.recognition.embedder import Embedder
-    from plsc.recognition.evaluator import VerificationEvaluator
+    from plsc.recognition.evaluator import evaluators_of
     from plsc.recognition.export_spec import embedding_spec
     from plsc.recognition.metrics.registered import LFWAcc
 
@@ -89,7 +89,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     prepared = pairs.normalise(pairs.pixels)
     parts = np.split(prepared, range(options.batch, len(prepared), options.batch))
     metric = LFWAcc(flip_test=False, nrof_folds=NUM_FOLDS)
-    evaluator = VerificationEvaluator(pairs, metric, name="", batch_size=options.batch)
+    (evaluator,) = evaluators_of(pairs, [metric], name="", batch_size=options.batch)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(backbone, path, spec)

@@ -2,12 +2,11 @@
 
 import argparse
 import ast
-from types import SimpleNamespace
 
 import pytest
 from places import ROOT
 
-from plsc.cli.options import SHARED, add_flip, add_shared, spellings, whole_batches
+from plsc.cli.options import SHARED, add_flip, add_shared, spellings
 
 CLI = ROOT / "plsc" / "cli"
 
@@ -60,11 +59,3 @@ def test_mirroring(default, takes_value, words, flip):
     parser.add_argument("model")
     options = parser.parse_args([*words, "model"])
     assert (options.flip, options.model) == (flip, "model")
-
-
-@pytest.mark.parametrize(
-    ("asked", "fixed", "given"), [(64, None, 64), (64, 32, 64), (65, 32, 96), (1, 8, 8), (7, 1, 7)]
-)
-def test_batches_are_filled(asked, fixed, given):
-    embedder = SimpleNamespace(info=SimpleNamespace(batch=fixed))
-    assert whole_batches(asked, embedder) == given

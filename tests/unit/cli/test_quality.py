@@ -118,7 +118,7 @@ def test_the_csv(place, quality):
 def test_the_same_again_touches_nothing_and_runs_nothing(place, quality, monkeypatch):
     quality("faces")
     before = {path.name: path.stat().st_mtime_ns for path in place.iterdir()}
-    monkeypatch.setattr(command, "embed", None)
+    monkeypatch.setattr(command, "embed_into", None)
     report, _ = quality("faces")
     assert report["num_present_before"] == 40
     assert {path.name: path.stat().st_mtime_ns for path in place.iterdir()} == before
@@ -129,7 +129,7 @@ def test_another_calibration_scores_what_is_measured(place, quality, monkeypatch
     relative = column("quality.csv", "score")
     reference = Calibration.fit(np.linspace(100, 120, 50), set_name="narrow")
     (place / "c.json").write_text(json.dumps(reference.to_dict()))
-    monkeypatch.setattr(command, "embed", None)
+    monkeypatch.setattr(command, "embed_into", None)
     report, notes = quality("faces", "--calibration", "c.json")
     found = column("quality.csv", "score")
     np.testing.assert_allclose(found, reference.scores(GREYS * np.sqrt(3)), atol=0.01)
@@ -172,7 +172,7 @@ def test_a_calibration_file_leaves_the_model_as_it_is(place, quality, refused, m
     assert (place / "c.json").read_bytes() == written
     faces = [f"faces/{number:02d}.png" for number in range(30)]
     with monkeypatch.context() as patch:  # before hours of work
-        patch.setattr(command, "embed", None)
+        patch.setattr(command, "embed_into", None)
         for images in (faces, ["faces", "--resize", "--out", "other.csv"]):
             error = refused(*images, "--calibrate", "--calibration", "c.json")
             assert error.startswith("c.json: exists, of another model, source or options: name an")
@@ -207,7 +207,7 @@ def test_a_picture_that_is_no_sheet_is_not_replaced(place, quality, refused, mon
     (place / "empty.png").write_bytes(b"")
     (place / "nowhere.png").symlink_to("gone")
     with monkeypatch.context() as patch:
-        patch.setattr(command, "embed", None)
+        patch.setattr(command, "embed_into", None)
         for name in ("mine.png", "empty.png"):
             error = refused("faces", "--sheet", name)
             assert error.startswith(f"{name}: exists, and is no sheet of plsc-quality: name anothe")
@@ -375,7 +375,7 @@ def test_killed_while_publishing(step, calls, again, place, quality, monkeypatch
         patch.setattr(f"plsc.quality.magnitudes.{step}", killed)
         assert command.main(["model.onnx", "faces", "--out", "out.csv", *PIXELS]) == 130
     if again:
-        monkeypatch.setattr(command, "embed", None)
+        monkeypatch.setattr(command, "embed_into", None)
     report, _ = quality("faces", "--out", "out.csv")
     assert (place / "out.csv").read_bytes() == (place / "whole.csv").read_bytes()
     assert report["num_present_before"] == 40

@@ -15,7 +15,7 @@ from plsc.engine.precision import Precision
 from plsc.errors import UserError
 from plsc.files import onnx_file
 from plsc.nn.cpu_layers import DepthwiseConv2D
-from plsc.recognition.evaluator import VerificationEvaluator
+from plsc.recognition.evaluator import evaluators_of
 from plsc.recognition.export_spec import embedding_spec
 from plsc.recognition.metrics.registered import LFWAcc
 
@@ -172,7 +172,7 @@ def test_the_evaluator_counts_what_it_embeds_and_takes_what_is_offered(
 
     monkeypatch.setattr(evaluation, "onnx_function", offer)
     metric = LFWAcc(flip_test=flip, nrof_folds=2)
-    evaluator = VerificationEvaluator(Pairs(8), metric, name="pairs", batch_size=4)
+    (evaluator,) = evaluators_of(Pairs(8), [metric], name="pairs", batch_size=4)
 
     def measured():
         samples = evaluator.num_samples
