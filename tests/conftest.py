@@ -1,6 +1,5 @@
 """What all tests share: the process environment, golden figures, and gloo worlds of processes."""
 
-import json
 import os
 import signal
 import sys
@@ -234,19 +233,19 @@ def killed_at_image(tmp_path):
         image.unlink()
         os.mkfifo(image)  # whoever reads it waits
         code = (
-            f"import sys\nfrom plsc.files import resumable_rows\nfrom {module} import main\n"
-            "resumable_rows.MARK_SECONDS = 0\nsys.exit(main())"
+            f"import sys\nfrom plsc.files import row_store\nfrom {module} import main\n"
+            "row_store.MARK_SECONDS = 0\nsys.exit(main())"
         )
-        progress = tmp_path / f"{out}.partial" / "progress.json"
+        marks = tmp_path / f"{out}.partial" / "finished"
 
         def is_there():
-            return progress.exists() and json.loads(progress.read_text())["done"] == done
+            return marks.exists() and np.count_nonzero(np.fromfile(marks, "<i8")) == done
 
-        line = [sys.executable, "-c", code, *arguments, "--out", out]
+        line = [sys.executable, "-c", code, *map(str, arguments), "--out", out]
         stopped(line, signal.SIGKILL, when=is_there, cwd=tmp_path)
         assert not (tmp_path / out).exists()
         image.unlink()
         image.write_bytes(content)
-        return progress.parent
+        return marks.parent
 
     return run

@@ -22,9 +22,9 @@ from plsc.cli.options import (
 from plsc.cli.status import exit_status
 from plsc.errors import UserError
 from plsc.files.atomic import output_file, write_output
+from plsc.files.row_store import RowStore
 from plsc.inference.quality_calibration import SAME
 from plsc.quality.scores import quality_scores
-from plsc.recognition.ijb.embedding_file import CHUNK, EmbeddingFile
 from plsc.recognition.ijb.extract import embed_faces
 from plsc.recognition.ijb.protocol import TARGETS, Target, image_stamps, read_release
 from plsc.recognition.ijb.results import Results, evaluate
@@ -34,6 +34,7 @@ from plsc.recognition.metrics.templates import POOLINGS, Pooling
 from plsc.report.figures import INSTALL, can_draw
 
 USUAL_POOLING: Pooling = "magnitude"
+SOME_FACES = 1024  # tell whether all embeddings are of one length
 DESCRIPTION = """Measure a model on IJB-B or IJB-C: verification 1:1 (TPR at FPR), and search 1:N
 where the protocol's gallery and probe files are there.
 
@@ -181,8 +182,8 @@ def model_path(root: str) -> str:
     return str(models[0]) if models else root
 
 
-def _say_if_of_one_length(embeddings: EmbeddingFile, pooling: Pooling) -> None:
-    lengths = np.linalg.norm(embeddings[:CHUNK][:, 0], axis=1)
+def _say_if_of_one_length(embeddings: RowStore, pooling: Pooling) -> None:
+    lengths = np.linalg.norm(embeddings[:SOME_FACES][:, 0], axis=1)
     if np.ptp(lengths) <= SAME * lengths.max():
         _say(
             f"--pooling {pooling} makes no difference: embeddings have length "

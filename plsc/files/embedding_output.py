@@ -17,7 +17,8 @@ import numpy as np
 
 from plsc.errors import UserError
 from plsc.files.atomic import output_file, replace
-from plsc.files.resumable_rows import ABOUT, INDEX, ROWS, ResumableRows, read_object
+from plsc.files.resumable_rows import INDEX, REMEDY, ResumableRows, read_object
+from plsc.files.row_store import ABOUT, ROWS
 
 
 class EmbeddingOutput(ResumableRows):
@@ -61,11 +62,13 @@ class EmbeddingOutput(ResumableRows):
         if same and not overwrite:
             self._refuse_changed()
         elif not overwrite:
-            self._refuse_others()
+            exists = self.path.exists()
+            cause = "exists, of another model, source or options" if exists else None
+            self.refuse_others(cause, [self.index, self._about_path], known=False)
         present = self.path.exists() and self.index.exists()
         self.whole = same and present and not overwrite
         if self.whole:
-            self._kept = shape[0], self._kept[1]
+            self.done = shape[0]
 
     def _refuse_changed(self) -> None:
         """Refuse rows that somebody has changed since: they may be of worth to him."""
@@ -77,22 +80,9 @@ class EmbeddingOutput(ResumableRows):
             shape = ()
         if shape != self._shape:
             raise UserError(
-                f"{self.path}: is no longer the array {list(self._shape)} that was written: name "
-                "another --out, or give --overwrite"
+                f"{self.path}: is no longer the array {list(self._shape)} that was written: "
+                f"{REMEDY}"
             )
-
-    def _refuse_others(self) -> None:
-        remedy = "name another --out, or give --overwrite"
-        begun = self.begun_by()
-        if begun not in (None, self.key):
-            raise UserError(
-                f"{self.partial}: was begun with another model, source or options: {remedy}"
-            )
-        if self.path.exists():
-            raise UserError(f"{self.path}: exists, of another model, source or options: {remedy}")
-        for path in (self.index, self._about_path):
-            if path.exists() and not begun:
-                raise UserError(f"{path}: exists and would be replaced: {remedy}")
 
     def publish(self) -> None:
         """Give the files their names; after the context, when all rows are there.

@@ -22,19 +22,12 @@ from numpy.typing import NDArray
 
 from plsc.errors import UserError
 from plsc.files.atomic import write_output
-from plsc.files.resumable_rows import (
-    INDEX,
-    ROWS,
-    Entry,
-    ResumableRows,
-    read_index,
-    read_object,
-)
+from plsc.files.resumable_rows import INDEX, Entry, ResumableRows, read_index, read_object
+from plsc.files.row_store import ROWS
 from plsc.inference.quality_calibration import MIN_IMAGES, Calibration, refuse_constant
 from plsc.quality.measures import magnitude
 
 COLUMNS = ("path", "magnitude", "percentile", "score", "error")
-REMEDY = "name another --out, or give --overwrite"
 
 
 @dataclass(frozen=True)
@@ -92,23 +85,9 @@ class MagnitudeOutput(ResumableRows):
         written = self._digest != "" and self._digest in (said.get("csv"), said.get("replaces"))
         self.whole = same and written and not overwrite
         if not self.whole and not overwrite:
-            self._refuse_others(same)
-
-    def _refuse_others(self, same: bool) -> None:
-        begun = self.begun_by()
-        if begun not in (None, self.key):
-            raise UserError(
-                f"{self.partial}: was begun with another model, source or options: {REMEDY}"
-            )
-        if self._digest:
-            cause = (
-                "was changed since it was written"
-                if same
-                else "exists, of another model, source or options"
-            )
-            raise UserError(f"{self.path}: {cause}: {REMEDY}")
-        if self._about_path.exists() and not (begun or same):
-            raise UserError(f"{self._about_path}: exists and would be replaced: {REMEDY}")
+            changed = "was changed since it was written"
+            cause = changed if same else "exists, of another model, source or options"
+            self.refuse_others(cause if self._digest else None, [self._about_path], known=same)
 
     def append(self, rows: NDArray[np.float32], entries: Sequence[Entry]) -> None:
         """Keep the magnitudes of the next embeddings [k, d].

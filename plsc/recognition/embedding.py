@@ -255,7 +255,8 @@ def embed_pairs(
     """
     source = WholeImages(pairs, ImageReader(embedder.info.size, resize))
     at_once = whole_batches(READ_AT_ONCE, embedder.batch_size)
-    return embed_all(source, embedder, batch_size=at_once, flip=flip, num_workers=num_workers)
+    workers = _processes(num_workers)
+    return embed_all(source, embedder, batch_size=at_once, flip=flip, num_workers=workers)
 
 
 def embed_into(
@@ -300,7 +301,7 @@ def embed_into(
         )
         batches = embed(
             images, embedder, chunks,
-            flip=flip, skip=skip, num_workers=num_workers, progress=progress,
+            flip=flip, skip=skip, num_workers=_processes(num_workers), progress=progress,
         )  # fmt: skip
         with closing(batches):
             for batch in batches:
@@ -310,6 +311,11 @@ def embed_into(
                 entries = [(face.name, face.label, face.reason) for face in batch.faces]
                 output.append(rows, entries)
     return first
+
+
+def _processes(num_workers: int) -> int:
+    """Return 0 for 1: of one process more a command has nothing."""
+    return num_workers if num_workers > 1 else 0
 
 
 def whole_batches(least: int, batch: int) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from plsc.recognition.ijb.embedding_file import EmbeddingFile  # noqa: E402
+from plsc.files.row_store import BLOCK, RowStore  # noqa: E402
 from plsc.recognition.ijb.protocol import read_release  # noqa: E402
 from plsc.recognition.metrics.ijb import FPR_TARGETS, pair_scores, tpr_at_fpr  # noqa: E402
 from plsc.recognition.metrics.roc import roc_curve  # noqa: E402
@@ -53,14 +53,14 @@ def make(folder: Path, scale: float, dim: int, pairs: str) -> None:
     _write_faces(folder, template, random)
     _write_pairs(folder, person, count, pairs, random)
     about = {"made": "by tools/benchmark/ijb.py"}
-    file = EmbeddingFile(folder / "embeddings", (count["faces"], 2, dim), about)
+    file = RowStore(folder / "embeddings", (count["faces"], 2, dim), about)
     centres = random.standard_normal((count["people"], dim), np.float32)
-    for chunk in range(file.num_chunks):
-        rows = file.rows(chunk)
-        noise = NOISE * random.standard_normal((len(rows), dim), np.float32)
-        own = centres[person[template[rows.start : rows.stop]]]
-        views = np.stack([own + noise, own + noise[:, ::-1]], axis=1)
-        file.write(chunk, views, np.zeros((count["faces"], 2), np.int64))
+    with file.filling():
+        for start in range(0, count["faces"], BLOCK):
+            rows = np.arange(start, min(start + BLOCK, count["faces"]))
+            noise = NOISE * random.standard_normal((len(rows), dim), np.float32)
+            own = centres[person[template[rows]]]
+            file.write(rows, np.stack([own + noise, own + noise[:, ::-1]], axis=1))
 
 
 def _write_faces(folder: Path, template: np.ndarray, random: np.random.Generator) -> None:
@@ -136,7 +136,7 @@ def measure(folder: Path, dim: int) -> dict[str, Any]:
     meter = Meter()
     release = meter("reading the lists", lambda: read_release(folder, "IJBC"))
     faces, pairs = release.faces, release.pairs
-    file = EmbeddingFile(folder / "embeddings", (len(faces), 2, dim), {})
+    file = RowStore(folder / "embeddings", (len(faces), 2, dim), {})
     templates = meter(
         "pooling",
         lambda: pool_templates(

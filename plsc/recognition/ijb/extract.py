@@ -2,28 +2,31 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
-from plsc.data.loader.worker_pool import WorkerPool
+from plsc.data.sets.base import BadImage
 from plsc.data.sets.files import read_file
 from plsc.data.transforms.align import align, template
 from plsc.data.transforms.standard import decode
 from plsc.errors import UserError
 from plsc.files.progress import progress_bar
+from plsc.files.row_store import RowStore
 from plsc.recognition.embedder import Embedder
-from plsc.recognition.ijb.embedding_file import CHUNK, EmbeddingFile
-from plsc.recognition.ijb.protocol import Faces
+from plsc.recognition.embedding import Face, chunks_of, embed
+from plsc.recognition.ijb.protocol import ReleaseFaces
 
 PLACE_TOLERANCE = 0.5  # pixels
 LAYOUT = 1  # to be raised where the same images and model begin to give other embeddings
 
 
 def embed_faces(
-    faces: Faces,
+    faces: ReleaseFaces,
     images: Path,
     stamps: NDArray[np.int64],
     embedder: Embedder,
@@ -32,7 +35,7 @@ def embed_faces(
     flip: bool,
     batch_size: int,
     num_workers: int,
-) -> tuple[EmbeddingFile, int]:
+) -> tuple[RowStore, int]:
     """Embed all faces, or what is left of them where an earlier run has done others.
 
     Args:
@@ -54,54 +57,82 @@ def embed_faces(
 
     """
     if not flip:
-        both = _embedding_file(faces, embedder, cache, views=2, make=False)
-        if both is not None and not both.unfinished(stamps):
+        both = _store(faces, embedder, cache, views=2, make=False)
+        if both is not None and not len(both.missing(stamps)):
             return both, 0
-    file = _embedding_file(faces, embedder, cache, views=2 if flip else 1, make=True)
-    assert file is not None
-    chunks, side = file.unfinished(stamps), embedder.info.size[0]
-    left = sum(len(file.rows(chunk)) for chunk in chunks)
-    if not left:
-        return file, 0
+    store = _store(faces, embedder, cache, views=2 if flip else 1, make=True)
+    assert store is not None
+    left = store.missing(stamps)
+    if not len(left):
+        return store, 0
+    source, chunks = AlignedFaces(faces, images, embedder.info.size[0]), chunks_of(left, batch_size)
+    with store.filling(), progress_bar(len(faces), "faces") as progress:
+        progress.update(len(faces) - len(left))
+        batches = embed(
+            source, embedder, chunks, flip=flip, num_workers=num_workers, progress=progress
+        )
+        with closing(batches):
+            for batch in batches:
+                rows = np.array([face.index for face in batch.faces])
+                store.write(rows, batch.embeddings, stamps[rows])
+    return store, len(left)
 
-    def crops(rows: range) -> tuple[list[np.ndarray], None]:
-        return [np.stack([_crop(faces, images, row, side) for row in rows])], None
 
-    tasks = [(chunk, rows) for chunk in chunks for rows in _batches(file.rows(chunk), batch_size)]
-    slot_bytes = min(batch_size, CHUNK) * side * side * 3
-    pool = WorkerPool(crops, num_workers=num_workers, slot_bytes=slot_bytes)
-    with file.filling(), progress_bar(len(faces), "faces") as bar:
-        bar.update(len(faces) - left)
-        done: list[NDArray[np.float32]] = []
+class AlignedFaces:
+    """The listed faces of a release, each cut out of its image and aligned to a square."""
+
+    dtype: npt.DTypeLike = np.uint8
+
+    def __init__(self, faces: ReleaseFaces, images: Path, side: int):
+        self.shape: tuple[int, ...] = (side, side, 3)
+        self._faces, self._images, self._side = faces, images, side
+
+    def __len__(self) -> int:
+        """Return how many faces there are."""
+        return len(self._faces)
+
+    def where(self, index: int) -> str:
+        """Return the image's path."""
+        return str(self._images / self._faces.names[index])
+
+    def faces(self, index: int) -> Sequence[Face]:
+        """Return the face, or why its image cannot be used.
+
+        Raises:
+            UserError: its landmarks are of no face.
+
+        """
+        path = self.where(index)
         try:
-            results = pool.map(rows for _, rows in tasks)
-            for (chunk, rows), ((batch,), _) in zip(tasks, results, strict=True):
-                paths = [str(images / faces.names[row]) for row in rows]
-                done.append(_views(embedder, batch, paths, flip=flip))
-                if rows.stop == file.rows(chunk).stop:
-                    file.write(chunk, np.concatenate(done), stamps)
-                    done = []
-                bar.update(len(rows))
-        finally:
-            pool.close()
-    return file, left
+            encoded = read_file(path, lambda: path)
+        except BadImage as error:
+            return [Face(index, reason=str(error))]
+        try:
+            pixels = decode(encoded)
+        except BadImage as error:
+            return [Face(index, reason=f"{path}: {error}")]
+        try:
+            cut = align(pixels, self._faces.points[index], size=self._side)
+        except UserError as error:
+            raise UserError(f"{self._faces.where(index)}: {error}") from error
+        return [Face(index, pixels=cut)]
 
 
-def _embedding_file(
-    faces: Faces, embedder: Embedder, cache: Path, *, views: int, make: bool
-) -> EmbeddingFile | None:
-    """The file for these faces and this model; None if it would have to be made."""
+def _store(
+    faces: ReleaseFaces, embedder: Embedder, cache: Path, *, views: int, make: bool
+) -> RowStore | None:
+    """Return the store for these faces and this model; None if it would have to be made."""
     _check_crops(embedder)
     of = {"model": embedder.digest, "faces": list_digest(faces), "views": views, "layout": LAYOUT}
     key = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
     if not make and not (cache / key).exists():
         return None
     about = {"model_path": embedder.info.path, **of}
-    return EmbeddingFile(cache / key, (len(faces), views, embedder.info.dim), about)
+    return RowStore(cache / key, (len(faces), views, embedder.info.dim), about)
 
 
-def list_digest(faces: Faces) -> str:
-    """Of the names of the images and of the landmarks."""
+def list_digest(faces: ReleaseFaces) -> str:
+    """Return a digest of the names of the images and of the landmarks."""
     digest = hashlib.sha256("\n".join(faces.names).encode(errors="surrogateescape"))
     digest.update(np.ascontiguousarray(faces.points).tobytes())
     return digest.hexdigest()
@@ -118,29 +149,3 @@ def _check_crops(embedder: Embedder) -> None:
         raise UserError(
             f"{info.path}: was trained on faces aligned to {places}, not to {template(width)[0]}..."
         )
-
-
-def _crop(faces: Faces, images: Path, row: int, side: int) -> NDArray[np.uint8]:
-    path = str(images / faces.names[row])
-    image = read_file(path, lambda: path)
-    try:
-        pixels = decode(image)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    try:
-        return align(pixels, faces.points[row], size=side)
-    except UserError as error:
-        raise UserError(f"{faces.where(row)}: {error}") from error
-
-
-def _batches(rows: range, size: int) -> Iterator[range]:
-    for start in range(rows.start, rows.stop, size):
-        yield range(start, min(start + size, rows.stop))
-
-
-def _views(
-    embedder: Embedder, batch: NDArray[np.uint8], paths: Sequence[str], *, flip: bool
-) -> NDArray[np.float32]:
-    where, mirrored = paths.__getitem__, (False, True) if flip else (False,)
-    views = [embedder.embed(batch, colour_order="RGB", flip=view, where=where) for view in mirrored]
-    return np.stack(views, axis=1)

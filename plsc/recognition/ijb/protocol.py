@@ -32,7 +32,7 @@ PAIR = "two templates and 1 (one person) or 0"
 
 
 @dataclass(frozen=True)
-class Faces:
+class ReleaseFaces:
     """The faces of a release, in the order of its lists.
 
     Attributes:
@@ -74,7 +74,7 @@ class Release:
     """What the files say."""
 
     images: Path
-    faces: Faces
+    faces: ReleaseFaces
     pairs: Pairs
     searches: Searches
 
@@ -110,7 +110,7 @@ def read_release(image_path: str | Path, target: Target) -> Release:
     return Release(images, faces, pairs, searches)
 
 
-def image_stamps(images: Path, faces: Faces) -> NDArray[np.int64]:
+def image_stamps(images: Path, faces: ReleaseFaces) -> NDArray[np.int64]:
     """Size and time of change of each image file, int64 [n, 2].
 
     Raises:
@@ -148,7 +148,7 @@ def _required(root: Path, target: Target, *parts: str) -> Path:
     return path
 
 
-def _read_faces(members: Path, landmarks: Path) -> Faces:
+def _read_faces(members: Path, landmarks: Path) -> ReleaseFaces:
     names, groups = _read_rows(members, "q", 2, "image, template and medium", int)
     kind = "image, x and y of five landmarks, and a score"
     others, numbers = _read_rows(landmarks, "d", NUM_COORDINATES + 1, kind, float)
@@ -167,7 +167,7 @@ def _read_faces(members: Path, landmarks: Path) -> Faces:
     if len(bad):
         raise UserError(f"{landmarks}:{bad[0] + 1}: has numbers that are not finite")
     points = numbers[:, :NUM_COORDINATES].reshape(-1, NUM_COORDINATES // 2, 2)
-    return Faces(landmarks, names, points, numbers[:, -1], groups[:, 0], groups[:, 1])
+    return ReleaseFaces(landmarks, names, points, numbers[:, -1], groups[:, 0], groups[:, 1])
 
 
 def _read_rows(

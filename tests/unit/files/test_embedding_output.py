@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from plsc.errors import UserError
-from plsc.files import resumable_rows
+from plsc.files import row_store
 from plsc.files.embedding_output import EmbeddingOutput
 
 ROWS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
@@ -95,15 +95,15 @@ def test_a_run_goes_on_where_another_ended(until, tmp_path):
 
 def test_what_was_not_marked_does_not_count(tmp_path, monkeypatch):
     """A killed process leaves a mark of some time ago, and anything behind it."""
-    monkeypatch.setattr(resumable_rows, "MARK_SECONDS", 0)
+    monkeypatch.setattr(row_store, "MARK_SECONDS", 0)
     fill(opened(tmp_path), until=6)
     partial = tmp_path / "out.npy.partial"
-    kept = (partial / "progress.json").read_bytes()
+    kept = (partial / "finished").read_bytes()
     with opened(tmp_path) as output:
         output.append(np.full((2, 3), np.inf, np.float32), [("wrong", 1, "")] * 2)
     with open(partial / "index.tsv", "ab") as file:
         file.write(b"8\ttorn li")
-    (partial / "progress.json").write_bytes(kept)
+    (partial / "finished").write_bytes(kept)
     output = opened(tmp_path)
     with output:
         assert output.done == 6

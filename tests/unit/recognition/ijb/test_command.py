@@ -22,9 +22,9 @@ from plsc.recognition.metrics.templates import POOLINGS
 
 SLOW = """
 import os, sys, time
-import plsc.recognition.ijb.embedding_file, plsc.recognition.ijb.extract
+from plsc.files import row_store
 from plsc.recognition.embedder import Embedder
-plsc.recognition.ijb.embedding_file.CHUNK = plsc.recognition.ijb.extract.CHUNK = 8
+row_store.MARK_SECONDS = 0
 embed = Embedder.embed
 def slow(self, *arguments, **named):
     time.sleep(float(os.environ["SECONDS"]))
@@ -41,12 +41,6 @@ def arguments(model, release, tmp_path):
         *("--model-root", str(model), "--image-path", str(release.root)),
         *("--result-dir", str(tmp_path / "out"), "--num-workers", "0"),
     ]
-
-
-@pytest.fixture
-def small_chunks(monkeypatch):
-    for module in ("embedding_file", "extract"):
-        monkeypatch.setattr(f"plsc.recognition.ijb.{module}.CHUNK", 8)
 
 
 @pytest.fixture
@@ -236,14 +230,13 @@ def test_a_second_run_embeds_nothing(arguments, tmp_path, counted, capsys):
     assert not counted
 
 
-@pytest.mark.usefixtures("small_chunks")
 def test_an_exchanged_image_is_embedded_again(arguments, release, tmp_path, counted, plain_scores):
     assert main([*arguments, "--no-flip"]) == 0
     counted.clear()
     crops = release.root / "loose_crop"
     (crops / "20.png").write_bytes((crops / "1.png").read_bytes())
     assert main([*arguments, "--no-flip"]) == 0
-    assert sum(counted) == 8  # its chunk
+    assert sum(counted) == 1
     np.testing.assert_allclose(scores_of(tmp_path), plain_scores(release, flip=False), atol=1e-5)
 
 
@@ -267,7 +260,7 @@ def test_a_killed_run_goes_on(arguments, release, tmp_path, model, plain_scores)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SECONDS": "0.3"}
     run = subprocess.Popen([sys.executable, *command], env=environment, stderr=subprocess.DEVNULL)
     marks, end = np.zeros(0), time.monotonic() + 60
-    while (marks != 0).sum() < 2 and time.monotonic() < end:
+    while (marks != 0).sum() < 16 and time.monotonic() < end:
         time.sleep(0.02)
         for path in (tmp_path / "out").glob("IJBC_result/embeddings/*/finished"):
             marks = np.fromfile(path, "<i8")
@@ -278,7 +271,7 @@ def test_a_killed_run_goes_on(arguments, release, tmp_path, model, plain_scores)
     assert not (tmp_path / "out" / "IJBC_result" / "IJBC.npy").exists()
     done = python(*command, "--json", env=environment)
     embedded = json.loads(done.stdout)["num_faces_embedded"]
-    assert 0 < embedded <= 48 - 2 * 8
+    assert 0 < embedded <= 48 - 16
     np.testing.assert_allclose(scores_of(tmp_path), plain_scores(release), atol=1e-5)
     resumed = scores_of(tmp_path)
     whole = [*command]
@@ -287,7 +280,6 @@ def test_a_killed_run_goes_on(arguments, release, tmp_path, model, plain_scores)
     assert (np.load(tmp_path / "whole" / "IJBC_result" / "IJBC.npy") == resumed).all()
 
 
-@pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_an_unreadable_image_is_named_and_what_was_done_is_kept(
     arguments, release, tmp_path, counted, capsys, plain_scores, workers
@@ -303,7 +295,7 @@ def test_an_unreadable_image_is_named_and_what_was_done_is_kept(
     bad.write_bytes(sound)
     counted.clear()
     assert main([*arguments, "--batch-size", "4"]) == 0
-    assert sum(counted) == 2 * (48 - 24)  # three chunks were done
+    assert sum(counted) == 2 * (48 - 28)  # seven batches were done
     np.testing.assert_allclose(scores_of(tmp_path), plain_scores(release), atol=1e-5)
 
 
