@@ -30,7 +30,7 @@ SAME, DIFFERENT = "same person", "different people"
 def compare(
     embedder: Embedder, first: str, second: str, *, flip: bool = False, resize: bool = False
 ) -> float:
-    """Cosine of two image files' embeddings.
+    """Return the cosine of two image files' embeddings.
 
     Args:
         embedder: the model.
@@ -57,7 +57,7 @@ def _cosine(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's parser."""
+    """Return the command's parser."""
     parser = new_parser("plsc-compare", description=DESCRIPTION, examples=EXAMPLES)
     add_model(parser)
     add = parser.add_argument
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command; see `build_parser` for its options.
+    """Run the command; see `build_parser` for its options.
 
     Raises:
         UserError: wrong options, or a model or an image that cannot be used.
@@ -151,6 +151,6 @@ def _text(report: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     options = build_parser().parse_args(argv)
     return exit_status("plsc-compare", lambda: run(options))

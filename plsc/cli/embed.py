@@ -19,7 +19,7 @@ from plsc.cli.options import (
 from plsc.cli.status import exit_status
 from plsc.data.sets.open import fingerprint, open_images
 from plsc.files.embedding_output import EmbeddingOutput
-from plsc.recognition.embedding import embed_into
+from plsc.recognition.set_embedding import embed_into
 
 DESCRIPTION = """Embed all faces of a set: OUT.npy, float32 [n, d], as the model gives them, and
 OUT.index.tsv, which says of each row its image and, where it is known, its class. SOURCE is
@@ -42,7 +42,7 @@ Exit status: 0 done, 2 something is to be mended (said in one line)."""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's parser."""
+    """Return the command's parser."""
     parser = new_parser("plsc-embed", description=DESCRIPTION, examples=EXAMPLES)
     add_model(parser)
     add_source(parser)
@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command; see `build_parser` for its options.
+    """Run the command; see `build_parser` for its options.
 
     Raises:
         UserError: wrong options, or a model or source that cannot be used.
@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def count_skipped(index: Path) -> int:
-    """Rows of an index that say what was wrong with their image."""
+    """Return rows of an index that say what was wrong with their image."""
     with open(index, "rb") as lines:
         return sum(not line.endswith(b"\t\n") for line in lines) - 1  # the header
 
@@ -133,6 +133,6 @@ def _text(report: dict[str, Any], before: bool) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     options = build_parser().parse_args(argv)
     return exit_status("plsc-embed", lambda: run(options))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from plsc.cli.options import PREPARATION, embedder_of
-from plsc.data.sets.open import open_pair_set
+from plsc.data.sets.open import open_pair_sets
 from plsc.data.sets.pairs import PairSet
 from plsc.data.sets.set_names import distinct
 from plsc.errors import UserError
@@ -14,12 +14,12 @@ from plsc.inference.model_info import ModelInfo
 from plsc.inference.stored_measurements import require_storable, store
 from plsc.nn.environment import cores
 from plsc.recognition.embedder import Embedder
-from plsc.recognition.embedding import embed_pairs
 from plsc.recognition.metrics.folds import ProtocolName, check_pairs
 from plsc.recognition.metrics.roc import FARS, OperatingPoint, far_name
 from plsc.recognition.metrics.verification import VerificationReport, thresholds_of, verify
 from plsc.recognition.report.evaluation import MeasuredSet, ModelCard
 from plsc.recognition.report.outputs import Outputs
+from plsc.recognition.set_embedding import embed_pairs
 
 NUM_FOLDS = 10
 BATCH_SIZE = 64
@@ -75,14 +75,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def open_sets(options: argparse.Namespace) -> dict[str, PairSet]:
-    """The sets that `--bin` and `--pairs` name, by name.
+    """Return the sets that `--bin` and `--pairs` name, by name.
 
     Raises:
         UserError: there is none, or one cannot be used.
 
     """
-    opened = [open_pair_set(path) for path in options.bin or ()]
-    opened += [open_pair_set(path, options.image_root) for path in options.pairs or ()]
+    opened = open_pair_sets(options.bin or (), options.pairs or (), options.image_root)
     if not opened:
         raise UserError("--model needs a verification set: --bin FILE.bin, or --pairs LIST")
     for name, pairs in opened:
@@ -98,7 +97,7 @@ def open_sets(options: argparse.Namespace) -> dict[str, PairSet]:
 
 
 def model_card(embedder: Embedder) -> ModelCard:
-    """What a report says of the model."""
+    """Return what a report says of the model."""
     info = embedder.info
     return ModelCard(
         path=info.path,

@@ -66,14 +66,14 @@ with --pooling magnitude is its magface_qlt 1, with --pooling media its magface_
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = build_parser()
     options = parser.parse_args(argv)
     return exit_status(parser.prog, lambda: run(options))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The options; their names are those of InsightFace's and PLSC's scripts."""
+    """Return the parser; names of options are those of InsightFace's and PLSC's scripts."""
     parser = new_parser("plsc-ijb", description=DESCRIPTION, examples=EXAMPLES)
     add = parser.add_argument
     add("--model-root", required=True, metavar="MODEL", help=".onnx file, a folder with one, or "
@@ -169,7 +169,7 @@ def _print_tables(
 
 
 def model_path(root: str) -> str:
-    """The model that `--model-root` means: of a folder with one .onnx file, that file.
+    """Return the model that `--model-root` means: of a folder with one .onnx file, that file.
 
     Raises:
         UserError: a folder with several.
@@ -225,5 +225,5 @@ def _say(text: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """Names of files need not be text in any encoding."""
+    """Return a text that can be printed: names of files need not be text in any encoding."""
     return text.encode(errors="backslashreplace").decode()

@@ -34,7 +34,7 @@ from plsc.quality.magnitudes import MagnitudeOutput, Measured
 from plsc.quality.reference import Reference
 from plsc.quality.sheet import Face, require_sheet, sampled, write_quality_sheet
 from plsc.recognition.embedder import Embedder
-from plsc.recognition.embedding import embed_into
+from plsc.recognition.set_embedding import embed_into
 
 DESCRIPTION = """Score how good pictures of faces are for recognition. The length of the embedding
 that a MagFace model gives (its magnitude) grows with quality; other losses order images less well.
@@ -71,7 +71,7 @@ DEFAULT_OUT = "quality.csv"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's parser."""
+    """Return the command's parser."""
     parser = new_parser("plsc-quality", description=DESCRIPTION, examples=EXAMPLES)
     add_model(parser)
     add = parser.add_argument
@@ -91,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command; see `build_parser` for its options.
+    """Run the command; see `build_parser` for its options.
 
     Raises:
         UserError: wrong options, or a model, images or a calibration that cannot be used.
@@ -157,7 +157,7 @@ def run(options: argparse.Namespace) -> int:
 def measure(
     embedder: Embedder, source: ImageSource, output: MagnitudeOutput, options: argparse.Namespace
 ) -> tuple[Measured, int]:
-    """Magnitudes of all images, and how many were there before.
+    """Return magnitudes of all images, and how many were there before.
 
     Raises:
         UserError: an image or an embedding cannot be used; what is done is kept.
@@ -239,7 +239,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["evr"]:
         from plsc.cli import quality_evr as evr_command

@@ -28,13 +28,13 @@ from plsc.quality.measures import (
     random,
 )
 from plsc.recognition.embedder import Embedder
-from plsc.recognition.embedding import embed_pairs
 from plsc.recognition.metrics.angular import angles
+from plsc.recognition.set_embedding import embed_pairs
 from plsc.report.figures import INSTALL, can_draw
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = build_parser()
     options = parser.parse_args(argv)
     return exit_status(parser.prog, lambda: run(options))
@@ -86,7 +86,7 @@ def measure_set(
     task: Task,
     options: argparse.Namespace,
 ) -> SetCurves:
-    """The curves of one set; with progress on standard error.
+    """Return the curves of one set; with progress on standard error.
 
     Raises:
         UserError: an image, a model's embedding or a measure cannot be used.

@@ -14,7 +14,7 @@ from plsc.cli.options import (
     new_parser,
 )
 from plsc.data.lists.image_root import shown
-from plsc.data.sets.open import open_pair_set
+from plsc.data.sets.open import open_pair_sets
 from plsc.data.sets.pairs import PairSet
 from plsc.data.sets.set_names import distinct
 from plsc.errors import UserError
@@ -64,7 +64,7 @@ class Task:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's parser."""
+    """Return the command's parser."""
     parser = new_parser("plsc-quality evr", description=DESCRIPTION, examples=EXAMPLES)
     add = parser.add_argument
     add("models", nargs="+", metavar="MODEL", help=".onnx file, checkpoint folder, stem of a "
@@ -96,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def checked_task(options: argparse.Namespace) -> Task:
-    """What the options ask for, with all that can be told before a model runs.
+    """Return what the options ask for, with all that can be told before a model runs.
 
     Raises:
         UserError: as `run`.
@@ -133,7 +133,7 @@ def checked_task(options: argparse.Namespace) -> Task:
 def open_sets(
     options: argparse.Namespace, tables: Sequence[QualityTable], fmrs: Sequence[float]
 ) -> dict[str, PairSet]:
-    """The sets that `--bin` and `--pairs` name, by name; each can be measured.
+    """Return the sets that `--bin` and `--pairs` name, by name; each can be measured.
 
     Raises:
         UserError: there is none, or one cannot be used.
@@ -141,8 +141,7 @@ def open_sets(
     """
     if options.image_root is not None and not options.pairs:
         raise UserError("--image-root is for lists of pairs: give --pairs LIST, too")
-    opened = [open_pair_set(path) for path in options.bin]
-    opened += [open_pair_set(path, options.image_root) for path in options.pairs]
+    opened = open_pair_sets(options.bin, options.pairs, options.image_root)
     if not opened:
         raise UserError("give a verification set: --bin FILE.bin, or --pairs LIST")
     for table in tables:
@@ -171,7 +170,7 @@ def _check_set(pairs: PairSet, tables: Sequence[QualityTable], fmrs: Sequence[fl
 
 
 def _model(text: str) -> tuple[str, str]:
-    """Name and path of MODEL or NAME=MODEL."""
+    """Return name and path of MODEL or NAME=MODEL."""
     path = Path(text)
     name, equals, rest = text.partition("=")
     if equals and name and "/" not in name and not path.exists():

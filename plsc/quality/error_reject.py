@@ -21,7 +21,7 @@ ALIKE = 1e-5  # relative: lengths of float32 vectors that were normalised differ
 def error_reject_curve(
     distances: ArrayLike, issame: ArrayLike, quality: ArrayLike, *, fmr: float, fixed: bool = False
 ) -> RejectCurve:
-    """The curve of pairs that are rejected by rising quality.
+    """Return the curve of pairs that are rejected by rising quality.
 
     Pairs of equal quality are rejected in their order in the set: which of them come first changes
     the curve, and a stable sort makes it the same everywhere.
@@ -73,16 +73,16 @@ def error_reject_curve(
 
 
 def pair_quality(quality: ArrayLike) -> Floats:
-    """Quality [P] of pairs from that of their images [2P]: the worse of the two."""
+    """Return quality [P] of pairs from that of their images [2P]: the worse of the two."""
     worse: Floats = np.asarray(quality, np.float64).reshape(-1, 2).min(axis=1)
     return worse
 
 
 def threshold_at(impostors: Floats, num_decades: int) -> float | None:
-    """The distance below which 10^-num_decades of `impostors` [n], ascending, are; None if too few.
+    """Return the distance below which 10^-num_decades of `impostors` [n], ascending, are.
 
     A walk from the farthest impostor towards the nearest: each decade divides the place by ten,
-    and from place 0 no step leads on.
+    and from place 0 no step leads on: then there are too few, and the distance is None.
     """
     place = len(impostors) - 1
     for _ in range(num_decades):
@@ -98,7 +98,7 @@ def impostors_needed(fmr: float) -> int:
 
 
 def decades(fmr: float) -> int:
-    """3 for 1e-3.
+    """Return the power of ten that a rate is: 3 for 1e-3.
 
     Raises:
         UserError: no power of ten, or none from 1e-1 to 1e-9.

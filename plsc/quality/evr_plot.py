@@ -62,7 +62,7 @@ def draw_curves(found: SetCurves, paths: Sequence[Path]) -> None:
 
 
 def colours_of(measures: Sequence[str]) -> dict[str, str]:
-    """A colour for each measure; at most as many as COLOURS may be unknown here."""
+    """Return a colour for each measure; at most as many as COLOURS may be unknown here."""
     others = iter(COLOURS)
     return {measure: OWN_COLOURS.get(measure) or next(others) for measure in measures}
 
@@ -105,7 +105,7 @@ def _draw_panel(
 
 
 def _draw_curve(axes: Any, curve: RejectCurve, colour: str, style: Any) -> None:
-    """A line that is pale where too few impostors resolve the rate, with a cross where it ends."""
+    """Draw a line, pale where too few impostors resolve the rate, and a cross where it ends."""
     rejects = [100 * point.reject for point in curve.points]
     fnmrs = [100 * point.fnmr for point in curve.points]
     resolved = sum(point.resolved for point in curve.points)
@@ -131,7 +131,7 @@ def _reasons(curves: Sequence[RejectCurve]) -> list[str]:
 
 
 def _limit(panels: Sequence[Any]) -> None:
-    """From 0 to a little above the highest line of a column, which shares its axis."""
+    """Let a column's axis go from 0 to a little above its highest line."""
     highest = max(max(line.get_ydata(), default=0) for axes in panels for line in axes.lines)
     panels[0].set_ylim(0, max(1.0, min(1.12 * highest, 104.0)))
 

@@ -59,24 +59,24 @@ class SetCurves:
 
     @property
     def models(self) -> list[str]:
-        """Their names, in order."""
+        """Return their names, in order."""
         return list(dict.fromkeys(line.model for line in self.lines))
 
     @property
     def measures(self) -> list[str]:
-        """Their names, in order."""
+        """Return their names, in order."""
         return list(dict.fromkeys(line.measure for line in self.lines))
 
     def panel(self, fmr: float, fixed: bool) -> list[Line]:
-        """The lines at one rate and with one kind of threshold."""
+        """Return the lines at one rate and with one kind of threshold."""
         return [line for line in self.of_rate(fmr) if line.curve.fixed == fixed]
 
     def of_rate(self, fmr: float) -> list[Line]:
-        """The lines at one rate."""
+        """Return the lines at one rate."""
         return [line for line in self.lines if line.curve.fmr == fmr]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return all as JSON has it."""
         return {
             "set": self.name,
             "pairs": len(self.issame),
@@ -100,7 +100,7 @@ def curves_of(
     fmrs: Sequence[float],
     fixed: Sequence[bool],
 ) -> list[Line]:
-    """All lines of one model on one set.
+    """Return all lines of one model on one set.
 
     Args:
         distances: [P] of the pairs, as `plsc.recognition.metrics.angular.angles` has them.
@@ -139,7 +139,7 @@ def curves_of(
 
 
 def text_of(found: SetCurves) -> str:
-    """Tables for a terminal, one for each rate and kind of threshold."""
+    """Return tables for a terminal, one for each rate and kind of threshold."""
     embeddings = "sums with the mirrored images" if found.flip else "images as they are"
     impostors = int((~found.issame).sum())
     parts = [f"{found.name}: {len(found.issame)} pairs, {impostors} impostors; {embeddings}"]
@@ -178,7 +178,7 @@ def _at(curve: RejectCurve, share: float) -> str:
 
 
 def _mean(area: Area | None, stop: float) -> str:
-    """The mean, with how far it goes if that is less than `stop`."""
+    """Return the mean, with how far it goes if that is less than `stop`."""
     if area is None:
         return "-"
     short = f"(to {100 * area.stop:g} %) " if area.stop < stop - 1e-9 else ""

@@ -47,7 +47,7 @@ class Measured:
 
     @property
     def usable(self) -> NDArray[np.intp]:
-        """Rows of the images that could be used."""
+        """Return rows of the images that could be used."""
         return np.flatnonzero(np.isfinite(self.magnitudes))
 
 
@@ -105,7 +105,7 @@ class MagnitudeOutput(ResumableRows):
         super().append(lengths.astype(np.float32)[:, None], entries)
 
     def measured(self) -> Measured:
-        """All magnitudes, when all are there: from the CSV if it is whole, else as measured."""
+        """Return all magnitudes, once they are there: from a whole CSV, else as measured."""
         if self.whole:
             with open(self.path, newline="", encoding="utf-8", errors="surrogateescape") as file:
                 _, *lines = csv.reader(file)
@@ -149,7 +149,7 @@ class MagnitudeOutput(ResumableRows):
 
 
 def csv_of(measured: Measured, calibration: Calibration | None) -> str:
-    """The table; magnitudes have all digits of a float32, so that they are read as they were."""
+    """Return the table; magnitudes have all digits of a float32, to be read as they were."""
     nothing = np.full(len(measured.paths), np.nan)
     percentiles = calibration.percentiles(measured.magnitudes) if calibration else nothing
     scores = calibration.scores(measured.magnitudes) if calibration else nothing

@@ -31,7 +31,7 @@ def sharpness(grey: Grey) -> float:
 
 
 def brightness(grey: Grey) -> float:
-    """How near the mean of `grey` uint8 [h, w] is to middle grey: minus the distance, in levels.
+    """Return how near the mean of `grey` uint8 [h, w] is to middle grey: minus the levels between.
 
     A face that is too dark is as bad as one that is too bright: 0 is best, -127.5 worst.
     """
@@ -53,19 +53,19 @@ MEASURES = (MAGNITUDE, *IMAGE_MEASURES, RANDOM)
 
 
 def magnitude(embeddings: ArrayLike) -> Floats:
-    """L2 length [n] of embeddings [n, d] as the model gives them (MagFace, arXiv:2103.06627)."""
+    """Return L2 lengths [n] of embeddings [n, d] as a model gives them (MagFace, arXiv:2103.06627)."""
     return np.asarray(np.linalg.norm(np.asarray(embeddings, np.float64), axis=1))
 
 
 def random(count: int, *, seed: int = 0) -> Floats:
-    """A control [count] that knows nothing of the images: what rejecting by chance gains."""
+    """Return a control [count] that knows nothing of the images: what rejecting by chance gains."""
     return np.random.default_rng(seed).random(count)
 
 
 def measure_images(
     pairs: PairSet, names: Sequence[str], *, num_workers: int = 0
 ) -> dict[str, Floats]:
-    """Measures of pixels, float64 [2P] each, by name; with progress.
+    """Return measures of pixels, float64 [2P] each, by name; with progress.
 
     Images are measured in the size that they have, in grey: 0.299 R + 0.587 G + 0.114 B.
 

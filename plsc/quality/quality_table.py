@@ -38,7 +38,7 @@ class QualityTable:
     by_place: dict[str, Quality]
 
     def of(self, pairs: PairSet) -> NDArray[np.float64]:
-        """Quality float64 [2P] of a set's images.
+        """Return quality float64 [2P] of a set's images.
 
         An image is found by one of its `names`.
 
@@ -123,7 +123,7 @@ def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(header: list[str], name: str, path: str | Path) -> tuple[int, int]:
-    """Which column is the path, and which the number."""
+    """Return which column is the path, and which the number."""
     place = header.index(PATH_COLUMN) if PATH_COLUMN in header else 0
     others = [column for column in range(len(header)) if column != place]
     if name in header and header.index(name) != place:
@@ -151,7 +151,7 @@ def _put(
 
 
 def _is_number(text: str) -> bool:
-    """Whether a field is a number, or empty."""
+    """Tell whether a field is a number, or empty."""
     try:
         float(text or 0)
     except ValueError:

@@ -38,7 +38,7 @@ class Reference:
 
 
 def given(embedder: Embedder, file: str | None) -> Reference:
-    """The calibration in `file`, else the model's own, else none; before any image is read.
+    """Return the calibration in `file`, else the model's own, else none; before any image is read.
 
     Raises:
         UserError: it is damaged, or of images that were prepared otherwise.
@@ -62,7 +62,7 @@ def given(embedder: Embedder, file: str | None) -> Reference:
 
 
 def learned(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
-    """The calibration that the images at hand teach.
+    """Return the calibration that the images at hand teach.
 
     Raises:
         UserError: they teach none.
@@ -75,7 +75,7 @@ def learned(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
 
 
 def relative(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
-    """The images at hand as their own reference, where nothing else is known.
+    """Return the images at hand as their own reference, where nothing else is known.
 
     Raises:
         UserError: their magnitudes are all the same.

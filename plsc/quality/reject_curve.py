@@ -45,7 +45,7 @@ class RejectPoint:
 
     @property
     def fnmr(self) -> float:
-        """Share of the genuine pairs left that are refused."""
+        """Return share of the genuine pairs left that are refused."""
         return self.false_non_matches / self.genuine
 
 
@@ -105,7 +105,7 @@ class RejectCurve:
     end: CurveEnd | None
 
     def at(self, reject: float) -> RejectPoint | None:
-        """The point at one of REJECTS; None where the curve has ended."""
+        """Return the point at one of REJECTS; None where the curve has ended."""
         found = (point for point in self.points if abs(point.reject - reject) < CLOSE)
         return next(found, None)
 
@@ -140,7 +140,7 @@ class RejectCurve:
         return left
 
     def to_dict(self, *, partial: float = PARTIAL) -> dict[str, Any]:
-        """As JSON has it; `partial` is where the partial area ends."""
+        """Return all as JSON has it; `partial` is where the partial area ends."""
         whole, part = self.area(), self.area(partial)
         return {
             "fmr": self.fmr,

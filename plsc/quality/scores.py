@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 
 def quality_scores(embedder: Embedder) -> Callable[[Floats], Floats]:
-    """Magnitudes [n] -> scores [n] from 0 to 100, by the calibration that the model carries.
+    """Return a function: magnitudes [n] -> scores [n] from 0 to 100, by the model's calibration.
 
     Raises:
         UserError: it carries none, or one of images that were prepared otherwise.

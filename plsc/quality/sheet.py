@@ -51,7 +51,7 @@ class Face:
 
 
 def sampled(count: int, most: int = MOST) -> NDArray[np.intp]:
-    """Places in an order of `count` images, at most `most`, even, the first and last among them."""
+    """Return at most `most` places of `count` in even distance, the first and last among them."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
@@ -131,7 +131,7 @@ def _cell(face: Face, height: int) -> Pixels:
 
 
 def colour_of(score: float) -> Colour:
-    """Of a score's bar: from orange through yellow to blue."""
+    """Return the colour of a score's bar: from orange through yellow to blue."""
     first, second = (LOW, MIDDLE) if score < 50 else (MIDDLE, HIGH)
     part = score % 50 / 50 if score < 100 else 1.0
     blue, green, red = (round(a + (b - a) * part) for a, b in zip(first, second, strict=True))
@@ -139,7 +139,7 @@ def colour_of(score: float) -> Colour:
 
 
 def _square(pixels: Pixels) -> Pixels:
-    """The whole picture in a square cell, its shape kept."""
+    """Return the whole picture in a square cell, its shape kept."""
     height, width = pixels.shape[:2]
     scale = CELL / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -152,7 +152,7 @@ def _square(pixels: Pixels) -> Pixels:
 
 
 def _end_of(name: str) -> str:
-    """As much of the end of a name as a cell is wide."""
+    """Return as much of the end of a name as a cell is wide."""
     text = "".join(char if " " <= char <= "~" else "?" for char in name)  # all that the font has
     if _width(text, SMALL) <= CELL - 2:
         return text

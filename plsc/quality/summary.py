@@ -20,13 +20,13 @@ ORIGINS = {
 
 
 def worst_first(measured: Measured) -> np.ndarray:
-    """Rows of the usable images, by magnitude; equal ones in their order."""
+    """Return rows of the usable images, by magnitude; equal ones in their order."""
     usable = measured.usable
     return usable[np.argsort(measured.magnitudes[usable], kind="stable")]
 
 
 def summary(measured: Measured, reference: Reference) -> dict[str, Any]:
-    """The figures, as JSON has them; all images where they are few, else the worst and best."""
+    """Return the figures as JSON has them; all images where they are few, else worst and best."""
     order, calibration = worst_first(measured), reference.calibration
     few = len(order) <= ALL_SHOWN
     percent = np.percentile(measured.magnitudes[order], QUANTILES)
@@ -59,7 +59,7 @@ def rows(measured: Measured, order: np.ndarray, reference: Reference) -> list[di
 
 
 def text(report: dict[str, Any]) -> str:
-    """The report for people to read."""
+    """Return the report for people to read."""
     said, skipped = report["relative_to"], report["num_skipped"]
     count = report["num_images"] - skipped
     lines = [f"{count} image{'s' * (count > 1)}" + (f", {skipped} skipped" * bool(skipped))]

@@ -10,21 +10,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from plsc.data.loader.worker import NewArray
 from plsc.data.loader.worker_pool import WorkerPool
-from plsc.data.sets.base import NO_CLASS, BadImage, ImageSource
-from plsc.data.sets.pairs import PairSet
+from plsc.data.sets.base import NO_CLASS, BadImage
 from plsc.errors import UserError
 from plsc.files.progress import progress_bar
-from plsc.files.resumable_rows import ResumableRows
-from plsc.inference.image_reader import ImageReader
 from plsc.inference.network import Floats
-from plsc.recognition.embedder import Embedder
-
-TINY = np.finfo(np.float32).tiny
-READ_AT_ONCE = 32  # images, at least: fewer are not worth a message between processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,33 +78,6 @@ class FaceNetwork(Protocol):
         """
 
 
-class WholeImages:
-    """The images of a set as faces: each is one, aligned and of the network's size."""
-
-    shape: tuple[int, ...]
-    dtype: npt.DTypeLike = np.uint8
-
-    def __init__(self, source: ImageSource, reader: ImageReader):
-        width, height = reader.size
-        self.shape = height, width, 3
-        self._source, self._reader = source, reader
-        self.where = source.where
-
-    def __len__(self) -> int:
-        """Return how many images there are."""
-        return len(self._source)
-
-    def faces(self, index: int) -> Sequence[Face]:
-        """Return the image as its one face, or why it cannot be used."""
-        name, label = self._source.name(index), NO_CLASS
-        try:
-            encoded, label = self._source.read(index)
-            pixels = self._reader.decode(encoded, self.where(index))
-        except BadImage as error:
-            return [Face(index, name, label, reason=str(error))]
-        return [Face(index, name, label, pixels)]
-
-
 @dataclass(frozen=True, eq=False)
 class EmbeddedFaces:
     """A batch: faces [k], and their embeddings float32 [k, views, d].
@@ -133,7 +98,8 @@ def embed(
     flip: bool = False,
     skip: bool = False,
     num_workers: int = 0,
-    progress: tqdm | None = None,
+    unit: str | None = "images",
+    before: int = 0,
 ) -> Generator[EmbeddedFaces, None, None]:
     """Yield the faces of some images with their embeddings.
 
@@ -146,7 +112,8 @@ def embed(
         flip: embed the mirrored images, too.
         skip: keep faces that cannot be used, with the reason; else the first ends all.
         num_workers: processes that read images; 0 reads them in this one.
-        progress: counts images.
+        unit: what a progress bar counts; None shows none.
+        before: images that the bar counts as done.
 
     Raises:
         BadImage: an image cannot be used.
@@ -159,16 +126,20 @@ def embed(
         num_workers=min(num_workers, len(chunks)),
         slot_bytes=largest * math.prod(source.shape) * np.dtype(source.dtype).itemsize,
     )
+    shown = progress_bar(before + sum(map(len, chunks)), unit) if unit else nullcontext()
+    mirrored = (False, True) if flip else (False,)
     try:
-        for chunk, ((pixels,), faces) in zip(chunks, pool.map(chunks), strict=True):
-            where = functools.partial(_where, source, faces)
-            mirrored = (False, True) if flip else (False,)
-            views = [network.embed(pixels, flip=view, where=where) for view in mirrored]
-            embeddings = np.stack(views, axis=1)
-            embeddings[[face.reason != "" for face in faces]] = np.nan
-            yield EmbeddedFaces(faces, embeddings)
+        with shown as progress:
             if progress is not None:
-                progress.update(len(chunk))
+                progress.update(before)
+            for chunk, ((pixels,), faces) in zip(chunks, pool.map(chunks), strict=True):
+                where = functools.partial(_where, source, faces)
+                views = [network.embed(pixels, flip=view, where=where) for view in mirrored]
+                embeddings = np.stack(views, axis=1)
+                embeddings[[face.reason != "" for face in faces]] = np.nan
+                yield EmbeddedFaces(faces, embeddings)
+                if progress is not None:
+                    progress.update(len(chunk))
     finally:
         pool.close()
 
@@ -228,96 +199,6 @@ def embed_all(
 
     """
     chunks = chunks_of(range(len(source)) if rows is None else rows, batch_size)
-    shown = progress_bar(sum(map(len, chunks)), unit) if unit else nullcontext()
-    with shown as progress:
-        batches = embed(
-            source, network, chunks, flip=flip, num_workers=num_workers, progress=progress
-        )
-        with closing(batches):
-            return np.concatenate([batch.embeddings for batch in batches])
-
-
-def embed_pairs(
-    pairs: PairSet, embedder: Embedder, *, flip: bool, resize: bool = False, num_workers: int = 0
-) -> Floats:
-    """Return embeddings [2P, views, d] of a verification set; with progress.
-
-    Args:
-        pairs: the images.
-        embedder: the model.
-        flip: embed the mirrored images, too: the second view.
-        resize: bring images of other sizes to the model's; else they are refused.
-        num_workers: processes that read images.
-
-    Raises:
-        UserError: an image or an embedding cannot be used.
-
-    """
-    source = WholeImages(pairs, ImageReader(embedder.info.size, resize))
-    at_once = whole_batches(READ_AT_ONCE, embedder.batch_size)
-    workers = _processes(num_workers)
-    return embed_all(source, embedder, batch_size=at_once, flip=flip, num_workers=workers)
-
-
-def embed_into(
-    output: ResumableRows,
-    source: ImageSource,
-    embedder: Embedder,
-    *,
-    batch_size: int,
-    flip: bool = False,
-    normalise: bool = False,
-    resize: bool = False,
-    skip: bool = False,
-    num_workers: int = 0,
-) -> int:
-    """Fill `output` with the embeddings of `source`, from where it stands to its end.
-
-    Args:
-        output: where to; not whole.
-        source: the images.
-        embedder: the model.
-        batch_size: images at once, at least.
-        flip: add the mirrored images' embeddings.
-        normalise: bring each row to length 1.
-        resize: bring images to the model's size.
-        skip: rows of images that cannot be used are NaN; else they end it.
-        num_workers: processes that read images.
-
-    Returns:
-        How many rows were there before.
-
-    Raises:
-        UserError: an image or an embedding cannot be used, or the system refuses to write; what is
-            done is kept.
-
-    """
-    images = WholeImages(source, ImageReader(embedder.info.size, resize))
-    with output, progress_bar(len(source), "images") as progress:
-        first = output.done
-        progress.update(first)
-        chunks = chunks_of(
-            range(first, len(source)), whole_batches(batch_size, embedder.info.batch or 1)
-        )
-        batches = embed(
-            images, embedder, chunks,
-            flip=flip, skip=skip, num_workers=_processes(num_workers), progress=progress,
-        )  # fmt: skip
-        with closing(batches):
-            for batch in batches:
-                rows = batch.embeddings.sum(axis=1)
-                if normalise:
-                    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
-                entries = [(face.name, face.label, face.reason) for face in batch.faces]
-                output.append(rows, entries)
-    return first
-
-
-def _processes(num_workers: int) -> int:
-    """Return 0 for 1: of one process more a command has nothing."""
-    return num_workers if num_workers > 1 else 0
-
-
-def whole_batches(least: int, batch: int) -> int:
-    """Return the smallest multiple of `batch` that is at least `least`."""
-    return -(-least // batch) * batch
+    batches = embed(source, network, chunks, flip=flip, num_workers=num_workers, unit=unit)
+    with closing(batches):
+        return np.concatenate([batch.embeddings for batch in batches])

@@ -89,7 +89,7 @@ WITHOUT_PADDLE = {
     "__init__", "__main__", "errors", "config", "files", "supervise", "scheduler", "data",
     "datatools", "report", "quality", "cli", "export.onnx_forms", "inference",
     "recognition.datasets", "recognition.embedder", "recognition.embedding", "recognition.ijb",
-    "recognition.metrics",
+    "recognition.set_embedding", "recognition.metrics",
 }  # fmt: skip
 WITH_PADDLE = {"cli.doctor", "inference.paddle_network"}  # the others of these folders
 HEAVY = {"paddle", "numpy", "cv2", "scipy", "yaml", "safetensors", "tqdm", "onnx", "onnxruntime"}

@@ -10,7 +10,7 @@ from plsc.files.unpickle import load_arrays
 
 
 def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
-    """The 2P encoded images and, bool [P], whether images 2i and 2i + 1 are of one person.
+    """Return the 2P encoded images and, bool [P], whether images 2i and 2i + 1 are of one person.
 
     Raises:
         UserError: the file is missing, truncated, holds anything but data, or does not have two

@@ -83,7 +83,7 @@ class FolderImages(ImageFiles):
         return f"{self.identities[identity]}/{os.fsdecode(bytes(file))}"
 
     def _listed(self, identity: str) -> list[str]:
-        """The images' names in one folder, sorted."""
+        """Return the images' names in one folder, sorted."""
         path = os.path.join(self._root, identity)
         images, folders = [], []
         for entry in _entries(path):
@@ -114,7 +114,7 @@ class FolderImages(ImageFiles):
 
 
 def _listed_root(root: str) -> tuple[list[str], int, int]:
-    """Names of the folders, sorted; how many images and how many files there are beside them."""
+    """Return names of the folders, sorted; how many images and how many files are beside them."""
     folders, images, files = [], 0, 0
     for entry in _entries(root):
         if _is_folder(entry, follow=True):
@@ -126,7 +126,7 @@ def _listed_root(root: str) -> tuple[list[str], int, int]:
 
 
 def _entries(path: str) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder, without what is hidden."""
+    """Return what is in a folder, without what is hidden."""
     try:
         with os.scandir(path) as entries:
             for entry in entries:

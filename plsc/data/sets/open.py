@@ -116,6 +116,14 @@ def open_pair_set(path: str | Path, image_root: str | Path | None = None) -> tup
     return set_name(path), pairs
 
 
+def open_pair_sets(
+    bins: Sequence[str], lists: Sequence[str], image_root: str | None
+) -> list[tuple[str, PairSet]]:
+    """Return names and pairs of `.bin` files, then of lists whose paths begin at `image_root`."""
+    opened = [open_pair_set(path) for path in bins]
+    return opened + [open_pair_set(path, image_root) for path in lists]
+
+
 def open_images(
     path: str | Path,
     image_root: str | None = None,

@@ -17,7 +17,7 @@ from plsc.errors import UserError
 
 
 def rec_files(root: str | Path) -> list[Path]:
-    """The `.rec` file that `root` is, or `train.rec` in that folder, or all its `.rec` files.
+    """Return the `.rec` file that `root` is, `train.rec` in that folder, or all its `.rec` files.
 
     Raises:
         UserError: there is none, or nobody may look.
@@ -60,7 +60,7 @@ class _Images:
     classes_from: str
 
     def place(self, row: int) -> tuple[int, int]:
-        """Key and byte offset."""
+        """Return key and byte offset."""
         return int(self.index.keys[row]), int(self.index.offsets[row])
 
     def read(self, row: int, *, num_classes: int | None) -> tuple[bytes, int]:
@@ -119,7 +119,7 @@ class RecordImages(ImageSource):
         return self._starts[-1]
 
     def read(self, index: int) -> tuple[bytes, int]:
-        """The image file and its class.
+        """Return the image file and its class.
 
         Raises:
             BadImage: the record is damaged, holds no image, or its label is no class.
@@ -130,13 +130,13 @@ class RecordImages(ImageSource):
         return image, label + self._first_class[number]
 
     def where(self, index: int) -> str:
-        """The image's file, record key and byte."""
+        """Return the image's file, record key and byte."""
         number, row = self._find(index)
         key, offset = self._parts[number].place(row)
         return f"{self._parts[number].file.path}: record {key}: byte {offset}"
 
     def name(self, index: int) -> str:
-        """The record's key; of several files, behind the file's number."""
+        """Return the record's key; of several files, behind the file's number."""
         number, row = self._find(index)
         key, _ = self._parts[number].place(row)
         return f"{key}" if len(self._parts) == 1 else f"{number}/{key}"
@@ -161,7 +161,7 @@ def _open(path: Path, *, whole: bool) -> _Images:
 
 
 def _read_property(path: Path) -> int | None:
-    """The first of `num_classes,height,width`; None without such a file."""
+    """Return the first of `num_classes,height,width`; None without such a file."""
     if not os.path.isfile(path):
         return None
     try:

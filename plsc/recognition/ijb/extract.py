@@ -15,7 +15,6 @@ from plsc.data.sets.files import read_file
 from plsc.data.transforms.align import align, template
 from plsc.data.transforms.standard import decode
 from plsc.errors import UserError
-from plsc.files.progress import progress_bar
 from plsc.files.row_store import RowStore
 from plsc.recognition.embedder import Embedder
 from plsc.recognition.embedding import Face, chunks_of, embed
@@ -66,15 +65,19 @@ def embed_faces(
     if not len(left):
         return store, 0
     source, chunks = AlignedFaces(faces, images, embedder.info.size[0]), chunks_of(left, batch_size)
-    with store.filling(), progress_bar(len(faces), "faces") as progress:
-        progress.update(len(faces) - len(left))
-        batches = embed(
-            source, embedder, chunks, flip=flip, num_workers=num_workers, progress=progress
-        )
-        with closing(batches):
-            for batch in batches:
-                rows = np.array([face.index for face in batch.faces])
-                store.write(rows, batch.embeddings, stamps[rows])
+    batches = embed(
+        source,
+        embedder,
+        chunks,
+        flip=flip,
+        num_workers=num_workers,
+        unit="faces",
+        before=len(faces) - len(left),
+    )
+    with store.filling(), closing(batches):
+        for batch in batches:
+            rows = np.array([face.index for face in batch.faces])
+            store.write(rows, batch.embeddings, stamps[rows])
     return store, len(left)
 
 

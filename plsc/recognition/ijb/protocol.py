@@ -56,7 +56,7 @@ class ReleaseFaces:
         return len(self.names)
 
     def where(self, row: int) -> str:
-        """File and line of a face."""
+        """Return file and line of a face."""
         return f"{self.file}:{row + 1}"
 
 
@@ -173,7 +173,7 @@ def _read_faces(members: Path, landmarks: Path) -> ReleaseFaces:
 def _read_rows(
     path: Path, code: str, count: int, what: str, convert: Callable[[str], Any]
 ) -> tuple[list[str], np.ndarray]:
-    """Lines of a name and `count` numbers: names [n], and numbers [n, count]."""
+    """Return lines of a name and `count` numbers: names [n], and numbers [n, count]."""
     lines = read_text(path).rstrip().split("\n")
     if lines == [""]:
         raise UserError(f"{path}: is empty, must hold lines of {what}")
@@ -215,7 +215,7 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def _first_bad_pair(path: Path) -> str:
-    """What is wrong with the first line that is no pair; looked for where there is one."""
+    """Return what is wrong with the first line that is no pair; looked for where there is one."""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):
             fields = line.split()

@@ -50,7 +50,7 @@ class Results:
     seconds: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it; all but the scores."""
+        """Return all but the scores, as JSON has it."""
         return {
             "num_templates": self.num_templates,
             "num_same_pairs": self.curve.num_same,
@@ -113,7 +113,7 @@ def evaluate(
 
 
 def _search(templates: Templates, searches: Searches) -> dict[str, Identification]:
-    """Each gallery by itself and their mean, as the protocol has it; and all in one gallery."""
+    """Search each gallery by itself, for their mean as the protocol has it; and all as one."""
     probes, galleries = searches.probes, searches.galleries
     if probes is None or not galleries:
         return {}

@@ -59,7 +59,7 @@ def read_searches(folders: Sequence[Path], stem: str) -> Searches:
 
 
 def read_text(path: Path) -> str:
-    """The characters of a list.
+    """Return the characters of a list.
 
     Raises:
         UserError: it cannot be read.
@@ -73,7 +73,7 @@ def read_text(path: Path) -> str:
 
 
 def _read_subjects(path: Path, name: str) -> Subjects:
-    """A template's subject, from a line for each of its images."""
+    """Return a template's subject, from a line for each of its images."""
     subjects: dict[int, int] = {}
     rows = csv.reader(read_text(path).splitlines())
     header = [field.strip().upper() for field in next(rows, [])]

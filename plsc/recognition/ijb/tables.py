@@ -34,7 +34,7 @@ def tpr_table(name: str, points: Sequence[NearestPoint]) -> str:
 
 
 def about_templates(report: Mapping[str, Any]) -> str:
-    """Of what the figures of `report`, as JSON has it, are."""
+    """Return in words what the figures of `report`, as JSON has it, are of."""
     mirrored = "with mirror images" if report["flip"] else "without mirror images"
     detector = "times detector scores" if report["detector_score"] else "no detector scores"
     return f"templates: pooling {report['pooling']}, {mirrored}, {detector}"

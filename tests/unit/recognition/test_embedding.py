@@ -10,10 +10,10 @@ from plsc.recognition.embedding import (
     chunks_of,
     embed,
     embed_all,
-    whole_batches,
 )
 from plsc.recognition.evaluator import evaluators_of
 from plsc.recognition.metrics.registered import AngularAcc, LFWAcc
+from plsc.recognition.set_embedding import whole_batches
 
 
 class Crowds:
