@@ -53,7 +53,7 @@ MEASURES = (MAGNITUDE, *IMAGE_MEASURES, RANDOM)
 
 
 def magnitude(embeddings: ArrayLike) -> Floats:
-    """Return L2 lengths [n] of embeddings [n, d] as a model gives them (MagFace, arXiv:2103.06627)."""
+    """Return L2 lengths [n] of embeddings [n, d] of a model (MagFace, arXiv:2103.06627)."""
     return np.asarray(np.linalg.norm(np.asarray(embeddings, np.float64), axis=1))
 
 
