@@ -27,7 +27,7 @@ Quality = Annotated[int, Range(1, 100)]
 
 @dataclass(frozen=True)
 class CropFormat:
-    """How crops are made and written; `quality` is that of JPEG."""
+    """Size and file format of crops; `quality` is that of JPEG."""
 
     size: int = 112
     format: Literal["jpg", "png"] = "jpg"
@@ -54,7 +54,7 @@ class CropFormat:
 
 @dataclass(frozen=True)
 class CropResults:
-    """What has become of the faces of a list.
+    """Faces of a list that have a crop, and those that were left out.
 
     Attributes:
         rows: which faces have a crop, in the order of the list.

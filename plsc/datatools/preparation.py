@@ -12,7 +12,7 @@ SIDE = 112  # pixels, of an aligned face
 
 @dataclass(frozen=True)
 class Preparation:
-    """What happens to an image file on its way into the set.
+    """A check and a change of image files on their way into the set.
 
     Attributes:
         size: side in pixels that other images are resized to; None refuses them.

@@ -19,7 +19,7 @@ SLOT_BYTES = 4 << 20  # of the files of so many images; more travel another, slo
 
 @dataclass(frozen=True)
 class PackingOrder:
-    """Which image gets which place.
+    """The place of each image in the set to be written.
 
     Attributes:
         rows: int64 [n], images of the source by ascending class, within one in the source's order.
@@ -37,7 +37,7 @@ class PackingOrder:
 
 @dataclass(frozen=True)
 class ResizeCounts:
-    """How many images were resized, and how many of these changed their proportions."""
+    """Numbers of images that were resized, and of those that changed their proportions."""
 
     resized: int
     stretched: int
@@ -183,7 +183,7 @@ def pack_records(
 
 
 def _write_header(writer: RecordWriter, places: PackingOrder) -> None:
-    """Record 0: where the identity records begin and end; images have keys from 1 on."""
+    """Write record 0: where the identity records begin and end; images have keys from 1 on."""
     begin = 1 + len(places.rows)
     writer.write(0, b"", labels=_float32(begin, begin + len(places.starts) - 1))
 

@@ -22,7 +22,7 @@ ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
 
 @dataclass
 class Graph:
-    """What a graph computes with.
+    """The learned operations of a graph, and its arithmetic with pixels before them.
 
     Attributes:
         operations: each after those that it needs.

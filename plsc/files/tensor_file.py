@@ -29,7 +29,7 @@ ALIGNMENT = 8
 
 
 class RowSource(Protocol):
-    """What can be written: an array, or what gives some rows of one when it is asked.
+    """A tensor to be written: an array, or an object that gives some of its rows when asked.
 
     `str(dtype)` is one of TYPES; bfloat16 is given as its bits (uint16).
     """

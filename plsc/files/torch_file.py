@@ -64,7 +64,7 @@ def load_torch(path: str | Path) -> Any:
 
 
 class _TorchFile(ABC):
-    """What both formats share: a pickle that refers to storages."""
+    """A pickle that refers to storages, as both formats have it."""
 
     def __init__(self, path: str):
         self.path, self.big_endian = path, False

@@ -28,7 +28,7 @@ class EvaluationSet(Protocol):
 
     @property
     def normalise(self) -> Callable[[Any], Any]:
-        """Function that makes a batch of `images` the network's input."""
+        """Return what makes a batch of `images` the network's input."""
 
     def __len__(self) -> int:
         """Return how many samples there are."""

@@ -69,7 +69,7 @@ class RecordFile:
         return BadImage(f"{self.path}: {record}byte {position}: {reason}")
 
     def read(self, offset: int, *, key: int | None = None) -> Record:
-        """The record whose first part begins at byte `offset`.
+        """Return the record whose first part begins at byte `offset`.
 
         Args:
             offset: as the `.idx` file gives it.
@@ -144,7 +144,7 @@ class RecordFile:
     def head(
         self, position: int, *, key: int | None = None, number: int = 1, ahead: int = 0
     ) -> tuple[int, int, bytes]:
-        """Place and length of part `number` of a record, and at most `ahead` bytes of its content.
+        """Return place and length of part `number` of a record, and `ahead` bytes of it at most.
 
         Raises:
             BadImage: no such part begins at `position`.

@@ -125,7 +125,7 @@ class Place:
 
 @dataclass
 class Findings:
-    """What was found, by kind.
+    """Faults and warnings, by kind.
 
     Attributes:
         counts: how often, of each kind that was found.

@@ -17,7 +17,7 @@ from plsc.datatools.checks.image_sets import ImageSets
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What all images of several sets are, one after the other.
+    """Class and digest of all images of several sets, one after the other.
 
     Attributes:
         labels: int64 [n]; -1 where there is none, or it cannot be read.

@@ -20,7 +20,7 @@ Histogram = list[tuple[int, int, int]]
 
 
 class Identities:
-    """How many images each identity has.
+    """Numbers of images of the identities.
 
     Attributes:
         class_num: the least that a config may say; the source's own count if that is larger.
@@ -102,7 +102,7 @@ def histogram_text(rows: Histogram) -> str:
 
 @dataclass(frozen=True)
 class SampledImages:
-    """What some of the images are.
+    """Formats and sizes of some of the images.
 
     Attributes:
         num_images: how many were looked at.

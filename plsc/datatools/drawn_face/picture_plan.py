@@ -15,7 +15,7 @@ UNSPOILT = "none"
 
 @dataclass(frozen=True)
 class DatasetSize:
-    """What a data set is made from; equal parameters give equal files."""
+    """The size of a data set; equal parameters give equal files."""
 
     identities: int
     images_per_identity: int

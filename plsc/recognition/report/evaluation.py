@@ -13,7 +13,7 @@ CAUTION = (
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Which model was measured, and what its images were made into.
+    """The model that was measured, and the input that its images were made into.
 
     Attributes:
         path: as the user named it.

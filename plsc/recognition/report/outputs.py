@@ -24,7 +24,7 @@ def to_dict(card: ModelCard, reports: Sequence[VerificationReport]) -> dict[str,
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the user wants beside tables.
+    """The files that the user wants beside tables.
 
     Attributes:
         json: file for all figures; `-` prints them in place of the tables; None for none.
