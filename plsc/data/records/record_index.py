@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plsc.data.lists.number_columns import number_pairs
+from plsc.data.records.index_lines import LINE, index_entries
 from plsc.data.records.record_scan import find_index
 from plsc.data.records.recordio import EXACT_LABELS, Record, RecordFile
 from plsc.data.sets.base import BadImage
 from plsc.errors import UserError
 
-FILE, LINE = "index", "a key and a byte offset"
 SHORTEST_LINE = 4  # bytes
 MOST = 2**63 - 1
 
@@ -92,7 +91,7 @@ def read_index(path: str | Path) -> RecordIndex:
     # needs neither the keys nor a sort. Of the table only what is written to takes memory.
     table = np.zeros(0, np.int64)
     count, first, stop = 0, MOST, 0
-    for keys, offsets in number_pairs(path, FILE, LINE):
+    for keys, offsets in index_entries(path):
         if not len(table):
             table = np.zeros(Path(path).stat().st_size // 8 + 1024, np.int64)
         first = min(first, int(keys.min(initial=MOST)))
@@ -130,7 +129,7 @@ def _without_gaps(path: str | Path, table: np.ndarray, first: int, count: int) -
 def _sorted(path: str | Path) -> RecordIndex:
     """Do as `read_index`, for keys far apart or repeated."""
     table, count = np.empty((2, Path(path).stat().st_size // SHORTEST_LINE + 1), np.int64), 0
-    for pair in number_pairs(path, FILE, LINE):
+    for pair in index_entries(path):
         stop = count + len(pair[0])
         table[:, count:stop] = pair
         count = stop
