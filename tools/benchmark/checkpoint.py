@@ -11,6 +11,7 @@ the fastest counts. GB are 10^9 bytes; memory is what is resident beyond the hea
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-from turns import held
+from turns import forget_peak, held
 
 from plsc.errors import UserError
 from plsc.nn import environment as runtime
@@ -115,7 +116,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for path in (folder / "saved").iterdir():
             forget(path)
         timed(taken, memory, "restore", restore)
-        remove(folder / "saved")
+        shutil.rmtree(folder / "saved")
     for name, rows in kept.items():
         if not np.array_equal(rows, centres.read(name, 0, FILLED)):
             raise UserError(f"{name} is not what it was")
@@ -142,8 +143,7 @@ def timed(
     taken: dict[str, float], memory: dict[str, float], name: str, action: Callable[[], Any]
 ) -> None:
     """Seconds of the fastest call under `name`, and the most memory of any, in GB."""
-    # Writing 5 there makes the peak what is resident now.
-    Path("/proc/self/clear_refs").write_text("5")
+    forget_peak()
     before, began = held("VmHWM"), time.perf_counter()
     action()
     spent = time.perf_counter() - began
@@ -165,13 +165,6 @@ def forget(path: Path) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder of files."""
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
 
 
 if __name__ == "__main__":

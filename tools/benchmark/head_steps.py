@@ -14,6 +14,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from stopwatch import RowTraffic, Stopwatch, keep_futures
+from training_config import training_config
 from turns import Turns, memory
 
 from plsc.distributed import world
@@ -104,7 +105,6 @@ def config_of(settings: SimpleNamespace) -> Any:
     """A training whose backbone is one small layer."""
     from paddle import nn
 
-    from plsc.config.load import parse_config
     from plsc.config.registry import BACKBONES
 
     @BACKBONES.register
@@ -126,28 +126,15 @@ def config_of(settings: SimpleNamespace) -> Any:
     storage = {"storage": settings.storage, "dtype": settings.dtype}
     if settings.storage == "file":
         storage["storage_dir"] = settings.folder
-    rule = {"name": settings.optimizer, "weight_decay": 5e-4}
-    return parse_config(
-        {
-            "Global": {
-                "output_dir": settings.folder,
-                "device": "cpu",
-                "epochs": 1,
-                "seed": settings.seed,
-            },
-            "Model": {
-                "name": "BenchmarkLayer",
-                "num_features": settings.dim,
-                "class_num": settings.classes,
-                "pfc_config": {"sample_ratio": ratio, **storage},
-            },
-            "Loss": {"Train": [{"MarginLoss": {"m2": 0.5, "s": 64.0, "weight": 1.0}}]},
-            "LRScheduler": {"name": "Poly", "learning_rate": settings.lr, "decay_unit": "step"},
-            "Optimizer": {
-                **rule,
-                "grad_clip": {"name": "ClipGradByGlobalNorm", "clip_norm": 5.0},
-            },
-        }
+    return training_config(
+        "BenchmarkLayer",
+        classes=settings.classes,
+        ratio=ratio,
+        dim=settings.dim,
+        lr=settings.lr,
+        storage=storage,
+        Global={"output_dir": settings.folder, "seed": settings.seed},
+        Optimizer={"name": settings.optimizer, "weight_decay": 5e-4},
     )
 
 

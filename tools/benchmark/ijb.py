@@ -23,6 +23,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from turns import forget_peak, held  # noqa: E402
+
 from plsc.files.row_store import BLOCK, RowStore  # noqa: E402
 from plsc.recognition.ijb.protocol import read_release  # noqa: E402
 from plsc.recognition.metrics.ijb import FPR_TARGETS, pair_scores, tpr_at_fpr  # noqa: E402
@@ -109,26 +111,15 @@ class Meter:
 
     def __call__(self, part: str, work: Callable[[], Result]) -> Result:
         """Return what `work` returns."""
-        _forget_peak()
+        forget_peak()
         began = time.perf_counter()
         result = work()
         seconds = time.perf_counter() - began
-        self.parts[part] = {"seconds": round(seconds, 2), "peak_gigabytes": round(_peak(), 2)}
+        self.parts[part] = {
+            "seconds": round(seconds, 2),
+            "peak_gigabytes": round(held("VmHWM") / 1e9, 2),
+        }
         return result
-
-
-def _forget_peak() -> None:
-    """Let the peak begin anew; where the system refuses, parts have the peak up to their end."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def _peak() -> float:
-    status = Path("/proc/self/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024 / 1e9
 
 
 def measure(folder: Path, dim: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from training_config import random_faces, training_config
 from turns import held
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,29 +42,19 @@ class Case:
         return f"{self.backbone} batch {self.batch}, {self.classes} x {self.ratio:g}{more}"
 
     def config(self) -> Any:
-        """Its config."""
+        """Return its config."""
         from plsc.config.load import parse_config
         from plsc.config.yaml_tree import override
 
-        tree: dict[str, Any] = {
-            "Global": {"epochs": 10**6, "device": "cpu", "seed": 1},
-            "Model": {
-                "name": self.backbone,
-                "num_features": 512,
-                "class_num": self.classes,
-                "pfc_config": {"sample_ratio": self.ratio},
-            },
-            "Loss": {"Train": [{"MarginLoss": {"m3": 0.2, "s": 16.0}}]},
-            "LRScheduler": {"name": "Poly", "learning_rate": 0.01},
-            "Optimizer": {"name": self.optimizer, "grad_clip": {"clip_norm": 5.0}},
-            "DataLoader": {
-                "Train": {
-                    "dataset": {"name": "FaceRandomDataset", "num_classes": self.batch},
-                    "sampler": {"batch_size": self.batch},
-                }
-            },
-        }
-        return parse_config(override(tree, self.changes))
+        config = training_config(
+            self.backbone,
+            classes=self.classes,
+            ratio=self.ratio,
+            optimizer=self.optimizer,
+            Global={"epochs": 10**6, "seed": 1},
+            DataLoader=random_faces(self.batch),
+        )
+        return parse_config(override(config.to_dict(), self.changes)) if self.changes else config
 
 
 LITTLE = Case("QuickFace_nano", 1, 2)

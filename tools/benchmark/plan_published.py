@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from plan_sizes import largest_class_num, trace_of
+from training_config import random_faces, training_config
 
-from plsc.config.load import load_config, parse_config
+from plsc.config.load import load_config
 from plsc.config.sections import Config
 from plsc.engine.machine import Machine
 from plsc.engine.memory import TaskMemory, peak_memory
@@ -73,24 +74,14 @@ PLSC_CONFIG = CONFIGS / "IResNet50_MS1MV3_ArcFace_pfc01_1n8c_dp_mp_fp16o1.yaml"
 
 def config_of(row: Row) -> Config:
     """Return the config that a row of arcface_torch's tables corresponds to."""
-    tree: dict[str, Any] = {
-        "Global": {"device": "gpu"},
-        "FP16": {"level": "O1"},
-        "Model": {
-            "name": row.network,
-            "num_features": DIM,
-            "class_num": row.classes,
-            "pfc_config": {"sample_ratio": row.ratio},
-        },
-        "Optimizer": {"name": "Momentum"},
-        "DataLoader": {
-            "Train": {
-                "dataset": {"name": "FaceRandomDataset"},
-                "sampler": {"batch_size": row.batch},
-            }
-        },
-    }
-    return parse_config(tree)
+    return training_config(
+        row.network,
+        classes=row.classes,
+        ratio=row.ratio,
+        Global={"device": "gpu"},
+        FP16={"level": "O1"},
+        DataLoader=random_faces(row.batch),
+    )
 
 
 def arcface_memory(row: Row, trace: NetworkTrace) -> float:

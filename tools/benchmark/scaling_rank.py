@@ -11,6 +11,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from training_config import training_config
+
 from plsc.distributed import world
 from plsc.nn import environment as runtime
 
@@ -36,31 +38,6 @@ class RandomImages:
         return images
 
 
-def config_of(settings: SimpleNamespace) -> Any:
-    """Return the training of a config file's defaults: ArcFace, SGD with momentum, clipping."""
-    from plsc.config.load import parse_config
-
-    return parse_config(
-        {
-            "Global": {
-                "device": "cpu",
-                "epochs": 1,
-                "seed": settings.seed,
-                "accum_steps": settings.parts,
-            },
-            "Model": {
-                "name": settings.backbone,
-                "num_features": settings.dim,
-                "class_num": settings.classes,
-                "pfc_config": {"sample_ratio": settings.ratio},
-            },
-            "Loss": {"Train": [{"MarginLoss": {"m2": 0.5, "s": 64.0}}]},
-            "LRScheduler": {"name": "Poly", "learning_rate": 0.01, "decay_unit": "step"},
-            "Optimizer": {"name": "Momentum", "grad_clip": {"clip_norm": 5.0}},
-        }
-    )
-
-
 def measure(settings: SimpleNamespace) -> dict[str, Any]:
     """Seconds of each step, CPU seconds of all ranks, and the bytes of one step."""
     from plsc.data.loader.batch import Batch
@@ -69,7 +46,14 @@ def measure(settings: SimpleNamespace) -> dict[str, Any]:
     from plsc.engine.trainer import train_step
 
     loader = RandomImages(settings)
-    training = build_training(config_of(settings), loader, loader)
+    config = training_config(
+        settings.backbone,
+        classes=settings.classes,
+        ratio=settings.ratio,
+        dim=settings.dim,
+        Global={"seed": settings.seed, "accum_steps": settings.parts},
+    )
+    training = build_training(config, loader, loader)
     batch = Batch({"images": loader.images, "labels": loader.labels})
     weights = training.updater.dense.weights.values()
     wall, cpu = [], []
