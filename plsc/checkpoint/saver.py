@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from plsc.checkpoint import pointers as checkpoint_folder
+from plsc.checkpoint import pointers
 from plsc.checkpoint.folder import Checkpoint
 from plsc.distributed import world
 from plsc.distributed.collectives import broadcast_text
@@ -62,7 +62,7 @@ class Saver:
 
         """
         if world.current().is_main:  # before: what killed processes left takes room
-            checkpoint_folder.sweep(self.folder)
+            pointers.sweep(self.folder)
         if self._saved is None or self._saved[0] != progress.state():
             path = write(broadcast_text(self._unused_name(progress.name)))
             self._saved = progress.state(), path
@@ -70,8 +70,8 @@ class Saver:
         if world.current().is_main:
             # The best first: whoever resumes `latest` takes its best metric for granted.
             if best:
-                checkpoint_folder.point(self.folder, BEST, path.name)
-            checkpoint_folder.point(self.folder, LATEST, path.name)
+                pointers.point(self.folder, BEST, path.name)
+            pointers.point(self.folder, LATEST, path.name)
             self._retain()
         return path
 
@@ -80,7 +80,7 @@ class Saver:
         return sorted(item.path.name for item in self._all() if item.state["run"] != self.run_id)
 
     def _all(self) -> list[Checkpoint]:
-        return checkpoint_folder.checkpoints_in(self.folder)
+        return pointers.checkpoints_in(self.folder)
 
     def _unused_name(self, name: str) -> str:
         unused, number = name, 1
@@ -92,9 +92,9 @@ class Saver:
     def _retain(self) -> None:
         if self._newest < 0:
             return
-        named = {checkpoint_folder.target(self.folder / pointer) for pointer in (BEST, LATEST)}
+        named = {pointers.target(self.folder / pointer) for pointer in (BEST, LATEST)}
         own = [item for item in self._all() if item.state["run"] == self.run_id]
         own.sort(key=lambda item: item.written, reverse=True)
         for item in own[self._newest :]:
             if item.path.name not in named:
-                checkpoint_folder.remove(item.path)
+                pointers.remove(item.path)

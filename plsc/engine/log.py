@@ -161,7 +161,12 @@ def _visualdl_writer(folder: Path) -> Any:
 
 
 class StepTimer:
-    """Time per step and time spent waiting for data, averaged since the last `reset`."""
+    """Time per step and time spent waiting for data, averaged since the last `reset`.
+
+    Attributes:
+        steps: of the interval since then.
+
+    """
 
     def __init__(self) -> None:
         self.steps_seen = 0
@@ -169,7 +174,7 @@ class StepTimer:
 
     def reset(self) -> None:
         """Start a new interval."""
-        self._start, self._steps, self._waiting = time.perf_counter(), 0, 0.0
+        self._start, self.steps, self._waiting = time.perf_counter(), 0, 0.0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -182,23 +187,18 @@ class StepTimer:
 
     def step(self) -> None:
         """Count a step."""
-        self._steps += 1
+        self.steps += 1
         self.steps_seen += 1
-
-    @property
-    def steps(self) -> int:
-        """Steps of the interval."""
-        return self._steps
 
     @property
     def batch_cost(self) -> float:
         """Seconds per step."""
-        return (time.perf_counter() - self._start) / max(self._steps, 1)
+        return (time.perf_counter() - self._start) / max(self.steps, 1)
 
     @property
     def reader_cost(self) -> float:
         """Seconds per step spent waiting for data."""
-        return self._waiting / max(self._steps, 1)
+        return self._waiting / max(self.steps, 1)
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import paddle
@@ -40,13 +39,8 @@ class SampledRows:
     state: dict[str, Stored] = field(default_factory=dict)
 
 
-class _Piece(NamedTuple):
-    """Some rows for an optimizer."""
-
-    numbers: RowNumbers
-    weight: Tensor
-    gradient: Tensor
-    state: dict[str, Tensor]
+# Some rows for an optimizer: their numbers, weight, gradient and state.
+_RowsToUpdate = tuple[RowNumbers, Tensor, Tensor, dict[str, Tensor]]
 
 
 def vector_norms(vectors: Tensor) -> Tensor:
@@ -203,25 +197,26 @@ class ClassCentres:
             self.changed[rows.numbers // self.zone] = True
             if self._ahead is not None:
                 self._ahead.note(rows.numbers)
-        for number, piece in enumerate(self._idle(rows) if idle else self._taken(rows)):
-            update(piece.weight, piece.gradient, piece.state)
-            for tensor, (name, values) in enumerate({WEIGHT: piece.weight, **piece.state}.items()):
-                bits = (*key, self.shard.rank, tensor, number)
-                self._stores[name].put(piece.numbers, values, key=bits)
+        pieces = self._idle(rows) if idle else self._taken(rows)
+        for piece, (numbers, weight, gradient, state) in enumerate(pieces):
+            update(weight, gradient, state)
+            for tensor, (name, values) in enumerate({WEIGHT: weight, **state}.items()):
+                bits = (*key, self.shard.rank, tensor, piece)
+                self._stores[name].put(numbers, values, key=bits)
 
     def _state(self, numbers: RowNumbers) -> dict[str, Tensor]:
         return {name: self._stores[name].take(numbers) for name in self.names if name != WEIGHT}
 
-    def _taken(self, rows: SampledRows) -> Iterator[_Piece]:
+    def _taken(self, rows: SampledRows) -> Iterator[_RowsToUpdate]:
         for start, stop in chunks(len(rows.weight)):
             numbers = slice(start, stop) if rows.numbers is None else rows.numbers[start:stop]
             if rows.state:
                 state = {name: to_device(part[start:stop]) for name, part in rows.state.items()}
             else:
                 state = self._state(numbers)
-            yield _Piece(numbers, rows.weight[start:stop], rows.gradient.rows(start, stop), state)
+            yield numbers, rows.weight[start:stop], rows.gradient.rows(start, stop), state
 
-    def _idle(self, rows: SampledRows) -> Iterator[_Piece]:
+    def _idle(self, rows: SampledRows) -> Iterator[_RowsToUpdate]:
         taken = np.arange(self.shard.num_local) if rows.numbers is None else rows.numbers
         for start, stop in chunks(self.shard.num_local):
             low, high = np.searchsorted(taken, [start, stop])
@@ -230,7 +225,7 @@ class ClassCentres:
             if low < high:
                 where = paddle.to_tensor(taken[low:high] - start)
                 paddle.scatter_(gradient, where, rows.gradient.rows(low, high), overwrite=True)
-            yield _Piece(slice(start, stop), weight, gradient, self._state(slice(start, stop)))
+            yield slice(start, stop), weight, gradient, self._state(slice(start, stop))
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Stored:
         """Classes start..stop of tensor `name` as stored: [n, d], a copy; see rounding.decode."""

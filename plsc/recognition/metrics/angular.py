@@ -37,15 +37,10 @@ def angular_accuracy(embeddings: ArrayLike, issame: ArrayLike, *, nrof_folds: in
     def fitted(pairs: Bools) -> Floats:
         return angles(rows - rows[np.repeat(pairs, 2)].mean(axis=0))
 
-    folds, threshold = decide_folds(fitted, same, nrof_folds)
-    return Accuracy(
-        mean=float(np.mean(folds)),
-        std=float(np.std(folds)),
-        folds=folds,
-        threshold=threshold,
-        cosine=float(np.cos(np.pi * min(threshold, 1.0))),
-        protocol="magface",
-    )
+    def cosine(angle: float) -> float:
+        return float(np.cos(np.pi * min(angle, 1.0)))
+
+    return decide_folds(fitted, same, nrof_folds, cosine, "magface")
 
 
 def angles(rows: Floats) -> Floats:

@@ -75,26 +75,25 @@ def verification_accuracy(
     def fitted(pairs: Bools) -> Floats:
         return squared_distances(_project(unit, pairs, pca)) if pca else distances
 
-    folds, threshold = decide_folds(fitted, same, nrof_folds)
-    return Accuracy(
-        mean=float(np.mean(folds)),
-        std=float(np.std(folds)),
-        folds=folds,
-        threshold=threshold,
-        cosine=1 - threshold / 2,  # |a - b|^2 = 2 - 2 cos for unit vectors
-        protocol="insightface",
-    )
+    # |a - b|^2 = 2 - 2 cos for unit vectors
+    return decide_folds(fitted, same, nrof_folds, lambda square: 1 - square / 2, "insightface")
 
 
 def decide_folds(
-    fitted: Callable[[Bools], Floats], same: Bools, nrof_folds: int
-) -> tuple[tuple[float, ...], float]:
-    """Return the accuracy of each fold, and the smallest threshold that is best on all pairs.
+    fitted: Callable[[Bools], Floats],
+    same: Bools,
+    nrof_folds: int,
+    cosine: Callable[[float], float],
+    protocol: ProtocolName,
+) -> Accuracy:
+    """Return the accuracy over folds, each decided at the threshold that is best on the others.
 
     Args:
         fitted: which pairs [P] may be learnt from -> distances [P] of all.
         same: [P] whether a pair shows one person.
         nrof_folds: number of contiguous folds.
+        cosine: a threshold -> the cosine that it is.
+        protocol: of the distances.
 
     """
     folds = []
@@ -102,7 +101,9 @@ def decide_folds(
         distances = fitted(~test)
         decided = distances[test] < _best_threshold(distances[~test], same[~test])
         folds.append(float((decided == same[test]).mean()))
-    return tuple(folds), _best_threshold(fitted(np.ones_like(same)), same)
+    threshold = _best_threshold(fitted(np.ones_like(same)), same)
+    mean, std = float(np.mean(folds)), float(np.std(folds))
+    return Accuracy(mean, std, tuple(folds), threshold, cosine(threshold), protocol)
 
 
 def cosines(embeddings: ArrayLike) -> Floats:

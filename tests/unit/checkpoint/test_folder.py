@@ -13,11 +13,10 @@ from refusals import refused
 from safetensors.numpy import load_file, save_file
 
 from plsc.checkpoint import folder as checkpoint
-from plsc.checkpoint import pointers as checkpoint_folder
+from plsc.checkpoint import pointers
 from plsc.checkpoint.folder import Checkpoint
 from plsc.checkpoint.sharded_files import Unchanged
-from plsc.distributed import joint_work as together
-from plsc.distributed import world
+from plsc.distributed import joint_work, world
 from plsc.distributed.sharding import RowShard
 from plsc.distributed.world import World
 from plsc.files import atomic, tensor_file
@@ -114,8 +113,8 @@ def test_arrays_that_are_not_contiguous_keep_their_values(tmp_path):
 def test_a_rank_writes_its_own_file_only(tmp_path, monkeypatch):
     """As rank 1 of 2, with the collectives replaced: no backbone, no state, no rename."""
     monkeypatch.setattr(world, "current", lambda: World(rank=1, size=2))
-    monkeypatch.setattr(together, "agree", lambda flag: flag)
-    monkeypatch.setattr(together, "gather_objects", lambda item: [[], item])
+    monkeypatch.setattr(joint_work, "agree", lambda flag: flag)
+    monkeypatch.setattr(joint_work, "gather_objects", lambda item: [[], item])
     monkeypatch.setattr(checkpoint, "gather_objects", lambda item: [0, item])
     (tmp_path / ".epoch_1.partial").mkdir()  # by rank 0
     write(tmp_path, sharded={"head": {"weight": rows_of(3)}})
@@ -210,7 +209,7 @@ def test_sweep_removes_what_is_half_there_and_nothing_else(tmp_path):
     (tmp_path / "mine.partial").mkdir()
     (tmp_path / ".config.partial").write_text("a file being written")
     (tmp_path / ".latest.partial").symlink_to("epoch_1")
-    checkpoint_folder.sweep(tmp_path)
+    pointers.sweep(tmp_path)
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [".config.partial", ".latest.partial", "epoch_1", "mine.partial"]
     np.testing.assert_array_equal(head_rows(Checkpoint(whole), "weight", 0, 7), rows_of(7))
@@ -218,7 +217,7 @@ def test_sweep_removes_what_is_half_there_and_nothing_else(tmp_path):
 
 def test_remove(tmp_path):
     first, second = write(tmp_path), write(tmp_path, "epoch_2")
-    checkpoint_folder.remove(first)
+    pointers.remove(first)
     assert [path.name for path in tmp_path.iterdir()] == [second.name]
 
 
@@ -228,41 +227,41 @@ def test_remove_cut_short_leaves_nothing_that_looks_whole(tmp_path, monkeypatch)
     def killed(folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint_folder.shutil, "rmtree", killed)
+    monkeypatch.setattr(pointers.shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint_folder.remove(path)
-    assert not path.exists() and checkpoint_folder.checkpoints_in(tmp_path) == []
+        pointers.remove(path)
+    assert not path.exists() and pointers.checkpoints_in(tmp_path) == []
     monkeypatch.undo()
-    checkpoint_folder.sweep(tmp_path)
+    pointers.sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_checkpoints_in_leaves_out_pointers_and_what_is_not_whole(tmp_path):
     write(tmp_path), write(tmp_path, "step_7")
-    checkpoint_folder.point(tmp_path, "latest", "step_7")
+    pointers.point(tmp_path, "latest", "step_7")
     (tmp_path / ".epoch_9.partial").mkdir()
     (tmp_path / ".epoch_9.partial" / "state.json").write_text("{}")
     (tmp_path / "train.log").write_text("")
     (tmp_path / "folder").mkdir()
-    found = sorted(item.path.name for item in checkpoint_folder.checkpoints_in(tmp_path))
+    found = sorted(item.path.name for item in pointers.checkpoints_in(tmp_path))
     assert found == ["epoch_1", "step_7"]
 
 
 def test_pointer(tmp_path):
-    assert checkpoint_folder.target(tmp_path / "latest") is None
+    assert pointers.target(tmp_path / "latest") is None
     for name in ("epoch_1", "epoch_2"):
         write(tmp_path, name)
-        checkpoint_folder.point(tmp_path, "latest", name)
-        assert checkpoint_folder.target(tmp_path / "latest") == name
+        pointers.point(tmp_path, "latest", name)
+        assert pointers.target(tmp_path / "latest") == name
         assert Checkpoint(tmp_path / "latest").state["run"] == "a"
     assert os.readlink(tmp_path / "latest") == "epoch_2"  # relative: the folder may be moved
     (tmp_path / ".latest.partial").symlink_to("x")  # left by a killed process
-    checkpoint_folder.point(tmp_path, "latest", "epoch_1")
-    assert checkpoint_folder.target(tmp_path / "latest") == "epoch_1"
+    pointers.point(tmp_path, "latest", "epoch_1")
+    assert pointers.target(tmp_path / "latest") == "epoch_1"
 
 
 def nothing_whole(root):
-    return not root.is_dir() or checkpoint_folder.checkpoints_in(root) == []
+    return not root.is_dir() or pointers.checkpoints_in(root) == []
 
 
 @pytest.mark.parametrize("failing", [1, 2, 3])
@@ -314,7 +313,7 @@ def test_a_read_only_folder(tmp_path):
 
 def test_another_rank_that_could_not_write_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        together, "gather_objects", lambda item: [item, ["rank 1 on far: disk full"]]
+        joint_work, "gather_objects", lambda item: [item, ["rank 1 on far: disk full"]]
     )
     refused(lambda: write(tmp_path), "rank 1 on far: disk full")
     assert nothing_whole(tmp_path)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plsc.checkpoint import folder as checkpoint
-from plsc.checkpoint import pointers as checkpoint_folder
+from plsc.checkpoint import pointers
 from plsc.checkpoint.folder import Checkpoint
 from plsc.checkpoint.saver import BEST, LATEST, Saver
 from plsc.engine.progress import Progress
@@ -55,7 +55,7 @@ class Course:
         return path
 
     def all(self):
-        return checkpoint_folder.checkpoints_in(self.folder)
+        return pointers.checkpoints_in(self.folder)
 
     def save(self, *, best=False):
         return self.saver.save(self.progress, self.write, best=best)
@@ -68,7 +68,7 @@ class Course:
 
 
 def names(folder):
-    return sorted(item.path.name for item in checkpoint_folder.checkpoints_in(folder))
+    return sorted(item.path.name for item in pointers.checkpoints_in(folder))
 
 
 def test_names(tmp_path):
@@ -92,13 +92,13 @@ def test_one_moment_is_written_once(tmp_path):
     first = course.save()
     assert course.save() == first and course.save() == first
     assert course.written == ["step_1"]
-    assert checkpoint_folder.target(tmp_path / BEST) is None
+    assert pointers.target(tmp_path / BEST) is None
     course.save(best=True)  # the same moment is the best too: only a pointer
-    assert course.written == ["step_1"] and checkpoint_folder.target(tmp_path / BEST) == "step_1"
+    assert course.written == ["step_1"] and pointers.target(tmp_path / BEST) == "step_1"
     course.progress.best_metric = 0.5  # another state of the same step
     course.save(best=True)
     assert course.written == ["step_1", "step_1-2"]
-    assert checkpoint_folder.target(tmp_path / BEST) == "step_1-2"
+    assert pointers.target(tmp_path / BEST) == "step_1-2"
     course.step()
     course.save()
     assert course.written[-1] == "step_2"
@@ -123,7 +123,7 @@ def test_what_was_resumed_is_not_written_again(tmp_path):
         resumed = Course(tmp_path, progress=course.progress, run_id=course.saver.run_id)
         resumed.saver.already_saved(resumed.progress, tmp_path / source)
         assert resumed.save() == (tmp_path / "step_1").resolve() and resumed.written == []
-        assert checkpoint_folder.target(tmp_path / LATEST) == "step_1"
+        assert pointers.target(tmp_path / LATEST) == "step_1"
 
 
 def test_what_was_resumed_from_elsewhere_is_written_here(tmp_path):
@@ -139,14 +139,14 @@ def test_what_was_resumed_from_elsewhere_is_written_here(tmp_path):
 def test_best_is_pointed_before_latest(tmp_path, monkeypatch):
     """Killed between the two, `latest` must not know a metric whose checkpoint is not the best."""
     pointed = []
-    point = checkpoint_folder.point
+    point = pointers.point
 
     def noted(root, pointer, name):
         pointed.append((pointer, name))
         assert (root / name / "state.json").is_file()
         point(root, pointer, name)
 
-    monkeypatch.setattr(checkpoint_folder, "point", noted)
+    monkeypatch.setattr(pointers, "point", noted)
     course = Course(tmp_path)
     course.step()
     course.save(best=True)
@@ -252,7 +252,7 @@ def test_any_course_of_runs(tmp_path_factory, actions, newest, random):
         left = {item.path.name: item.state["run"] for item in course.all()}
         assert other_runs.items() <= left.items()  # nothing of other runs is removed or replaced
         for pointer in (LATEST, BEST):
-            name = checkpoint_folder.target(folder / pointer)
+            name = pointers.target(folder / pointer)
             assert name is None or name in left
         assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
@@ -263,9 +263,9 @@ def check_save(course, *, best):
     path = course.save(best=best)
     new = course.written[writes:]
     assert len(new) <= 1 and not before & set(new)
-    assert path.name == checkpoint_folder.target(course.folder / LATEST)
+    assert path.name == pointers.target(course.folder / LATEST)
     if best:
-        assert path.name == checkpoint_folder.target(course.folder / BEST)
+        assert path.name == pointers.target(course.folder / BEST)
     state = Checkpoint(path).state
     assert {key: state[key] for key in course.progress.state()} == course.progress.state()
     saved = Checkpoint(path).network()
@@ -275,6 +275,6 @@ def check_save(course, *, best):
         key=lambda item: item.written,
     )
     if course.newest >= 0:
-        named = {checkpoint_folder.target(course.folder / pointer) for pointer in (LATEST, BEST)}
+        named = {pointers.target(course.folder / pointer) for pointer in (LATEST, BEST)}
         extra = [item for item in own[: len(own) - course.newest] if item.path.name not in named]
         assert extra == []

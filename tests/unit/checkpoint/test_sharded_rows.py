@@ -7,7 +7,7 @@ from refusals import refused
 from plsc.checkpoint import folder as checkpoint
 from plsc.checkpoint.folder import Checkpoint
 from plsc.checkpoint.sharded_rows import fill, rows_of
-from plsc.distributed import joint_work as together
+from plsc.distributed import joint_work
 from plsc.distributed.sharding import RowShard
 from plsc.errors import UserError
 from plsc.files import tensor_file
@@ -126,8 +126,8 @@ def test_a_failure_of_another_rank_is_heard(tmp_path, monkeypatch):
         met.append(flag)
         return flag or next(others)
 
-    monkeypatch.setattr(together, "agree", agree)
-    monkeypatch.setattr(together, "gather_objects", lambda item: [item, ["rank 1 on far: gone"]])
+    monkeypatch.setattr(joint_work, "agree", agree)
+    monkeypatch.setattr(joint_work, "gather_objects", lambda item: [item, ["rank 1 on far: gone"]])
     with pytest.raises(UserError, match="rank 1 on far: gone"):
         restore(path, centres_of())
     assert met == sorted(met, reverse=True) and met.count(False) == 10

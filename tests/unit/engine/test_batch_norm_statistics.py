@@ -7,7 +7,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from plsc.engine import batch_norm_statistics as folded
+from plsc.engine import batch_norm_statistics
 from plsc.engine.batch_norm_statistics import Moments, measure_norms
 from plsc.nn.evaluation_mode import evaluating
 from plsc.nn.layers import from_nchw, to_nchw
@@ -79,7 +79,7 @@ def test_embeddings_stay_and_training_mode_gives_them_too(images, monkeypatch, d
     net = folded_net(data_format)
     before = outputs(net, images, training=False)
     largest = np.abs(before).max()
-    monkeypatch.setattr(folded, "NUM_IMAGES", 1000)
+    monkeypatch.setattr(batch_norm_statistics, "NUM_IMAGES", 1000)
     assert measured(net, images, monkeypatch) == [
         f"statistics of 3 BatchNorms measured on {SIZE} images"
     ]
@@ -109,7 +109,7 @@ def test_statistics_are_those_of_the_inputs(images, monkeypatch):
     net = folded_net("NCHW")
     with evaluating(net), paddle.no_grad():
         inputs = net.conv1(paddle.to_tensor(images)).numpy().astype(np.float64)
-    monkeypatch.setattr(folded, "NUM_IMAGES", 1000)
+    monkeypatch.setattr(batch_norm_statistics, "NUM_IMAGES", 1000)
     measured(net, images, monkeypatch, ["norm1"])
     state = {name: tensor.numpy() for name, tensor in net.norm1.state_dict().items()}
     np.testing.assert_allclose(state["_mean"], inputs.mean(axis=(0, 2, 3)), rtol=1e-4, atol=1e-4)
@@ -120,7 +120,7 @@ def test_statistics_are_those_of_the_inputs(images, monkeypatch):
 
 
 def test_it_ends_when_it_has_seen_enough(images, monkeypatch):
-    monkeypatch.setattr(folded, "NUM_IMAGES", BATCH + 1)
+    monkeypatch.setattr(batch_norm_statistics, "NUM_IMAGES", BATCH + 1)
     net = folded_net("NCHW")
     net.train()
     lines = measured(net, images, monkeypatch)

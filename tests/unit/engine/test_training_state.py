@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from paddle import nn
 
 from plsc.checkpoint import folder as checkpoint
-from plsc.checkpoint import pointers as checkpoint_folder
+from plsc.checkpoint import pointers
 from plsc.checkpoint.folder import Checkpoint
 from plsc.checkpoint.saver import BEST, LATEST, Saver
 from plsc.distributed.sharding import RowShard
@@ -136,7 +136,7 @@ def test_what_has_not_changed_is_the_same_file(tmp_path):
     assert_saved(fourth, run)
     old = decode(run.centres.read("v"))
     assert (head_of(first, "v") != old).any(axis=1).nonzero()[0].tolist() == [0, 9, 25]
-    checkpoint_folder.remove(third)
+    pointers.remove(third)
     shutil.rmtree(second)
     assert_saved(fourth, run)
 
@@ -149,7 +149,7 @@ def test_retention_takes_no_file_that_another_names(tmp_path):
         if step == 2:
             best = kept
         path = run.save(best=step == 2)
-    assert len(checkpoint_folder.checkpoints_in(tmp_path)) == 2
+    assert len(pointers.checkpoints_in(tmp_path)) == 2
     assert_saved(path, run)
     np.testing.assert_array_equal(head_of(tmp_path / BEST, "v"), best)
     assert (tmp_path / LATEST).resolve() == path.resolve()
@@ -259,8 +259,8 @@ def test_a_save_that_ends_early_loses_nothing(tmp_path, monkeypatch, error, fail
         with pytest.raises(KeyboardInterrupt):
             run.save()
         monkeypatch.undo()
-    assert [item.path for item in checkpoint_folder.checkpoints_in(tmp_path)] == [first]
-    assert checkpoint_folder.target(tmp_path / LATEST) == first.name
+    assert [item.path for item in pointers.checkpoints_in(tmp_path)] == [first]
+    assert pointers.target(tmp_path / LATEST) == first.name
     np.testing.assert_array_equal(head_of(first, "v"), kept)
     monkeypatch.setattr(checkpoint, "write_tensors", tensor_file.write_tensors)
     second = run.save()
@@ -277,7 +277,7 @@ def test_a_writer_that_breaks_makes_no_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr("threading.excepthook", lambda arguments: None)
     with pytest.raises(UserError, match="ended early"):
         Run(tmp_path).save()
-    assert checkpoint_folder.checkpoints_in(tmp_path) == []
+    assert pointers.checkpoints_in(tmp_path) == []
 
 
 def test_a_head_of_another_shape(tmp_path):
@@ -323,7 +323,7 @@ def test_any_course(tmp_path_factory, actions, newest):
             path = run.save(best=True)
             held[path.name] = decode(run.centres.read("v")).copy()
             assert_saved(path, run)
-    for item in checkpoint_folder.checkpoints_in(folder):
+    for item in pointers.checkpoints_in(folder):
         if item.path.name in held:
             np.testing.assert_array_equal(head_of(item.path, "v"), held[item.path.name])
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from plsc.supervise import shared_files as records
+from plsc.supervise import shared_files
 from plsc.supervise.diagnosis import Ending, Outcome
 from plsc.supervise.peers import ALIVE_BEATS, STALE, UNLOCKED_SILENCE, Peers
 from plsc.supervise.verdict import Verdict
@@ -113,7 +113,7 @@ def test_a_free_lock_is_believed_at_once_here_and_after_silence_elsewhere(peers)
     first.endings.clear()
     (first.folder / "rank-00001.end").unlink()
     first.others[1].silence = 0.0
-    first.others[1].beat["machine"] = records.machine()
+    first.others[1].beat["machine"] = shared_files.machine()
     first.find_lost(20.0, 120.0)
     assert first.endings[1].kind is Outcome.LOST
 
@@ -153,25 +153,25 @@ def test_the_last_to_leave_removes_the_folder(peers, tmp_path):
 
 def test_what_a_crashed_machine_left_is_no_record(tmp_path):
     (tmp_path / "verdict").write_text('{"rank": 1, "li')
-    assert records.read(tmp_path / "verdict") == (None, 0.0)
+    assert shared_files.read(tmp_path / "verdict") == (None, 0.0)
 
 
 def test_the_end_of_a_process_frees_its_lock_and_tells_so(tmp_path):
     path, told = tmp_path / "lock", threading.Event()
     hold = f"""
 import pathlib, time
-from plsc.supervise import shared_files as records
-assert records.take_lock(pathlib.Path({str(path)!r}))
+from plsc.supervise import shared_files
+assert shared_files.take_lock(pathlib.Path({str(path)!r}))
 print("held", flush=True)
 time.sleep(60)
 """
     holder = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    assert not records.lock_is_free(path)
-    records.when_lock_is_free(path, told.set)
+    assert not shared_files.lock_is_free(path)
+    shared_files.when_lock_is_free(path, told.set)
     assert not told.wait(0.3)
     holder.kill()
     assert told.wait(5)
     holder.wait()
     holder.stdout.close()
-    assert records.lock_is_free(path)
+    assert shared_files.lock_is_free(path)
