@@ -52,7 +52,7 @@ class Around:
     def nothing(self):
         pass
 
-    step_begins = epoch_ends = after_step = after_epoch = save = nothing
+    step_begins = epoch_ends = after = save = nothing
 
     def run_ends(self):
         self.said.append("end")

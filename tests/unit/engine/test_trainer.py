@@ -249,14 +249,11 @@ class Around:
         self.rates.append(report.lr)
         self.said.append(self.training.progress.step)
 
-    def after_step(self):
+    def after(self, what):
         pass
 
     def epoch_ends(self):
         self.said.append("after")
-
-    def after_epoch(self):
-        pass
 
     def save(self):
         self.saved += 1
