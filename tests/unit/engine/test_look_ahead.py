@@ -49,7 +49,7 @@ class Around:
         self.said.append(("step", self.training.progress.step))
         self.losses.append(report.loss)
 
-    def nothing(self):
+    def nothing(self, *said):
         pass
 
     step_begins = epoch_ends = after = save = nothing
