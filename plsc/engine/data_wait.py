@@ -18,7 +18,7 @@ SINGLE_FILES = ("FaceIdentificationDataset", "FaceFolderDataset")
 USUAL = ("DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage")
 
 
-class DataHint:
+class DataWaitAdvice:
     """Says once in a run that data is the limit, if it is.
 
     The first interval between two lines of the log does not count: workers have just started.

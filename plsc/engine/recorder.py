@@ -10,7 +10,7 @@ from typing import Protocol
 from plsc.checkpoint.saver import BEST, LATEST
 from plsc.config.sections import Config
 from plsc.data.loader.batch import Batch
-from plsc.engine.data_wait import DataHint
+from plsc.engine.data_wait import DataWaitAdvice
 from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
 from plsc.engine.skipped_images import SkipReport
 from plsc.engine.training import Training
@@ -53,7 +53,7 @@ class Recorder:
         self._timer = StepTimer()
         self._training, self._settings, self._folder = training, config.Global, folder
         self._log, self._watchers, self._phase = log, watchers, phase
-        self._data_wait = DataHint(log, config)
+        self._data_wait = DataWaitAdvice(log, config)
         self._skips = SkipReport(log, folder)
         self._losses: list[float] = []
         self._started = time.monotonic()

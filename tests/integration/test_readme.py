@@ -816,7 +816,7 @@ def test_the_hint_about_data_is_as_quoted(monkeypatch):
     monkeypatch.setattr(hint, "cores", lambda: 2)
     log = Log()
     overrides = ["DataLoader.Train.loader.num_workers=0"]
-    judge = hint.DataHint(log, load_config(BASELINE, overrides))
+    judge = hint.DataWaitAdvice(log, load_config(BASELINE, overrides))
 
     class Interval:
         steps, batch_cost, reader_cost = hint.STEPS, 1.0, 0.62

@@ -12,8 +12,8 @@ from plsc.config.sections import (
     TrainDataConfig,
 )
 from plsc.distributed.world import World
-from plsc.engine import data_wait as hint
-from plsc.engine.data_wait import STEPS, DataHint, remedies
+from plsc.engine import data_wait
+from plsc.engine.data_wait import STEPS, DataWaitAdvice, remedies
 
 
 class Timer:
@@ -32,7 +32,7 @@ def data(name="FaceRecordDataset", num_workers=2, transform_ops=None):
 def said(shares, *, steps=10, **section):
     """After how many intervals of these shares each line was said, and the lines."""
     log = Log()
-    judge = DataHint(log, Config(DataLoader=DataLoaderConfig(Train=data(**section))))
+    judge = DataWaitAdvice(log, Config(DataLoader=DataLoaderConfig(Train=data(**section))))
     moments = []
     for number, share in enumerate(shares, 1):
         judge(Timer(share, steps))
@@ -63,9 +63,9 @@ def test_one_slow_batch_is_no_rule():
 
 
 def test_the_line_names_share_and_values(monkeypatch):
-    monkeypatch.setattr(hint, "cores", lambda: 16)
+    monkeypatch.setattr(data_wait, "cores", lambda: 16)
     place = World(local_size=4)
-    monkeypatch.setattr(hint.world, "current", lambda: place)
+    monkeypatch.setattr(data_wait.world, "current", lambda: place)
     _, (line,) = said([0.62] * 5, name="FaceFolderDataset", num_workers=1)
     assert line.startswith("data is the limit: 62% of the time is spent waiting for it; what helps")
     assert "DataLoader.Train.loader.num_workers from 1 to 4" in line
@@ -75,11 +75,11 @@ def test_the_line_names_share_and_values(monkeypatch):
 
 
 def test_the_rank_that_waits_is_named_by_those_that_wait_for_it(monkeypatch):
-    monkeypatch.setattr(hint.world, "current", lambda: World(size=3))
+    monkeypatch.setattr(data_wait.world, "current", lambda: World(size=3))
     import paddle
 
     monkeypatch.setattr(
-        hint, "gather", lambda own: paddle.concat([own, paddle.to_tensor([0.7, 0.0])])
+        data_wait, "gather", lambda own: paddle.concat([own, paddle.to_tensor([0.7, 0.0])])
     )
     _, (line,) = said([0.01] * 5)
     assert "70% of the time on rank 1 is spent" in line
