@@ -361,8 +361,8 @@ def test_a_run_that_is_suspended_as_a_whole_goes_on(run):
 
 def test_records_that_become_visible_late_change_nothing(run):
     delayed = """
-from plsc.supervise import shared_files as records
-history, read = {}, records.read
+from plsc.supervise import shared_files
+history, read = {}, shared_files.read
 
 def read_late(path):
     past = history.setdefault(path, [])
@@ -370,8 +370,8 @@ def read_late(path):
     late = [record for when, record in past if when < time.monotonic() - 1.5]
     return late[-1] if late else (None, 0.0)
 
-records.read = read_late
-records.machine = lambda: f"machine {rank}"
+shared_files.read = read_late
+shared_files.machine = lambda: f"machine {rank}"
 """
     fail = "if rank == 1 and step == 10: raise ValueError('bad image')"
     run.ranks(LOOP.replace("STEP", fail), 3, prelude=delayed)
