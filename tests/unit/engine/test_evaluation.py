@@ -3,6 +3,7 @@
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
+import logs
 import pytest
 
 from plsc.config.sections import Config, GlobalConfig, MetricConfig
@@ -34,12 +35,10 @@ class Evaluator:
         return f"accuracy: {result['accuracy']:.5f}"
 
 
-class Log:
+class Log(logs.Log):
     def __init__(self):
-        self.lines, self.entries = [], []
-
-    def line(self, text):
-        self.lines.append(text)
+        super().__init__()
+        self.entries = []
 
     def record(self, entry, *, scalars=None):
         self.entries.append(entry)
