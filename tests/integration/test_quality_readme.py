@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from documents import QUALITY, codes
 from logs import Log
 from places import ROOT
 from refusals import refused
@@ -34,44 +35,22 @@ from plsc.recognition.metrics.registered import AngularAcc, LFWAcc
 from plsc.recognition.metrics.templates import POOLINGS
 from plsc.recognition.models.iresnet import IResNet
 
-FOLDER = ROOT / "tasks" / "recognition" / "quality"
-TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")
-FIGURES = json.loads((FOLDER / "figures.json").read_text())["seeds"]
+TEXT, table = QUALITY.text, QUALITY.table
+FIGURES = json.loads(QUALITY.path.with_name("figures.json").read_text())["seeds"]
 NETWORKS = ("MagFace", "ArcFace")
 ORL = ROOT / "configs" / "IResNet18_ORL_ArcFace_cpu.yaml"
 MAGFACE = ROOT / "configs" / "IResNet100_MS1MV2_MagFace_pfc10_1n8c_dp_mp_fp16o1.yaml"
 LITTLE = 1e-9
 
 
-def table(head: str) -> list[list[str]]:
-    """The cells of the table whose first line begins so."""
-    (found,) = re.findall(rf"^\| {re.escape(head)} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", TEXT, re.M)
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in found.splitlines()]
-
-
-def names_in(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
-
-
 def quoted(begins: str) -> str:
     """The line of the text blocks that begins so."""
-    lines = "".join(re.findall(r"^```text\n(.*?)^```$", TEXT, re.S | re.M)).splitlines()
-    (line,) = (line for line in lines if line.startswith(begins))
-    return line
-
-
-def test_losses_have_their_keys_and_defaults():
-    rows = {names_in(name)[0]: names_in(keys) for name, keys in table("loss")}
-    assert sorted(rows) == sorted(LOSSES.names())
-    for name, settings in rows.items():
-        given = yaml.safe_load("{" + ", ".join(settings) + "}")
-        parameters = inspect.signature(LOSSES.get(name, "")).parameters
-        assert given == {key: item.default for key, item in parameters.items()}
+    return QUALITY.quoted("", begins=begins)
 
 
 def test_losses_have_their_ranges():
     """Each key's bounds are accepted, and what lies beyond is not."""
-    ranges = {key: cells[1] for cells in table("key") for key in names_in(cells[0])}
+    ranges = {key: cells[1] for cells in table("key |") for key in codes(cells[0])}
     seen = set()
     for name in LOSSES.names():
         factory = LOSSES.get(name, "")
@@ -100,12 +79,11 @@ def test_the_options_of_magfaces_networks():
     parameters = inspect.signature(IResNet.__init__).parameters
     rows = table("key of `Model`")
     for cells in rows:
-        (key,) = names_in(cells[0])
+        (key,) = codes(cells[0])
         for cell, expected in ((cells[1], parameters[key].default), (cells[2], magface[key])):
             assert yaml_value(cell) == expected, key
-    assert {names_in(cells[0])[0] for cells in rows} == set(magface) & set(parameters) - {
-        *("num_features", "data_format")
-    }
+    documented = set(magface) & set(parameters) - {"num_features", "data_format"}
+    assert QUALITY.names("key of `Model`") == documented
 
 
 def yaml_value(text: str) -> object:
@@ -126,7 +104,7 @@ def test_bounds_of_lambda_g():
 
 @pytest.mark.parametrize("number", range(3))
 def test_yaml_blocks_are_configs(number):
-    found = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.S | re.M)
+    found = QUALITY.blocks("yaml")
     assert len(found) == 3
     tree = yaml_tree.read(ORL)
     for name, section in yaml.safe_load(found[number]).items():
@@ -141,17 +119,15 @@ def test_rates_and_the_impostors_that_they_need():
 
 
 def test_columns_poolings_and_fields():
-    assert [names_in(cells[0])[0] for cells in table("column")] == list(COLUMNS)
-    assert [names_in(cells[0])[0] for cells in table("`--pooling`")] == list(POOLINGS)
+    assert [codes(cells[0])[0] for cells in table("column")] == list(COLUMNS)
+    assert [codes(cells[0])[0] for cells in table("`--pooling`")] == list(POOLINGS)
     embeddings = np.random.default_rng(0).normal(size=(80, 8))
     same = [True, False] * 20
-    magface, insightface = (
-        AngularAcc()(embeddings, None, same),
-        LFWAcc()(embeddings, embeddings, same),
-    )
+    magface = AngularAcc()(embeddings, None, same)
+    insightface = LFWAcc()(embeddings, embeddings, same)
     rows = table("field of `metrics.jsonl`")
-    assert {names_in(cells[0])[0] for cells in rows} == set(magface) - set(insightface)
-    replaced = {name for cells in rows for name in names_in(cells[1]) if name != "best_model"}
+    assert {codes(cells[0])[0] for cells in rows} == set(magface) - set(insightface)
+    replaced = {name for cells in rows for name in codes(cells[1]) if name != "best_model"}
     without_mirror = {"accuracy", "accuracy_std"}
     assert replaced == set(insightface) - set(magface) - without_mirror
 
@@ -162,9 +138,9 @@ def watched(**settings: float) -> str:
     log = Log()
     watch = MagnitudeWatch(log, [LOSSES.get("MagFace", "")(**settings)])
     middle = {"magnitude_p50": (low + high) / 2, "magnitude_outside": outside}
-    for _ in range(STEPS):
-        figures = {"magnitude_p5": low, "magnitude_p95": high, **middle}
-        watch(StepReport(1.0, 0.1, 1.0, 1.0, False, figures, {}), 1)
+    statistics = {"magnitude_p5": low, "magnitude_p95": high, **middle}
+    for step in range(STEPS):
+        watch(StepReport(1.0, 0.1, 1.0, 1.0, False, statistics, {}), step)
     (line,) = log.lines
     return line
 

@@ -12,29 +12,33 @@ import os
 import pickle
 import re
 import shlex
-import subprocess
 import sys
-import textwrap
-import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from checkpoints import backbone_of
+from commands import ran
+from documents import QUALITY, README, RECIPE, Document, codes, commands
+from filled_nets import embeddings
+from ijb_release import make_release
 from logs import Log
+from onnx_models import told
 from pickles import Calls
 from places import ROOT
 from refusals import refused
+from small_runs import forked
+from torch_files import as_torch, write_torch
 
 from plsc.config import yaml_tree
 from plsc.config.load import load_config, parse_config
-from plsc.config.registry import DATASETS, TRANSFORMS
+from plsc.config.registry import DATASETS, LOSSES, TRANSFORMS
 from plsc.config.schema import check_params
+from plsc.engine.build import check_components
 from plsc.errors import UserError
 
-README = ROOT / "README.md"
-RECIPE = ROOT / "tasks" / "recognition" / "face" / "README.md"
-QUALITY = ROOT / "tasks" / "recognition" / "quality" / "README.md"
 DOCUMENTS = [RECIPE, QUALITY, README]  # the first makes what the others take for granted
 NAMES = ["recipe", "quality", "readme"]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -42,6 +46,8 @@ BASELINE = ROOT / "configs" / "IResNet50_MS1MV3_ArcFace_pfc01_1n8c_dp_mp_fp16o1.
 RECORDS = ROOT / "configs" / "IResNet18_ORL_ArcFace_cpu.yaml"
 MAGFACE = ROOT / "configs" / "IResNet100_MS1MV2_MagFace_pfc10_1n8c_dp_mp_fp16o1.yaml"
 SMALL = "QuickFace_nano"
+SCRIPTS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+ENVIRONMENT = {**os.environ, "PATH": SCRIPTS}
 
 LAUNCH = "python -m paddle.distributed.launch"
 GPUS = f"{LAUNCH} --devices=0,1,2,3,4,5,6,7 plsc-train -c configs/IResNet50_MS1MV3_ArcFace"
@@ -160,24 +166,8 @@ NOT_RUN = {
 }
 
 
-def blocks(language: str, *documents: Path) -> list[str]:
-    """The contents of the fenced blocks of one language, in order."""
-    pattern = re.compile(rf"^( *)```{language}\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
-    return [
-        textwrap.dedent(block)
-        for path in documents
-        for _, block in pattern.findall(path.read_text("utf-8"))
-    ]
-
-
-def commands(block: str) -> list[str]:
-    """The commands of a bash block without comments, one per line."""
-    lines = block.replace("\\\n", " ").splitlines()
-    found = [re.sub(r"(^|\s+)#.*", "", line).strip() for line in lines]
-    return [" ".join(line.split()) for line in found if line]
-
-
-ALL_COMMANDS = [command for block in blocks("bash", *DOCUMENTS) for command in commands(block)]
+ALL_COMMANDS = [command for document in DOCUMENTS for command in document.commands()]
+TEXT = "".join(document.text for document in DOCUMENTS)
 
 
 def test_every_command_is_run_or_listed():
@@ -208,64 +198,8 @@ def write_photos(folder: Path) -> None:
     (folder / "landmarks.csv").write_text("\n".join(lines) + "\n")
 
 
-def write_release(folder: Path, photos: Path) -> None:
-    """IJB-C's lists for these photos: two templates for each person, of two media each."""
-    (folder / "meta").mkdir(parents=True)
-    (folder / "loose_crop").symlink_to(photos)
-    rows = [line.split(",") for line in (photos / "landmarks.csv").read_text().splitlines()]
-    people = sorted({Path(name).parent for name, *_ in rows})
-    members, landmarks, owners = [], [], {}
-    for number, (name, *points) in enumerate(rows):
-        person = people.index(Path(name).parent)
-        template = 10 * person + number % 2
-        owners[template] = person
-        members.append(f"{name} {template} {number // 2}")
-        landmarks.append(" ".join([name, *points, "0.9"]))
-    pairs = [f"{a} {b} {int(owners[a] == owners[b])}" for a in owners for b in owners if a < b]
-    listed = {"face_tid_mid": members, "name_5pts_score": landmarks, "template_pair_label": pairs}
-    for name, lines in listed.items():
-        (folder / "meta" / f"ijbc_{name}.txt").write_text("\n".join(lines) + "\n")
-    for name, odd in (("gallery_G1", 0), ("probe_mixed", 1)):
-        lines = [f"{t},{owners[t]}" for t in owners if t % 2 == odd]
-        text = "\n".join(["TEMPLATE_ID,SUBJECT_ID", *lines])
-        (folder / "meta" / f"ijbc_1N_{name}.csv").write_text(text + "\n")
-
-
-def write_pth(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """A state dict as torch.save writes it."""
-
-    def integers(values: list[int]) -> str:
-        return "(" + "".join(f"I{value}\n" for value in values) + "t"
-
-    entries = "".join(
-        f"V{name}\nctorch._utils\n_rebuild_tensor_v2\n"
-        f"((Vstorage\nctorch\nFloatStorage\nV{key}\nVcpu\nI{array.size}\ntQI0\n"
-        f"{integers(list(array.shape))}{integers([step // 4 for step in array.strides])}"
-        "I00\nccollections\nOrderedDict\n(tRtRs"
-        for key, (name, array) in enumerate(arrays.items())
-    )
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", f"(d{entries}.")
-        archive.writestr("archive/byteorder", "little")
-        for key, array in enumerate(arrays.values()):
-            archive.writestr(f"archive/data/{key}", array.tobytes())
-        archive.writestr("archive/version", "3\n")
-
-
-def torch_arrays(backbone, prefix: str = "") -> dict[str, np.ndarray]:
-    """Its weights, named and laid out as torch has them."""
-    from plsc.weights.torch_weights import torch_names
-
-    arrays = (tensor.numpy() for tensor in backbone.state_dict().values())
-    return {
-        prefix + theirs: np.ascontiguousarray(array.T if transposed else array)
-        for (theirs, transposed), array in zip(torch_names(backbone).values(), arrays, strict=True)
-    }
-
-
 def write_others_weights(folder: Path) -> None:
     """Networks as InsightFace's ONNX file without metadata, arcface_torch's .pth and MagFace's."""
-    import onnx
     import paddle
 
     from plsc.config.registry import BACKBONES
@@ -275,12 +209,10 @@ def write_others_weights(folder: Path) -> None:
     paddle.seed(1)
     backbone = BACKBONES.get(SMALL, "Model.name")(num_features=32)
     export_onnx(backbone, folder / THIRD_PARTY, embedding_spec(32))
-    model = onnx.load(str(folder / THIRD_PARTY))
-    del model.metadata_props[:]
-    onnx.save(model, str(folder / THIRD_PARTY))
-    write_pth(folder / "backbone.pth", torch_arrays(backbone))
+    told(folder / THIRD_PARTY, folder / THIRD_PARTY)
+    write_torch(folder / "backbone.pth", as_torch(backbone))
     network = BACKBONES.get("IResNet18", "Model.name")(num_features=32, conv_init="kaiming")
-    write_pth(folder / PUBLISHED, torch_arrays(network, "features.module."))
+    write_torch(folder / PUBLISHED, as_torch(network, "features.module."))
 
 
 class Walk:
@@ -289,8 +221,6 @@ class Walk:
     def __init__(self, folder: Path, faces: Path):
         self.folder = folder
         self.done: dict[str, str] = {}
-        scripts = Path(sys.executable).parent
-        self.environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
         for name in ("configs", "tasks", "tools"):
             (folder / name).symlink_to(ROOT / name)
         self._make_data(faces)
@@ -303,18 +233,15 @@ class Walk:
         rows = [line.split("\t") for line in (faces / "label.txt").read_text().splitlines()]
         pairs = [line.split("\t") for line in (faces / "pairs.txt").read_text().splitlines()]
         write_photos(self.folder / "photos")
-        write_release(self.folder / RELEASE, self.folder / "photos")
+        release = make_release(self.folder / RELEASE)
+        release.write_search(release.root / "meta", {"G1": [100, 94]}, [97, 91])
         write_others_weights(self.folder)
         records = self.folder / PUBLIC
         records.mkdir()
+        pixels = {name: cv2.imread(str(faces / name)) for name, _ in rows}
         encoded, others = (
-            {
-                name: cv2.imencode(
-                    ".jpg", cv2.imread(str(faces / name)), [cv2.IMWRITE_JPEG_QUALITY, quality]
-                )[1].tobytes()
-                for name, _ in rows
-            }
-            for quality in (95, 80)
+            {name: cv2.imencode(".jpg", pixels[name], how)[1].tobytes() for name in pixels}
+            for how in ([cv2.IMWRITE_JPEG_QUALITY, 95], [cv2.IMWRITE_JPEG_QUALITY, 80])
         )
         with RecordWriter(records / "train.rec") as writer:
             writer.write(0, b"", labels=[len(rows) + 1, len(rows) + 1])
@@ -331,28 +258,20 @@ class Walk:
 
     def run(self, command: str, *arguments: str) -> str:
         """What the command printed, after it ended well."""
-        done = subprocess.run(
-            [
-                *arguments,
-                command.replace("IResNet18/", f"{SMALL}/").replace("IResNet18.", f"{SMALL}."),
-            ],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-        return done.stdout
+        small = command.replace("IResNet18/", f"{SMALL}/").replace("IResNet18.", f"{SMALL}.")
+        if not arguments and small.startswith("plsc-") and not small.startswith("plsc-doctor"):
+            return forked(*shlex.split(small), cwd=self.folder).stdout
+        start = arguments or ("bash", "-c")
+        return ran(*start, small, cwd=self.folder, env=ENVIRONMENT, timeout=120).stdout
 
     def bash(self, command: str) -> None:
         if command in self.done or command in NOT_RUN:
             return
-        self.done[command] = self.run(command + RUN[command], "bash", "-c")
+        self.done[command] = self.run(command + RUN[command])
         if command.startswith("cp configs"):
             self._edit(self.folder / "mine.yaml")
         elif command.startswith("cp mine.yaml"):
-            self._replace(self.folder / "magface.yaml", blocks("yaml", QUALITY)[0])
+            self._replace(self.folder / "magface.yaml", QUALITY.blocks("yaml")[0])
 
     def _edit(self, config: Path) -> None:
         """What the documents tell their reader to enter, and a small network."""
@@ -378,11 +297,8 @@ class Walk:
             tree[name] |= section
         config.write_text(yaml_tree.dump(tree))
 
-    def document(self, path: Path) -> None:
-        text = path.read_text(encoding="utf-8")
-        for language, block in re.findall(
-            r"^```(bash|python)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
-        ):
+    def read(self, document: Document) -> None:
+        for language, block in document.fenced("bash|python"):
             if block.startswith('"""my_parts.py'):
                 (self.folder / "my_parts.py").write_text(block)
             elif language == "python":
@@ -396,8 +312,8 @@ def walk(tmp_path_factory, tiny_faces):
     """All documents, run from top to bottom."""
     pytest.importorskip("onnxruntime")
     walk = Walk(tmp_path_factory.mktemp("documents"), tiny_faces)
-    for path in DOCUMENTS:
-        walk.document(path)
+    for document in DOCUMENTS:
+        walk.read(document)
     return walk
 
 
@@ -433,14 +349,11 @@ def said(walk, begins: str) -> str:
 
 def test_others_weights_are_trained_on_and_measured(walk):
     """From either file the same network, whose figures are those of the file itself."""
-    from safetensors.numpy import load_file
-
     started = said(walk, f"{FINETUNE}={THIRD_PARTY}")
     assert "gives the embeddings that the ONNX file gives" in started
     assert "new head for 5 classes" in said(walk, f"{FINETUNE}=backbone.pth")
     first, second = (
-        load_file(walk.folder / start / SMALL / "latest" / "backbone.safetensors")
-        for start in ("from_onnx", "from_pth")
+        backbone_of(walk.folder / start / SMALL / "latest") for start in ("from_onnx", "from_pth")
     )
     for name, array in first.items():
         np.testing.assert_allclose(array, second[name], atol=1e-5, err_msg=name)
@@ -462,7 +375,7 @@ def test_models_are_used_as_documented(walk):
     printed, by_script = said(walk, "plsc-ijb --model-root output"), said(walk, "python tasks")
     assert printed.splitlines()[:5] == by_script.splitlines()[:5]
     figures = json.loads(ijb.with_suffix(".json").read_text())
-    assert figures["num_faces_embedded"] == 40 and list(figures["identification"]) == ["G1"]
+    assert figures["num_faces_embedded"] == 48 and list(figures["identification"]) == ["G1"]
     assert (ijb.parent / "IJBC_roc.pdf").is_file() and (ijb.parent / "embeddings").is_dir()
     values = said(walk, "import numpy as np\n\nimport plsc\n\nmodels").split("[")[1].strip("]\n")
     assert [float(value) for value in values.split()] == pytest.approx([1, 1], abs=1e-5)
@@ -477,11 +390,7 @@ def test_metadata_keys_are_those_of_the_file(walk):
     )
     assert pixels - plain == {"input_type", "embedding_length"}
     assert calibrated - plain == {"quality"}
-    section = RECIPE.read_text("utf-8").partition("### What the file says of itself")[2]
-    rows = [
-        line.split("|")[1] for line in section.partition("\n### ")[0].splitlines() if "|" in line
-    ]
-    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    documented = RECIPE.names("key", below="### What the file says of itself")
     assert documented == pixels | plain | calibrated
 
 
@@ -499,8 +408,7 @@ def test_faces_are_scored_as_documented(walk):
     assert "by these images: test, 20 images" in shown
     assert "by the model's calibration" in said(walk, f"plsc-quality {MAGFACE_ONNX} dataset")
     assert (walk.folder / "sheet.png").stat().st_size > 10000
-    section = QUALITY.read_text("utf-8").partition("| column | |")[2].partition("\n\n")[0]
-    assert re.findall(r"^\| `(\w+)`", section, re.M) == list(reference[0])
+    assert QUALITY.names("column") == set(reference[0])
     lengths = [float(row["magnitude"]) for row in rows("published.csv")]
     embeddings = np.load(walk.folder / "published.npy")
     np.testing.assert_allclose(lengths, np.linalg.norm(embeddings, axis=1), rtol=1e-4)
@@ -530,8 +438,7 @@ def test_quality_is_measured_as_documented(walk):
 
 def test_magfaces_run_says_and_logs_what_is_documented(walk):
     trained = walk.done["plsc-train -c magface.yaml"]
-    (bound,) = (line for line in blocks("text", QUALITY) if line.startswith("MagFace: "))
-    assert bound in trained
+    assert QUALITY.quoted("MagFace: ") in trained
     tuned = said(walk, "plsc-train -c magface.yaml -o Global.pretrained_model")
     assert "need lambda_g of at least 0.704271; it is 5" in tuned and "(class_means)" in tuned
 
@@ -539,10 +446,7 @@ def test_magfaces_run_says_and_logs_what_is_documented(walk):
         lines = (walk.folder / place / SMALL / "metrics.jsonl").read_text().splitlines()
         return set().union(*(x for x in map(json.loads, lines) if x["kind"] == "train"))
 
-    section = QUALITY.read_text("utf-8").partition("### What is logged")[2].partition("\n\nIn ")[0]
-    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert logged("magface") - logged("output") == documented
+    assert logged("magface") - logged("output") == QUALITY.names("field |")
 
 
 def test_paddles_format_beside_the_checkpoints(walk, monkeypatch):
@@ -571,18 +475,11 @@ def test_table_of_figures_has_the_columns_of_plsc_eval(walk):
     printed = said(walk, f"plsc-eval --model {THIRD_PARTY}")
     heads = [line for line in printed.splitlines() if line.startswith(("set  ", "FAR  "))]
     shown = {cell for head in heads for cell in re.split(r"  +", head)} - {"set", "pairs"}
-    section = RECIPE.read_text("utf-8").partition("### What the figures mean")[2]
-    rows = [
-        line.split("|")[1] for line in section.partition("\n### ")[0].splitlines() if "|" in line
-    ]
-    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == shown
+    assert RECIPE.names("figure") == shown
 
 
 def test_python_block_gives_plscs_embeddings(walk):
     """The cosine that the recipe's two blocks print is that of plsc's own pipeline."""
-    import paddle
-    from safetensors.numpy import load_file
-
     from plsc.config.registry import BACKBONES
     from plsc.recognition.datasets.face import FaceIdentificationDataset
 
@@ -595,18 +492,15 @@ def test_python_block_gives_plscs_embeddings(walk):
     pixels = np.stack([faces.get(i, np.random.default_rng(0))["images"] for i in range(2)])
     images = faces.normalise(pixels)
     backbone = BACKBONES.get(SMALL, "Model.name")(num_features=32)
-    weights = load_file(walk.folder / "output" / SMALL / "best_model" / "backbone.safetensors")
-    for name, array in weights.items():
+    for name, array in backbone_of(walk.folder / "output" / SMALL / "best_model").items():
         backbone.state_dict()[name].set_value(array)
-    backbone.eval()
-    first, second = backbone(paddle.to_tensor(images)).numpy().astype(np.float64)
+    first, second = embeddings(backbone, images)
     expected = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
     assert [float(cosine) for cosine in printed] == pytest.approx([expected] * 2, abs=1e-4)
 
 
 def test_log_line_and_metrics_have_the_documented_fields(walk):
-    text = RECIPE.read_text(encoding="utf-8")
-    (line,) = (block for block in blocks("text", RECIPE) if block.startswith("[Train][Epoch 1/2]"))
+    (line,) = (text for text in RECIPE.blocks("text") if text.startswith("[Train][Epoch 1/2]"))
     log = (walk.folder / "output" / SMALL / "train.log").read_text()
     logged = next(found for found in log.splitlines() if "[Train]" in found)
     fields = re.compile(r"(\w+): ")
@@ -615,31 +509,23 @@ def test_log_line_and_metrics_have_the_documented_fields(walk):
     written = (walk.folder / "output" / SMALL / "metrics.jsonl").read_text().splitlines()
     entries = [json.loads(entry) for entry in written]
     for kind in ("train", "eval"):
-        (table,) = re.findall(rf'field of `"kind": "{kind}"`.*?\n\n', text, re.DOTALL)
-        rows = [row.split("|")[1] for row in table.splitlines()[2:] if row]
-        documented = {name for row in rows for name in re.findall(r"`([\w@=-]+)`", row)}
         (keys,) = {frozenset(entry) for entry in entries if entry["kind"] == kind}
-        assert documented == keys - {"kind"}
+        assert RECIPE.names(f'field of `"kind": "{kind}"`') == keys - {"kind"}
 
 
-@pytest.mark.parametrize("path", [RECIPE, README], ids=["recipe", "readme"])
-def test_yaml_blocks(walk, monkeypatch, path):
+@pytest.mark.parametrize("document", [RECIPE, README], ids=["recipe", "readme"])
+def test_yaml_blocks(walk, monkeypatch, document):
     monkeypatch.chdir(walk.folder)
-    found = blocks("yaml", path)
+    found = document.blocks("yaml")
     assert found
     for block in map(yaml.safe_load, found):
         tree = yaml_tree.read(Path("mine.yaml"))
         if "Model" in block:
             tree["Model"] |= block["Model"]
-            assert (
-                vars(parse_config(tree).Model.pfc_config).items()
-                >= {
-                    "sample_ratio": ((0, 0.1), (0.8, 1.0)),
-                    "storage": "file",
-                    "dtype": "bfloat16",
-                    "interclass_filtering_threshold": 0.4,
-                }.items()
-            )
+            head = parse_config(tree).Model.pfc_config
+            assert head.sample_ratio == ((0, 0.1), (0.8, 1.0))
+            assert (head.storage, head.dtype) == ("file", "bfloat16")
+            assert head.interclass_filtering_threshold == 0.4
             continue
         sections = tree["DataLoader"]
         for name, section in block["DataLoader"].items():
@@ -655,21 +541,19 @@ def test_yaml_blocks(walk, monkeypatch, path):
 
 
 @pytest.mark.parametrize(
-    ("registry", "elsewhere"),
-    [(DATASETS, {"transform_ops", "on_bad"}), (TRANSFORMS, set())],
-    ids=["datasets", "transforms"],
+    ("registry", "document", "head", "column", "elsewhere"),
+    [
+        (DATASETS, RECIPE, "`name` of a dataset", 1, {"transform_ops", "on_bad"}),
+        (TRANSFORMS, RECIPE, "transform |", 2, set()),
+        (LOSSES, QUALITY, "loss |", 1, set()),
+    ],
+    ids=["datasets", "transforms", "losses"],
 )
-def test_tables_have_all_datasets_and_transforms(registry, elsewhere):
+def test_tables_have_all_that_is_registered(registry, document, head, column, elsewhere):
     """A row for each, with its keys and their defaults as they are in the code."""
-    rows = {}
-    for line in RECIPE.read_text("utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        name = cells[0].strip(" `")
-        if line.startswith("| `") and name in registry.names():
-            assert name not in rows
-            rows[name] = cells
-    assert sorted(rows) == registry.names()
-    for name, cells in rows.items():
+    rows = document.table(head)
+    assert sorted(codes(cells[0])[0] for cells in rows) == sorted(registry.names())
+    for (name,), shown in ((codes(cells[0]), codes(cells[column])) for cells in rows):
         parameters = inspect.signature(registry.get(name, "")).parameters
         expected = {
             key: parameter.default
@@ -677,7 +561,6 @@ def test_tables_have_all_datasets_and_transforms(registry, elsewhere):
             if key not in elsewhere and parameter.default is not inspect.Parameter.empty
         }
         required = {key for key in parameters if key not in {*expected, *elsewhere}}
-        shown = re.findall(r"`([^`]+)`", cells[1 if registry is DATASETS else 2])
         settings = [code.partition(": ") for code in shown]
         assert {key for key, colon, _ in settings if not colon} == required, name
         given = {key: yaml.safe_load(value) for key, colon, value in settings if colon}
@@ -686,26 +569,16 @@ def test_tables_have_all_datasets_and_transforms(registry, elsewhere):
         assert {key: checked[key] for key in given} == expected, name
 
 
-def test_the_table_of_plsc_data_has_all_commands():
+def test_the_tables_of_commands_have_all():
     from plsc.cli.data.main import build_parser
 
-    commands_shown = re.findall(r"^    (\w+)", build_parser().format_help(), re.M)
-    (table,) = re.findall(r"^\| `plsc-data` .*?\n\n", RECIPE.read_text("utf-8"), re.S | re.M)
-    rows = set(re.findall(r"^\| `(\w+)` \|", table, re.M))
-    assert rows == set(commands_shown)
-
-
-def test_the_table_of_commands_has_all():
+    of_data = re.findall(r"^    (\w+)", build_parser().format_help(), re.M)
+    assert RECIPE.names("`plsc-data`") == set(of_data)
     scripts = re.findall(r'"(plsc-\w+) = ', (ROOT / "setup.py").read_text())
-    rows = re.findall(r"^\| `(plsc-\w+)` \|", README.read_text("utf-8"), re.M)
-    assert sorted(rows) == sorted(scripts)
+    assert {name for name in README.names("command") if "plsc-" in name} == set(scripts)
 
 
-def quoted(words: str, begins: str = "") -> str:
-    """The line of the recipe's text blocks that has these words."""
-    lines = [line for block in blocks("text", RECIPE) for line in block.splitlines()]
-    (line,) = (line for line in lines if words in line and line.startswith(begins))
-    return line
+quoted = RECIPE.quoted
 
 
 def test_quoted_messages(tmp_path, monkeypatch):
@@ -824,17 +697,17 @@ def test_the_hint_about_data_is_as_quoted(monkeypatch):
     for _ in range(2):
         judge(Interval)
     assert log.lines == [quoted("data is the limit")]
-    text = RECIPE.read_text("utf-8")
-    assert f"{hint.SHARE:.0%}".replace("%", " %") in text and f"over {hint.STEPS} steps" in text
+    assert f"{hint.SHARE:.0%}".replace("%", " %") in RECIPE.text
+    assert f"over {hint.STEPS} steps" in RECIPE.text
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)
-def test_links_lead_somewhere(path):
-    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", path.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_links_lead_somewhere(document):
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", document.text)
     local = [(link, place) for link, place in links if not link.startswith("http")]
     assert local
     for link, place in local:
-        target = path.parent / link if link else path
+        target = document.path.parent / link if link else document.path
         assert target.exists(), link
         if place:
             assert place in {anchor(line) for line in target.read_text("utf-8").splitlines()}
@@ -850,8 +723,7 @@ def anchor(line: str) -> str:
 def test_files_and_configs_that_are_named_exist():
     from plsc.cli import evaluate, export, train
 
-    text = "".join(path.read_text("utf-8") for path in DOCUMENTS)
-    text += "".join(command.EXAMPLES for command in (train, evaluate, export))
+    text = TEXT + "".join(command.EXAMPLES for command in (train, evaluate, export))
     named = set(re.findall(r"\bconfigs/[\w.]+\.yaml", text))
     named |= set(re.findall(r"(?<![\w/])tools/[\w./]+\.py", text))
     assert named and [name for name in named if not (ROOT / name).exists()] == []
@@ -862,12 +734,7 @@ def test_tables_describe_each_config(path):
     """The row of the README has the backbone, classes, loss and ratio that the file has."""
     model = load_config(path).Model
     loss = load_config(path).Loss.Train[0].loss
-    (row,) = (
-        line
-        for line in README.read_text("utf-8").splitlines()
-        if f"({path.parent.name}/{path.name})" in line
-    )
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    (cells,) = (row for row in README.table("config") if f"/{path.name})" in row[0])
     assert cells[1] == model.name
     assert cells[2].endswith(f"({model.class_num:,})")
     margin = "ArcFace" if loss.params.get("m2") else "CosFace"
@@ -878,16 +745,13 @@ def test_tables_describe_each_config(path):
     )
     assert cells[5] == (" / ".join(published.groups()) if published else "–")
 
-    (row,) = (line for line in RECIPE.read_text("utf-8").splitlines() if f"/{path.name})" in line)
-    said = row.strip("|").split("|")[-1].strip()
-    assert said == (
-        " / ".join(f"{figure} %" for figure in published.groups()) if published else "–"
-    )
+    (said,) = (row[-1] for row in RECIPE.table("config") if f"/{path.name})" in row[0])
+    assert said == (" / ".join(f"{rate} %" for rate in published.groups()) if published else "–")
 
 
 def test_keys_exist():
     """Every key that a document names is one that the parser knows."""
-    text = "".join(path.read_text("utf-8") for path in DOCUMENTS).replace(".*.", ".Train.")
+    text = TEXT.replace(".*.", ".Train.")
     sections = "Global|FP16|DistributedStrategy|Model|Loss|LRScheduler|Optimizer|DataLoader|Metric"
     keys = set(re.findall(rf"(?<![\w/.<>])(?:{sections}|Export)(?:\.\w+)+", text))
     assert len(keys) > 30
@@ -896,7 +760,7 @@ def test_keys_exist():
         refusals = []
         for path in kinds:
             try:
-                check(load_config(path, [f"{key}=?!"]))
+                check_components(load_config(path, [f"{key}=?!"]))
             except UserError as error:
                 refusals += [str(error)] * ("unknown" in str(error))
         if len(refusals) == len(kinds):
@@ -904,31 +768,19 @@ def test_keys_exist():
     assert not unknown
 
 
-def check(config) -> None:
-    from plsc.engine.build import check_components
-
-    check_components(config)
-
-
 def test_values_are_accepted():
     """`Key: value` and `Key=value` in running text, but for those that the text calls errors."""
     refused = {"FP16.level: O2", "Global.use_dali: True", "Global.accum_steps: k"}
     seen = set()
-    for path in DOCUMENTS:
-        text = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
-        for code in re.findall(r"`([^`]+)`", text.replace(".*.", ".Train.")):
-            match = re.fullmatch(
-                r"(?:-o )?([A-Z]\w*(?:\.\w+)+)(?:: |=)(.+)", " ".join(code.split())
-            )
-            if match:
-                setting = ": ".join(match.groups())
-                seen.add(setting)
-                if setting not in refused:
-                    check(with_setting(*match.groups()))
+    text = re.sub(r"^ *```.*?^ *```$", "", TEXT, flags=re.DOTALL | re.MULTILINE)
+    for code in codes(text.replace(".*.", ".Train.")):
+        pattern = r"(?:-o )?([A-Z]\w*(?:\.\w+)+)(?:: |=)(.+)"
+        if match := re.fullmatch(pattern, " ".join(code.split())):
+            seen.add(": ".join(match.groups()))
     assert refused <= seen and len(seen) > 8
-    for setting in refused:
-        with pytest.raises(UserError):
-            check(with_setting(*setting.split(": ")))
+    for setting in seen:
+        with pytest.raises(UserError) if setting in refused else nullcontext():
+            check_components(with_setting(*setting.split(": ", 1)))
 
 
 def with_setting(key: str, value: str):
@@ -965,24 +817,17 @@ def test_options_are_in_the_help():
                 found = {word.partition("=")[0] for word in words if word.startswith("-")}
                 options.setdefault(program, set()).update(found)
     assert {"plsc-train", "plsc-eval", "plsc-export", "plsc-doctor", LAUNCH} <= set(options)
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
     for program, found in options.items():
         if found:
-            done = subprocess.run(
-                [*program.split(), "--help"], env=environment, capture_output=True, text=True
-            )
-            missing = [o for o in found if not re.search(rf"(?<![\w-]){o}\b", done.stdout)]
+            text = ran(*program.split(), "--help", env=ENVIRONMENT, status=None).stdout
+            missing = [o for o in found if not re.search(rf"(?<![\w-]){o}\b", text)]
             assert not missing, f"{program} --help does not have {missing}"
 
 
 def test_make_targets_and_extras_exist():
-    text = "".join(path.read_text("utf-8") for path in DOCUMENTS)
-    targets = set(re.findall(r"\bmake ([a-z-]+)(?=`|\s+#)", text))
+    targets = set(re.findall(r"\bmake ([a-z-]+)(?=`|\s+#)", TEXT))
     makefile = (ROOT / "Makefile").read_text()
     assert {"quickstart", "test"} <= targets
     assert [name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)] == []
-    extras = {name for found in re.findall(r"\.\[([\w,]+)\]", text) for name in found.split(",")}
+    extras = {name for found in re.findall(r"\.\[([\w,]+)\]", TEXT) for name in found.split(",")}
     assert [name for name in extras if f'"{name}":' not in (ROOT / "setup.py").read_text()] == []
