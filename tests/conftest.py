@@ -212,11 +212,11 @@ def convert_once(tmp_path_factory):
 
     folder, convert = tmp_path_factory.mktemp("converted"), onnx_file.convert
 
-    def from_before(stem, target, *, opset, **_):
+    def from_before(stem, target, *, opset, **options):
         weights = stem.with_name(stem.name + ".pdiparams")
         kept = folder / f"{opset}-{hash(weights.read_bytes() if weights.exists() else stem)}.onnx"
         if not kept.exists():
-            convert(stem, kept, opset=opset)
+            convert(stem, kept, opset=opset, **options)
         target.write_bytes(kept.read_bytes())
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,10 @@
-"""Samples for tests of transforms."""
+"""Samples and settings for tests of transforms."""
+
+
+def preparing(to_rgb=True, mean=0.5, std=0.5, scale="1.0/255.0") -> list:
+    """Return `transform_ops` that prepare images so."""
+    normalize = {"scale": scale, "mean": [mean] * 3, "std": [std] * 3}
+    return [{"DecodeImage": {"to_rgb": to_rgb}}, {"NormalizeImage": normalize}, "ToCHWImage"]
 
 
 def on_image(transform):

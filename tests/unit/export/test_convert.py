@@ -8,7 +8,7 @@ import onnx
 import paddle
 import pytest
 import yaml
-from filled_nets import SmallNet, filled
+from filled_nets import SmallNet, embeddings, filled
 from paddle import nn
 
 from plsc import __version__
@@ -18,6 +18,7 @@ from plsc.files import onnx_file
 from plsc.recognition.export_spec import EmbeddingAgreement, embedding_spec, probe_images
 
 SPEC = embedding_spec(8)
+pytestmark = pytest.mark.usefixtures("convert_once")
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +33,6 @@ def exported(net, tmp_path_factory):
     return path, export.export_onnx(
         net, path, embedding_spec(8, metadata={"source": "output/Net/latest"})
     )
-
-
-def embeddings(net, images):
-    net.eval()
-    with paddle.no_grad():
-        return net(paddle.to_tensor(images)).numpy()
 
 
 def test_names_shapes_and_metadata(exported):
@@ -177,31 +172,12 @@ def test_a_lost_weight_is_noticed_and_nothing_is_left(
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
 
     monkeypatch.setattr(onnx_file, "finish", tamper(tmp_path, lose))
-    monkeypatch.setattr(onnx_file, "convert", converted_once(net))
     target = tmp_path / "net.onnx"
     target.write_text("the former file")
     with pytest.raises(UserError, match=r"net.onnx at opset 17 differs from the backbone, nothing"):
         export.export_onnx(net, target, SPEC)
     assert target.read_text() == "the former file"
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
-
-
-CONVERTED = {}
-
-
-def converted_once(net):
-    """`onnx_file.convert`, run once for all tests: it starts a process."""
-
-    def convert(stem, target, *, opset, **_):
-        if opset not in CONVERTED:
-            REAL_CONVERT(stem, target, opset=opset)
-            CONVERTED[opset] = target.read_bytes()
-        target.write_bytes(CONVERTED[opset])
-
-    return convert
-
-
-REAL_CONVERT = onnx_file.convert
 
 
 def test_a_fixed_batch_size_is_noticed(net, tmp_path, monkeypatch):
@@ -212,7 +188,6 @@ def test_a_fixed_batch_size_is_noticed(net, tmp_path, monkeypatch):
         graph.node.append(onnx.helper.make_node("Reshape", ["loose", "two"], ["embedding"]))
 
     monkeypatch.setattr(onnx_file, "finish", tamper(tmp_path, fix))
-    monkeypatch.setattr(onnx_file, "convert", converted_once(net))
     with pytest.raises(UserError, match="does not run on 5 images: .*cannot be reshaped"):
         export.export_onnx(net, tmp_path / "net.onnx", SPEC)
     assert not list(tmp_path.iterdir())

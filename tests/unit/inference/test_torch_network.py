@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from filled_nets import embeddings
+from samples import preparing
 from torch_files import as_torch
 
 from plsc.cli.evaluate import main as evaluate
@@ -14,11 +16,7 @@ from plsc.recognition.embedder import Embedder
 from plsc.recognition.models.iresnet import IResNet18
 
 DIM = 8
-BGR_TO_ONE = [
-    {"DecodeImage": {"to_rgb": False}},
-    {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.0] * 3, "std": [1.0] * 3}},
-    "ToCHWImage",
-]
+BGR_TO_ONE = preparing(to_rgb=False, mean=0.0, std=1.0)
 RGB_AROUND_0 = ["DecodeImage", "NormalizeImage", "ToCHWImage"]
 
 
@@ -86,8 +84,7 @@ def pictures():
 
 def given(net, images):
     """What `net` gives for images float64 [n, 112, 112, 3]."""
-    with paddle.no_grad():
-        return net(paddle.to_tensor(images.transpose(0, 3, 1, 2).astype(np.float32))).numpy()
+    return embeddings(net, images.transpose(0, 3, 1, 2))
 
 
 def close(found, expected):

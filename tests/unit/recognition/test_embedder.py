@@ -5,13 +5,13 @@ import json
 import cv2
 import numpy as np
 import onnx
-import onnxruntime
-import paddle
 import pytest
 import yaml
 from checkpoints import saved
+from filled_nets import embeddings
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import images, told, vectors, write_model
+from samples import preparing
 
 import plsc
 from plsc.config.load import parse_config
@@ -29,8 +29,7 @@ THRESHOLDS = {"set": "lfw", "flip": True, "far": {"1e-3": {"cosine": 0.3}, "1e-2
 
 def config(to_rgb=True, mean=0.5, std=0.5):
     """The config of a network that was trained on such images."""
-    normalize = {"scale": "1.0/255.0", "mean": [mean] * 3, "std": [std] * 3}
-    ops = [{"DecodeImage": {"to_rgb": to_rgb}}, {"NormalizeImage": normalize}, "ToCHWImage"]
+    ops = preparing(to_rgb, mean, std)
     dataset = {"name": "FaceRecordDataset", "root": "nowhere", "transform_ops": ops}
     return {
         "Model": {"name": "QuickFace_nano", "num_features": DIM},
@@ -55,8 +54,7 @@ def reference(backbone, rgb, *, mean=127.5, std=127.5, bgr=False):
     """What the network gives for pixels prepared in float64."""
     pixels = rgb[..., ::-1] if bgr else rgb
     prepared = ((pixels.astype(np.float64) - mean) / std).transpose(0, 3, 1, 2)
-    with paddle.no_grad():
-        return backbone(paddle.to_tensor(prepared.astype(np.float32))).numpy()
+    return embeddings(backbone, prepared)
 
 
 @pytest.fixture(scope="module")
@@ -205,16 +203,6 @@ def test_the_words_of_others_mean_something_else(models, backbone, pictures, tmp
     close(Embedder(path).embed(pictures), reference(backbone, pictures))
 
 
-def test_insightfaces_package_gives_the_same(models, pictures):
-    """Its documented preprocessing: BGR images, cv2.dnn.blobFromImages with swapRB."""
-    blob = cv2.dnn.blobFromImages(
-        list(pictures[..., ::-1]), 1 / 127.5, (112, 112), (127.5, 127.5, 127.5), swapRB=True
-    )
-    session = onnxruntime.InferenceSession(str(models["onnx"]), providers=["CPUExecutionProvider"])
-    theirs = session.run(None, {session.get_inputs()[0].name: blob})[0]
-    close(Embedder(models["onnx"]).embed(pictures), theirs)
-
-
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_fixed_batch_is_filled_up(batch, models, backbone, pictures, tmp_path):
     path = third_party(models["onnx"], tmp_path / "fixed.onnx", batch=batch)
@@ -345,18 +333,6 @@ def test_digests_change_with_what_embeddings_depend_on(models, tmp_path):
     weights[-2] ^= 1
     (tmp_path / "w.data").write_bytes(weights)
     assert Embedder(tmp_path / "split.onnx").digest != before
-
-
-def test_nan_is_an_error(models, pictures, tmp_path):
-    model = onnx.load(str(models["onnx"]))
-    scale = next(n for n in model.graph.node if n.op_type == "BatchNormalization").input[1]
-    tensor = next(item for item in model.graph.initializer if item.name == scale)
-    values = numpy_helper.to_array(tensor).copy()
-    values[0] = np.nan
-    tensor.CopyFrom(numpy_helper.from_array(values, scale))
-    onnx.save(model, str(tmp_path / "nan.onnx"))
-    with pytest.raises(UserError, match=r"nan.onnx: gives NaN or infinity for image 0: its w"):
-        Embedder(tmp_path / "nan.onnx").embed(pictures)
 
 
 def test_the_image_of_a_nan_is_named(models, pictures, tmp_path, monkeypatch):

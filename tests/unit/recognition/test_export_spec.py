@@ -2,12 +2,12 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import paddle
 import pytest
-from filled_nets import SmallNet, filled
+from filled_nets import SmallNet, embeddings, filled
 from onnx import TensorProto, helper, numpy_helper
-from onnx_models import images, vectors, write_model
+from onnx_models import images, optimised, outputs, vectors, write_model
+from samples import preparing
 
 from plsc.config.load import parse_config
 from plsc.config.registry import BACKBONES
@@ -30,28 +30,14 @@ TRAINED = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("convert_once")
+
+
 @pytest.fixture(scope="module")
 def net():
     net = filled(SmallNet())
     net.eval()
     return net
-
-
-@pytest.fixture(scope="module", autouse=True)
-def convert_once(tmp_path_factory):
-    """The converter starts a process: once for each opset is enough."""
-    folder, convert = tmp_path_factory.mktemp("converted"), export.onnx_file.convert
-
-    def from_before(stem, target, *, opset, **_):
-        weights = stem.with_name(stem.name + ".pdiparams").read_bytes()
-        kept = folder / f"{opset}-{hash(weights)}.onnx"
-        if not kept.exists():
-            convert(stem, kept, opset=opset)
-        target.write_bytes(kept.read_bytes())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export.onnx_file, "convert", from_before)
-        yield
 
 
 def write(net, path, *, metadata=None, preprocessing="none", **options):
@@ -70,15 +56,8 @@ def reference(net, rgb, trained, *, unit):
     if trained == "BGR":
         pixels, mean, std = pixels[..., ::-1], np.array(MEAN), np.array(STD)
     prepared = ((pixels - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
-    with paddle.no_grad():
-        found = net(paddle.to_tensor(prepared)).numpy().astype(np.float64)
+    found = embeddings(net, prepared)
     return found / np.linalg.norm(found, axis=1, keepdims=True) if unit else found
-
-
-def outputs(path, images):
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    return session.run(["embedding"], {given.name: images})[0]
 
 
 def same(found, expected, tolerance):
@@ -202,15 +181,8 @@ def test_float16_weights(preprocessing, opset, net, tmp_path):
 
 def test_onnxruntime_makes_float32_of_them_when_it_loads(net, tmp_path):
     write(net, tmp_path / "net.onnx", fp16=True)
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    options.log_severity_level = 3
-    level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.graph_optimization_level = level
-    onnxruntime.InferenceSession(
-        str(tmp_path / "net.onnx"), options, providers=["CPUExecutionProvider"]
-    )
-    graph = onnx.load(str(tmp_path / "optimised.onnx")).graph
+    path = optimised(tmp_path / "net.onnx", tmp_path / "optimised.onnx")
+    graph = onnx.load(str(path)).graph
     assert "Cast" not in {node.op_type for node in graph.node}
 
 
@@ -238,11 +210,7 @@ def test_weights_beyond_float16_are_refused(factor, said, tmp_path):
 
 def test_a_config_asks_for_both(tmp_path, capsys):
     """From weights of a network that was trained on BGR images to a file that takes RGB ones."""
-    ops = [
-        {"DecodeImage": {"to_rgb": False}},
-        {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.4] * 3, "std": [0.2] * 3}},
-        "ToCHWImage",
-    ]
+    ops = preparing(to_rgb=False, mean=0.4, std=0.2)
     dataset = {"name": "FaceRecordDataset", "root": "nowhere", "transform_ops": ops}
     config = parse_config(
         {
@@ -259,8 +227,7 @@ def test_a_config_asks_for_both(tmp_path, capsys):
     assert "input uint8 RGB [N, 112, 112, 3], output [N, 16] of length 1" in capsys.readouterr().out
     rgb = pictures(2)
     bgr = ((rgb[..., ::-1].astype(np.float64) - 102) / 51).transpose(0, 3, 1, 2)
-    with paddle.no_grad():
-        expected = net(paddle.to_tensor(bgr.astype(np.float32))).numpy()
+    expected = embeddings(net, bgr)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     found = outputs(target, rgb)
     assert (found * expected).sum(axis=1).min() > 0.9999

@@ -10,14 +10,12 @@ import cv2
 import numpy as np
 import onnx
 import onnxruntime
-import paddle
 import pytest
-from filled_nets import filled
+from filled_nets import embeddings, filled
+from onnx_models import outputs
 
 from plsc.config.registry import BACKBONES
 from plsc.export import convert as export
-from plsc.files import onnx_file
-from plsc.nn.evaluation_mode import evaluating
 from plsc.recognition import export_spec
 from plsc.recognition.export_spec import embedding_spec
 from plsc.recognition.models import face_vit, mobilefacenet
@@ -52,18 +50,9 @@ def full(name):
     return BACKBONES.get(name, "Model.name")(num_features=32)
 
 
-def embeddings(backbone, images):
-    with evaluating(backbone), paddle.no_grad():
-        return backbone(paddle.to_tensor(images)).numpy().astype(np.float64)
-
-
 def write(backbone, path, *, preprocessing="none", **options):
     spec = embedding_spec(backbone.num_features, preprocessing=preprocessing)
     return export.export_onnx(backbone, path, spec, **options)
-
-
-def read(path, images):
-    return onnx_file.run(path)({"data": images})["embedding"]
 
 
 def agreements(report):
@@ -136,7 +125,7 @@ def test_the_file_gives_the_backbones_embeddings(exported):
     assert {1, 5} <= {check.batch for check in report.checks}
     assert all(item.max_difference < 1e-4 * item.largest_value for item in agreements(report))
     images = np.random.default_rng(1).uniform(-1, 1, (3, 3, 112, 112)).astype(np.float32)
-    assert_same(read(path, images), embeddings(backbone, images))
+    assert_same(outputs(path, images), embeddings(backbone, images))
 
 
 def test_insightface_gives_the_backbones_embeddings(exported):
@@ -174,7 +163,7 @@ def test_an_iresnet_as_magface_trains_it(tmp_path, monkeypatch):
     )
     write(backbone, tmp_path / "net.onnx")
     images = np.random.default_rng(1).uniform(-1, 1, (3, 3, 112, 112)).astype(np.float32)
-    found = read(tmp_path / "net.onnx", images)
+    found = outputs(tmp_path / "net.onnx", images)
     assert_same(found, embeddings(backbone, images))
     other = IResNet18(num_features=32)
     other.set_state_dict(backbone.state_dict())

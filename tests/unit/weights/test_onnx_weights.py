@@ -2,10 +2,10 @@
 
 import numpy as np
 import onnx
-import onnxruntime
-import paddle
 import pytest
+from filled_nets import embeddings, filled
 from onnx import TensorProto, helper, numpy_helper
+from onnx_models import optimised, outputs, told, vectors, write_model
 from paddle import nn
 from refusals import refused
 from small_networks import small_face_vit
@@ -14,7 +14,6 @@ from plsc.errors import UserError
 from plsc.export import convert as export
 from plsc.files.onnx_graph import read_graph
 from plsc.files.onnx_operations import Operation
-from plsc.nn.evaluation_mode import evaluating
 from plsc.recognition import export_spec
 from plsc.recognition.export_spec import embedding_spec, probe_images
 from plsc.recognition.models.iresnet import IResNet18
@@ -31,22 +30,6 @@ NETS = {
     "FaceViT": lambda **options: small_face_vit(64, 2, 16),
 }
 IMAGES = probe_images(5)
-
-
-def filled(net, fill):
-    for name, tensor in net.state_dict().items():
-        tensor.set_value(fill(name, tensor.shape, 0))
-    return net
-
-
-def embeddings(net, images=IMAGES):
-    with evaluating(net), paddle.no_grad():
-        return net(paddle.to_tensor(images.astype(np.float32))).numpy().astype(np.float64)
-
-
-def outputs(path, images=IMAGES):
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: images})[0].astype(np.float64)
 
 
 def same(found, expected, *, values=True):
@@ -66,11 +49,11 @@ def write(net, path, *, preprocessing="none", **options):
 class Exports:
     """One file of each network and form, made when it is asked for."""
 
-    def __init__(self, folder, fill):
-        self.folder, self.fill, self.made = folder, fill, {}
+    def __init__(self, folder):
+        self.folder, self.made = folder, {}
 
     def net(self, name):
-        return self._of(name, lambda: filled(NETS[name](), self.fill))
+        return self._of(name, lambda: filled(NETS[name]()))
 
     def path(self, name, opset=17):
         path = self.folder / f"{name}-{opset}.onnx"
@@ -79,16 +62,7 @@ class Exports:
     def folded(self, name):
         """What ONNX Runtime makes of it: BatchNorms multiplied into the layers before them."""
         path = self.folder / f"{name}-folded.onnx"
-
-        def fold():
-            options = onnxruntime.SessionOptions()
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-            options.optimized_model_filepath = str(path)
-            given = str(self.path(name))
-            onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
-            return path
-
-        return self._of(path, fold)
+        return self._of(path, lambda: optimised(self.path(name), path))
 
     def _of(self, key, make):
         if key not in self.made:
@@ -97,35 +71,17 @@ class Exports:
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory, golden_fill):
+def exports(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_spec, "CHECKED_BATCHES", (1,))
         patch.setattr(export, "TIMED_RUNS", 1)
-        yield Exports(tmp_path_factory.mktemp("onnx"), golden_fill)
-
-
-@pytest.fixture(scope="module")
-def golden_fill():
-    """Weights, scales and statistics that all matter."""
-
-    def fill(key, shape, seed):
-        random = np.random.default_rng([len(key), *key.encode(), seed])
-        if key.endswith("_variance"):
-            return random.uniform(0.5, 1.5, shape).astype(np.float32)
-        if len(shape) == 1:
-            scale = 0.6 + 0.4 * random.random(shape)
-            bias = 0.1 * random.standard_normal(shape)
-            return (scale if key.endswith("weight") else bias).astype(np.float32)
-        fan = np.prod(shape[1:]) if len(shape) == 4 else shape[0]
-        return (random.standard_normal(shape) * np.sqrt(1.4 / fan)).astype(np.float32)
-
-    return fill
+        yield Exports(tmp_path_factory.mktemp("onnx"))
 
 
 def loaded(path, net):
     """Embeddings of `net` with the file's weights, and what was said of them."""
     weights = take_weights(str(path), net)
-    return embeddings(net), weights
+    return embeddings(net, IMAGES), weights
 
 
 @pytest.mark.parametrize(
@@ -136,7 +92,7 @@ def test_own_exports_come_back(exports, name, opset):
     """Weight by weight; at opset 11 a LayerNorm is ten nodes."""
     net, fresh = exports.net(name), NETS[name]()
     found, weights = loaded(exports.path(name, opset), fresh)
-    same(found, embeddings(net))
+    same(found, embeddings(net, IMAGES))
     assert not weights.folded_norms and weights.head(0, 3) == (0, None)
     unused = {key for key in net.state_dict() if key == "mask_token"}
     assert [note for note in weights.notes if "left as they begin" in note] == [
@@ -151,7 +107,7 @@ def test_own_exports_come_back(exports, name, opset):
 def test_folded_batch_norms(exports, name):
     path, fresh = exports.folded(name), NETS[name]()
     found, weights = loaded(path, fresh)
-    same(found, embeddings(exports.net(name)))
+    same(found, embeddings(exports.net(name), IMAGES))
     steps = steps_of(fresh)
     behind = [
         step.name
@@ -174,7 +130,7 @@ def test_a_bias_of_ours_before_a_folded_batch_norm(exports):
             self.fc = nn.Linear(4704, 16)
 
     found, weights = loaded(exports.folded("QuickFace"), Net())
-    same(found, embeddings(exports.net("QuickFace")))
+    same(found, embeddings(exports.net("QuickFace"), IMAGES))
     assert "features" in weights.folded_norms
 
 
@@ -188,7 +144,7 @@ def test_order_of_nodes_does_not_matter(exports):
 def test_nhwc_networks_take_the_same(exports):
     net = NETS["MobileFaceNet"](data_format="NHWC")
     found, _ = loaded(exports.folded("MobileFaceNet"), net)
-    same(found, embeddings(exports.net("MobileFaceNet")))
+    same(found, embeddings(exports.net("MobileFaceNet"), IMAGES))
 
 
 def constants_in_nodes(graph):
@@ -312,7 +268,7 @@ def edited(source, target, change):
 def test_ways_to_write_the_same(exports, tmp_path, change):
     path = edited(exports.path("QuickFace"), tmp_path / "net.onnx", change)
     found, weights = loaded(path, NETS["QuickFace"]())
-    same(found, outputs(path))
+    same(found, outputs(path, IMAGES))
     assert not weights.folded_norms
 
 
@@ -325,8 +281,8 @@ def normalised_output(graph):
 def test_a_graph_that_normalises_its_embeddings(exports, tmp_path):
     path = edited(exports.folded("QuickFace"), tmp_path / "net.onnx", normalised_output)
     found, _ = loaded(path, NETS["QuickFace"]())
-    same(found, outputs(path), values=False)
-    same(found, embeddings(exports.net("QuickFace")))
+    same(found, outputs(path, IMAGES), values=False)
+    same(found, embeddings(exports.net("QuickFace"), IMAGES))
 
 
 def prepares(mean, divisor):
@@ -433,10 +389,9 @@ def test_a_fixed_batch(exports, tmp_path, batch):
 
 
 def test_what_the_file_says_of_its_pixels(exports, tmp_path):
-    model = onnx.load(str(exports.path("QuickFace")))
-    helper.set_model_props(model, {"color_order": "BGR", "mean": "0", "std": "255"})
-    onnx.save(model, str(tmp_path / "net.onnx"))
-    _, weights = loaded(tmp_path / "net.onnx", NETS["QuickFace"]())
+    said = {"color_order": "BGR", "mean": "0", "std": "255"}
+    path = told(exports.path("QuickFace"), tmp_path / "net.onnx", **said)
+    _, weights = loaded(path, NETS["QuickFace"]())
     assert any("color_order BGR, mean 0, std 255" in note for note in weights.notes)
     _, weights = loaded(exports.path("QuickFace"), NETS["QuickFace"]())
     assert not any("pixels" in note for note in weights.notes)
@@ -494,23 +449,16 @@ def test_a_batch_norm_takes_the_one_behind_its_convolution():
 
 def test_a_summand_is_a_bias_only_where_nothing_else_uses_the_layer(tmp_path):
     """x · W goes on without the summand, too."""
-    values = [("W", np.eye(4, dtype=np.float32)), ("b", np.ones(4, np.float32))]
+    weights = {"W": np.eye(4, dtype=np.float32), "b": np.ones(4, np.float32)}
     nodes = [
         helper.make_node("MatMul", ["x", "W"], ["y"]),
         helper.make_node("Add", ["y", "b"], ["z"]),
     ]
     nodes.append(helper.make_node("Mul", ["y", "z"], ["out"]))
-    shapes = {"x": [1, 4], "out": [1, 4]}
-    given, made = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in shapes.items()
-    )
     for kept, kinds in ((nodes, ["linear", "add"]), (nodes[:2], ["linear"])):
-        made.name = kept[-1].output[0]
-        tensors = [numpy_helper.from_array(array, name) for name, array in values]
-        graph = helper.make_graph(kept, "g", [given], [made], tensors)
-        onnx.save(helper.make_model(graph), str(tmp_path / "net.onnx"))
-        found = read_graph(str(tmp_path / "net.onnx")).operations
+        given, made = vectors("x", 1, 4), vectors(kept[-1].output[0], 1, 4)
+        path = write_model(tmp_path / "n.onnx", kept, given=given, made=made, weights=weights)
+        found = read_graph(str(path)).operations
         assert [operation.kind for operation in found] == kinds
 
 
@@ -547,6 +495,7 @@ def test_what_is_left_over_is_named(exports, tmp_path, change):
 def other_activation(graph):
     for node in nodes_of(graph, "Relu"):
         node.op_type = "LeakyRelu"
+        node.attribute.append(helper.make_attribute("alpha", 0.1))
 
 
 def test_same_layers_but_another_function(exports, tmp_path):

@@ -1,6 +1,9 @@
 """Configs against what weights were trained on."""
 
+from functools import partial
+
 import pytest
+from samples import preparing
 
 from plsc.config.load import parse_config
 from plsc.data.transforms.input_pixels import InputPixels
@@ -11,9 +14,7 @@ PIXELS = InputPixels("BGR", mean=(0.0,) * 3, std=(255.0,) * 3)
 MAGFACE = Weights("net.pth", {}, trained_on=PIXELS, trained_by="MagFace")
 
 
-def ops(to_rgb=False, mean=0.0, std=1.0, scale="1.0/255.0"):
-    normalize = {"scale": scale, "mean": [mean] * 3, "std": [std] * 3}
-    return [{"DecodeImage": {"to_rgb": to_rgb}}, {"NormalizeImage": normalize}, "ToCHWImage"]
+ops = partial(preparing, to_rgb=False, mean=0.0, std=1.0)
 
 
 def config(train=None, evaluate=()):

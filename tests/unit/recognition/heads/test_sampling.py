@@ -89,12 +89,6 @@ def test_a_rank_without_a_positive():
     assert columns_of(np.array([-1, -1, -1]), rows).tolist() == [-1, -1, -1]
 
 
-def test_the_generator_decides():
-    shard, labels = RowShard(1000), np.array([5, 600])
-    draws = [sampled(labels, shard, 20, seed) for seed in range(20)]
-    assert len({tuple(draw) for draw in draws}) == 20
-
-
 def test_negatives_are_uniform():
     """Chi-square over 46 negatives, corrected for drawing without replacement."""
     shard, labels = RowShard(50), np.array([3, 17, 18, 49, 3])

@@ -7,21 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from verification_pairs import at_angles, clustered, folds_by_loops
 
 from plsc.errors import UserError
 from plsc.recognition.metrics.angular import angles, angular_accuracy
 from plsc.recognition.metrics.folds import CollapsedEmbeddings, verification_accuracy
 
 
-def shifted(num_pairs, *, noise, seed, dim=5, shift=2.0):
-    """Embeddings [2P, d] around a mean that is not zero, of all lengths; issame [P]."""
-    rng = np.random.default_rng(seed)
-    issame = rng.permutation(np.arange(num_pairs) % 2 == 0)
-    first = rng.standard_normal((num_pairs, dim))
-    other = np.where(issame[:, None], first, rng.standard_normal((num_pairs, dim)))
-    second = other + noise * rng.standard_normal((num_pairs, dim))
-    rows = np.stack([first, second], axis=1).reshape(2 * num_pairs, dim) + shift
-    return rows * rng.uniform(0.5, 3, (2 * num_pairs, 1)), issame
+def shifted(num_pairs, *, noise, seed):
+    """Embeddings around a mean that is not zero."""
+    return clustered(num_pairs, noise=noise, seed=seed, dim=5, shift=2.0, lengths=(0.5, 3))
 
 
 def angle(one, two):
@@ -33,29 +28,16 @@ def angle(one, two):
 def by_loops(rows, issame, nrof_folds):
     """Accuracy of each fold, pair by pair in Python's own numbers."""
     pairs = [(rows[2 * i].tolist(), rows[2 * i + 1].tolist()) for i in range(len(issame))]
-    count, dim = len(pairs), rows.shape[1]
-    accuracies, start = [], 0
-    for fold in range(nrof_folds):
-        stop = start + count // nrof_folds + (fold < count % nrof_folds)
-        train = [pair for i, pair in enumerate(pairs) if not start <= i < stop]
-        mean = [
-            math.fsum(row[k] for pair in train for row in pair) / (2 * len(train))
-            for k in range(dim)
-        ]
-        distances = [
+
+    def distances_of(train):
+        known = [row for i in train for row in pairs[i]]
+        mean = [math.fsum(column) / len(known) for column in zip(*known, strict=True)]
+        return [
             angle(*([value - m for value, m in zip(row, mean, strict=True)] for row in pair))
             for pair in pairs
         ]
 
-        def right(where, threshold, distances=distances):
-            return sum((distances[i] < threshold) == issame[i] for i in where)
-
-        others = [i for i in range(count) if not start <= i < stop]
-        scores = [right(others, 0.01 * step) for step in range(400)]
-        best = 0.01 * scores.index(max(scores))
-        accuracies.append(right(range(start, stop), best) / (stop - start))
-        start = stop
-    return accuracies
+    return folds_by_loops(issame, nrof_folds, distances_of)
 
 
 @hypothesis_settings(max_examples=25)
@@ -94,10 +76,8 @@ def test_the_mean_is_not_learnt_from_the_fold_that_is_tested():
 
 
 def test_threshold_of_all_pairs():
-    turn = np.deg2rad(np.tile([20, 80], 20))  # same pairs at 20 degrees, the others at 80
-    first = np.deg2rad(np.repeat(np.arange(10) * 36, 4))  # all around, so that the mean is zero
-    sides = [np.stack([np.cos(a), np.sin(a)], axis=1) for a in (first, first + turn)]
-    rows = np.stack(sides, axis=1).reshape(80, 2)
+    around = np.deg2rad(np.repeat(np.arange(10) * 36, 4))  # so that the mean is zero
+    rows = at_angles(np.tile([20, 80], 20), around)  # same pairs at 20 degrees, the others at 80
     found = angular_accuracy(rows, np.arange(40) % 2 == 0, nrof_folds=2)
     assert found.threshold == pytest.approx(0.12)  # 20° are 0.111 half turns
     assert found.cosine == pytest.approx(np.cos(np.deg2rad(0.12 * 180)))

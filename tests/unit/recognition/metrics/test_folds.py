@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import interp1d
+from verification_pairs import at_angles, clustered, folds_by_loops
 
 from plsc.errors import UserError
 from plsc.recognition.metrics.folds import CollapsedEmbeddings, cosines, verification_accuracy
@@ -21,37 +22,11 @@ def test_each_fold_is_golden(golden):
     np.testing.assert_allclose(folds, figures["accuracy_flip_folds"], atol=1e-9, rtol=0)
 
 
-def clustered(num_pairs, *, noise, seed, dim=6):
-    """Embeddings [2P, d] of any length and issame [P], both kinds in random order."""
-    rng = np.random.default_rng(seed)
-    issame = rng.permutation(np.arange(num_pairs) % 2 == 0)
-    first = rng.standard_normal((num_pairs, dim))
-    other = np.where(issame[:, None], first, rng.standard_normal((num_pairs, dim)))
-    second = other + noise * rng.standard_normal((num_pairs, dim))
-    rows = np.stack([first, second], axis=1).reshape(2 * num_pairs, dim)
-    return rows * rng.uniform(0.5, 20, (2 * num_pairs, 1)), issame
-
-
 def by_loops(rows, issame, nrof_folds):
     """The protocol of the published code, pair by pair."""
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     distances = [float(((rows[2 * i] - rows[2 * i + 1]) ** 2).sum()) for i in range(len(issame))]
-    thresholds = [step * 0.01 for step in range(400)]
-
-    def right(indices, threshold):
-        return sum((distances[i] < threshold) == bool(issame[i]) for i in indices) / len(indices)
-
-    sizes = [
-        len(issame) // nrof_folds + (fold < len(issame) % nrof_folds) for fold in range(nrof_folds)
-    ]
-    accuracies, start = [], 0
-    for size in sizes:
-        test = range(start, start + size)
-        train = [i for i in range(len(issame)) if i not in test]
-        scores = [right(train, threshold) for threshold in thresholds]
-        accuracies.append(right(test, thresholds[scores.index(max(scores))]))
-        start += size
-    return accuracies
+    return folds_by_loops(issame, nrof_folds, lambda train: distances)
 
 
 @settings(max_examples=15, deadline=None)
@@ -72,10 +47,7 @@ def test_the_length_of_an_embedding_does_not_matter():
 
 
 def test_best_threshold_separates_the_pairs():
-    angle = np.deg2rad(np.tile([20, 80], 10))  # same pairs at 20 degrees, the others at 80
-    first = np.stack([np.ones(20), np.zeros(20)], axis=1)
-    second = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    rows = np.stack([first, second], axis=1).reshape(40, 2)
+    rows = at_angles(np.tile([20, 80], 10), np.zeros(20))  # same pairs at 20, the others at 80
     issame = np.arange(20) % 2 == 0
     found = verification_accuracy(rows, issame, nrof_folds=2)
     # 2 - 2 cos 20° = 0.1206: the first threshold above it
