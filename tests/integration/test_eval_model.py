@@ -294,7 +294,6 @@ MISTAKES = [
     (["--model", "{onnx}", "--bin", "{bin}", "--protocol", "magface", "--flip", "sum"],
      "--protocol magface is of images without their mirror images"),
     (["-c", "x.yaml", "--protocol", "magface"], "--protocol goes with --model; with -c the config"),
-    (["--model", "nowhere.onnx", "--bin", "{bin}"], "nowhere.onnx: no such file"),
     (["--model", "{onnx}", "--bin", "nowhere.bin"], "nowhere.bin: no such file"),
     (["--model", "{onnx}", "--bin", "{onnx}"], "is no verification set"),
     (["--model", "{onnx}", "--bin", "{bin}", "--image_root", "x"], "--image_root is for lists"),
@@ -372,11 +371,3 @@ def test_the_image_of_a_nan_is_named(places, monkeypatch, capsys):
     arguments = "--model", places["onnx"], "--bin", places["bin"], "--batch_size", "32"
     assert evaluate([str(argument) for argument in arguments]) == 2
     assert f"infinity for {places['bin']}: image 37: " in capsys.readouterr().err
-
-
-def test_help(capsys):
-    with pytest.raises(SystemExit):
-        evaluate(["--help"])
-    shown = capsys.readouterr().out
-    for word in ("-c CONFIG.yaml", "--model M", "--bin F", "--report DIR", "DataLoader.Eval"):
-        assert word in shown

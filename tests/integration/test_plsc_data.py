@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from commands import installed, python, ran, stopped
 from pictures import noise
-from places import files_below
+from places import ROOT, files_below
 from refusals import error_line
+from small_runs import forked
 
 from plsc.data.records.recordio import RecordWriter
 from plsc.data.sets.records import RecordImages
@@ -48,7 +49,7 @@ def test_help_shows_every_command_and_works_without_paddle():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_each_command_teaches(command):
-    done = plsc_data(command, "--help")
+    done = forked("plsc-data", command, "--help", cwd=ROOT)
     assert not done.stderr
     assert f"usage: plsc-data {command}" in done.stdout
     assert f"examples:\n  plsc-data {command} " in done.stdout

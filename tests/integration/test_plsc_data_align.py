@@ -128,12 +128,3 @@ def test_mistakes_end_in_one_line(photos, tmp_path, capsys, arguments, message):
     (line,) = printed.err.splitlines()
     assert line.startswith(f"plsc-data: error: {message}") and not printed.out
     assert not list(tmp_path.iterdir())
-
-
-def test_help_shows_examples(capsys):
-    with pytest.raises(SystemExit) as ended:
-        call("--help")
-    assert ended.value.code == 0
-    shown = capsys.readouterr().out
-    assert "examples:\n  plsc-data align --landmarks" in shown and "EXIF" in shown
-    assert max(map(len, shown.splitlines())) <= 100
