@@ -101,7 +101,12 @@ def parse_config(tree: Tree) -> Config:
     notes = drop_without_effect(tree)
     task = TASKS.get(_task_type(tree), "Global.task_type")()
     readers = {**READERS, **task.sections}
-    assert set(readers) == {item.name for item in fields(Config)} - {"notes"}
+    own = {item.name for item in fields(Config)} - {"notes", *READERS}
+    if set(task.sections) != own:
+        raise UserError(
+            f"Global.task_type: {type(task).__name__}.sections must have {', '.join(sorted(own))}, "
+            "each with its reader, and nothing else"
+        )
     for name in tree:
         if name not in readers:
             raise UserError(f"{name}: unknown section{nearest(name, readers)}")

@@ -1,6 +1,7 @@
 """The training loop: `fit` and `train_step`."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import paddle
@@ -62,7 +63,16 @@ def train_step(
 ) -> StepReport:
     """Take one optimizer step of all ranks on their batches; return what it did.
 
-    `upcoming` is the batch of the next step, if it is known.
+    Args:
+        training: what is trained.
+        batch: of this rank.
+        lr: learning rate.
+        upcoming: the batch of the next step, if it is known.
+
+    Raises:
+        UserError: the loss is not finite, or a gradient is not and no smaller loss scale is left
+            to try; the same on all ranks.
+
     """
     network, task, progress = training.network, training.task, training.progress
     scale, parts = training.precision.scaler.scale, training.accum_steps
@@ -80,12 +90,14 @@ def train_step(
         for name, value in _numbers(found).items():
             statistics[name] = statistics.get(name, 0.0) + value / parts
         if not math.isfinite(loss):
-            suspects = _suspects(training, inputs, outputs)
+            suspects = _suspects(training, inputs, outputs, task.tensors())
             raise non_finite_error(progress.step + 1, f"the loss is {loss}", suspects)
+    tensors = task.tensors()  # the update lets go of them
     update = training.updater.step(lr=lr, step=progress.step + 1)
     if update.overflow and scale <= 1.0:  # no smaller scale is left to try
         what = f"the gradient of {update.non_finite} is not finite"
-        raise non_finite_error(progress.step + 1, what, _suspects(training, inputs, outputs))
+        suspects = _suspects(training, inputs, outputs, tensors)
+        raise non_finite_error(progress.step + 1, what, suspects)
     figures = task.figures(progress.fraction)
     return StepReport(loss, lr, update.grad_norm, scale, update.overflow, statistics, figures)
 
@@ -104,9 +116,11 @@ def _step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 
 
-def _suspects(training: Training, inputs: Tensor, outputs: object) -> dict[str, Tensor]:
-    """Return the tensors of a step in the order in which they are computed."""
-    weights = {f"backbone {name}": w for name, w in training.updater.dense.weights.items()}
-    leaves = named_leaves(outputs, "features")
+def _suspects(
+    training: Training, inputs: Tensor, outputs: object, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the tensors of a part of a step in the order in which they are computed."""
+    weights = {f"network {name}": w for name, w in training.updater.dense.weights.items()}
+    leaves = named_leaves(outputs, "output")
     results = {name: leaf for name, leaf in leaves if isinstance(leaf, Tensor)}
-    return {"images": inputs, **weights, **results, **training.task.tensors()}
+    return {"images": inputs, **weights, **results, **tensors}

@@ -19,9 +19,10 @@ class UpdateReport:
     """What an optimizer step did.
 
     Attributes:
-        grad_norm: of the replicated parameters' global-batch gradient, before clipping.
+        grad_norm: of the replicated parameters' gradient of the global batch, the loss scale taken
+            away, before clipping.
         overflow: whether any rank's gradient was not finite; then no rank changed anything.
-        non_finite: names of gradients that were not finite.
+        non_finite: up to three names of gradients that were not finite, with commas; else "".
 
     """
 

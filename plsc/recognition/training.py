@@ -21,12 +21,12 @@ SAMPLE_RATIO = "sample_ratio"
 
 
 class RecognitionTraining(TrainingTask):
-    """A head over all classes as a TrainingTask; see `plsc.engine.task`.
+    """A head over all classes as a TrainingTask; see `plsc.engine.training_task`.
 
     Args:
         head: Partial FC.
         config: says how the head begins.
-        dataset: images with classes; None where nothing is started from it.
+        dataset: images with classes; None where neither `start` nor `notes` is called.
 
     """
 
@@ -59,7 +59,7 @@ class RecognitionTraining(TrainingTask):
         """Share the labels of a step and take the class centres that it uses."""
         self._batch_size = len(batch)
         self.head.begin_step(batch["labels"], step=step, fraction=fraction)
-        if upcoming is not None:
+        if upcoming is not None:  # where the ratio grows with the next step, a guess: read again
             self.head.prefetch(upcoming["labels"], step=step + 1, fraction=fraction)
 
     def loss(self, outputs: Tensor, part: Batch) -> StepLoss:

@@ -100,8 +100,8 @@ def test_steps_do_not_depend_on_the_scale(ranks):
     ("kind", "where"),
     [
         ("image", "rank 1 on {host}: images (4 of 18 values are nan or inf)"),
-        ("weight", "rank 0 on {host}: backbone fc.bias (1 of 4 values are nan or inf); "
-                   "rank 1 on {host}: backbone fc.bias (1 of 4 values are nan or inf)"),
+        ("weight", "rank 0 on {host}: network fc.bias (1 of 4 values are nan or inf); "
+                   "rank 1 on {host}: network fc.bias (1 of 4 values are nan or inf)"),
         ("centre", "rank 1 on {host}: head.weight (8 of 8 values are nan or inf)"),
     ],
 )  # fmt: skip

@@ -143,7 +143,7 @@ def spoil(training, kind, images):
         values = training.task.head.centres.read("weight").copy()
         values[5] = np.nan
         training.task.head.centres.write("weight", values)
-    elif kind == "backbone first.weight":
+    elif kind == "network first.weight":
         weight = training.updater.dense.weights["first.weight"]
         weight.set_value(np.full(weight.shape, np.inf, "float32"))
     else:
@@ -155,8 +155,8 @@ def spoil(training, kind, images):
     ("kind", "count"),
     [
         ("images", "1 of 144"),
-        ("backbone first.weight", "72 of 72"),
-        ("features", "48 of 48"),
+        ("network first.weight", "72 of 72"),
+        ("output", "48 of 48"),
         ("head.weight", "4 of 36"),
     ],
 )
