@@ -554,9 +554,9 @@ def test_quoted_messages(tmp_path, monkeypatch):
     assert text == quoted("class_num is 20")
 
     monkeypatch.setattr(world, "current", lambda: world.World(host="node1"))
-    features = paddle.full([16, 512], float("nan"))
+    output = paddle.full([16, 512], float("nan"))
     message = non_finite_error(
-        2, "the loss is nan", {"images": paddle.zeros([2]), "features": features}
+        2, "the loss is nan", {"images": paddle.zeros([2]), "output": output}
     )
     assert str(message) == quoted("the loss is nan")
 
