@@ -2,11 +2,11 @@
 
 from plsc.data.loader.batch import Batch
 from plsc.distributed.data_parallel import DataParallel
+from plsc.engine.build import trained_parameters
 from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.training import Training
 from plsc.engine.update import Updater
-from plsc.optimizer.dense import DenseParameters
 from plsc.recognition.training import RecognitionTraining
 
 
@@ -16,7 +16,9 @@ def training_of(
     """Return the training of `net` under `head` by `rule`; `options` are Training's."""
     precision = Precision()
     precision.scaler = scaler or precision.scaler
-    dense = DenseParameters(net, state_names=rule.state_names, frozen=frozen)
+    dense = trained_parameters(
+        net, frozen=frozen, state_names=rule.state_names, clip=clip, no_weight_decay=()
+    )
     given = {"epochs": 1, "num_images": 0, "steps_per_epoch": 9, "global_batch": 1}
     return Training(
         **{

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import paddle
 from paddle import Tensor, distributed
 from paddle.autograd import PyLayer
@@ -82,6 +83,14 @@ def gather(tensor: Tensor) -> Tensor:
     distributed.all_gather(parts, tensor.detach().contiguous())
     _count("all_gather", *parts)
     return paddle.concat(parts, axis=0)
+
+
+def gather_arrays(array: np.ndarray) -> np.ndarray:
+    """`[n, ...]` of the host on each rank -> `[W·n, ...]` in rank order; equal shapes."""
+    if world.current().size == 1:
+        return array
+    found: np.ndarray = gather(paddle.to_tensor(array)).numpy()
+    return found
 
 
 def broadcast(tensor: Tensor, *, source: int = 0) -> Tensor:

@@ -1,6 +1,6 @@
 """Config -> the network and what trains it; the parts that every task has."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import paddle
 from paddle import nn
@@ -22,9 +22,11 @@ from plsc.engine.task import Evaluator, TaskType
 from plsc.engine.training import Training
 from plsc.engine.update import Updater
 from plsc.errors import UserError
+from plsc.nn.kernels.compiled import wanted
 from plsc.nn.layers import frozen_names
-from plsc.optimizer.clip import ClipGradByGlobalNorm
+from plsc.optimizer.clip import ClipGradByGlobalNorm, named
 from plsc.optimizer.dense import DenseParameters
+from plsc.optimizer.flat import FlatParameters
 
 SCHEDULE_SUPPLIED = ("epochs", "steps_per_epoch")
 
@@ -184,11 +186,18 @@ def build_training(config: Config, loader: TrainLoader, dataset: TrainingSet) ->
     network = _network_to_train(config)
     rule, precision = optimizer.rule.build(OPTIMIZERS), build_precision(config)
     task = task_type(config).training(config, network, dataset, rule.state_names)
+    clip = _clip(optimizer.grad_clip)
     updater = Updater(
-        DenseParameters(network, state_names=rule.state_names, frozen=frozen_names(network)),
+        trained_parameters(
+            network,
+            frozen=frozen_names(network),
+            state_names=rule.state_names,
+            clip=clip,
+            no_weight_decay=optimizer.no_weight_decay_name,
+        ),
         task.sharded,
         rule=rule,
-        clip=_clip(optimizer.grad_clip),
+        clip=clip,
         scaler=precision.scaler,
         no_weight_decay=optimizer.no_weight_decay_name,
     )
@@ -213,6 +222,24 @@ def build_training(config: Config, loader: TrainLoader, dataset: TrainingSet) ->
         frozen=settings.freeze_backbone,
         seed=settings.seed,
     )
+
+
+def trained_parameters(
+    network: nn.Layer,
+    *,
+    frozen: Collection[str],
+    state_names: Sequence[str],
+    clip: ClipGradByGlobalNorm | None,
+    no_weight_decay: Sequence[str],
+) -> DenseParameters:
+    """Return what is updated: tensor by tensor where a CPU's kernels do it, else as one vector."""
+    if paddle.get_device() == "cpu" and wanted():
+        return DenseParameters(network, state_names=state_names, frozen=frozen)
+
+    def kind_of(name: str) -> tuple[bool, bool]:
+        return clip is not None and clip.clips(name), not named((name,), no_weight_decay)
+
+    return FlatParameters(network, state_names=state_names, frozen=frozen, kind_of=kind_of)
 
 
 def _network_to_train(config: Config) -> nn.Layer:

@@ -1,7 +1,9 @@
 """The training loop: `fit` and `train_step`."""
 
+import functools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import paddle
@@ -15,7 +17,8 @@ from plsc.engine.non_finite import non_finite_error
 from plsc.engine.recorder import Recorder
 from plsc.engine.stopping import Stopping
 from plsc.engine.training import Training
-from plsc.engine.training_task import StepLoss, StepReport
+from plsc.engine.training_task import StepReport
+from plsc.engine.update import Scalar, read_scalars
 from plsc.nn.nest import named_leaves
 
 IMAGES = "images"  # the field of a batch that the network is given
@@ -78,7 +81,7 @@ def train_step(
     scale, parts = training.precision.scaler.scale, training.accum_steps
     paddle.seed(_step_seed(training.seed, progress.step))
     task.begin_step(batch, step=progress.step, fraction=progress.fraction, upcoming=upcoming)
-    loss, statistics = 0.0, dict[str, float]()
+    scalars = dict[Any, Scalar]()
     for number, part in enumerate(batch.split(parts), 1):
         inputs = training.normalise(paddle.to_tensor(part[IMAGES]))
         with network.synchronised(number == parts):
@@ -86,28 +89,27 @@ def train_step(
                 outputs = network(inputs)
             found = task.loss(outputs, part)
             (found.objective * scale).backward()
-        loss += found.logged.item()  # waits for the device, as the norms below do anyway
-        for name, value in _numbers(found).items():
-            statistics[name] = statistics.get(name, 0.0) + value / parts
-        if not math.isfinite(loss):
-            suspects = _suspects(training, inputs, outputs, task.tensors())
-            raise non_finite_error(progress.step + 1, f"the loss is {loss}", suspects)
-    tensors = task.tensors()  # the update lets go of them
-    update = training.updater.step(lr=lr, step=progress.step + 1)
+        scalars[number] = found.logged.detach()
+        scalars |= {(name, number): value for name, value in found.statistics.items()}
+    squares = training.updater.squares()
+    # All that the host wants to know of the step is read here, at once and before any change.
+    numbers = read_scalars({**scalars, **squares})
+    loss = math.fsum(numbers[number] for number in range(1, parts + 1))
+    suspects = functools.partial(_suspects, training, inputs, outputs, task.tensors())
+    if not math.isfinite(loss):
+        raise non_finite_error(progress.step + 1, f"the loss is {loss}", suspects())
+    update = training.updater.step(
+        lr=lr, step=progress.step + 1, squares={name: numbers[name] for name in squares}
+    )
     if update.overflow and scale <= 1.0:  # no smaller scale is left to try
         what = f"the gradient of {update.non_finite} is not finite"
-        suspects = _suspects(training, inputs, outputs, tensors)
-        raise non_finite_error(progress.step + 1, what, suspects)
+        raise non_finite_error(progress.step + 1, what, suspects())
+    statistics = {
+        name: math.fsum(numbers[name, number] for number in range(1, parts + 1)) / parts
+        for name in found.statistics
+    }
     figures = task.figures(progress.fraction)
     return StepReport(loss, lr, update.grad_norm, scale, update.overflow, statistics, figures)
-
-
-def _numbers(found: StepLoss) -> dict[str, float]:
-    """Return the statistics as numbers, with a single wait for the device."""
-    if not found.statistics:
-        return {}
-    values = paddle.stack(list(found.statistics.values())).tolist()
-    return dict(zip(found.statistics, values, strict=True))
 
 
 def _step_seed(seed: int, step: int) -> int:

@@ -1,16 +1,18 @@
 """One optimizer step of all trained parameters: unscale, agree on overflow, clip, update."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 import paddle
 from paddle import Tensor
 
+from plsc.distributed.collectives import reduce_sum
 from plsc.engine.precision import LossScaler
 from plsc.engine.training_task import Sharded
-from plsc.optimizer.clip import ClipGradByGlobalNorm, named, squared_norms
-from plsc.optimizer.dense import DenseParameters
+from plsc.optimizer.clip import ClipGradByGlobalNorm, named
+from plsc.optimizer.dense import DenseParameters, Unit
 from plsc.optimizer.rule import UpdateRule
 
 
@@ -31,8 +33,26 @@ class UpdateReport:
     non_finite: str = ""
 
 
+Scalar: TypeAlias = Tensor | float
+Key = TypeVar("Key")
+
+
+def read_scalars(scalars: Mapping[Key, Scalar]) -> dict[Key, float]:
+    """Return scalars as numbers, under the same keys, with a single wait for the device."""
+    waiting = {name: value for name, value in scalars.items() if isinstance(value, Tensor)}
+    values: list[float] = []
+    if waiting:
+        dtype = "float64" if any(v.dtype == paddle.float64 for v in waiting.values()) else "float32"
+        tensors = [each if each.dtype == dtype else each.astype(dtype) for each in waiting.values()]
+        values = paddle.stack(tensors).tolist()
+    numbers = dict(zip(waiting, values, strict=True))
+    return {
+        name: numbers[name] if name in numbers else float(value) for name, value in scalars.items()
+    }
+
+
 class Updater:
-    """The optimizer step: `step(lr=…, step=…)` after backward.
+    """The optimizer step after backward: `squares`, which a caller reads, then `step`.
 
     Args:
         dense: the replicated parameters; their gradients are already summed over ranks.
@@ -57,32 +77,54 @@ class Updater:
         self.dense, self.sharded = dense, tuple(sharded)
         self.rule, self.clip, self.scaler = rule, clip, scaler
         self.no_weight_decay = tuple(no_weight_decay)
+        self._units: dict[str, Unit] = {}
 
     @paddle.no_grad()
-    def step(self, *, lr: float, step: int) -> UpdateReport:
-        """Apply the gradients (`step` counts from 1), or skip on overflow; then forget them."""
-        gradients = self.dense.gradients()
+    def squares(self) -> dict[str, Scalar]:
+        """Return ‖g‖² of what the step will change, by name, of sharded rows over all ranks."""
+        self._units = {unit.names[0]: unit for unit in self.dense.units()}
+        found: dict[str, Scalar] = {name: unit.square() for name, unit in self._units.items()}
+        return found | {rows.name: reduce_sum(rows.squared_norm()) for rows in self.sharded}
+
+    @paddle.no_grad()
+    def step(
+        self, *, lr: float, step: int, squares: Mapping[str, float] | None = None
+    ) -> UpdateReport:
+        """Apply the gradients, or skip on overflow; then forget them.
+
+        Args:
+            lr: learning rate.
+            step: from 1.
+            squares: what `squares` gave, as numbers; they are read here if they are not given.
+
+        """
+        if squares is None:
+            squares = read_scalars(self.squares())
         # Dense gradients and the norms of sharded rows are sums over ranks, equal on all of them,
         # and infinity and NaN survive a sum: one rank's overflow is every rank's.
-        squares = squared_norms(
-            gradients, {rows.name: rows.squared_norm() for rows in self.sharded}
-        )
         overflow = not math.isfinite(sum(squares.values()))
+        wrong = self._wrong(squares) if overflow else []
         if not overflow:
-            factors = self._factors(squares)
-            for name, gradient in gradients.items():
-                self._update_dense(name, gradient, factors[name], lr, step)
-            for rows in self.sharded:
-                self._update_rows(rows, factors[rows.name], lr, step)
-        dense_norm = math.sqrt(sum(squares[name] for name in gradients)) / self.scaler.scale
+            self._apply(squares, lr, step)
+        scale = self.scaler.scale
+        dense_norm = math.sqrt(sum(squares[name] for name in self._units)) / scale
         self.scaler.update(overflow)
+        self._units = {}
         self.dense.clear_gradients()
         for rows in self.sharded:
             rows.end_step()
-        wrong = [name for name, square in squares.items() if not math.isfinite(square)]
         return UpdateReport(dense_norm, overflow, ", ".join(wrong[:3]))
 
-    def _factors(self, squares: dict[str, float]) -> dict[str, float]:
+    def _apply(self, squares: Mapping[str, float], lr: float, step: int) -> None:
+        factors = self._factors(squares)
+        for name, unit in self._units.items():
+            decay = not named((name,), self.no_weight_decay)
+            unit.update(self.rule, lr=lr, step=step, decay=decay, factor=factors[name])
+        self.dense.publish()
+        for rows in self.sharded:
+            self._update_rows(rows, factors[rows.name], lr, step)
+
+    def _factors(self, squares: Mapping[str, float]) -> dict[str, float]:
         """Return what each gradient is multiplied by: clipping, and the loss scale taken away."""
         scale, aliases = self.scaler.scale, {rows.name: rows.aliases for rows in self.sharded}
         if self.clip is None:
@@ -91,13 +133,6 @@ class Updater:
         norm = math.sqrt(sum(square for name, square in squares.items() if name in clipped)) / scale
         factor = self.clip.factor(norm)
         return {name: (factor if name in clipped else 1.0) / scale for name in squares}
-
-    def _update_dense(
-        self, name: str, gradient: Tensor, factor: float, lr: float, step: int
-    ) -> None:
-        weight, state = self.dense.weights[name], self.dense.state[name]
-        decay = not named((name,), self.no_weight_decay)
-        self.rule.update(weight, gradient, state, lr=lr, step=step, decay=decay, factor=factor)
 
     def _update_rows(self, rows: Sharded, factor: float, lr: float, step: int) -> None:
         decay = not named((rows.name, *rows.aliases), self.no_weight_decay)
@@ -109,3 +144,18 @@ class Updater:
             )
 
         rows.update(update)
+
+    def _wrong(self, squares: Mapping[str, float]) -> list[str]:
+        """Return the names of gradients that are not finite, looked at one by one."""
+        found = []
+        gradients = self.dense.gradients()
+        for name, square in squares.items():
+            if math.isfinite(square):
+                continue
+            names = self._units[name].names if name in self._units else [name]
+            if len(names) == 1:
+                found.append(names[0])
+            else:
+                each = {n: paddle.square(gradients[n]).sum() for n in names}
+                found += [n for n, value in read_scalars(each).items() if not math.isfinite(value)]
+        return found

@@ -1,47 +1,11 @@
 """Clipping by the norm of the whole gradient, replicated and sharded parts together."""
 
-from collections.abc import Collection, Mapping, Sequence
-
-import paddle
-from paddle import Tensor
-
-from plsc.distributed.collectives import reduce_sum
-from plsc.optimizer import kernels
+from collections.abc import Collection, Sequence
 
 
 def named(names: Collection[str], parts: Collection[str]) -> bool:
     """Tell whether any of `parts` occurs in one of the `names` of a parameter."""
     return any(part in name for part in parts for name in names)
-
-
-def squared_norms(
-    replicated: Mapping[str, Tensor], sharded: Mapping[str, Tensor]
-) -> dict[str, float]:
-    """Return ‖g‖² by name, of sharded rows over all ranks.
-
-    Scalars travel together, so the device is waited for once.
-
-    Args:
-        replicated: gradients that are the same on all ranks.
-        sharded: ‖g‖² of this rank's rows, scalars.
-
-    """
-    # paddle.dot and paddle.linalg.norm add up in sequence on CPU and lose 2 % over ten million
-    # float32 values; sum() does not.
-    found: dict[str, float] = {}
-    others: dict[str, Tensor] = {}
-    for name, gradient in replicated.items():
-        square = kernels.squared_norm(gradient)
-        if square is None:
-            others[name] = paddle.square(gradient).sum().astype("float64")
-        else:
-            found[name] = square
-    for name, square_here in sharded.items():
-        others[name] = reduce_sum(square_here).astype("float64")
-    if others:
-        values = paddle.stack(list(others.values()))
-        found |= zip(others, values.numpy().tolist(), strict=True)
-    return {name: found[name] for name in (*replicated, *sharded)}
 
 
 class ClipGradByGlobalNorm:

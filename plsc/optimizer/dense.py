@@ -1,10 +1,45 @@
 """The replicated parameters that training changes, and their optimizer state."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import paddle
 from paddle import Tensor, nn
+
+from plsc.optimizer import kernels
+from plsc.optimizer.rule import UpdateRule
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a rule is applied to at once: a parameter, or several that are treated alike.
+
+    Attributes:
+        names: state-dict keys of the parameters; all of them are clipped or none, and decay or not.
+        weight: of any shape; changed in place.
+        gradient: of the same shape.
+        state: of the optimizer, by its names, likewise.
+
+    """
+
+    names: Sequence[str]
+    weight: Tensor
+    gradient: Tensor
+    state: dict[str, Tensor]
+
+    def square(self) -> Tensor | float:
+        """Return ‖g‖², a scalar: a number where a kernel has it at once, else on the device."""
+        # paddle.dot and paddle.linalg.norm add up in sequence on CPU and lose 2 % over ten million
+        # float32 values; sum() does not.
+        found = kernels.squared_norm(self.gradient)
+        return paddle.square(self.gradient).sum() if found is None else found
+
+    def update(self, rule: UpdateRule, *, lr: float, step: int, decay: bool, factor: float) -> None:
+        """Apply `rule`; see UpdateRule."""
+        rule.update(
+            self.weight, self.gradient, self.state, lr=lr, step=step, decay=decay, factor=factor
+        )
 
 
 class DenseParameters:
@@ -20,17 +55,30 @@ class DenseParameters:
             for name, parameter in layer.named_parameters()
             if not parameter.stop_gradient and name not in frozen
         }
-        self.state: dict[str, dict[str, Tensor]] = {
+        self._all = list(layer.parameters())
+        self.state = self._made_state(tuple(state_names))
+
+    def _made_state(self, state_names: tuple[str, ...]) -> dict[str, dict[str, Tensor]]:
+        return {
             name: {key: paddle.zeros_like(weight).detach() for key in state_names}
             for name, weight in self.weights.items()
         }
-        self._all = list(layer.parameters())
 
     def gradients(self) -> dict[str, Tensor]:
-        """Gradients by state-dict key; parameters that took no part in the step are absent."""
+        """Return gradients by state-dict key; parameters that took no part are absent."""
         return {
             name: weight.grad for name, weight in self.weights.items() if weight.grad is not None
         }
+
+    def units(self) -> list[Unit]:
+        """Return what the step's gradients change, a unit for each parameter that has one."""
+        return [
+            Unit((name,), self.weights[name], gradient, self.state[name])
+            for name, gradient in self.gradients().items()
+        ]
+
+    def publish(self) -> None:
+        """Give the network what the units have become; they are its own tensors here."""
 
     def clear_gradients(self) -> None:
         """Forget all gradients, those of frozen parameters too."""
@@ -38,7 +86,7 @@ class DenseParameters:
             parameter.clear_gradient(False)  # set_to_zero; Paddle ignores it as a keyword
 
     def state_arrays(self) -> dict[str, np.ndarray]:
-        """`<state name>/<state-dict key>` -> array, for a checkpoint."""
+        """Return `<state name>/<state-dict key>` -> array, for a checkpoint."""
         return {
             f"{key}/{name}": tensor.numpy()
             for name, tensors in self.state.items()
@@ -46,7 +94,7 @@ class DenseParameters:
         }
 
     def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> list[str]:
-        """Take over what `state_arrays` gave; returns the names that have no array."""
+        """Take over what `state_arrays` gave; return the names that have no array."""
         missing = []
         for name, tensors in self.state.items():
             for key, tensor in tensors.items():

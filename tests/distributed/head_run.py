@@ -92,7 +92,10 @@ class Recorder:
     def __init__(self, dense: DenseParameters, head: ChosenRows):
         self.dense, self.head, self.found = dense, head, {}
 
-    def step(self, *, lr, step):
+    def squares(self):
+        return {}
+
+    def step(self, *, lr, step, squares):
         self.found = {name: g.numpy() for name, g in self.dense.gradients().items()}
         self.found["rows"] = self.row_gradients()
         self.found["features"] = np.concatenate([f.grad.numpy() for f in self.head.seen])

@@ -8,7 +8,7 @@ import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from plsc.distributed.collectives import gather, gather_with_grad, reduce_sum_with_grad
+from plsc.distributed.collectives import gather_arrays, gather_with_grad, reduce_sum_with_grad
 from plsc.optimizer.rule import RowUpdate
 from plsc.recognition.heads.centres import ClassCentres, SampledRows, vector_norms
 from plsc.recognition.heads.sampling import RatioSchedule, columns_of, ratio_at, sample_rows
@@ -60,7 +60,7 @@ class _Cosines(PyLayer):
 
 def _of_all_ranks(labels: np.ndarray) -> np.ndarray:
     """Labels [n] of each rank -> [W, n]."""
-    return gather(paddle.to_tensor(labels)).numpy().reshape(-1, len(labels))
+    return gather_arrays(labels).reshape(-1, len(labels))
 
 
 class PartialFC:

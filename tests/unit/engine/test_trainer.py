@@ -113,14 +113,14 @@ def test_one_update_a_step_after_the_one_backward_that_reduces():
         said.append(last)
         return synchronised(last)
 
-    def updated(**when):
-        said.append(when)
-        return update(**when)
+    def updated(*, lr, step, squares):
+        said.append((lr, step))
+        return update(lr=lr, step=step, squares=squares)
 
     training.network.synchronised, training.updater.step = note, updated
     training.progress.step = 4
     train_step(training, batch(), lr=0.1)
-    assert said == [False, False, True, {"lr": 0.1, "step": 5}]  # an optimizer counts from 1
+    assert said == [False, False, True, (0.1, 5)]  # an optimizer counts from 1
 
 
 def test_an_overflow_is_reported_and_the_scale_lowered():

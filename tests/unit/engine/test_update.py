@@ -6,11 +6,11 @@ import pytest
 from paddle import nn
 
 from plsc.distributed.sharding import RowShard
+from plsc.engine.build import trained_parameters
 from plsc.engine.precision import LossScaler
 from plsc.engine.update import Updater
 from plsc.optimizer.adamw import AdamW
 from plsc.optimizer.clip import ClipGradByGlobalNorm
-from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.partial_fc import PartialFC
@@ -19,6 +19,11 @@ from plsc.recognition.models.iresnet import IResNet18
 CLASSES, LR = 6, 0.1
 NAMES = ("weight", "bias")
 HEAD = PartialFC.name
+
+
+@pytest.fixture(autouse=True, params=["0", "1"], ids=["tensor by tensor", "one vector"])
+def arrangement(request, monkeypatch):
+    monkeypatch.setenv("PLSC_STOCK_CPU", request.param)
 
 
 def made(rule=None, rows=None, frozen=(), lr_multiplier=1.0, **options):
@@ -31,8 +36,14 @@ def made(rule=None, rows=None, frozen=(), lr_multiplier=1.0, **options):
     weight = random.normal(0, 1, (CLASSES, 2)).astype("float32")
     centres = ClassCentres.of(RowShard(CLASSES), weight, state_names=rule.state_names)
     head = PartialFC(centres, [], lr_multiplier=lr_multiplier)
-    dense = DenseParameters(net, state_names=rule.state_names, frozen=frozen)
     options = {"clip": None, "scaler": LossScaler(enabled=False), **options}
+    dense = trained_parameters(
+        net,
+        frozen=frozen,
+        state_names=rule.state_names,
+        clip=options["clip"],
+        no_weight_decay=options.get("no_weight_decay", ()),
+    )
     updater = Updater(dense, [head], rule=rule, **options)
     head.use_rows(rows)
     return updater
@@ -243,7 +254,13 @@ def test_the_scale_of_iresnets_features_stays_one():
     """The bias beside it moves, and the norm is that of everything but it."""
     paddle.seed(0)
     backbone, rule = IResNet18(num_features=16), Momentum(0.9, 5e-4)
-    dense = DenseParameters(backbone, state_names=rule.state_names, frozen=backbone.frozen_names)
+    dense = trained_parameters(
+        backbone,
+        frozen=backbone.frozen_names,
+        state_names=rule.state_names,
+        clip=None,
+        no_weight_decay=(),
+    )
     weight = np.random.default_rng(0).normal(0, 0.1, (4, 16)).astype("float32")
     head = PartialFC(ClassCentres.of(RowShard(4), weight, state_names=rule.state_names), [])
     updater = Updater(dense, [head], rule=rule, clip=None, scaler=LossScaler(enabled=False))
