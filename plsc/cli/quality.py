@@ -30,7 +30,7 @@ from plsc.inference.stored_measurements import require_storable
 from plsc.quality import reference as references
 from plsc.quality import summary as summaries
 from plsc.quality.images import name_of_images, require_apart
-from plsc.quality.magnitudes import MagnitudeOutput, Measured
+from plsc.quality.magnitudes import MagnitudeOutput, Magnitudes
 from plsc.quality.reference import Reference
 from plsc.quality.sheet import Face, require_sheet, sampled, write_quality_sheet
 from plsc.recognition.embedder import Embedder
@@ -156,7 +156,7 @@ def run(options: argparse.Namespace) -> int:
 
 def measure(
     embedder: Embedder, source: ImageSource, output: MagnitudeOutput, options: argparse.Namespace
-) -> tuple[Measured, int]:
+) -> tuple[Magnitudes, int]:
     """Return magnitudes of all images, and how many were there before.
 
     Raises:
@@ -181,7 +181,7 @@ def draw(
     options: argparse.Namespace,
     embedder: Embedder,
     source: ImageSource,
-    measured: Measured,
+    measured: Magnitudes,
     reference: Reference,
 ) -> None:
     """Write the contact sheet.

@@ -31,8 +31,8 @@ COLUMNS = ("path", "magnitude", "percentile", "score", "error")
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Magnitudes of images.
+class Magnitudes:
+    """The magnitudes of a set's images.
 
     Attributes:
         paths: of each image, or its key.
@@ -62,7 +62,7 @@ class MagnitudeOutput(ResumableRows):
     def __init__(
         self, path: str | Path, *, num_images: int, about: Mapping[str, Any], overwrite: bool
     ):
-        """Look what is there.
+        """Find out what is there of the CSV.
 
         Args:
             path: ends in `.csv`.
@@ -104,21 +104,22 @@ class MagnitudeOutput(ResumableRows):
             refuse_constant(usable)
         super().append(lengths.astype(np.float32)[:, None], entries)
 
-    def measured(self) -> Measured:
+    def measured(self) -> Magnitudes:
         """Return all magnitudes, once they are there: from a whole CSV, else as measured."""
         if self.whole:
             with open(self.path, newline="", encoding="utf-8", errors="surrogateescape") as file:
                 _, *lines = csv.reader(file)
             lengths = np.array([line[1] or "nan" for line in lines]).astype(np.float32)
             paths, errors = [line[0] for line in lines], [line[4] for line in lines]
-            return Measured(paths, lengths.astype(np.float64), errors)
+            return Magnitudes(paths, lengths.astype(np.float64), errors)
         assert self.done == self._shape[0], (self.done, self._shape)
         lengths = np.load(self.partial / ROWS)[:, 0].astype(np.float64)
         entries = read_index(self.partial / INDEX)
-        return Measured([name for name, _, _ in entries], lengths, [why for _, _, why in entries])
+        paths, errors = [name for name, _, _ in entries], [why for _, _, why in entries]
+        return Magnitudes(paths, lengths, errors)
 
     def publish(
-        self, measured: Measured, calibration: Calibration | None, *, remarks: Mapping[str, Any]
+        self, measured: Magnitudes, calibration: Calibration | None, *, remarks: Mapping[str, Any]
     ) -> None:
         """Write the CSV, unless it is there with the same content.
 
@@ -148,7 +149,7 @@ class MagnitudeOutput(ResumableRows):
         self.whole, self._digest = True, digest
 
 
-def csv_of(measured: Measured, calibration: Calibration | None) -> str:
+def csv_of(measured: Magnitudes, calibration: Calibration | None) -> str:
     """Return the table; magnitudes have all digits of a float32, to be read as they were."""
     nothing = np.full(len(measured.paths), np.nan)
     percentiles = calibration.percentiles(measured.magnitudes) if calibration else nothing
@@ -171,7 +172,7 @@ def _number(value: float, digits: str = ".2f") -> str:
 
 
 def _digest_of(path: Path) -> str:
-    """sha256 in hex of a file; "" where there is none."""
+    """Return the sha256 of a file in hex; "" where there is none."""
     if not os.path.lexists(path):
         return ""
     try:

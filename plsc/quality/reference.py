@@ -14,7 +14,7 @@ from plsc.inference.calibration import require_alike
 from plsc.inference.model_info import ModelInfo
 from plsc.inference.quality_calibration import MIN_IMAGES, Calibration
 from plsc.inference.stored_measurements import store
-from plsc.quality.magnitudes import Measured
+from plsc.quality.magnitudes import Magnitudes
 from plsc.recognition.embedder import Embedder
 
 REMEDY = "name another --calibration, or give --overwrite"
@@ -23,7 +23,7 @@ ENOUGH = 100  # images whose quartiles are known to a few percentiles
 
 @dataclass(frozen=True)
 class Reference:
-    """What percentiles and scores are relative to.
+    """The calibration that percentiles and scores are relative to.
 
     Attributes:
         calibration: None gives neither.
@@ -61,7 +61,7 @@ def given(embedder: Embedder, file: str | None) -> Reference:
     return Reference(found, "file" if origin == "file" else "model", tuple(notes))
 
 
-def learned(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
+def learned(measured: Magnitudes, info: ModelInfo, set_name: str) -> Reference:
     """Return the calibration that the images at hand teach.
 
     Raises:
@@ -74,7 +74,7 @@ def learned(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
     return Reference(found, "images", (few,) if len(lengths) < ENOUGH else ())
 
 
-def relative(measured: Measured, info: ModelInfo, set_name: str) -> Reference:
+def relative(measured: Magnitudes, info: ModelInfo, set_name: str) -> Reference:
     """Return the images at hand as their own reference, where nothing else is known.
 
     Raises:
@@ -110,7 +110,7 @@ def require_own(file: str, key: str) -> None:
 def keep(
     calibration: Calibration, embedder: Embedder, file: str | None, *, key: str, overwrite: bool
 ) -> tuple[Path, str]:
-    """Save what was learned in `file`, else in the model; where to, and what it replaced, or "".
+    """Save what was learned in `file`, else in the model; return where, and what it replaced or "".
 
     Args:
         calibration: what was learned.

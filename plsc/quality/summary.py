@@ -6,7 +6,7 @@ import numpy as np
 
 from plsc.data.lists.image_root import shown
 from plsc.inference.quality_calibration import MIN_IMAGES
-from plsc.quality.magnitudes import Measured
+from plsc.quality.magnitudes import Magnitudes
 from plsc.quality.reference import Reference
 
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # percent
@@ -19,13 +19,13 @@ ORIGINS = {
 }
 
 
-def worst_first(measured: Measured) -> np.ndarray:
+def worst_first(measured: Magnitudes) -> np.ndarray:
     """Return rows of the usable images, by magnitude; equal ones in their order."""
     usable = measured.usable
     return usable[np.argsort(measured.magnitudes[usable], kind="stable")]
 
 
-def summary(measured: Measured, reference: Reference) -> dict[str, Any]:
+def summary(measured: Magnitudes, reference: Reference) -> dict[str, Any]:
     """Return the figures as JSON has them; all images where they are few, else worst and best."""
     order, calibration = worst_first(measured), reference.calibration
     few = len(order) <= ALL_SHOWN
@@ -44,8 +44,8 @@ def summary(measured: Measured, reference: Reference) -> dict[str, Any]:
     }
 
 
-def rows(measured: Measured, order: np.ndarray, reference: Reference) -> list[dict[str, Any]]:
-    """Path, magnitude, percentile and score of the images in these rows."""
+def rows(measured: Magnitudes, order: np.ndarray, reference: Reference) -> list[dict[str, Any]]:
+    """Return path, magnitude, percentile and score of the images in these rows."""
     lengths, calibration = measured.magnitudes[order], reference.calibration
     columns = (
         [scale(lengths).tolist() for scale in (calibration.percentiles, calibration.scores)]

@@ -28,7 +28,7 @@ from plsc.inference.calibration import require_alike
 from plsc.inference.quality_calibration import Calibration, refuse_constant
 from plsc.quality import reference
 from plsc.quality.error_reject import decades, impostors_needed
-from plsc.quality.magnitudes import COLUMNS, Measured
+from plsc.quality.magnitudes import COLUMNS, Magnitudes
 from plsc.quality.quality_table import read_quality_table
 from plsc.recognition.magnitude_watch import STEPS, MagnitudeWatch
 from plsc.recognition.metrics.registered import AngularAcc, LFWAcc
@@ -156,7 +156,7 @@ def test_messages_of_plsc_quality(tmp_path, monkeypatch, capsys):
     assert refused(lambda: refuse_constant(np.ones(20))) == quoted("all 20 magnitudes")
 
     prepared = {"colour_order": "BGR"}
-    two = Measured(["a.jpg", "b.jpg"], np.array([1.0, 2.0]), ["", ""])
+    two = Magnitudes(["a.jpg", "b.jpg"], np.array([1.0, 2.0]), ["", ""])
     assert reference.relative(two, SimpleNamespace(preparation=prepared), "").notes == (
         quoted("no calibration, and 2"),
     )
