@@ -93,7 +93,7 @@ def threshold_at(impostors: Floats, num_decades: int) -> float | None:
 
 
 def impostors_needed(fmr: float) -> int:
-    """Impostor pairs that a threshold at `fmr` takes: 101 at 1e-3."""
+    """Return how many impostor pairs a threshold at `fmr` takes: 101 at 1e-3."""
     return 10 ** (decades(fmr) - 1) + 1
 
 

@@ -120,7 +120,7 @@ def _draw_curve(axes: Any, curve: RejectCurve, colour: str, style: Any) -> None:
 
 
 def _reasons(curves: Sequence[RejectCurve]) -> list[str]:
-    """Why curves of a panel end, each reason once."""
+    """Return the reasons why curves of a panel end, each once."""
     ends = {(curve.end.kind, curve.end.needed) for curve in curves if curve.end}
     return [
         f"× fewer than {needed:,} impostors left"
@@ -131,13 +131,13 @@ def _reasons(curves: Sequence[RejectCurve]) -> list[str]:
 
 
 def _limit(panels: Sequence[Any]) -> None:
-    """Let a column's axis go from 0 to a little above its highest line."""
+    """Set a column's axis from 0 to a little above its highest line."""
     highest = max(max(line.get_ydata(), default=0) for axes in panels for line in axes.lines)
     panels[0].set_ylim(0, max(1.0, min(1.12 * highest, 104.0)))
 
 
 def _by_rows(handles: Sequence[Any], per_line: int) -> list[Any]:
-    """`handles` in the order in which a legend, which fills its columns first, has them by rows."""
+    """Order `handles` so that a legend, which fills its columns first, shows them by rows."""
     return [handle for column in range(per_line) for handle in handles[column::per_line]]
 
 

@@ -36,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class SetCurves:
-    """What was found on one set.
+    """The results on one set.
 
     Attributes:
         name: of the set.
@@ -170,7 +170,7 @@ def _row(found: SetCurves, line: Line) -> list[str]:
 
 
 def _at(curve: RejectCurve, share: float) -> str:
-    """FNMR at a share, marked where it is not resolved."""
+    """Return FNMR at a share, marked where it is not resolved."""
     point = curve.at(share)
     if point is None:
         return "- "

@@ -22,7 +22,7 @@ AT_ONCE = 64  # images: fewer are not worth a message between processes
 
 
 def sharpness(grey: Grey) -> float:
-    """Variance of the Laplacian of `grey` uint8 [h, w]: what blur takes away.
+    """Return the variance of the Laplacian of `grey` uint8 [h, w]: what blur takes away.
 
     Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000. Noise raises
     it, and so does a larger picture of the same face.
@@ -39,7 +39,7 @@ def brightness(grey: Grey) -> float:
 
 
 def contrast(grey: Grey) -> float:
-    """RMS contrast of `grey` uint8 [h, w]: the standard deviation, 0 to 0.5 of the full range."""
+    """Return RMS contrast of `grey` uint8 [h, w]: standard deviation over full range, 0 to 0.5."""
     return float(grey.std()) / 255
 
 

@@ -103,7 +103,7 @@ def read_quality_table(name: str, path: str | Path) -> QualityTable:
 
 
 def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Number and fields of the lines that are not blank."""
+    """Yield number and fields of the lines that are not blank."""
     try:
         # Names of files need not be text in any encoding, and may hold line ends.
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:

@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 
 def ranks(values: ArrayLike) -> Floats:
-    """Ranks [n] of `values` [n] from 1 on; equal values share the mean of their places.
+    """Return ranks [n] of `values` [n] from 1 on; equal values share the mean of their places.
 
     NaN has no place in an order: whoever calls leaves such images out.
     """
@@ -22,7 +22,7 @@ def ranks(values: ArrayLike) -> Floats:
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Pearson's correlation of the ranks of two series [n], from -1 to 1.
+    """Return Pearson's correlation of the ranks of two series [n], from -1 to 1.
 
     NaN where it is not defined: fewer than two values, or a series that is all the same. No value
     may be NaN.
@@ -42,7 +42,7 @@ def spearman_interval(
     resamples: int = 500,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap of `spearman`, drawing whole groups with replacement.
+    """Bound `spearman` by a percentile bootstrap, drawing whole groups with replacement.
 
     Images of one person are alike in much besides what is measured, so people are drawn, not
     images: drawn one by one, these would make the interval too narrow.

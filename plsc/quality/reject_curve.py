@@ -19,7 +19,7 @@ CLOSE = 1e-9  # shares that only rounding tells apart
 
 @dataclass(frozen=True)
 class RejectPoint:
-    """What is left of a set where a share of its pairs is rejected.
+    """The pairs and errors left of a set where a share of its pairs is rejected.
 
     Attributes:
         reject: the share asked for, 0 to 1.
@@ -45,13 +45,13 @@ class RejectPoint:
 
     @property
     def fnmr(self) -> float:
-        """Return share of the genuine pairs left that are refused."""
+        """Return the share of the genuine pairs left that are refused."""
         return self.false_non_matches / self.genuine
 
 
 @dataclass(frozen=True)
 class CurveEnd:
-    """Why a curve has no point at a share and beyond.
+    """The reason why a curve has no point at a share and beyond.
 
     Attributes:
         reject: the first share without a point.
@@ -70,7 +70,7 @@ class CurveEnd:
 
     @property
     def reason(self) -> str:
-        """In one line."""
+        """Return in one line why the curve ends."""
         if self.kind == "genuine":
             return f"no genuine pair is left at {100 * self.reject:.0f} % rejected"
         where = f" left at {100 * self.reject:.0f} % rejected" if self.reject else ""
@@ -110,7 +110,7 @@ class RejectCurve:
         return next(found, None)
 
     def area(self, upto: float = 1.0) -> Area | None:
-        """Mean FNMR from 0 to the share `upto`, or to where the curve ends before.
+        """Return the mean FNMR from 0 to the share `upto`, or to where the curve ends before.
 
         The trapezoid rule: 1/w · sum of (u[i+1] - u[i]) · (FNMR[i] + FNMR[i+1]) / 2 over the width
         w; between two points the curve is a straight line. None of a curve of no width.
@@ -127,7 +127,7 @@ class RejectCurve:
         return Area(total / stop, 0.0, stop)
 
     def perfect(self) -> Floats:
-        """FNMR at REJECTS if those rejected first were the errors at the full set's threshold.
+        """Return FNMR at REJECTS if the errors at the full set's threshold were rejected first.
 
         The least that any quality can reach while that threshold is kept. Empty without a point.
         """
@@ -140,7 +140,7 @@ class RejectCurve:
         return left
 
     def to_dict(self, *, partial: float = PARTIAL) -> dict[str, Any]:
-        """Return all as JSON has it; `partial` is where the partial area ends."""
+        """Return the curve as JSON has it; `partial` is where the partial area ends."""
         whole, part = self.area(), self.area(partial)
         return {
             "fmr": self.fmr,

@@ -32,7 +32,7 @@ WORDS = Words(
 
 @dataclass(frozen=True)
 class EmbeddingAgreement:
-    """How far a file's embeddings are from the backbone's, and how far they may be."""
+    """The differences between a file's embeddings and the backbone's, and the most allowed."""
 
     min_cosine: float
     max_difference: float
@@ -41,7 +41,7 @@ class EmbeddingAgreement:
 
     @property
     def equal(self) -> bool:
-        """Say that the difference is one of rounding."""
+        """Return whether only rounding makes the difference."""
         close = self.max_difference <= self.max_relative * self.largest_value
         return close and self.min_cosine >= MIN_COSINE
 
@@ -59,7 +59,7 @@ class EmbeddingComparison:
     def compare(
         self, expected: Arrays, found: Arrays, *, rows: Mapping[str, str], fp16: bool
     ) -> EmbeddingAgreement:
-        """Hold `found` against `expected`; arguments as of export.spec.Comparison."""
+        """Compare `found` with `expected`; arguments as of export.spec.Comparison."""
         theirs, ours = found[OUTPUT].astype(np.float64), expected[OUTPUT]
         lengths = np.linalg.norm(theirs, axis=1) * np.linalg.norm(ours, axis=1)
         cosines = (theirs * ours).sum(axis=1) / np.maximum(lengths, np.finfo(np.float64).tiny)
@@ -132,8 +132,8 @@ def export_spec(
     said |= {"source": source, "backbone": config.Model.name}
     kept = state.get("thresholds") or {}
     if preprocessing != "none" and (kept.get("flip") or kept.get("prepared")):
-        # Of sums with mirrored images, where sums of embeddings of length 1 are others; or of
-        # pixels that options prepared, where this file prepares them itself.
+        # The thresholds hold for sums with mirrored images' embeddings, which change once each has
+        # length 1, or for pixels that options prepared, whereas this file prepares its own.
         del said["thresholds"]
         notes.append("thresholds left out: measure this file anew")
     if preprocessing != "none" and said.pop("quality", ""):

@@ -108,7 +108,7 @@ def set_class_means(
 
 
 def _set_means(centres: ClassCentres, start: int, sums: np.ndarray) -> int:
-    """Set the classes from `start` on whose sums [n, d] are not zero; how many these are."""
+    """Set the classes from `start` on whose sums [n, d] are not zero; return how many these are."""
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
     means = sums / np.maximum(norms, 1e-12) * initial.STD * np.sqrt(centres.dim)
     rows, seen = centres.read(WEIGHT, start, start + len(sums)), norms[:, 0] > 0
@@ -118,7 +118,7 @@ def _set_means(centres: ClassCentres, start: int, sums: np.ndarray) -> int:
 
 
 def _zeros(shape: tuple[int, int], folder: Path) -> np.ndarray:
-    """Zeros [n, d] float32, in memory or in a file that nobody else sees."""
+    """Return zeros [n, d] float32, in memory or in a file that nobody else sees."""
     needed, free = 4 * math.prod(shape), shutil.disk_usage(folder).free
     if needed <= SUMS_IN_MEMORY:
         return np.zeros(shape, np.float32)

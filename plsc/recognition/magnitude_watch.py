@@ -8,11 +8,13 @@ from plsc.engine.training_task import StepReport
 from plsc.recognition.losses.magface import MagnitudeMargin
 from plsc.recognition.losses.margin import Margin
 
-STEPS = 20  # judged together: one batch is no rule
-OUTSIDE = 0.9  # share of samples from which on there is nobody left to learn from
-ALIKE = 0.01  # of the median, between the 5th and the 95th percentile
-LEAST = 1e-3  # of dead features
-BELOW, ABOVE, RATIO = 0.8, 2.0, 11.0  # of what is seen; the published range is 10 to 110
+STEPS = 20  # whose statistics are averaged before a judgement: a single batch varies too much
+OUTSIDE_SHARE = 0.9  # warn if this share of samples is outside [l_a, u_a] and has no gradient
+ALIKE_SPREAD = 0.01  # warn if 5th and 95th percentile are closer than this share of the median
+LEAST_MAGNITUDE = 1e-3  # assumed for dead features of length 0, as l_a must be positive
+# A suggested range: l_a is LOW_FACTOR times the 5th percentile; u_a is HIGH_FACTOR times the 95th,
+# but at least LEAST_RATIO times l_a, as in the published range of 10 to 110.
+LOW_FACTOR, HIGH_FACTOR, LEAST_RATIO = 0.8, 2.0, 11.0
 
 
 class MagnitudeWatch:
@@ -23,7 +25,7 @@ class MagnitudeWatch:
     """
 
     def __init__(self, log: RunLog, margins: Sequence[Margin], *, frozen: bool = False):
-        """Watch the first of `margins` that has a range; says so at once if the backbone is frozen.
+        """Watch the first of `margins` that has a range; warn at once if the backbone is frozen.
 
         Args:
             log: hears it.
@@ -55,7 +57,7 @@ class MagnitudeWatch:
             for name in ("magnitude_p5", "magnitude_p50", "magnitude_p95", "magnitude_outside")
         )
         range_ = f"l_a {margin.l_a:g} to u_a {margin.u_a:g}"
-        if outside >= OUTSIDE:
+        if outside >= OUTSIDE_SHARE:
             l_a, u_a = suggested_range(low, high)
             self._log.line(
                 f"WARNING: magnitudes will stay flat: {outside:.0%} of those of the last {STEPS} "
@@ -63,7 +65,7 @@ class MagnitudeWatch:
                 f"{low:.4g} and {high:.4g} (5 % to 95 %): set l_a {l_a:g}, u_a {u_a:g} and "
                 f"lambda_g above {margin.bound(l_a, u_a):.4g}"
             )
-        elif high - low < ALIKE * middle:
+        elif high - low < ALIKE_SPREAD * middle:
             self._log.line(
                 f"WARNING: magnitudes are all alike: {low:.5g} to {high:.5g} (5 % to 95 % of the "
                 f"last {STEPS} steps): they cannot say how good a picture is. Does the backbone "
@@ -75,13 +77,13 @@ class MagnitudeWatch:
 
 
 def suggested_range(low: float, high: float) -> tuple[float, float]:
-    """l_a and u_a for features whose magnitudes lie between `low` and `high`.
+    """Return l_a and u_a for features whose magnitudes lie between `low` and `high`.
 
     Both with room: below for bad pictures, and above, where good ones are to move, as much as the
     published range of 10 to 110 has.
     """
-    l_a = _two_digits(BELOW * max(low, LEAST), math.floor)
-    return l_a, _two_digits(max(ABOVE * high, RATIO * l_a), math.ceil)
+    l_a = _two_digits(LOW_FACTOR * max(low, LEAST_MAGNITUDE), math.floor)
+    return l_a, _two_digits(max(HIGH_FACTOR * high, LEAST_RATIO * l_a), math.ceil)
 
 
 def _two_digits(value: float, rounded: Callable[[float], int]) -> float:

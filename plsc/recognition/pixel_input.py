@@ -22,7 +22,7 @@ SHORTEST = 1e-12  # an embedding of zeros stays zeros
 
 @dataclass(frozen=True)
 class PixelInput:
-    """How a file takes uint8 RGB images, and what it makes of them for the backbone.
+    """The uint8 RGB images that a file takes, and how it prepares them for the backbone.
 
     Attributes:
         layout: nhwc for [N, height, width, 3], nchw for [N, 3, height, width].
@@ -78,7 +78,7 @@ class PixelInput:
         }
 
     def apply(self, path: Path) -> None:
-        """Let the file at `path` take uint8 RGB images and give embeddings of length 1.
+        """Make the file at `path` take uint8 RGB images and give embeddings of length 1.
 
         The names of the first nodes begin with Sub and Mul among others: by those insightface sees
         that pixels go in as they are.

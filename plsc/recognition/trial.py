@@ -17,7 +17,7 @@ from plsc.engine.trainer import train_step
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial found; losses are of single steps."""
+    """The result of a trial; losses are of single steps."""
 
     steps: int
     first_loss: float

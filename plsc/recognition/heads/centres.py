@@ -44,12 +44,12 @@ _RowsToUpdate = tuple[RowNumbers, Tensor, Tensor, dict[str, Tensor]]
 
 
 def vector_norms(vectors: Tensor) -> Tensor:
-    """L2 norms [n, 1] of [n, d], differentiable at zero."""
+    """Return L2 norms [n, 1] of [n, d], differentiable at zero."""
     return paddle.sqrt((vectors * vectors).sum(axis=1, keepdim=True) + NORM_EPSILON)
 
 
 def _row_norms(rows: Tensor) -> Tensor:
-    """L2 norms [k] of rows [k, d], as vector_norms gives them."""
+    """Return L2 norms [k] of rows [k, d], as vector_norms gives them."""
     pieces = (paddle.square(rows[start:stop]) for start, stop in chunks(len(rows)))
     if paddle.get_device() == "cpu":  # a product with ones takes a quarter of the time of sum()
         ones = paddle.ones([rows.shape[1]], rows.dtype)
@@ -88,7 +88,7 @@ class ClassCentres:
         prefetch: bool = False,
         zone: int = ZONE,
     ):
-        """Own `stores`.
+        """Take over `stores`.
 
         Args:
             shard: the classes that this rank owns.
@@ -112,7 +112,7 @@ class ClassCentres:
     def of(
         cls, shard: RowShard, weight: np.ndarray, *, state_names: Collection[str]
     ) -> "ClassCentres":
-        """Centres in memory that begin as `weight` [num_local, d], with zero optimizer state."""
+        """Return centres in memory: `weight` [num_local, d], and optimizer state of zeros."""
         made = cls.zeros(shard, weight.shape[1], state_names=state_names, dtype=str(weight.dtype))
         made.write(WEIGHT, weight)
         return made
@@ -121,7 +121,7 @@ class ClassCentres:
     def zeros(
         cls, shard: RowShard, dim: int, *, state_names: Collection[str], dtype: str = "float32"
     ) -> "ClassCentres":
-        """Centres in memory, all zero."""
+        """Return centres in memory, all zero."""
         shape, stored = (shard.num_local, dim), NUMPY_DTYPES[dtype]
         names = (WEIGHT, *state_names)
         return cls(shard, dim, {name: HostRows(np.zeros(shape, stored)) for name in names})
@@ -142,7 +142,7 @@ class ClassCentres:
         return self._ahead is not None
 
     def numbers_of(self, classes: np.ndarray) -> np.ndarray:
-        """Row number of each class [n]."""
+        """Return the row number of each class [n]."""
         return self._order.rows(classes) if self._order else classes
 
     def prefetch(self, numbers: np.ndarray) -> None:
@@ -168,7 +168,7 @@ class ClassCentres:
         return SampledRows(numbers, weight, norms, RowGradient(weight, norms), state or {})
 
     def _room_for(self, num_rows: int) -> Tensor | None:
-        """Memory for a step's rows on a CPU, the same in every step.
+        """Return memory for a step's rows on a CPU, the same in every step.
 
         New memory for 100,000 rows costs more than to fill it, and where the C library keeps what
         is freed, smaller tensors take its place and the next rows make the process grow.
@@ -228,7 +228,7 @@ class ClassCentres:
             yield slice(start, stop), weight, gradient, self._state(slice(start, stop))
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Stored:
-        """Classes start..stop of tensor `name` as stored: [n, d], a copy; see rounding.decode."""
+        """Return a copy [n, d] of classes start..stop of `name` as stored; see rounding.decode."""
         classes = slice(start, self.shard.num_local if stop is None else stop)
         if self._order is None:
             return self._stores[name].read(classes)

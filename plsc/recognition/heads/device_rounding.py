@@ -13,7 +13,7 @@ MULTIPLIERS = (0x7FEB_352D, 0x46CA_68BB)  # odd, and below 2^31: products stay b
 
 
 def random_bits_on_device(key: Sequence[int], count: int) -> Tensor:
-    """[count] random integers below 2^16, int32; a function of `key` alone.
+    """Return [count] random integers below 2^16, int32; a function of `key` alone.
 
     Hashes of 0, 1, 2...: shifts, exclusive ors and multiplications. (A generator of Paddle would
     have to be the global one, which dropout draws from.)
@@ -33,7 +33,7 @@ def _mixed(words: Tensor, multiplier: int) -> Tensor:
 
 
 def round_unbiased_on_device(values: Tensor, dtype: str, key: Sequence[int]) -> Tensor:
-    """Values [n, d] float32 as `dtype`; see rounding.round_unbiased."""
+    """Round values [n, d] float32 to `dtype`; see rounding.round_unbiased."""
     limit = LIMITS[dtype]
     bounded = values.clip(-limit, limit)
     bits = random_bits_on_device(key, values.size).reshape(values.shape)

@@ -71,14 +71,14 @@ class FileRows(ArrayRows):
                 self._transfer(os.pwritev, part, offset + done)
 
     def expect(self, numbers: RowNumbers) -> None:
-        """Have the system read these rows into its cache, many at once; returns before they are."""
+        """Ask the system to read these rows into its cache, many at once; do not wait for them."""
         if hasattr(os, "posix_fadvise"):
             for offset, start, stop in self._runs(numbers):
                 advice = os.POSIX_FADV_WILLNEED
                 os.posix_fadvise(self._file.fileno(), offset, stop - start, advice)
 
     def _runs(self, numbers: RowNumbers) -> Iterator[tuple[int, int, int]]:
-        """Runs of neighbours, in bytes: where in the file, and start and stop in memory."""
+        """Yield runs of neighbours in bytes: offset in the file, and start and stop in memory."""
         size = self._row_bytes
         if isinstance(numbers, slice):
             first, last, _ = numbers.indices(self.shape[0])
@@ -91,7 +91,7 @@ class FileRows(ArrayRows):
             yield row * size, start * size, stop * size
 
     def _transfer(self, function: Transfer, memory: memoryview, offset: int) -> None:
-        """All of `memory`: the system may do less than it is asked for."""
+        """Transfer all of `memory`: one call of the system may do less than it is asked for."""
         while memory:
             try:
                 done = function(self._file.fileno(), [memory], offset)
@@ -113,7 +113,7 @@ def _bytes_of(array: Stored) -> memoryview:
 def make_files(
     folder: Path, shape: tuple[int, int], *, names: tuple[str, ...], dtype: str
 ) -> dict[str, FileRows]:
-    """A file per tensor; called by all ranks, which all go on or all raise.
+    """Make a file per tensor; called by all ranks, which all go on or all raise.
 
     Raises:
         UserError: a rank's folder has no place for its files and those of the ranks beside it.

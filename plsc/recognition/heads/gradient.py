@@ -10,7 +10,7 @@ GPU_CHUNK = 65536
 
 
 def chunks(num_rows: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the pieces in which rows are worked on.
+    """Yield (start, stop) of the pieces in which rows are worked on.
 
     Paddle's elementwise operations on CPU are bound by memory: on pieces that fit into the cache
     an update of 100,000 rows takes half the time that it takes at once, and no second copy.
@@ -54,7 +54,7 @@ class RowGradient:
             self._left = self._right = None
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """G[start:stop], a tensor of its own."""
+        """Return G[start:stop] as a tensor of its own."""
         if self._product is not None:
             product = self._product[start:stop]
         elif self._left is not None:
@@ -64,14 +64,14 @@ class RowGradient:
         return product - self._weight[start:stop] * self._pull[start:stop].unsqueeze(1)
 
     def whole(self) -> Tensor:
-        """G [k, d]."""
+        """Return G [k, d]."""
         return self.rows(0, len(self._weight))
 
     def squared_norm(self) -> Tensor:
-        """‖G‖², a scalar tensor, without G.
+        """Return ‖G‖², a scalar tensor, without making G.
 
-        Of the factors: the rows of G are orthogonal to those of W (a cosine does not change with a
-        length), so ‖G_j‖² = ‖left_jᵀ·right‖² − pull_j²·‖W_j‖².
+        It follows from the factors: the rows of G are orthogonal to those of W (a cosine does not
+        change with a length), so ‖G_j‖² = ‖left_jᵀ·right‖² − pull_j²·‖W_j‖².
         """
         if self._left is None or self._right is None:
             parts = [
@@ -86,6 +86,6 @@ class RowGradient:
         return paddle.where(square < 0, paddle.zeros_like(square), square)  # NaN stays NaN
 
     def assign(self, gradient: Tensor) -> None:
-        """Be `gradient` [k, d] instead."""
+        """Replace G by a copy of `gradient` [k, d]."""
         self._left = self._right = None
         self._product, self._pull = gradient.detach().clone(), paddle.zeros_like(self._norms)

@@ -14,7 +14,7 @@ THREADS = 2
 
 
 def initial_centres(shard: RowShard, dim: int, *, seed: int) -> Iterator[tuple[int, np.ndarray]]:
-    """N(0, 0.01) rows as (first local class, [n, dim] float32) pieces.
+    """Yield N(0, 0.01) rows as (first local class, [n, dim] float32) pieces.
 
     A class's row does not depend on the split over ranks. A piece is valid until the next is asked
     for.

@@ -49,8 +49,8 @@ class _Cosines(PyLayer):
         units, cosines = ctx.saved
         ctx.saved = None  # the loss keeps this ctx until the step is over
         rows, inverse = ctx.rows, ctx.inverse
-        # In place, for new memory of this size costs more than what is computed in it; backward of
-        # all that used the cosines has run, and their gradient is in no other hands.
+        # Work in place: allocating this much memory costs more than the arithmetic. It is safe, as
+        # backward of all that used the cosines has run and nothing else holds their gradient.
         pull = cosines.multiply_(gradient).sum(axis=0) * paddle.square(inverse)
         del cosines
         left = gradient.multiply_(inverse)
@@ -59,7 +59,7 @@ class _Cosines(PyLayer):
 
 
 def _of_all_ranks(labels: np.ndarray) -> np.ndarray:
-    """Labels [n] of each rank -> [W, n]."""
+    """Gather the labels [n] of each rank: [W, n]."""
     return gather_arrays(labels).reshape(-1, len(labels))
 
 
@@ -116,7 +116,7 @@ class PartialFC:
         return ratio_at(self.sample_ratio, fraction)
 
     def num_sample(self, fraction: float = 0.0) -> int:
-        """Centres used in a step at that moment, unless the batch holds more classes."""
+        """Return how many centres a step uses then, unless the batch holds more classes."""
         return max(1, int(self.ratio(fraction) * self.centres.shard.num_local))
 
     def begin_step(self, labels: np.ndarray, *, step: int, fraction: float = 0.0) -> None:
@@ -134,9 +134,9 @@ class PartialFC:
         self.use_rows(self.sample(self._labels.ravel(), step=step, fraction=fraction))
 
     def prefetch(self, labels: np.ndarray, *, step: int, fraction: float = 0.0) -> None:
-        """Have rows of a later step read while this one computes, if its begin_step is the next.
+        """Begin to read the rows of the step whose begin_step comes next, while this one computes.
 
-        Nothing is different for it but the time that it takes. Arguments as begin_step's.
+        It saves time in that begin_step and changes nothing else. Arguments as begin_step's.
         """
         if self.centres.prefetches and self.sparse_update:
             every = _of_all_ranks(labels)
@@ -146,7 +146,7 @@ class PartialFC:
                 self.centres.prefetch(numbers)
 
     def sample(self, labels: np.ndarray, *, step: int, fraction: float = 0.0) -> np.ndarray | None:
-        """Row numbers for a step on these labels [n] of all ranks; None: all rows."""
+        """Return row numbers for a step on these labels [n] of all ranks; None: all rows."""
         if self.ratio(fraction) >= 1.0:
             return None
         shard = self.centres.shard
@@ -164,7 +164,7 @@ class PartialFC:
         self.rows = self.centres.take(numbers)
 
     def __call__(self, features: Tensor, labels: np.ndarray) -> HeadOutput:
-        """Features [b, d] and labels [b] of this rank; computes in the dtype of the centres.
+        """Return the loss of this rank's features [b, d] and labels [b], in the centres' dtype.
 
         The labels are the next of those that begin_step was given.
         """
@@ -186,7 +186,7 @@ class PartialFC:
             term = cross_entropy(output.logits, target, reuse=output.reusable)
             said = output.statistics
             if output.extra is not None:
-                said = {"loss_id": term.detach(), **said}  # who it is, without the extra
+                said = {"loss_id": term.detach(), **said}  # identity, without the regulariser
                 term = term + reduce_sum_with_grad(output.extra)
             loss = loss + factor * term
             for name, value in said.items():
@@ -194,14 +194,14 @@ class PartialFC:
         return HeadOutput(loss, statistics)
 
     def _labels_of_all_ranks(self, labels: np.ndarray) -> np.ndarray:
-        """Labels [W·b] that go with this rank's next [b]; gathered before, so nothing waits."""
+        """Return all ranks' labels [W·b] of this micro-batch, which begin_step has gathered."""
         part = self._labels[:, self._used : self._used + len(labels)]
         self._used += len(labels)
         assert np.array_equal(part[self.centres.shard.rank], labels), "not begin_step's labels"
         return part.ravel()
 
     def _numbers_of(self, labels: np.ndarray) -> np.ndarray:
-        """Row number of each label [n] (global classes); -1 where another rank owns it."""
+        """Return row numbers of labels [n] (global classes); -1 where another rank owns one."""
         shard = self.centres.shard
         owned = shard.owns(labels)
         numbers = np.full(len(labels), -1, np.int64)
@@ -225,5 +225,5 @@ class PartialFC:
         self.centres.update(self.rows, rule, idle=not self.sparse_update, key=key)
 
     def end_step(self) -> None:
-        """Let the rows go."""
+        """Release the rows of the step."""
         self.rows = None

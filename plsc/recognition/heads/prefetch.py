@@ -30,7 +30,7 @@ class Prefetcher:
         self._ahead = _Ahead(numbers, self._thread.submit(self._read, numbers))
 
     def note(self, numbers: np.ndarray) -> None:
-        """Hear that these rows (ascending, distinct) have been or are about to be changed."""
+        """Note that these rows (ascending, distinct) have been or are about to be changed."""
         if self._ahead is not None:
             self._ahead.changed.append(numbers)
 

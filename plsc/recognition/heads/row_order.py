@@ -29,5 +29,5 @@ class RowOrder:
             part += start
 
     def rows(self, classes: NDArray[np.int64] | slice) -> NDArray[np.int64]:
-        """Row number of each class."""
+        """Return the row number of each class."""
         return self._row[classes].astype(np.int64)

@@ -24,7 +24,7 @@ def ratio_at(sample_ratio: float | RatioSchedule, fraction: float) -> float:
 
 
 def draw_distinct(generator: np.random.Generator, population: int, count: int) -> Integers:
-    """A uniformly random `count`-subset of range(population): [count] int64, ascending.
+    """Return a uniformly random `count`-subset of range(population): [count] int64, ascending.
 
     The cost follows `count`, never the population: numbers are drawn with repetition and the
     repeated dropped, or, for more than half of the population, the rest is drawn and left out.
@@ -53,7 +53,7 @@ def sample_rows(
     generator: np.random.Generator,
     block: int = 1,
 ) -> Integers:
-    """All `positives` and others drawn uniformly without replacement, about `num_sample` in all.
+    """Return all `positives` and other rows drawn uniformly, about `num_sample` rows in all.
 
     No row is visited that is not drawn: negatives are drawn as numbers below (rows - positives)
     and shifted past the positives. Every row that is not positive is equally likely in every step,
@@ -89,7 +89,7 @@ def sample_rows(
 
 
 def columns_of(numbers: Integers, rows: Integers | None) -> Integers:
-    """Position of each row number [n] among the sampled `rows` (None: all); -1 stays -1."""
+    """Return where each row number [n] is among the sampled `rows` (None: all); -1 stays -1."""
     if rows is None:
         return numbers
     column = np.searchsorted(rows, numbers).clip(max=len(rows) - 1)

@@ -29,7 +29,7 @@ def build_centres(
     folder: Path,
     seed: int,
 ) -> ClassCentres:
-    """Random class centres with zero optimizer state; called by all ranks together.
+    """Make random class centres with zero optimizer state; called by all ranks together.
 
     Args:
         shard: the classes of this rank.
@@ -50,7 +50,7 @@ def build_centres(
         files = make_files(folder, (shard.num_local, dim), names=names, dtype=dtype)
         order = RowOrder(shard.num_local, seed=(seed, shard.rank))
         made = ClassCentres(shard, dim, files, order=order, block=FILE_BLOCK, prefetch=True)
-        # Whole zones, because a file is written from one end to the other only by whole zones.
+        # Only a whole zone of classes is one run of rows: smaller pieces scatter the writes.
         pieces = _joined(initial_centres(shard, dim, seed=seed), order.zone, dtype)
     else:
         shape = (shard.num_local, dim)
@@ -72,7 +72,7 @@ def build_centres(
 def _joined(
     pieces: Iterable[tuple[int, np.ndarray]], length: int, dtype: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Return the same rows as `dtype`, in pieces of `length` (the last may be shorter)."""
+    """Yield the same rows as `dtype`, in pieces of `length` (the last may be shorter)."""
     parts: list[np.ndarray] = []
     start = stop = 0
     for _, values in pieces:

@@ -44,7 +44,7 @@ class RowStore(Protocol):
         """
 
     def read(self, numbers: RowNumbers) -> Stored:
-        """A copy of the rows as they are stored."""
+        """Return a copy of the rows as they are stored."""
 
     def write(self, numbers: RowNumbers, values: Stored) -> None:
         """Replace the rows by `values` of the stored dtype."""
@@ -65,7 +65,7 @@ class ArrayRows(ABC):
         """See RowStore."""
 
     def expect(self, numbers: RowNumbers) -> None:  # noqa: B027 (only some can make use of it)
-        """Hear which rows will be read soon."""
+        """Prepare to read these rows soon."""
 
     def take(self, numbers: RowNumbers, room: Tensor | None = None) -> Tensor:
         """See RowStore."""
@@ -91,7 +91,7 @@ def count(numbers: RowNumbers, num_rows: int) -> int:
 
 
 def to_device(stored: Stored, room: Tensor | None = None) -> Tensor:
-    """Stored rows as numbers on the device; `room` as in RowStore.take."""
+    """Return stored rows as numbers on the device; `room` as in RowStore.take."""
     if paddle.get_device() != "cpu":
         # In its few bits; Paddle, too, takes uint16 for the bits of bfloat16.
         wide = "float64" if stored.dtype == np.float64 else "float32"

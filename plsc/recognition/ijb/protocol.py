@@ -71,7 +71,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Release:
-    """What the files say."""
+    """The content of a release's files."""
 
     images: Path
     faces: ReleaseFaces
@@ -111,7 +111,7 @@ def read_release(image_path: str | Path, target: Target) -> Release:
 
 
 def image_stamps(images: Path, faces: ReleaseFaces) -> NDArray[np.int64]:
-    """Size and time of change of each image file, int64 [n, 2].
+    """Return size and time of change of each image file, int64 [n, 2].
 
     Raises:
         UserError: files are missing; names the first and says how many.

@@ -29,7 +29,7 @@ ALIKE = 1e-6  # scores of equal vectors differ by rounding
 
 @dataclass(frozen=True)
 class Results:
-    """What a model does on a release.
+    """The figures of a model on a release.
 
     Attributes:
         scores: float32 [P], in the order of the pair list.

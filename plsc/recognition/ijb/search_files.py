@@ -26,7 +26,7 @@ class Subjects:
 
 @dataclass(frozen=True)
 class Searches:
-    """What is searched where; without probes or without galleries, nothing is."""
+    """The probes, and the galleries to search for them; without either, nothing is searched."""
 
     galleries: Sequence[Subjects]
     probes: Subjects | None

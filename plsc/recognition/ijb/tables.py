@@ -10,7 +10,7 @@ UNRESOLVED = "-"
 
 
 def boxed(rows: Sequence[Sequence[str]]) -> str:
-    """`rows` of equally many cells, the first of them a head, in a frame; cells are centred."""
+    """Frame `rows` of equally many cells, the first of them a head; cells are centred."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = "+".join(["", *("-" * (width + 2) for width in widths), ""])
     lines = [
@@ -21,14 +21,14 @@ def boxed(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _centred(text: str, width: int) -> str:
-    """An odd blank goes behind text of odd length, before text of even length."""
+    """Centre `text`; an odd blank goes behind text of odd length, before text of even length."""
     excess = width - len(text)
     before = excess // 2 + (excess % 2 and len(text) % 2 == 0)
     return " " * before + text + " " * (excess - before)
 
 
 def tpr_table(name: str, points: Sequence[NearestPoint]) -> str:
-    """TPR in percent at each FPR, one row."""
+    """Return a table of TPR in percent at each FPR, one row."""
     head = ["Methods", *(str(point.target) for point in points)]
     return boxed([head, [name, *(_percent(point.tpr) for point in points)]])
 
@@ -41,7 +41,7 @@ def about_templates(report: Mapping[str, Any]) -> str:
 
 
 def search_table(searches: Mapping[str, Identification]) -> str:
-    """Rank-k and TPIR at FPIR in percent, one row for each gallery."""
+    """Return a table of rank-k and TPIR at FPIR in percent, one row for each gallery."""
     head = ["Gallery", *(f"rank-{k}" for k in RANKS), *(f"FPIR={x:g}" for x in FPIR_TARGETS)]
     rows = [
         [

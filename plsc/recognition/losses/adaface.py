@@ -44,7 +44,7 @@ class AdaFace(Margin):
         self._moving: Tensor | None = None  # μ and σ [2]
 
     def __call__(self, cosines: Tensor, target: Tensor, feature_norms: Tensor) -> MarginOutput:
-        """Cosines [n,k], target columns [n] (−1: not here), feature norms [n,1] -> logits [n,k]."""
+        """Return logits [n,k] of cosines [n,k], targets [n] (−1: not here), feature norms [n,1]."""
         quality = self._quality(feature_norms.detach())
 
         def move(cosine: Tensor, norms: Tensor | None) -> Tensor:
@@ -57,7 +57,7 @@ class AdaFace(Margin):
         return MarginOutput(logits, statistics=statistics, reusable=True)
 
     def _quality(self, norms: Tensor) -> Tensor:
-        """q of feature norms [n, 1] of all ranks, once they have been added to the averages."""
+        """Add feature norms [n, 1] of all ranks to the averages; return their q."""
         norms = norms.clip(*NORMS)
         std = paddle.sqrt(paddle.square(norms - norms.mean()).sum() / max(len(norms) - 1, 1))
         newest = paddle.stack([norms.mean(), std])
@@ -74,5 +74,5 @@ class AdaFace(Margin):
         return {"mean": mean, "std": std}
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Go on from these averages."""
+        """Continue from these averages."""
         self._moments, self._moving = (state["mean"], state["std"]), None

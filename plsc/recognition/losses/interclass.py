@@ -5,7 +5,7 @@ from paddle import Tensor
 
 
 def filter_similar(cosines: Tensor, target: Tensor, threshold: float) -> Tensor:
-    """Cosines [n, k], with 0 and no gradient in place of those of other classes above `threshold`.
+    """Set cosines [n, k] of other classes above `threshold` to 0, without gradient; return a copy.
 
     In data with identities that appear under several classes, such a class is likely the same
     person under another number, from whom the sample should not be pushed away (as

@@ -14,11 +14,11 @@ from plsc.recognition.losses.margin import COSINE_LIMIT, Margin, MarginOutput, m
 Positive = Annotated[float, Range(0, low_open=True)]
 NotNegative = Annotated[float, Range(0)]
 PERCENTS = (5, 50, 95)
-SHOWN = 1e-5  # of a bound, what its six digits may lack: they may be set as they are read
+BOUND_TOLERANCE = 1e-5  # relative: the log shows a bound in six digits, and these must suffice
 
 
 def quantiles(values: Tensor, name: str) -> dict[str, Tensor]:
-    """Of `values` [n, 1], to be logged: `<name>_p5`, `_p50` and `_p95`, each one of the values."""
+    """Return `<name>_p5`, `_p50` and `_p95` of `values` [n, 1] to log, each one of the values."""
     rising = values.detach().flatten().sort()
     return {
         f"{name}_p{percent}": rising[round(percent / 100 * (len(rising) - 1))]
@@ -60,7 +60,7 @@ class MagnitudeMargin(Margin):
         self.lambda_g, self.s = lambda_g, s
 
     def __call__(self, cosines: Tensor, target: Tensor, feature_norms: Tensor) -> MarginOutput:
-        """Cosines [n,k], target columns [n] (−1: not here), feature norms [n,1] -> logits [n,k]."""
+        """Return logits [n,k] of cosines [n,k], targets [n] (−1: not here), feature norms [n,1]."""
 
         def move(cosine: Tensor, norms: Tensor | None) -> Tensor:
             assert norms is not None
@@ -78,12 +78,12 @@ class MagnitudeMargin(Margin):
         """Return the target's cosine [n, 1] as its margin [n, 1] lets it count."""
 
     def margin(self, norms: Tensor) -> Tensor:
-        """m(a) of feature norms [n, 1]."""
+        """Return m(a) of feature norms [n, 1]."""
         slope = (self.u_m - self.l_m) / (self.u_a - self.l_a)
         return slope * (norms.clip(self.l_a, self.u_a) - self.l_a) + self.l_m
 
     def regulariser(self, norms: Tensor) -> Tensor:
-        """g(a) of feature norms [n, 1]; least at `u_a`."""
+        """Return g(a) of feature norms [n, 1]; least at `u_a`."""
         a = norms.clip(self.l_a, self.u_a)
         return a / self.u_a**2 + 1.0 / a
 
@@ -107,12 +107,12 @@ class MagnitudeMargin(Margin):
         return self.s * slope * (high * low) ** 2 / (high**2 - low**2)
 
     def notes(self) -> list[str]:
-        """Say whether lambda_g is above its bound."""
+        """Return a line that says whether lambda_g is above its bound."""
         said = (
             f"{type(self).__name__}: l_a {self.l_a:g}, u_a {self.u_a:g}, l_m {self.l_m:g}, u_m "
             f"{self.u_m:g}, s {self.s:g} need lambda_g of at least {self.bound():.6g}"
         )
-        if self.lambda_g >= self.bound() * (1 - SHOWN):
+        if self.lambda_g >= self.bound() * (1 - BOUND_TOLERANCE):
             return [f"{said}; it is {self.lambda_g:g}"]
         return [
             f"WARNING: {said}; it is {self.lambda_g:g}: below the bound a sample may have its "
@@ -142,7 +142,7 @@ class MagFace(MagnitudeMargin):
         self.easy_margin = easy_margin
 
     def with_margin(self, cosine: Tensor, margin: Tensor) -> Tensor:
-        """cos(θ + m)."""
+        """Return cos(θ + m)."""
         # At ±1 the slope of the sine is infinite.
         cosine = cosine.clip(-COSINE_LIMIT, COSINE_LIMIT)
         sine = paddle.sqrt(1.0 - cosine * cosine)
@@ -169,5 +169,5 @@ class MagCosFace(MagnitudeMargin):
         super().__init__(l_a=l_a, u_a=u_a, l_m=l_m, u_m=u_m, lambda_g=lambda_g, s=s)
 
     def with_margin(self, cosine: Tensor, margin: Tensor) -> Tensor:
-        """Cos θ − m."""
+        """Return cos θ − m."""
         return cosine - margin

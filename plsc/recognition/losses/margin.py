@@ -18,7 +18,7 @@ COSINE_LIMIT = 1.0 - 1e-7
 
 @dataclass
 class MarginOutput:
-    """What a margin makes of the cosines.
+    """The logits that a margin makes of cosines, and what goes with them.
 
     Attributes:
         logits: [n, k], ready for softmax.
@@ -55,7 +55,7 @@ def target_cosines(cosines: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def add_at(values: Tensor, column: Tensor, change: Tensor) -> Tensor:
-    """`values` [n, k], changed in place: `change` [n, 1] is added at `column` [n, 1] of each row.
+    """Add `change` [n, 1] to `values` [n, k] in place, at `column` [n, 1] of each row; return them.
 
     It has no gradient: for the inside of a PyLayer. (`put_along_axis_` visits all [n, k].)
     """
@@ -64,11 +64,11 @@ def add_at(values: Tensor, column: Tensor, change: Tensor) -> Tensor:
 
 
 class Margin(ABC):
-    """What a loss of the registry is: the margin, and what a run has to know of it."""
+    """The base of every loss in the registry: the margin, and what a run has to know of it."""
 
     @abstractmethod
     def __call__(self, cosines: Tensor, target: Tensor, feature_norms: Tensor) -> MarginOutput:
-        """Cosines to logits.
+        """Turn cosines into logits.
 
         Args:
             cosines: [n, k] of all ranks' samples with this rank's classes.
@@ -78,7 +78,7 @@ class Margin(ABC):
         """
 
     def notes(self) -> list[str]:
-        """Lines to log when a run starts."""
+        """Return lines to log when a run starts."""
         return []
 
     def state(self) -> dict[str, float]:
@@ -86,7 +86,7 @@ class Margin(ABC):
         return {}
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Go on from `state`, which has the names of this one's."""
+        """Continue from `state`, which has the same names as what `state()` returns."""
         assert not state, f"{type(self).__name__} keeps nothing"
 
 
@@ -125,7 +125,7 @@ class _Moved(PyLayer):
 def moved_logits(
     cosines: Tensor, target: Tensor, move: Move, *, s: float, norms: Tensor | None = None
 ) -> Tensor:
-    """Logits [n, k]: s times the cosines, of which `move` has changed each row's own.
+    """Return logits [n, k]: s times the cosines, of which `move` has changed each row's own.
 
     Args:
         cosines: [n, k].
@@ -158,7 +158,7 @@ class MarginLoss(Margin):
         self.m1, self.m2, self.m3, self.s = m1, m2, m3, s
 
     def __call__(self, cosines: Tensor, target: Tensor, feature_norms: Tensor) -> MarginOutput:
-        """Cosines [n,k], target columns [n] (−1: not here), feature norms [n,1] -> logits [n,k]."""
+        """Return logits [n,k] of cosines [n,k], targets [n] (−1: not here), feature norms [n,1]."""
         logits = moved_logits(cosines, target, self._with_margin, s=self.s)
         return MarginOutput(logits, reusable=True)
 

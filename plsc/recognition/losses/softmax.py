@@ -37,7 +37,7 @@ class _CrossEntropy(PyLayer):
 
 
 def cross_entropy(logits: Tensor, target: Tensor, *, reuse: bool = False) -> Tensor:
-    """Mean over rows of −log softmax(all ranks' logits)[target]; the same scalar on every rank.
+    """Return the mean over rows of −log softmax(all ranks' logits)[target], alike on all ranks.
 
     Three reductions of one number per row, whatever the number of classes, two of them as one.
     Equals `F.cross_entropy(logits, target)` in a world of one.

@@ -11,7 +11,7 @@ from plsc.recognition.metrics.folds import Accuracy, Bools, Floats, decide_folds
 
 
 def angular_accuracy(embeddings: ArrayLike, issame: ArrayLike, *, nrof_folds: int = 10) -> Accuracy:
-    """Accuracy on each fold at the angle that is best on the other folds.
+    """Return the accuracy on each fold at the angle that is best on the other folds.
 
     For each fold, the mean of the other folds' embeddings is taken from all embeddings. They have
     the lengths that the model gives them then, so that long ones weigh more in the mean, and what
@@ -44,7 +44,7 @@ def angular_accuracy(embeddings: ArrayLike, issame: ArrayLike, *, nrof_folds: in
 
 
 def angles(rows: Floats) -> Floats:
-    """Angle of each pair [P] in half turns, 0 to 1, from rows [2P, d]; 0.5 where one is zero."""
+    """Return each pair's angle [P] in half turns, 0 to 1, from rows [2P, d]; 0.5 if one is zero."""
     first, second = rows[0::2], rows[1::2]
     products = np.einsum("pd,pd->p", first, second)
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)

@@ -48,14 +48,14 @@ class Accuracy:
     protocol: ProtocolName
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON has it."""
+        """Return the accuracy as JSON has it."""
         return {**asdict(self), "folds": list(self.folds)}
 
 
 def verification_accuracy(
     embeddings: ArrayLike, issame: ArrayLike, *, nrof_folds: int = 10, pca: int = 0
 ) -> Accuracy:
-    """Accuracy on each fold at the threshold that is best on the other folds.
+    """Return the accuracy on each fold at the threshold that is best on the other folds.
 
     Args:
         embeddings: [2P, d], any length; rows 2i and 2i+1 are pair i.
@@ -107,7 +107,7 @@ def decide_folds(
 
 
 def cosines(embeddings: ArrayLike) -> Floats:
-    """Cosine of each pair [P], -1 to 1, from embeddings [2P, d] of any length.
+    """Return the cosine of each pair [P], -1 to 1, from embeddings [2P, d] of any length.
 
     Taken from the squared distance, so that two equal images have exactly 1 and tie with others;
     0 where an embedding is zero.
@@ -136,7 +136,7 @@ def check_pairs(issame: ArrayLike, nrof_folds: int) -> None:
 
 
 def unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tuple[Floats, Bools]:
-    """Embeddings [2P, d] at length 1, and `issame` [P], after a look at what they are.
+    """Check embeddings [2P, d] and `issame` [P]; return them, the embeddings at length 1.
 
     Raises:
         CollapsedEmbeddings: not finite, or all images alike.
@@ -165,14 +165,14 @@ def unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tup
 
 
 def _unit(rows: Floats) -> Floats:
-    """Rows [n, d] at length 1; those of zeros stay."""
+    """Scale rows [n, d] to length 1; those of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: Floats = rows / np.where(lengths > 0, lengths, 1)
     return unit
 
 
 def fold_masks(num_pairs: int, nrof_folds: int) -> list[Bools]:
-    """A mask [num_pairs] per fold: contiguous, the first ones longer by one where it is uneven."""
+    """Return a mask [num_pairs] per fold: contiguous, the first longer by one where uneven."""
     masks = []
     for part in np.array_split(np.arange(num_pairs), nrof_folds):
         mask = np.zeros(num_pairs, bool)
@@ -182,7 +182,7 @@ def fold_masks(num_pairs: int, nrof_folds: int) -> list[Bools]:
 
 
 def squared_distances(unit: Floats) -> Floats:
-    """Of each pair [P], from rows [2P, d]."""
+    """Return the squared distance of each pair [P], rows 2i and 2i+1 of `unit` [2P, d]."""
     distances: Floats = np.square(unit[0::2] - unit[1::2]).sum(axis=1)
     return distances
 
@@ -200,7 +200,7 @@ def _best_threshold(distances: Floats, same: Bools) -> float:
 
 
 def _project(unit: Floats, pairs: Bools, components: int) -> Floats:
-    """`unit` [2P, d] on the principal components of the chosen pairs, unit length again."""
+    """Project `unit` [2P, d] on the chosen pairs' principal components, back to unit length."""
     fitted = unit[np.repeat(pairs, 2)]
     if components > min(fitted.shape):
         raise UserError(

@@ -20,7 +20,7 @@ PROBES_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Identification:
-    """What searches in one gallery have found.
+    """The results of searches in one gallery.
 
     Attributes:
         num_gallery: templates in the gallery.
@@ -42,7 +42,7 @@ class Identification:
     thresholds: Mapping[float, float | None]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the results as JSON has them."""
         return {
             "num_gallery": self.num_gallery,
             "num_mated": self.num_mated,
@@ -113,7 +113,7 @@ def identification(
 
 
 def mean_of(results: Sequence[Identification]) -> Identification:
-    """The mean of the shares over galleries; where one of them has none, there is no mean."""
+    """Return the mean of the shares over galleries; None where one of them has no share."""
     first = results[0]
     tpir: dict[float, float | None] = {}
     for fpir in first.tpir:
@@ -130,7 +130,7 @@ def mean_of(results: Sequence[Identification]) -> Identification:
 
 
 def _threshold(false_alarms: NDArray[np.float32], fpir: float) -> float | None:
-    """What no more than `fpir` of `false_alarms` [n, descending] exceed; None if one is more."""
+    """Return what at most `fpir` of `false_alarms` [n, descending] exceed; None if one is more."""
     # 0.1 * 30 is a little more than 3 in binary, 0.07 * 100 too, and 0.29 * 100 a little less.
     allowed = int(np.floor(fpir * len(false_alarms) + 1e-9))
     if not allowed:

@@ -21,7 +21,7 @@ GATHER_COST = 32  # of a pair scored by itself, in elements of a matrix product
 
 
 def pair_scores(templates: Templates, first_ids: ArrayLike, second_ids: ArrayLike) -> Floats:
-    """Cosines of pairs of templates, float32 [P], in their order.
+    """Return the cosines of pairs of templates, float32 [P], in their order.
 
     Pairs that fill a part of the matrix of all pairs are read from a matrix product, block by
     block; others are computed one by one.
@@ -64,7 +64,7 @@ def _used(vectors: Floats, rows: NDArray[np.int32]) -> tuple[Floats, NDArray[np.
 
 
 def _block_scores(left: Floats, right: Floats, first: Integers, second: Integers) -> Floats:
-    """Dot products of `left[first]` and `right[second]`."""
+    """Return the dot products of `left[first]` and `right[second]`."""
     low, high = int(second.min()), int(second.max()) + 1
     if len(left) * (high - low) <= GATHER_COST * len(first):
         cosines = left @ right[low:high].T
@@ -95,7 +95,7 @@ class NearestPoint:
     threshold: Threshold
 
     def to_dict(self) -> dict[str, float]:
-        """As JSON has it."""
+        """Return the point and its threshold as JSON has them."""
         point = {"target": self.target, "fpr": self.fpr, "tpr": self.tpr}
         return point | self.threshold.to_dict()
 

@@ -96,7 +96,7 @@ class PairMetric(ABC):
         }
 
     def shown(self, scalars: Mapping[str, float]) -> list[str]:
-        """Names of the few `scalars` that a line of the log has room for.
+        """Return the names of the few `scalars` that a line of the log has room for.
 
         The TAR is that at FAR 1e-3, or at the lowest rate that a smaller set resolves.
         """

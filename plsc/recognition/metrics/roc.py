@@ -26,7 +26,7 @@ POINTS_PER_DECADE = 200  # of a curve that is drawn
 
 
 def far_name(far: float) -> str:
-    """`1e-3` for 0.001: how a false accept rate is called in keys and tables."""
+    """Return the name of a false accept rate in keys and tables: `1e-3` for 0.001."""
     return np.format_float_scientific(far, trim="-", exp_digits=1)
 
 
@@ -47,7 +47,7 @@ class Threshold:
         return math.degrees(math.acos(min(1.0, max(-1.0, self.cosine))))
 
     def to_dict(self) -> dict[str, float]:
-        """As JSON has it."""
+        """Return the threshold as JSON has it, in all units."""
         return {
             "cosine": self.cosine,
             "squared_distance": self.squared_distance,
@@ -90,7 +90,7 @@ class OperatingPoint:
         return math.ceil(1 / self.far * (1 - ROUNDING))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it; None for what is not resolved."""
+        """Return the point as JSON has it; None for what is not resolved."""
         units = ("cosine", "squared_distance", "angle_degrees")
         return {
             "far": self.far,
@@ -104,7 +104,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class EqualErrorRate:
-    """Where as large a share of impostor pairs is accepted as of same pairs refused.
+    """The point at which the share of impostor pairs accepted is that of same pairs refused.
 
     Both are interpolated between the two neighbouring points of the curve.
     """
@@ -113,7 +113,7 @@ class EqualErrorRate:
     threshold: Threshold
 
     def to_dict(self) -> dict[str, float]:
-        """As JSON has it."""
+        """Return the rate and its threshold as JSON has them."""
         return {"rate": self.rate, **self.threshold.to_dict()}
 
 
@@ -192,7 +192,7 @@ class RocCurve:
         )
 
     def between(self, low: float, high: float) -> tuple[Floats, Floats]:
-        """FARs evenly on a logarithmic axis, and the TAR that is reached without exceeding each.
+        """Return FARs evenly on a logarithmic axis, and the TAR reached without exceeding each.
 
         For drawing. It begins no lower than one impostor pair: below that the curve says nothing.
         """

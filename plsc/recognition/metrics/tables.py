@@ -15,7 +15,7 @@ NO_SPREAD = " " * len(" ± 0.00")  # keeps a mean below the means
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """`rows` of equally many cells as lines: the first column to the left, the others to the right.
+    """Align `rows` of equally many cells in lines: the first column left, the others right.
 
     Two spaces between columns; a row may have one cell more, a remark, which follows as it is.
     """
@@ -30,7 +30,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def threshold_table(report: VerificationReport) -> str:
-    """TAR and threshold at each false accept rate, one line each, below a line about the set."""
+    """Return a line with TAR and threshold per false accept rate, below a line about the set."""
     return f"{report.name}: {about(report)}\n{aligned(threshold_rows(report))}"
 
 
@@ -42,7 +42,7 @@ def about(report: VerificationReport) -> str:
 
 
 def threshold_rows(report: VerificationReport) -> list[list[str]]:
-    """The head and one row of cells per false accept rate; a last cell more where unresolved."""
+    """Return the head and a row of cells per false accept rate; one cell more where unresolved."""
     head = ["FAR", "TAR %", "impostors", "cosine", "L2^2", "angle"]
     return [head, *(_threshold_row(point) for point in report.points)]
 
@@ -72,7 +72,7 @@ def by_protocol(
 
 
 def set_tables(reports: Sequence[VerificationReport]) -> str:
-    """A table for each protocol of accuracies, above a line that names it.
+    """Return a table for each protocol of accuracies, above a line that names it.
 
     It has one line per set; with several sets also the mean of each column.
     """
@@ -107,7 +107,7 @@ def set_rows(reports: Sequence[VerificationReport]) -> list[list[str]]:
 
 
 def summary_rows(report: VerificationReport) -> list[tuple[str, list[str]]]:
-    """Names of the figures of one set, and what there is to say of each."""
+    """Return the names of the figures of one set, and what there is to say of each."""
     best, eer, val = report.best_accuracy, report.curve.eer, report.val
     accuracy = [f"{_with_spread(best)} % over {len(best.folds)} folds"]
     if report.flip:

@@ -26,14 +26,14 @@ LARGEST_TABLE = 1 << 26  # entries, where template ids are looked up
 
 
 class FaceFeatures(Protocol):
-    """What `pool_templates` reads: an array, a memory map, or a file that is read in slices."""
+    """The input of `pool_templates`: an array, a memory map, or a file that is read in slices."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """[n, d], or [n, 2, d] with those of the mirrored faces."""
 
     def __getitem__(self, rows: slice, /) -> NDArray[np.floating]:
-        """Consecutive faces."""
+        """Return consecutive faces."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _inverse(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _media_of_templates(template_rows: Integers, media_ids: Integers) -> NDArray[np.int64]:
-    """A number from 0 on for each face [n]: faces of one template and medium have the same."""
+    """Number faces [n] from 0 on; those of one template and medium have the same number."""
     media, columns = np.unique(media_ids, return_inverse=True)
     keys = template_rows.astype(np.int64) * len(media) + columns
     return np.unique(keys, return_inverse=True)[1]

@@ -40,7 +40,7 @@ class Validation:
 def val_at_far(
     embeddings: ArrayLike, issame: ArrayLike, *, far_target: float = 1e-3, nrof_folds: int = 10
 ) -> Validation:
-    """Share of same pairs accepted (VAL) where `far_target` of the different ones are.
+    """Return the share of same pairs accepted (VAL) where `far_target` of the different ones are.
 
     The threshold of a fold is interpolated on the other folds' curve of false accepts; where that
     never reaches the target it is 0, which accepts nobody.
@@ -74,7 +74,7 @@ def val_at_far(
 
 
 def _threshold_at_far(different: Floats, far_target: float) -> float:
-    """Threshold at which `far_target` of the distances `different` [n] are accepted."""
+    """Return the threshold at which `far_target` of the distances `different` [n] are accepted."""
     if not len(different):
         return 0.0
     far = count_below(different, VAL_THRESHOLDS) / len(different)

@@ -25,10 +25,10 @@ __all__ = ["CollapsedEmbeddings", "VerificationReport", "thresholds_of", "verify
 
 @dataclass(frozen=True, eq=False)
 class VerificationReport:
-    """What one set says about embeddings.
+    """The figures of embeddings on one verification set.
 
-    All but `accuracy` is of the flip-summed embeddings where there are such: of those whose
-    thresholds one would use.
+    With flip, all but `accuracy` is of the sums with the mirrored images' embeddings, because these
+    are what a user of the thresholds compares.
 
     Attributes:
         name: of the set.
@@ -56,7 +56,7 @@ class VerificationReport:
 
     @property
     def best_accuracy(self) -> Accuracy:
-        """With flip where there is one: the figure that networks are compared by."""
+        """Return the accuracy to compare networks by: `accuracy_flip` if flip was asked for."""
         return self.accuracy_flip or self.accuracy
 
     @cached_property
@@ -70,7 +70,7 @@ class VerificationReport:
         return tuple(self.curve.at(far) for far in FARS)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: everything but curve and scores."""
+        """Return the report as JSON has it: everything but curve and scores."""
         return {
             "set": self.name,
             "pairs": len(self.issame),

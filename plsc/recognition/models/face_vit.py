@@ -36,7 +36,7 @@ class PatchEmbed(nn.Layer):
         self.proj = nn.Conv2D(3, dim, PATCH_SIZE, stride=PATCH_SIZE)
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """[b, 3, 112, 112] -> tokens [b, 144, dim]."""
+        """Return tokens [b, 144, dim] of images [b, 3, 112, 112]."""
         return self.proj(images).flatten(2).transpose([0, 2, 1])
 
 
@@ -49,7 +49,7 @@ class Attention(nn.Layer):
         self.proj = _linear(dim, dim)
 
     def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
-        """[b, n, dim] -> the same shape."""
+        """Return tokens [b, n, dim] of tokens of the same shape."""
         return self.proj(attend(self.qkv(tokens), NUM_HEADS))
 
     def half_precision_widths(self, kept: paddle.Tensor) -> tuple[int, ...]:
@@ -68,7 +68,7 @@ class Mlp(nn.Layer):
         self.fc2 = _linear(MLP_RATIO * dim, dim)
 
     def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
-        """[b, n, dim] -> the same shape."""
+        """Return tokens [b, n, dim] of tokens of the same shape."""
         return self.fc2(F.relu6(self.fc1(tokens)))
 
 
@@ -84,13 +84,13 @@ class FaceViTBlock(nn.Layer):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
-        """[b, n, dim] -> the same shape."""
+        """Return tokens [b, n, dim] of tokens of the same shape."""
         tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
         return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
 
 
 def drop_tokens(tokens: paddle.Tensor, num_kept: int) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """A random choice of tokens, another for each sample.
+    """Choose tokens at random, others for each sample.
 
     Args:
         tokens: [b, n, dim].
@@ -109,7 +109,7 @@ def drop_tokens(tokens: paddle.Tensor, num_kept: int) -> tuple[paddle.Tensor, pa
 def restore_tokens(
     kept: paddle.Tensor, mask_token: paddle.Tensor, positions: paddle.Tensor
 ) -> paddle.Tensor:
-    """The kept tokens at their places, `mask_token` [1, 1, dim] at the others: [b, n, dim]."""
+    """Put the kept tokens at their places, `mask_token` [1, 1, dim] at the others: [b, n, dim]."""
     batch, num_kept, dim = kept.shape
     missing = mask_token.astype(kept.dtype).expand([batch, positions.shape[1] - num_kept, dim])
     shuffled = paddle.concat([kept, missing], axis=1)
@@ -136,7 +136,7 @@ class FaceViT(Backbone):
         drop_path_rate: Rate = 0.0,
         data_format: Literal["NCHW"] = "NCHW",
     ):
-        """Fresh weights."""
+        """Make the layers with random weights."""
         super().__init__()
         dim, depth, self.num_features = self.dim, self.depth, num_features
         self.num_kept = int(NUM_PATCHES * (1 - mask_ratio))
@@ -164,7 +164,7 @@ class FaceViT(Backbone):
         )
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """[b, 3, 112, 112] -> [b, num_features]."""
+        """Return features [b, num_features] of images [b, 3, 112, 112]."""
         tokens = self.patch_embed(images) + self.pos_embed
         positions: paddle.Tensor | None = None
         if self.training and self.num_kept < NUM_PATCHES:

@@ -29,7 +29,7 @@ Epsilon = Annotated[float, Range(0, low_open=True)]
 
 @dataclass(frozen=True)
 class _Layers:
-    """How the convolutions and BatchNorms of one network are made."""
+    """The options of one network's convolutions and BatchNorms, and functions that make them."""
 
     data_format: DataFormat
     epsilon: float
@@ -72,7 +72,7 @@ class IResNetBlock(nn.Layer):
             )
 
     def forward(self, maps: paddle.Tensor) -> paddle.Tensor:
-        """[b, in, h, w] -> [b, channels, h/stride, w/stride], or the same in NHWC."""
+        """Return maps [b, channels, h/stride, w/stride] of [b, in, h, w], or the same in NHWC."""
         branch = self.prelu(self.bn2(self.conv1(self.bn1(maps))))
         branch = self.bn3(self.conv2(branch))
         shortcut = maps if self.downsample is None else self.downsample(maps)
@@ -104,7 +104,7 @@ class IResNet(Backbone):
         bn_epsilon: Epsilon = 1e-5,
         conv_init: Init = "normal",
     ):
-        """Fresh weights.
+        """Make the layers with random weights.
 
         Args:
             num_features: the embedding's size.
@@ -155,7 +155,7 @@ class IResNet(Backbone):
         self.features = nn.BatchNorm1D(num_features, epsilon=bn_epsilon)
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """[b, 3, 112, 112] -> [b, num_features]."""
+        """Return features [b, num_features] of images [b, 3, 112, 112]."""
         maps = self.prelu(self.bn1(self.conv1(from_nchw(images, self.data_format))))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:

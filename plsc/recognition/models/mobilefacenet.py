@@ -49,7 +49,7 @@ def _conv_block(
     activation: bool = True,
     data_format: DataFormat,
 ) -> Chain:
-    """Convolution, BatchNorm and, but for the linear blocks, PReLU."""
+    """Make a convolution, BatchNorm and, but for the linear blocks, PReLU."""
     convolution: nn.Layer
     options: dict[str, Any] = {
         "stride": stride,
@@ -84,7 +84,7 @@ def _depthwise(
     residual: bool = False,
     data_format: DataFormat,
 ) -> Chain:
-    """Expand to `width` channels, convolve each alone, project without activation."""
+    """Make layers that expand to `width` channels, convolve each alone, project linearly."""
     return Chain(
         _conv_block(in_channels, width, data_format=data_format),
         _conv_block(
@@ -117,7 +117,7 @@ class MobileFaceNet(Backbone):
     scale: int
 
     def __init__(self, num_features: NumFeatures = 512, *, data_format: DataFormat = "NCHW"):
-        """Fresh weights."""
+        """Make the layers with random weights."""
         super().__init__()
         self.num_features = num_features
         self.data_format = data_format
@@ -157,7 +157,7 @@ class MobileFaceNet(Backbone):
         )
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """[b, 3, 112, 112] -> [b, num_features]."""
+        """Return features [b, num_features] of images [b, 3, 112, 112]."""
         maps = from_nchw(images, self.data_format)
         for layer in self.layers:
             maps = layer(maps)

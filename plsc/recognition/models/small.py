@@ -29,7 +29,7 @@ class Stage(nn.Layer):
         self.second = _conv_norm(channels, channels)
 
     def forward(self, maps: paddle.Tensor) -> paddle.Tensor:
-        """[b, in, h, w] -> [b, out, h/2, w/2]."""
+        """Return maps [b, out, h/2, w/2] of maps [b, in, h, w]."""
         maps = F.relu(self.down(maps))
         return F.relu(maps + self.second(F.relu(self.first(maps))))
 
@@ -55,12 +55,12 @@ class QuickFace(Backbone):
         self.features = nn.BatchNorm1D(num_features)
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        """[b, 3, 112, 112] -> [b, num_features]."""
+        """Return features [b, num_features] of images [b, 3, 112, 112]."""
         maps = self.stages(F.relu(self.stem(images)))
         return self.features(self.fc(self.flatten(maps)))
 
 
 @BACKBONES.register
 def QuickFace_nano(num_features: NumFeatures = 512) -> QuickFace:
-    """0.87 M parameters and 0.024 GFLOP an image at 128 features; not a published network."""
+    """Return a network of 0.87 M parameters, 0.024 GFLOP an image at 128 features; unpublished."""
     return QuickFace((24, 48, 96), num_features=num_features)

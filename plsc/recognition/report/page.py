@@ -58,7 +58,7 @@ def require_page(folder: str | Path) -> None:
 
 
 def write_page(folder: str | Path, card: ModelCard, sets: Sequence[MeasuredSet]) -> Path:
-    """Write `<folder>/index.html`, or replace it whole; the page's path.
+    """Write `<folder>/index.html`, or replace it whole; return the page's path.
 
     Raises:
         UserError: the system refuses to write, or an image cannot be read.
@@ -136,7 +136,7 @@ def _section(measured: MeasuredSet) -> dict[str, Any]:
             },
         ],
         "head": head,
-        # A cell too many is a remark in place of all but the first.
+        # A row longer than the head is unresolved: its last cell, a remark, replaces the figures.
         "thresholds": [(row[0], row[1 : len(head)], "".join(row[len(head) :])) for row in rows],
         "hardest": [
             (
