@@ -129,7 +129,7 @@ def check_way_of_use(options: argparse.Namespace) -> None:
         return
     for name in MODEL_ONLY:
         if (value := getattr(options, name)) is not None:
-            name = "no_flip" if (name, value) == ("flip", "none") else name
+            name = "no-flip" if (name, value) == ("flip", "none") else name.replace("_", "-")
             raise UserError(
                 f"--{name} goes with --model; with -c the config says it (-o changes a key)"
             )

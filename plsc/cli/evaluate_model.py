@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     outputs.check()
     embedder = embedder_of(options, batch_size=options.batch_size or BATCH_SIZE)
     if options.store_thresholds is not None:
-        require_storable(embedder.info.kind, "--store_thresholds")
+        require_storable(embedder.info.kind, "--store-thresholds")
     protocol: ProtocolName = options.protocol or "insightface"
     measured = []
     for name, pairs in sets.items():
@@ -115,11 +115,13 @@ def model_card(embedder: Embedder) -> ModelCard:
 def _check(options: argparse.Namespace) -> None:
     for name, least in (("batch_size", 1), ("num_workers", 0)):
         if (value := getattr(options, name)) is not None and value < least:
-            raise UserError(f"--{name} must be at least {least}, got {value}")
+            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
     if options.image_root is not None and not options.pairs:
-        raise UserError("--image_root is for lists of pairs: give --pairs LIST, too")
+        raise UserError("--image-root is for lists of pairs: give --pairs LIST, too")
     if options.flip == "sum" and options.protocol == "magface":
-        raise UserError("--flip sum: --protocol magface is of images without their mirror images")
+        raise UserError(
+            "--protocol magface takes images without their mirror images: leave --flip sum out"
+        )
     options.provider = options.provider or "cpu"
 
 
@@ -129,14 +131,14 @@ def _num_workers(options: argparse.Namespace) -> int:
 
 def _check_wanted(wanted: str, sets: Mapping[str, PairSet]) -> None:
     if wanted and wanted not in sets:
-        raise UserError(f"--store_thresholds: no set is called {wanted!r}: {', '.join(sets)}")
+        raise UserError(f"--store-thresholds: no set is called {wanted!r}: {', '.join(sets)}")
     if not wanted and len(sets) > 1:
-        raise UserError(f"--store_thresholds: of which set? One of {', '.join(sets)}")
+        raise UserError(f"--store-thresholds: of which set? One of {', '.join(sets)}")
     issame = sets[wanted or next(iter(sets))].issame
     most = OperatingPoint(max(FARS), impostors=int((~issame).sum()))
     if most.impostors < most.needed:
         raise UserError(
-            f"--store_thresholds: {most.impostors} impostor pairs resolve no false accept rate: "
+            f"--store-thresholds: {most.impostors} impostor pairs resolve no false accept rate: "
             f"{far_name(most.far)} needs {most.needed}"
         )
 

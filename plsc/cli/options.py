@@ -22,10 +22,10 @@ FILES: dict[str, Any] = {"nargs": "+", "action": "extend"}
 # Name in the parsed options -> what argparse is told; the spellings follow from the name.
 SHARED: Mapping[str, Mapping[str, Any]] = {
     # the model's input
-    "mean": {**NUMBERS, "metavar": "M", "help": "one, or one per colour, of 0 to 255"},
-    "std": {**NUMBERS, "metavar": "S", "help": "likewise: (pixel - mean) / std goes in"},
-    "colour_order": {"choices": ["RGB", "BGR"], "help": "that goes in"},
-    "size": {"type": int, "help": "side in pixels"},
+    "mean": {**NUMBERS, "metavar": "M", "help": "pixels' mean, 0 to 255: one, or one per colour"},
+    "std": {**NUMBERS, "metavar": "S", "help": "divisor of (pixel - mean): one, or one per colour"},
+    "colour_order": {"choices": ["RGB", "BGR"], "help": "colour order of the model's input"},
+    "size": {"type": int, "help": "side of the model's input in pixels"},
     "plugins": {
         "action": "append",
         "metavar": "MODULE",
@@ -40,10 +40,10 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     },
     "image_root": {
         "metavar": "ROOT",
-        "help": "of a list: the folder that its paths begin in (the list's own)",
+        "help": "the folder that a list's paths begin at (the list's own)",
     },
-    "list_format": {"help": "of a list (told from its lines)"},
-    "delimiter": {"help": "of a list in PLSC's format (told from its lines)"},
+    "list_format": {"help": "how the lines of a list are written (told from its first lines)"},
+    "delimiter": {"help": "what separates path and class in PLSC's lists (told from their lines)"},
     # work and results
     "provider": {"default": "cpu", "help": "cpu, cuda, or ONNX Runtime's name (%(default)s)"},
     "batch_size": {**COUNT, "default": 64, "help": "images at once (%(default)s)"},
@@ -54,7 +54,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "resize": {"action": "store_true", "help": "bring images of other sizes to the model's"},
     "on_bad": {"choices": ["error", "skip"], "default": "error"},
     "overwrite": {"action": "store_true", "help": "replace an output of something else"},
-    "quality": {"type": int, "default": 95, "metavar": "Q", "help": "of jpg (%(default)s)"},
+    "quality": {"type": int, "default": 95, "metavar": "Q", "help": "JPEG quality (%(default)s)"},
     "seed": COUNT,
     "sheet": {"metavar": "PNG"},
     "json": {"action": "store_true", "help": "report as one JSON object"},
@@ -238,12 +238,12 @@ def check_work(options: argparse.Namespace) -> None:
 
 
 def workers_of(options: argparse.Namespace) -> int:
-    """Return `--workers` of a command that cannot do without.
+    """Return `--num-workers` of a command that cannot do without.
 
     Raises:
         UserError: less than 1.
 
     """
     if options.num_workers < 1:
-        raise UserError(f"--workers must be at least 1, got {options.num_workers}")
+        raise UserError(f"--num-workers must be at least 1, got {options.num_workers}")
     return int(options.num_workers)

@@ -74,16 +74,18 @@ def build_parser() -> argparse.ArgumentParser:
     text = "the folder that the lists' paths begin at (the list's own)"
     add_shared(parser, "image_root", help=text)
     add("--measure", nargs="+", choices=MEASURES, default=MEASURES, metavar="M",
-        help=f"of {' '.join(MEASURES)} (all)")  # fmt: skip
-    add("--csv", nargs="+", action="extend", default=[], metavar="NAME=FILE", help="a measure of "
-        "one's own")  # fmt: skip
+        help=f"reject by these measures, of {' '.join(MEASURES)} (all)")  # fmt: skip
+    add("--csv", nargs="+", action="extend", default=[], metavar="NAME=FILE", help="a measure "
+        "of your own: FILE has an image's path and a number in each line")  # fmt: skip
     add("--fmr", nargs="+", type=float, default=[1e-2, 1e-3, 1e-4], metavar="RATE",
         help="false match rates, powers of ten (1e-2 1e-3 1e-4)")  # fmt: skip
-    add("--threshold", choices=THRESHOLDS, default="both", help="re-estimated at each share, that "
-        "of the full set kept, or both (%(default)s)")  # fmt: skip
-    add("--partial", type=float, default=PARTIAL, metavar="SHARE", help="where the partial area "
-        "ends (%(default)s)")  # fmt: skip
-    add("--out", default="error_reject", metavar="DIR", help="for plots and JSON (%(default)s)")
+    add("--threshold", choices=THRESHOLDS, default="both", help="reestimated: estimate the "
+        "threshold anew at each share; fixed: keep that of the full set; both: draw a curve of "
+        "each (%(default)s)")  # fmt: skip
+    add("--partial", type=float, default=PARTIAL, metavar="SHARE", help="report also the area "
+        "under the curve up to this share of rejected pairs (%(default)s)")  # fmt: skip
+    add("--out", default="error_reject", metavar="DIR", help="folder for plots and JSON "
+        "(%(default)s)")  # fmt: skip
     add_shared(parser, "json", help="print figures and files' names as one JSON object")
     text = "distances of sums with the mirrored images' embeddings, as verification has them"
     add_flip(parser, default="none", help=text, takes_value=False)

@@ -45,9 +45,13 @@ def convert(stem: Path, target: Path, *, opset: int, network: str = "network") -
         words = ("error", "not support", "unsupported", "failed")
         lines = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines()]
         said = [line for line in lines if any(word in line.lower() for word in words)]
+        silent = (
+            f"it ended with exit status {done.returncode} and gave no reason: report the "
+            f"{network} to the project Paddle2ONNX"
+        )
         raise UserError(
             f"paddle2onnx cannot convert this {network}; "
-            f"it said: {said[0] if said else done.returncode}"
+            f"{f'it said: {said[0]}' if said else silent}"
         )
 
 

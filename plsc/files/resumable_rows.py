@@ -113,7 +113,10 @@ class ResumableRows:
                 self._store = RowStore(self.partial, self._shape, self.about)
                 self._lines = files.enter_context(open(self.partial / INDEX, "r+b"))
             except BlockingIOError:
-                raise UserError(f"{self.path}: another process is writing this output") from None
+                raise UserError(
+                    f"{self.path}: another process is writing this output: wait for it to end, or "
+                    "name another output"
+                ) from None
             except OSError as error:
                 raise self.refused(error) from error
             missing = self._store.missing()

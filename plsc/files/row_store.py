@@ -114,7 +114,10 @@ class RowStore:
             try:
                 held.enter_context(only_holder(self.folder / FINISHED))
             except BlockingIOError:
-                raise UserError(f"{self.folder}: another process is filling it") from None
+                raise UserError(
+                    f"{self.folder}: another process is filling it: wait for it to end, or name "
+                    "another output"
+                ) from None
             with self._refusals():
                 self._files = [
                     held.enter_context(open(self.folder / name, "r+b")) for name in (ROWS, FINISHED)

@@ -114,7 +114,7 @@ def test_another_order_of_landmarks_is_noticed(photos, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--workers", 0], "--workers must be at least 1, got 0"),
+        (["--workers", 0], "--num-workers must be at least 1, got 0"),
         (["--sheet", "sheet.jpg"], "--sheet must end in .png, got 'sheet.jpg'"),
         (["--sheet", "nowhere/sheet.png"], "nowhere/sheet.png: cannot be written: "),
         (["--sheet_faces", 0], "--sheet_faces must be at least 1, got 0"),

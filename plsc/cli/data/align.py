@@ -42,15 +42,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--output_dir", required=True, metavar="DIR", help="a new folder for the crops")
     add_shared(parser, "image_root", help="the folder that paths begin in (LIST's own)")
     add_shared(parser, "size", default=112, help="side of a crop in pixels (%(default)s)")
-    add("--format", choices=["jpg", "png"], default="jpg", help="of the crops (%(default)s)")
-    add_shared(parser, "quality", help="of jpg, 1 to 100 (%(default)s)")
+    add("--format", choices=["jpg", "png"], default="jpg", help="format of the crops (%(default)s)")
+    add_shared(parser, "quality", help="JPEG quality, 1 to 100 (%(default)s)")
     add_shared(
         parser,
         "on_bad",
         help="a face that cannot be used ends the command, or is counted and listed (%(default)s)",
     )
     add_shared(parser, "sheet", help="picture of the first crops and their landmarks")
-    add("--sheet_faces", type=int, default=64, metavar="N", help="how many (%(default)s)")
+    add("--sheet_faces", type=int, default=64, metavar="N", help="faces in --sheet (%(default)s)")
     add_data_workers(parser)
     add_shared(parser, "json")
 

@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="resize other images to SxS pixels, as JPEG (off: they are refused)",
     )
-    add_shared(parser, "quality", help="of these JPEGs (%(default)s)")
+    add_shared(parser, "quality", help="JPEG quality of the resized images (%(default)s)")
     parser.add_argument("--no_check", action="store_true", help="do not decode images: faster")
     add_shared(
         parser,

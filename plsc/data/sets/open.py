@@ -57,7 +57,7 @@ def open_source(
     elif place.suffix == ".rec":
         files = [place]
     of_list = {"image_root": image_root, "list_format": list_format, "delimiter": delimiter}
-    given = [f"--{name}" for name, value in of_list.items() if value is not None]
+    given = [f"--{name.replace('_', '-')}" for name, value in of_list.items() if value is not None]
     if given and (files or folder):
         raise UserError(f"{given[0]} belongs to a list, and {path} is none: leave it out")
     if files:
@@ -143,7 +143,7 @@ def open_images(
     if image_root is None and is_plain_folder(place):
         return folder_images(place)
     if image_root is not None and place.suffix == ".bin":
-        raise UserError(f"--image_root belongs to a list, and {place} is none: leave it out")
+        raise UserError(f"--image-root belongs to a list, and {place} is none: leave it out")
     pairs = open_pairs(place, image_root)
     return open_source(path, image_root) if pairs is None else distinct_images(pairs)
 

@@ -52,7 +52,7 @@ COLUMNS = (
 
 
 def write_pictures(folder: Path, size: DatasetSize, pictures: Sequence[Picture]) -> list[list[Any]]:
-    """Render, degrade and write; returns the rows of landmarks.csv."""
+    """Render, degrade and write; return the rows of landmarks.csv."""
     rows = []
     for picture in pictures:
         identity = Identity.sample(size.seed, picture.person)
@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         if workers < 1:
-            raise UserError(f"--workers must be at least 1, got {workers}")
+            raise UserError(f"--num-workers must be at least 1, got {workers}")
         size = DatasetSize(**options)
         written = render_dataset(output_dir, size, workers=workers)
         images = size.identities * size.images_per_identity

@@ -272,7 +272,7 @@ def test_gaps_and_large_classes_are_refused_or_numbered_anew(people, tmp_path, c
     [
         (["--size", 0], "--size must be from 1 to 4096, got 0"),
         (["--quality", 101], "--quality must be from 1 to 100, got 101"),
-        (["--workers", 0], "--workers must be at least 1, got 0"),
+        (["--workers", 0], "--num-workers must be at least 1, got 0"),
         (["--seed", 1], "--seed must be at least 0, and is for --shuffle, got 1"),
         (["--shuffle", "--seed", -1], "--seed must be at least 0, and is for --shuffle, got -1"),
         (["--name", "a/b"], "--name must be a file's name without its ending, got 'a/b'"),

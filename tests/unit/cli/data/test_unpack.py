@@ -121,7 +121,7 @@ def test_mistakes(rec, tmp_path, capsys):
     unpack(rec, rec.parent, status=2)
     assert f"{rec.parent}: exists and is not an empty folder" in capsys.readouterr().err
     unpack(rec, tmp_path / "out", "--workers", "0", status=2)
-    assert "--workers must be at least 1, got 0" in capsys.readouterr().err
+    assert "--num-workers must be at least 1, got 0" in capsys.readouterr().err
     with RecordWriter(tmp_path / "empty.rec") as writer:
         writer.write(0, b"", labels=[1, 1])
     unpack(tmp_path / "empty.rec", tmp_path / "out", status=2)

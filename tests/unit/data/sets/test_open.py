@@ -86,9 +86,9 @@ def test_folders(root):
 
 @pytest.mark.parametrize("told", [{"image_root": "x"}, {"list_format": "plsc"}, {"delimiter": ","}])
 def test_what_only_lists_have_is_refused_for_others(root, told):
-    (name,) = told
+    option = f"--{next(iter(told))}".replace("_", "-")
     (root / "people" / "anna").mkdir(parents=True)
-    with pytest.raises(UserError, match=f"--{name} belongs to a list, and .*people is none"):
+    with pytest.raises(UserError, match=f"{option} belongs to a list, and .*people is none"):
         open_source(root / "people", **told)
 
 

@@ -59,7 +59,7 @@ def test_images_of_a_bin_are_numbers(place):
     (place / "lfw.bin").write_bytes(pickle.dumps(([b"x", b"y", b"x", b"z"], [True, False])))
     found = content(open_images("lfw.bin"))
     assert found == [("0", "x"), ("1", "y"), ("2", "x"), ("3", "z")]
-    with pytest.raises(UserError, match="--image_root belongs to a list, and lfw.bin is none"):
+    with pytest.raises(UserError, match="--image-root belongs to a list, and lfw.bin is none"):
         open_images("lfw.bin", image_root="a")
 
 
