@@ -11,7 +11,7 @@ __all__ = ["Embedder", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Embedder`, imported when it is first asked for."""
+    """Import `Embedder` when it is first asked for."""
     if name == "Embedder":
         return importlib.import_module("plsc.recognition.embedder").Embedder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

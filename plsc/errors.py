@@ -15,5 +15,5 @@ class Unmeasurable(UserError):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's exception says, in one line; its class where it says nothing."""
+    """Return another library's message as one line; the exception's class where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

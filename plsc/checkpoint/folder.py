@@ -86,7 +86,9 @@ def save(
     place = world.current()
     final, partial = root / name, root / f".{name}.partial"
     meta = dict(state)
-    for stem in sharded:  # the names are those of the first rows that there were: class centres
+    # The first rows that there were are class centres. Rows of any kind keep those JSON keys, so
+    # that old and new versions read each other's checkpoints.
+    for stem in sharded:
         meta |= {f"{stem}_shards": place.size, f"{stem}_part_classes": part_rows}
     text = json.dumps(meta, indent=1, sort_keys=True) + "\n"
     work = JointWork(f"checkpoint {final} could not be written")

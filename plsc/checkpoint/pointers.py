@@ -11,7 +11,7 @@ from plsc.files.atomic import replacing, sync
 
 
 def target(pointer: Path) -> str | None:
-    """Name of the checkpoint that a pointer names; None where there is no pointer."""
+    """Return the name of the checkpoint that a pointer means; None where there is no pointer."""
     return os.readlink(pointer) if pointer.is_symlink() else None
 
 
@@ -36,7 +36,7 @@ def remove(path: Path) -> None:
 
 
 def checkpoints_in(root: Path) -> list[Checkpoint]:
-    """All whole checkpoints directly in `root`, pointers aside."""
+    """Return all whole checkpoints directly in `root`, pointers aside."""
     found = []
     for path in root.iterdir():
         if not path.is_symlink() and not path.name.startswith(".") and (path / STATE).is_file():

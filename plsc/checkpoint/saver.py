@@ -76,7 +76,7 @@ class Saver:
         return path
 
     def earlier_runs(self) -> list[str]:
-        """Names of checkpoints in the folder that other runs wrote."""
+        """Return the names of checkpoints in the folder that other runs wrote."""
         return sorted(item.path.name for item in self._all() if item.state["run"] != self.run_id)
 
     def _all(self) -> list[Checkpoint]:

@@ -74,7 +74,7 @@ class _StoredTensor:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _in_zone(self, number: int, start: int, stop: int) -> np.ndarray:
-        """Those of rows start..stop that are in a zone."""
+        """Return those of rows start..stop that are in a zone."""
         zone = self._stored.zone
         first, end = number * zone, min((number + 1) * zone, self.shape[0])
         if number != self._zone:
@@ -95,7 +95,7 @@ def _in_zones(stored: StoredRows) -> bool:
 
 
 def _whole_zones(stored: StoredRows, pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """All rows from the first on, a zone at a time; a zone is valid until the next is asked for."""
+    """Yield all rows, a zone at a time; a zone is valid until the next is asked for."""
     first, done, zone = stored.shard.start, 0, np.empty((0, stored.dim))
     for _, rows in pieces:
         while len(rows):
@@ -111,7 +111,7 @@ def _whole_zones(stored: StoredRows, pieces: Iterator[Piece]) -> Iterator[Piece]
 
 
 def rows_of(stored: StoredRows) -> dict[str, RowSource]:
-    """`weight` and the optimizer state, to be read piece by piece."""
+    """Return `weight` and the optimizer state, to be read piece by piece."""
     return {name: _StoredTensor(stored, name) for name in stored.names}
 
 

@@ -65,17 +65,17 @@ def _reduced(tensor: Tensor, op: int) -> Tensor:
 
 
 def reduce_max(tensor: Tensor) -> Tensor:
-    """Elementwise maximum over ranks; no gradient."""
+    """Return the elementwise maximum over ranks; no gradient."""
     return _reduced(tensor, distributed.ReduceOp.MAX)
 
 
 def reduce_sum(tensor: Tensor) -> Tensor:
-    """Elementwise sum over ranks; no gradient."""
+    """Return the elementwise sum over ranks; no gradient."""
     return _reduced(tensor, distributed.ReduceOp.SUM)
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """`[n, ...]` on each rank -> `[W·n, ...]` in rank order; equal shapes; no gradient."""
+    """Join `[n, ...]` of each rank to `[W·n, ...]` in rank order; equal shapes; no gradient."""
     size = world.current().size
     if size == 1:
         return tensor.detach()
@@ -94,7 +94,7 @@ def gather_arrays(array: np.ndarray) -> np.ndarray:
 
 
 def broadcast(tensor: Tensor, *, source: int = 0) -> Tensor:
-    """`tensor` of rank `source`, on every rank."""
+    """Return `tensor` of rank `source`, on every rank."""
     sent = tensor.detach().clone()
     if world.current().size > 1:
         distributed.broadcast(sent, src=source)
@@ -115,7 +115,7 @@ def barrier() -> None:
 
 
 def gather_objects(item: object) -> list:
-    """One small picklable object of each rank, in rank order; for reports, not for data."""
+    """Return one small picklable object of each rank, in rank order; for reports, not for data."""
     size = world.current().size
     if size == 1:
         return [item]
@@ -125,7 +125,7 @@ def gather_objects(item: object) -> list:
 
 
 def broadcast_text(text: str) -> str:
-    """Rank 0's `text`, on every rank."""
+    """Return rank 0's `text`, on every rank."""
     return gather_objects(text)[0]
 
 
@@ -164,10 +164,10 @@ class _GatherRows(PyLayer):
 
 
 def reduce_sum_with_grad(tensor: Tensor) -> Tensor:
-    """Sum over ranks of a tensor from which every rank computes the same loss."""
+    """Return the sum over ranks of a tensor from which every rank computes the same loss."""
     return tensor if world.current().size == 1 else _SumOverRanks.apply(tensor)
 
 
 def gather_with_grad(tensor: Tensor) -> Tensor:
-    """`[n, ...]` on each rank -> `[W·n, ...]`; backward gives each rank d loss / d its own rows."""
+    """Join `[n, ...]` to `[W·n, ...]`; backward gives each rank d loss / d its own rows."""
     return tensor if world.current().size == 1 else _GatherRows.apply(tensor)

@@ -60,7 +60,7 @@ class DataParallel:
         return map_nest(lambda leaf: next(scaled) if _has_gradient(leaf) else leaf, outputs)
 
     def synchronised(self, synchronise: bool) -> AbstractContextManager:
-        """A context in which backward reduces gradients over ranks, or only accumulates them."""
+        """Return a context in which backward sums gradients over ranks or only accumulates them."""
         if synchronise or self._parallel is None:
             return contextlib.nullcontext()
         return self._parallel.no_sync()

@@ -28,7 +28,7 @@ class JointWork:
         self._failures: list[str] = []
 
     def attempt(self, action: Callable[..., object], *arguments: Any) -> None:
-        """Do it; what prevents it waits for the next meeting."""
+        """Run the action; keep its error until `raise_failures`."""
         try:
             action(*arguments)
         except (OSError, UserError) as error:
@@ -46,7 +46,7 @@ class JointWork:
             raise UserError(f"{self._purpose}: {'; '.join(found)}")
 
     def in_threads(self, action: Callable[[], object], waiting: Callable[[], None]) -> None:
-        """Do it in a thread until that of every rank has ended, calling `waiting` now and then."""
+        """Run the action in a thread until every rank's has ended; call `waiting` now and then."""
         ended: list[bool] = []
 
         def run() -> None:

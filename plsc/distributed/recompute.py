@@ -94,7 +94,7 @@ def _forward_with_recompute(self: nn.Layer, *inputs: Any) -> Any:
 
 @contextlib.contextmanager
 def _statistics_kept(layer: nn.Layer) -> Iterator[None]:
-    """BatchNorm's running mean and variance move once per step, not again in the second pass."""
+    """Undo what the block does to BatchNorm statistics: the first pass has moved them already."""
     # Paddle keeps them among the parameters, marked as not trainable.
     kept = [tensor for tensor in (*layer.parameters(), *layer.buffers()) if tensor.stop_gradient]
     values = [tensor.clone() for tensor in kept]

@@ -50,7 +50,7 @@ def current() -> World:
 
 
 def launch_id() -> str:
-    """A text that all ranks of this launch share; another launch has another master port."""
+    """Return a text that this launch's ranks share; another launch has another master port."""
     return current().master.replace(":", "-").replace("/", "-") or f"process-{os.getpid()}"
 
 

@@ -87,7 +87,7 @@ def measure_norms(
 
 
 def _set_statistics(norm: nn.Layer, found: Moments, *, fixed: bool) -> None:
-    """Another way to write the same function; a fixed scale keeps its variance."""
+    """Give a BatchNorm these statistics and the same function; a fixed scale keeps its variance."""
     state = {name: tensor.numpy().astype(np.float64) for name, tensor in norm.state_dict().items()}
     before = np.sqrt(state["_variance"] + epsilon_of(norm))
     slope = state["weight"] / before

@@ -66,7 +66,7 @@ class RunLog:
                 )
 
     def line(self, text: str) -> None:
-        """One line with the time, to the log file and to stdout above the progress bar."""
+        """Write a line with the time to the log file, and to stdout above the progress bar."""
         self._write("INFO", text)
 
     def warning(self, text: str) -> None:
@@ -86,7 +86,7 @@ class RunLog:
     def record(
         self, entry: Mapping[str, Any], *, scalars: Mapping[str, float] | None = None
     ) -> None:
-        """One object to metrics.jsonl, and `scalars` to VisualDL at the entry's step."""
+        """Write an object to metrics.jsonl, and `scalars` to VisualDL at the entry's step."""
         if not self.enabled:
             return
         with open(self.metrics_file, "a", encoding="utf-8") as file:
@@ -117,7 +117,7 @@ class RunLog:
             self._bar = tqdm(total=total, initial=done, desc=epoch, unit="step", leave=False)
 
     def advance(self, **shown: str) -> None:
-        """One step further on the progress bar."""
+        """Move the progress bar one step further."""
         if self._bar is not None:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update()
@@ -139,7 +139,7 @@ class RunLog:
 
 
 def _json(value: Any) -> Any:
-    """`value`, or None for a nan or inf: JSON has neither."""
+    """Return `value`, or None for a nan or inf: JSON has neither."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -152,7 +152,7 @@ def _step_of(line: str) -> float:
 
 
 def _visualdl_writer(folder: Path) -> Any:
-    """VisualDL's writer to a folder; None where VisualDL is not installed."""
+    """Return VisualDL's writer to a folder; None where VisualDL is not installed."""
     if importlib.util.find_spec("visualdl") is None:
         return None
     from visualdl import LogWriter
@@ -202,7 +202,7 @@ class StepTimer:
 
 
 def duration(seconds: float) -> str:
-    """`1:02:03`, or `2 days, 1:02:03`."""
+    """Return `1:02:03`, or `2 days, 1:02:03`."""
     return str(timedelta(seconds=round(seconds)))
 
 

@@ -62,7 +62,7 @@ def _faster_as_it_is(network: nn.Layer) -> bool:
 
 
 def _session(network: nn.Layer, spec: ExportSpec) -> Run:
-    """Through files that are gone when it returns: the session has read them."""
+    """Return the network as a session of ONNX Runtime; its files are gone, for it has read them."""
     with tempfile.TemporaryDirectory(prefix="plsc-") as folder:
         path = Path(folder) / "model.onnx"
         write_onnx(network, path, spec, opset=OPSET)

@@ -35,7 +35,7 @@ class Outputs(Protocol):
 
     @property
     def json_to_stdout(self) -> bool:
-        """Say that standard output is for JSON alone."""
+        """Tell whether standard output is for JSON alone."""
 
     def check(self) -> None:
         """Refuse places that cannot be written to, before the work."""

@@ -25,7 +25,7 @@ class SkipReport:
         self._skipped: dict[int, str] = {}
 
     def __call__(self, skipped: Mapping[int, str], progress: Progress) -> None:
-        """A line in the log, if any rank has skipped something; called by all ranks.
+        """Write a line in the log, if any rank has skipped something; called by all ranks.
 
         Args:
             skipped: place and reason by the image's number, of this rank since the last call.
@@ -59,5 +59,5 @@ class SkipReport:
 
 
 def list_name(rank: str, size: int) -> str:
-    """Of the list of one rank; "*" as rank gives what matches all of them."""
+    """Return the name of a rank's list; "*" as rank gives what matches all of them."""
     return f"skipped-{rank}-of-{size:05d}.txt"

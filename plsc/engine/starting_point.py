@@ -113,7 +113,7 @@ def _pretrained(training: Training, config: Config, dataset: Any, log: RunLog) -
 
 
 def _best_set(state: dict[str, Any]) -> str:
-    """`Metric.best_set` of the run that wrote `state`."""
+    """Return `Metric.best_set` of the run that wrote `state`."""
     metric = state.get("config", {}).get("Metric", {})
     return str(metric.get("best_set", MEAN))
 

@@ -112,7 +112,7 @@ def compare(
     fp16: bool = False,
     batches: Sequence[int] | None = None,
 ) -> tuple[BatchCheck, ...]:
-    """Hold `run`, a finished file, against `network` on the batches that `spec` or `batches` says.
+    """Compare `run`, a finished file, with `network` on the batches that `spec` or `batches` says.
 
     Raises:
         UserError: they differ by more than rounding, or the network's own outputs are not finite.
@@ -168,7 +168,7 @@ def _require_shapes(found: Arrays, expected: Arrays, what: str, rows: Mapping[st
 
 
 def _latency(run: Run, sample: Arrays) -> float:
-    """Seconds for one sample: the median of some runs."""
+    """Return the seconds for one sample: the median of some runs."""
     seconds: list[float] = []
     began = time.perf_counter()
     while len(seconds) < TIMED_RUNS and time.perf_counter() - began < MOST_SECONDS:
@@ -180,7 +180,7 @@ def _latency(run: Run, sample: Arrays) -> float:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A folder on the same disk as `path`, gone afterwards; a failing disk is a UserError."""
+    """Yield a folder on the disk of `path`, gone afterwards; a failing disk is a UserError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:

@@ -42,7 +42,7 @@ class ExportReport:
     fp16: bool = False
 
     def __str__(self) -> str:
-        """Sizes, speed and checks on one line."""
+        """Return sizes, speed and checks on one line."""
         weights = " with float16 weights" if self.fp16 else ""
         opset = f"opset {self.opset}, " if self.opset else ""
         return (

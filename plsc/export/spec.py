@@ -48,7 +48,7 @@ class Comparison(Protocol):
     def compare(
         self, expected: Arrays, found: Arrays, *, rows: Mapping[str, str], fp16: bool
     ) -> Agreement:
-        """Hold `found` against `expected`, which has the same names and finite values.
+        """Compare `found` with `expected`, which has the same names and finite values.
 
         Args:
             expected: the network's outputs.

@@ -20,7 +20,7 @@ class Agreement(Protocol):
 
     @property
     def equal(self) -> bool:
-        """Say that the difference is one of rounding."""
+        """Tell whether the difference is one of rounding."""
         ...
 
 
@@ -45,7 +45,7 @@ class Differences:
 
     @property
     def equal(self) -> bool:
-        """Say that both shares keep to their bounds; a NaN does not."""
+        """Tell whether both shares keep to their bounds; a NaN does not."""
         return self.relative <= self.max_relative and self.unmatched <= self.max_unmatched
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Tolerance:
     def compare(
         self, expected: Arrays, found: Arrays, *, rows: Mapping[str, str], fp16: bool
     ) -> Differences:
-        """Hold `found` against `expected`; arguments as of export.spec.Comparison."""
+        """Compare `found` with `expected`; arguments as of export.spec.Comparison."""
         bound = self.max_relative_fp16 if fp16 else self.max_relative
         apart = {
             name: _relative(expected[name], found[name]) for name in expected if name not in rows

@@ -22,7 +22,7 @@ from plsc.files.row_store import ABOUT, ROWS
 
 
 class EmbeddingOutput(ResumableRows):
-    """Rows float32 [n, d] and their index, written in order.
+    """Resumable rows that become OUT.npy, OUT.index.tsv and OUT.json once all are there.
 
     Attributes:
         index: of the embeddings' index.

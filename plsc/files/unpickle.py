@@ -116,7 +116,7 @@ def _printable(error: Exception) -> str:
 def _walk(
     data: bytes | mmap.mmap, start: int, name: str, operations: Mapping[int, pickletools.OpcodeInfo]
 ) -> int:
-    """Step over every operation up to STOP without executing any; where the pickle ends."""
+    """Step over every operation up to STOP, executing none; return where the pickle ends."""
     position, count, size = start, 0, len(data)
     while True:
         if position >= size:

@@ -1,4 +1,7 @@
-"""Read the quality calibration that a model carries; refuse it for images prepared otherwise."""
+"""Read a quality calibration from a model, and check that it fits how images are prepared now.
+
+The calibration itself, and its arithmetic, is in quality_calibration.py.
+"""
 
 import json
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 
 
 def onnx_digest(path: Path) -> str:
-    """sha256 in hex of the model at `path`, and of the files beside it that hold its weights.
+    """Return sha256 in hex of the model at `path` and of the files beside it with its weights.
 
     Raises:
         UserError: a file cannot be read.

@@ -1,4 +1,7 @@
-"""From the magnitude of an embedding to a percentile and a quality score that people can use."""
+"""`Calibration`: an embedding's magnitude -> a percentile and a quality score for people.
+
+calibration.py reads it from a model's file.
+"""
 
 import math
 from collections.abc import Mapping

@@ -23,7 +23,7 @@ class PReLU(nn.PReLU):
     """x where it is positive, else x times its channel's slope."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[b, c, ...] -> the same shape, or channels last."""
+        """Map [b, c, ...] to the same shape, or with channels last."""
         last = self._data_format[-1] == "C"
         channels = x.shape[-1 if last else 1] if x.ndim > 1 else None
         if channels != self._weight.shape[0] or not runs_here(x, self._weight):
@@ -58,7 +58,7 @@ class Conv2D(nn.Conv2D):
         self.has_kernel = data_format == "NCHW" and groups == 1
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[b, c, h, w] -> [b, channels, h', w'], or channels last."""
+        """Map [b, c, h, w] to [b, channels, h', w'], or with channels last."""
         if not (self.has_kernel and runs_here(x, self.weight) and self.suits(x)):
             return nn.Conv2D.forward(self, x)  # in a program, super() would be a subclass's
         given = x, self.weight, self.stride, self.padding, self.kernels
@@ -85,7 +85,7 @@ class DepthwiseConv2D(Conv2D):
 
 
 def _planes(array: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
-    """[b, c, n], or [n, c] where channels are last."""
+    """Return the array as [b, c, n], or as [n, c] where channels are last."""
     return array.reshape((-1, array.shape[-1]) if last else (*array.shape[:2], -1))
 
 

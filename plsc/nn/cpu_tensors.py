@@ -31,7 +31,7 @@ def view(tensor: paddle.Tensor) -> NDArray[np.float32]:
 
 
 def empty(shape: Sequence[int]) -> tuple[paddle.Tensor, NDArray[np.float32]]:
-    """A new tensor and its memory."""
+    """Return a new float32 tensor and its memory."""
     tensor = paddle.empty(shape, dtype="float32")
     return tensor, view(tensor)
 

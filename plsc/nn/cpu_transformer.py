@@ -20,7 +20,7 @@ class Linear(nn.Linear):
     """x @ weight + bias; the products are Paddle's."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[..., in_features] -> [..., out_features]."""
+        """Map [..., in_features] to [..., out_features]."""
         if self.bias is None or not runs_here(x, self.weight, self.bias):
             return super().forward(x)
         if not paddle.is_grad_enabled():
@@ -32,7 +32,7 @@ class LayerNorm(nn.LayerNorm):
     """(x - mean) / sqrt(variance + epsilon) * weight + bias, over the last dimension."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """[..., dim] -> the same shape."""
+        """Normalise [..., dim]; the shape stays."""
         if not (
             x.ndim > 1
             and self.weight is not None
@@ -47,7 +47,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 def attend(qkv: paddle.Tensor, num_heads: int) -> paddle.Tensor:
-    """Softmax attention of `num_heads` heads: [b, n, 3 * dim] -> [b, n, dim].
+    """Compute softmax attention of `num_heads` heads: [b, n, 3 * dim] -> [b, n, dim].
 
     `qkv` are the queries of all heads, then the keys, then the values.
     """
@@ -85,7 +85,7 @@ def _normalised(
 
 
 def _split(array: NDArray[np.float32], num_heads: int, parts: int) -> NDArray[np.float32]:
-    """[b, n, parts * dim] -> [b, n, parts, heads, head_dim]."""
+    """Reshape [b, n, parts * dim] to [b, n, parts, heads, head_dim]."""
     return array.reshape(*array.shape[:2], parts, num_heads, -1)
 
 

@@ -29,20 +29,20 @@ NEVER_TRIM, MMAP_FROM = 2**31 - 1, 2**25  # bytes
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def threads(*, local_size: int, environment: MutableMapping[str, str] = os.environ) -> int:
-    """Threads for one of `local_size` processes on this machine; PLSC_NUM_THREADS overrides."""
+    """Return the threads for one of `local_size` processes here; PLSC_NUM_THREADS overrides."""
     text = environment.get("PLSC_NUM_THREADS", "")
     return int(text) if text.isdecimal() and int(text) else max(1, cores() // local_size)
 
 
 def mkl_path(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """MKL_DEBUG_CPU_TYPE for MKL's fastest path on an AMD processor; None on others."""
+    """Return MKL_DEBUG_CPU_TYPE for MKL's fastest path on an AMD processor; None on others."""
     try:
         text = cpuinfo.read_text(encoding="utf-8")
     except OSError:
@@ -54,7 +54,7 @@ def mkl_path(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def keep_freed_memory() -> bool:
-    """Let freed tensors' memory serve the next ones; whether the C library has a way to do so.
+    """Let freed tensors' memory serve the next ones; tell whether the C library can do so.
 
     glibc gives large blocks back to the system, which then clears every page of the next. Blocks
     below 32 MiB, of which a step has most, are kept here: IResNet18 trains a seventh faster than
@@ -122,14 +122,14 @@ def import_paddle() -> None:
 
 
 def in_effect(environment: MutableMapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables of this module as they are set, and whose kernels a CPU computes with."""
+    """Return this module's variables as they are set, and whose kernels a CPU computes with."""
     names = (*THREAD_VARIABLES, "MKL_DEBUG_CPU_TYPE")
     found = {name: environment[name] for name in names if name in environment}
     return {**found, "kernels": "numba" if wanted(environment) else "paddle"}
 
 
 def describe() -> str:
-    """Threads and CPU path in a few words."""
+    """Return threads and CPU path in a few words."""
     set_here = in_effect()
     threads = set_here.get("OMP_NUM_THREADS", "default")
     path = ", MKL path for AMD" if "MKL_DEBUG_CPU_TYPE" in set_here else ""

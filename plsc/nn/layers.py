@@ -52,7 +52,7 @@ class DropPath(nn.Layer):
         self.rate = rate
 
     def forward(self, branch: paddle.Tensor) -> paddle.Tensor:
-        """[b, ...] -> the same shape and dtype."""
+        """Return [b, ...] with some samples zeroed; shape and dtype stay."""
         if not self.training or self.rate == 0:
             return branch
         keep = 1 - self.rate

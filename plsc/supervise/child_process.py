@@ -77,7 +77,7 @@ class TrainerProcess:
         return bool(lines)
 
     def poll(self) -> int | None:
-        """Its exit code, None while it runs. After its end, its workers are ended too."""
+        """Return its exit code, None while it runs; after its end, end its workers too."""
         code = self._process.poll()
         if code is not None:
             self._finish()

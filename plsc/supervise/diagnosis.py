@@ -91,7 +91,7 @@ def last_words(tail: str, *, crashed: bool) -> str:
 
 
 def shell_status(code: int) -> int:
-    """Exit status of a process as a shell gives it: 128 + N for signal N."""
+    """Return the exit status of a process as a shell gives it: 128 + N for signal N."""
     return code if code >= 0 else 128 - code
 
 
@@ -101,7 +101,7 @@ def quoted(phase: str) -> str:
 
 
 def clip(text: str) -> str:
-    """`text` on one line of bounded length."""
+    """Return `text` as one line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= REASON_LIMIT else line[: REASON_LIMIT - 1] + "…"
 

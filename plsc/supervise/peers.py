@@ -64,7 +64,7 @@ class Peers:
         host: str,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        """`wake` is called, from any thread, when another rank may have ended."""
+        """Have `wake` called, from any thread, when another rank may have ended."""
         self.folder, self.rank, self.size, self.host = folder, rank, size, host
         self.interval = min(5.0, max(1.0, size / 16))  # each rank reads all: bounds the total
         self.endings: dict[int, Ending] = {}
@@ -146,7 +146,7 @@ class Peers:
         return any(ending.kind is not Outcome.CLEAN for ending in self.endings.values())
 
     def alive(self) -> dict[int, Alive]:
-        """Ranks without an ending that have gone on for seconds after the first failure."""
+        """Return ranks without an ending that have gone on for seconds after the first failure."""
         return {
             peer.rank: Alive(
                 peer.rank,
@@ -237,7 +237,7 @@ class Peers:
         return ""
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        """A record of this run, with the file's time as "time" where it has such an entry."""
+        """Return a record of this run; its entry "time", if there is one, is the file's time."""
         content, changed = shared_files.read(self.folder / name)
         if content is None or changed < self._started - STALE:
             return None

@@ -31,7 +31,7 @@ def write_once(path: Path, content: dict[str, Any]) -> bool:
 
 
 def read(path: Path) -> tuple[dict[str, Any] | None, float]:
-    """A record, None if there is no whole one, and when it was written, by the file server's clock.
+    """Return a record and when it was written, by the file server's clock; None if not whole.
 
     One that is not whole is what a machine's crash has left.
     """
@@ -89,7 +89,7 @@ def when_lock_is_free(path: Path, tell: Callable[[], None]) -> None:
 
 
 def machine() -> str:
-    """A text that differs between machines, whatever their host names: of this boot on Linux."""
+    """Return a text that no other machine has, whatever its host name; on Linux, this boot's id."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return boot.read_text().strip() if boot.exists() else os.uname().nodename
 

@@ -50,7 +50,7 @@ class StopRequests:
             os.write(self._writable, b"\0")
 
     def new(self, elapsed: float) -> list[int]:
-        """Signals to hand on; `elapsed` seconds have passed since the last call."""
+        """Return signals to hand on; `elapsed` seconds have passed since the last call."""
         if self._launcher is not None and os.getppid() != self._launcher:
             self._launcher = None
             self._signals.append(signal.SIGTERM)

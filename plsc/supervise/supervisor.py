@@ -37,7 +37,7 @@ def supervise(
     startup_timeout: float = 120.0,
     stall_timeout: float = 45.0,
 ) -> int:
-    """Run one rank's trainer to its end; the exit status for this process.
+    """Run one rank's trainer to its end; return the exit status for this process.
 
     Takes over the signals of this process for good: call it last. SIGTERM and SIGINT go to the
     trainer, which then has all the time it needs. When any rank fails, all trainers are stopped;
@@ -91,7 +91,7 @@ class Supervisor:
         self._stopped = self._unreachable = self._told = False
 
     def run(self) -> int:
-        """Until the trainer has ended and it is known why; the exit status."""
+        """Watch until the trainer has ended and it is known why; return the exit status."""
         before = time.monotonic()
         while True:
             self._requests.sleep(TICK)

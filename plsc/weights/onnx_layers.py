@@ -52,7 +52,7 @@ class Step:
 
     @property
     def shape(self) -> list[int]:
-        """Of its weight, the first of its state."""
+        """Return the shape of its weight, the first of its state."""
         return list(next(iter(self.layer.state_dict().values())).shape)
 
 
@@ -107,7 +107,7 @@ def steps_of(backbone: nn.Layer) -> list[Step]:
 
 
 def match_steps(steps: Sequence[Step], operations: Sequence[Operation], path: str) -> Match:
-    """An operation for each step.
+    """Match an operation to each step.
 
     Raises:
         UserError: a step finds none; the message says what the graph has in its place.

@@ -56,7 +56,7 @@ def onnx_weights(path: str, backbone: nn.Layer) -> Weights:
 
 
 def _arrays_of(steps: Sequence[Step], index: int, match: Match, path: str) -> dict[str, np.ndarray]:
-    """State-dict entries of one step."""
+    """Return the state-dict entries of one step."""
     step = steps[index]
     if index in match.folded:
         before = match.folded[index]
@@ -95,7 +95,7 @@ def _only_bias(operation: Operation) -> dict[str, np.ndarray]:
 
 
 def _norm(step: Step, theirs: dict[str, np.ndarray], epsilon: float) -> dict[str, np.ndarray]:
-    """A BatchNorm with our epsilon that does as theirs does; a bare scale has no statistics."""
+    """Return a BatchNorm like theirs, with our epsilon; a bare scale has no statistics."""
     nothing = np.zeros(step.shape, np.float32)
     if "variance" not in theirs:
         epsilon = 0.0
@@ -111,7 +111,7 @@ def _norm(step: Step, theirs: dict[str, np.ndarray], epsilon: float) -> dict[str
 def _without_layer(
     backbone: nn.Layer, arrays: dict[str, np.ndarray], match: Match, path: str
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Parameters that no step holds: learned summands, and what evaluation does not use.
+    """Return parameters that no step holds: learned summands, and what evaluation does not use.
 
     The latter stay as they are: were one of them used after all, the proof would fail.
     """
@@ -163,7 +163,7 @@ def _text(values: np.ndarray) -> str:
 
 
 def _verify(path: str, graph: Graph, backbone: nn.Layer) -> str:
-    """Hold the backbone's embeddings against those of the file; what was found."""
+    """Compare the backbone's embeddings with those of the file; return what was found."""
     run = _session(path, backbone.num_features)
     images = probe_images(NUM_PROBES, FACE_SHAPE)
     given = images
@@ -188,7 +188,7 @@ def _verify(path: str, graph: Graph, backbone: nn.Layer) -> str:
 
 
 def _session(path: str, num_features: int) -> Callable[[np.ndarray], np.ndarray]:
-    """One image [1, 3, 112, 112] -> embedding [1, num_features], whatever the file's input is."""
+    """Return a function image [1, 3, 112, 112] -> embedding [1, num_features] for any file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -55,7 +55,7 @@ def find_weights(path: str) -> Checkpoint | str:
 
 
 def load_weights(path: str, backbone: nn.Layer) -> Weights:
-    """Weights at `path` in the names of `backbone`, which stays as it is.
+    """Read the weights at `path` in the names of `backbone`, which stays as it is.
 
     Args:
         path: a checkpoint folder; a prefix or file of PLSC's `.pdparams`; a state dict of
@@ -101,7 +101,7 @@ def take_weights(path: str, backbone: nn.Layer) -> Weights:
 
 
 def _load_pdparams(prefix: str) -> Weights:
-    """PLSC's files: the backbone in one, class centres in one per rank or with the backbone."""
+    """Read PLSC's files: the backbone in one, class centres with it or in one file per rank."""
     file = Path(prefix + PDPARAMS)
     arrays = _state_dict(file)
     shards = shards_of_ranks(

@@ -87,7 +87,7 @@ def torch_weights(path: str, backbone: nn.Layer) -> Weights:
 
 
 def torch_names(backbone: nn.Layer) -> dict[str, tuple[str, bool]]:
-    """Each state-dict key of ours -> the key that torch gives it, and whether it is transposed."""
+    """Return, for each of our state-dict keys, torch's key and whether it is transposed."""
     linear = {
         f"{name}.weight"
         for name, layer in backbone.named_sublayers()
@@ -141,7 +141,7 @@ def _prefix(tensors: Mapping[str, TorchTensor], names: list[str]) -> str:
 
 
 def _carry_epsilon(arrays: dict[str, np.ndarray], backbone: nn.Layer) -> bool:
-    """Make variances divide with our epsilon as with MagFace's; whether that changes any."""
+    """Make variances divide with our epsilon as with MagFace's; tell whether any changed."""
     changed = False
     for name, norm in batch_norms(backbone).items():
         key, difference = f"{name}._variance", MAGFACE_EPSILON - epsilon_of(norm)
@@ -152,7 +152,7 @@ def _carry_epsilon(arrays: dict[str, np.ndarray], backbone: nn.Layer) -> bool:
 
 
 def _centres(path: Path) -> np.ndarray:
-    """This rank's class centres in a checkpoint of arcface_torch."""
+    """Return this rank's class centres in a checkpoint of arcface_torch."""
     content = load_torch(path)
     head = content.get(HEAD) if isinstance(content, dict) else None
     weight = head.get("weight") if isinstance(head, dict) else None

@@ -75,7 +75,7 @@ class NetworkInFile:
 
 
 def whole_head(rows: np.ndarray) -> Head:
-    """Class centres that are in memory."""
+    """Return a head of class centres that are in memory."""
 
     def head(start: int, stop: int) -> tuple[int, Iterator[Piece]]:
         return len(rows), iter([(start, rows[start:stop])])
@@ -84,7 +84,7 @@ def whole_head(rows: np.ndarray) -> Head:
 
 
 def sharded_head(shards: Sequence[Path], read: Callable[[Path], np.ndarray]) -> Head:
-    """Class centres of which each file, in the order of ranks, has the next rows.
+    """Return a head of class centres of which each file, in rank order, has the next rows.
 
     One file at a time is in memory; those that hold what is asked for are read twice.
     """
@@ -127,13 +127,13 @@ def shards_of_ranks(folder: Path, pattern: re.Pattern[str], what: str) -> list[P
 
 
 def batch_norms(backbone: nn.Layer) -> dict[str, nn.Layer]:
-    """Every BatchNorm of the backbone by its name."""
+    """Return every BatchNorm of the backbone by its name."""
     kinds = (nn.BatchNorm1D, nn.BatchNorm2D, nn.SyncBatchNorm)
     return {name: layer for name, layer in backbone.named_sublayers() if isinstance(layer, kinds)}
 
 
 def epsilon_of(norm: nn.Layer) -> float:
-    """A normalisation's epsilon, which Paddle shows in the layer's description only."""
+    """Return a normalisation's epsilon, which Paddle shows in the layer's description only."""
     found = EPSILON.search(norm.extra_repr())
     assert found is not None, norm
     return float(found[1])

@@ -42,7 +42,7 @@ MOST_SIDE = 4096
 
 
 def usable(images: PairSet, *, size: int | None) -> Iterator[bytes]:
-    """The image files in order; the same file twice is the same object twice.
+    """Yield the image files in order; the same file twice is the same object twice.
 
     Args:
         images: what to read.
@@ -86,7 +86,7 @@ def extract(pairs: PairSet, output: str | Path) -> None:
 
 
 def choose(source: ImageSource, num_pairs: int, *, seed: int, num_workers: int) -> PairSet:
-    """Pairs of a set with classes, as `choose_pairs` says.
+    """Return pairs of a set with classes, as `choose_pairs` says.
 
     Raises:
         BadImage: an image cannot be read.

@@ -1,1 +1,1 @@
-"""Training and verification sets."""
+"""The data tools at PLSC's old paths; the data sets themselves are in `plsc.data.sets`."""

@@ -5,7 +5,7 @@ RIFF, WEBP = b"RIFF", b"WEBP"
 
 
 def ending_of(image: bytes) -> str | None:
-    """`.jpg`, `.png`, `.bmp` or `.webp`; None if it is none of these."""
+    """Return `.jpg`, `.png`, `.bmp` or `.webp`; None if it is none of these."""
     for ending, signature in SIGNATURES.items():
         if image.startswith(signature):
             return ending

@@ -10,7 +10,7 @@ UNKNOWN = -1
 
 
 def labels_of(source: ImageSource, *, num_workers: int) -> np.ndarray:
-    """int [n], the class of each image; -1 of those that cannot be read.
+    """Return int [n], the class of each image; -1 of those that cannot be read.
 
     Where the source does not know them, all images are read, with progress.
     """

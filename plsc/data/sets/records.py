@@ -33,7 +33,7 @@ def rec_files(root: str | Path) -> list[Path]:
 
 
 def rec_files_in(folder: Path) -> list[Path]:
-    """`train.rec` in the folder, or all its `.rec` files, or nothing.
+    """Return `train.rec` in the folder, or all its `.rec` files, or nothing.
 
     Raises:
         UserError: the folder cannot be listed.
@@ -101,7 +101,8 @@ class RecordImages(ImageSource):
         if not paths:
             raise UserError("a set of record files needs at least one file")
         folders = [Path(path).parent for path in paths]
-        # Of several files in a folder, `property` counts the classes of all: of none of them.
+        # `property` counts the classes of its whole folder. Files that each need a count of their
+        # own (`separate`) cannot use it, unless they are alone in their folders.
         whole = [label_space == "shared" or folders.count(folder) == 1 for folder in folders]
         self._parts = [_open(Path(path), whole=own) for path, own in zip(paths, whole, strict=True)]
         self._starts = [0, *accumulate(len(part.index.offsets) for part in self._parts)]

@@ -36,7 +36,7 @@ def largest_of(line):
 
 @machine_code
 def softmax(matrix, scale):
-    """Softmax of scale * matrix's rows, in place; scale > 0. NaN and infinity make a row NaN.
+    """Take softmax of scale * matrix's rows, in place; scale > 0. NaN or infinity: a row of NaN.
 
     exp(x) = 2**y with y = x * log2(e): an integer power goes into the exponent's bits, the rest
     into a polynomial. A call of exp would keep the loop from vector registers.
@@ -62,7 +62,7 @@ def softmax(matrix, scale):
 
 @machine_code
 def softmax_backward(weights, grad, scale):
-    """In place: the gradient of softmax's argument from `grad`, that of its result, by rows."""
+    """Turn `grad`, the gradient of softmax's result, into that of its argument, in place."""
     for row in range(grad.shape[0]):
         given, line = weights[row], grad[row]
         along = np.float32(0)
@@ -74,7 +74,7 @@ def softmax_backward(weights, grad, scale):
 
 @machine_code
 def forward(start, stop, qkv, out, weights, keep, sgemm, set_threads):
-    """Heads start..stop, counted over all images."""
+    """Write `out` of heads start..stop, counted over all images."""
     _, n, _, heads, d = qkv.shape
     scale = np.float32(1 / np.sqrt(d))
     step, width = 3 * heads * d, heads * d
@@ -92,7 +92,7 @@ def forward(start, stop, qkv, out, weights, keep, sgemm, set_threads):
 
 @machine_code
 def backward(start, stop, qkv, weights, grad, grad_qkv, sgemm, set_threads):
-    """Heads start..stop, counted over all images."""
+    """Write `grad_qkv` of heads start..stop, counted over all images."""
     _, n, _, heads, d = qkv.shape
     scale = np.float32(1 / np.sqrt(d))
     step, width = 3 * heads * d, heads * d

@@ -26,7 +26,7 @@ def wanted(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def machine_code(function: Callable[..., None]) -> Callable[..., None]:
-    """`function` for numba to compile at its first call, to run without Python's lock.
+    """Have numba compile `function` at its first call, to run without Python's lock.
 
     What is compiled is kept on disk for later processes, where a folder for that can be written.
     """
@@ -40,7 +40,7 @@ def machine_code(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """`machine_code` that imports numba at its first call only; compiled code cannot call it."""
+    """Do as `machine_code`, but import numba at the first call; compiled code cannot call it."""
     code = functools.cache(lambda: machine_code(function))
 
     @functools.wraps(function)
@@ -74,12 +74,12 @@ def share(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
 
 
 def threads() -> int:
-    """The process's number of threads: OMP_NUM_THREADS, which `plsc.nn.environment` sets; or 1."""
+    """Return this process's number of threads: OMP_NUM_THREADS (see plsc.nn.environment), or 1."""
     text = os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]
     return max(1, int(text)) if text.isdecimal() else 1
 
 
 @functools.cache
 def _pool(process: int, size: int) -> ThreadPoolExecutor:
-    """Threads of this process: a forked one has none of its parent's, hence `process`."""
+    """Return threads of this process; a forked one has none of its parent's, hence `process`."""
     return ThreadPoolExecutor(size, thread_name_prefix=f"kernels-{process}")

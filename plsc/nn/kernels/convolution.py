@@ -52,7 +52,7 @@ def backward(
 
 
 def _rows(taps: tuple[int, ...], out: tuple[int, ...]) -> int:
-    """Output rows of a tile."""
+    """Return how many output rows a tile has."""
     pixels = max(LEAST_PIXELS, TILE // int(np.prod(taps)))
     return max(1, min(round(pixels / out[3]), out[0] * out[2]))
 

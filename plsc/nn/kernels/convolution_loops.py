@@ -8,7 +8,7 @@ from plsc.nn.kernels.compiled import machine_code
 
 @machine_code
 def multiply(sgemm, by_a, by_b, sizes, a, step_a, b, step_b, beta, c, step_c):
-    """c [m, n] = beta * c + a [m, k] @ b [k, n], rows `step` apart; sizes are (m, n, k)."""
+    """Set c [m, n] = beta * c + a [m, k] @ b [k, n], rows `step` apart; sizes are (m, n, k)."""
     sgemm(
         np.int32(ROW_MAJOR), np.int32(by_a), np.int32(by_b),
         np.int32(sizes[0]), np.int32(sizes[1]), np.int32(sizes[2]),
@@ -19,21 +19,21 @@ def multiply(sgemm, by_a, by_b, sizes, a, step_a, b, step_b, beta, c, step_c):
 
 @machine_code
 def copy(source, target):
-    """The first elements of `source` into all of `target`; from 0 on, so that it is vectorised."""
+    """Copy the first elements of `source` to all of `target`; from 0 on, to be vectorised."""
     for i in range(target.size):
         target[i] = source[i]
 
 
 @machine_code
 def add(source, target):
-    """All of `source` to the first elements of `target`."""
+    """Add all of `source` to the first elements of `target`."""
     for i in range(source.size):
         target[i] += source[i]
 
 
 @machine_code
 def unfold(x, columns, first, last, height, width, k, stride, padding):
-    """Columns [c * k * k, pixels] of the output's rows first..last, counted over all images."""
+    """Write columns [c * k * k, pixels] of output rows first..last, counted over all images."""
     lines, side = x.shape[2:]
     for b in range(first // height, (last - 1) // height + 1):
         lower, upper = max(first, b * height), min(last, (b + 1) * height)
@@ -123,7 +123,7 @@ def fold(columns, x, first, last, height, width, k, stride, padding):
 
 @machine_code
 def forward(start, stop, x, weights, out, stride, padding, rows, sgemm, set_threads):
-    """Images start..stop of the output [b, d, height, width]."""
+    """Write images start..stop of the output [b, d, height, width]."""
     d, k = weights.shape[0], weights.shape[2]
     height, width = out.shape[2:]
     taps = weights.size // d
@@ -153,7 +153,7 @@ def forward(start, stop, x, weights, out, stride, padding, rows, sgemm, set_thre
 def backward(
     start, stop, x, weights, grad, grad_x, needed, sums, stride, padding, rows, sgemm, set_threads
 ):
-    """Part `start` of len(sums): some images' `grad_x` (if `needed`) and their sum of weights'."""
+    """Write `grad_x` (if `needed`) and weights' gradient sums of parts start..stop of len(sums)."""
     d, k = weights.shape[0], weights.shape[2]
     height, width = grad.shape[2:]
     taps, most = weights.size // d, rows * width

@@ -10,7 +10,7 @@ ROWS = 256  # rows of channels-last maps whose slope gradients are added up in f
 
 
 def forward(x: Array, slopes: Array, out: Array) -> None:
-    """Channels first: x, out [b, c, n], slopes [c]."""
+    """Write PReLU of x to `out`, channels first: x, out [b, c, n], slopes [c]."""
     share(_forward, x.shape[1], x, slopes, out)
 
 
@@ -20,7 +20,7 @@ def backward(x: Array, slopes: Array, grad: Array, grad_x: Array, grad_slopes: A
 
 
 def forward_rows(x: Array, slopes: Array, out: Array) -> None:
-    """Channels last: x, out [n, c], slopes [c]."""
+    """Write PReLU of x to `out`, channels last: x, out [n, c], slopes [c]."""
     share(_forward_rows, x.shape[0], x, slopes, out)
 
 

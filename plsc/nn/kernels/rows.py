@@ -26,9 +26,9 @@ def sum_rows(grad: Array, total: Array) -> None:
 def normalise(
     x: Array, scale: Array, bias: Array, out: Array, statistics: Array, *, epsilon: float
 ) -> None:
-    """LayerNorm, arXiv:1607.06450, of x [n, c] to `out`; scale and bias [c].
+    """Write LayerNorm (arXiv:1607.06450) of x [n, c] to `out`; scale and bias [c].
 
-    Writes 1/σ and μ of each row to `statistics` [n, 2], with σ² = variance + epsilon.
+    Also write 1/σ and μ of each row to `statistics` [n, 2], with σ² = variance + epsilon.
     """
     _check(x, scale, bias, rows=(out,), statistics=statistics)
     share(_normalise, x.shape[0], x, scale, bias, out, statistics, epsilon)
