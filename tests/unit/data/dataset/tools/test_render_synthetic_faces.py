@@ -228,7 +228,7 @@ def test_without_pairs_there_is_no_val(tmp_path):
         ({"identities": 0}, "--identities"),
         ({"pairs": -1}, "--pairs"),
         ({"eval_identities": 1}, "--eval_identities"),
-        ({"workers": 0}, "--workers"),
+        ({"workers": 0}, "--num-workers"),
         ({"degrade": 1.5}, "--degrade"),
         ({"degrade": "nan"}, "--degrade"),
     ],
