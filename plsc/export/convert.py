@@ -99,7 +99,7 @@ def write_onnx(network: nn.Layer, path: Path, spec: ExportSpec, *, opset: int) -
     """
     stem = path.with_suffix("")
     save_program(network, stem, spec)
-    onnx_file.convert(stem, path, opset=opset, network=spec.words.network + spec.words.hint)
+    onnx_file.convert(stem, path, opset=opset, network=spec.words.network + spec.words.remedy)
     onnx_file.finish(path, spec.metadata, inputs=spec.axes(), outputs=spec.first_axes())
 
 

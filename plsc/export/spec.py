@@ -32,14 +32,14 @@ class Words(NamedTuple):
         network: the network itself.
         outputs: what it gives.
         samples: what it takes, one row of a batch each.
-        hint: goes behind the network where paddle2onnx cannot convert it: what would help.
+        remedy: goes behind the network where paddle2onnx cannot convert it: what would help.
 
     """
 
     network: str = "network"
     outputs: str = "outputs"
     samples: str = "samples"
-    hint: str = ""
+    remedy: str = ""
 
 
 class Comparison(Protocol):

@@ -26,7 +26,7 @@ WORDS = Words(
     network="backbone",
     outputs="embeddings",
     samples="images",
-    hint=" (one built with data_format NHWC exports with -o Model.data_format=NCHW)",
+    remedy=" (one built with data_format NHWC exports with -o Model.data_format=NCHW)",
 )
 
 

@@ -62,13 +62,13 @@ class Match:
 
     Attributes:
         taken: index of a step -> its operation.
-        folded: index of a BatchNorm's step -> the operation that it is multiplied into.
+        folded_norms: index of a BatchNorm's step -> the operation that it is multiplied into.
         left: operations that no step took.
 
     """
 
     taken: dict[int, Operation] = field(default_factory=dict)
-    folded: dict[int, Operation] = field(default_factory=dict)
+    folded_norms: dict[int, Operation] = field(default_factory=dict)
     left: list[Operation] = field(default_factory=list)
 
 
@@ -121,7 +121,7 @@ def match_steps(steps: Sequence[Step], operations: Sequence[Operation], path: st
     for index, step in enumerate(steps):
         before = None if step.input is None else place.get(step.input)
         if step.kind == "norm" and before is not None and not _normalised(operations, before):
-            match.folded[index] = operations[before]
+            match.folded_norms[index] = operations[before]
             continue
         ready = [number for number, item in left.items() if item.after <= done]
         fitting = [number for number in ready if _fits(step, left[number])]

@@ -40,7 +40,7 @@ def onnx_weights(path: str, backbone: nn.Layer) -> Weights:
     for index in range(len(steps)):
         arrays |= _arrays_of(steps, index, match, path)
     free, notes = _without_layer(backbone, arrays, match, path)
-    folded = tuple(steps[index].name for index in match.folded)
+    folded = tuple(steps[index].name for index in match.folded_norms)
     if folded:
         notes.append(
             f"{len(folded)} BatchNorms come multiplied into the layers before them "
@@ -58,8 +58,8 @@ def onnx_weights(path: str, backbone: nn.Layer) -> Weights:
 def _arrays_of(steps: Sequence[Step], index: int, match: Match, path: str) -> dict[str, np.ndarray]:
     """Return the state-dict entries of one step."""
     step = steps[index]
-    if index in match.folded:
-        before = match.folded[index]
+    if index in match.folded_norms:
+        before = match.folded_norms[index]
         return _norm(step, {"weight": np.ones(step.shape, np.float32), **_only_bias(before)}, 0.0)
     operation = match.taken[index]
     weight, bias = operation.arrays["weight"], operation.arrays.get("bias")
@@ -77,7 +77,7 @@ def _arrays_of(steps: Sequence[Step], index: int, match: Match, path: str) -> di
                 f"{path} does not fit this Model: {operation} has a bias, {step.name} none"
             )
         return {f"{step.name}.weight": weight.reshape(step.shape)}
-    if bias is None or any(number in match.folded for number in norms):
+    if bias is None or any(number in match.folded_norms for number in norms):
         bias = np.zeros(step.layer.bias.shape, np.float32)
     return {f"{step.name}.weight": weight.reshape(step.shape), f"{step.name}.bias": bias}
 

@@ -17,7 +17,7 @@ from refusals import error_line
 from small_runs import forked
 
 from plsc.data.records.recordio import RecordWriter
-from plsc.data.sets.records import RecordImages
+from plsc.data.sets.record_images import RecordImages
 
 SCRIPT = str(Path(sys.executable).with_name("plsc-data"))
 COMMANDS = ["align", "pack", "unpack", "records", "inspect", "check", "pairs"]

@@ -78,12 +78,6 @@ KNOW_NO_TASK = {
 }  # fmt: skip
 COMMANDS = {"cli", "data.dataset"}  # the only users of argparse
 
-# Imports that these rules forbid and that are still there: module -> modules. A test fails at an
-# entry that is not needed any more, so the list can only become shorter.
-NOT_YET: dict[str, set[str]] = {}
-# Groups of modules that still import each other; this list, too, can only become shorter.
-CIRCLES_NOT_YET: list[set[str]] = []
-
 # Folders and modules that run where paddle is not installed, or before it may be imported.
 WITHOUT_PADDLE = {
     "__init__", "__main__", "errors", "config", "files", "supervise", "scheduler", "data",
@@ -166,11 +160,7 @@ def test_what_lies_at_the_root():
 @pytest.mark.parametrize("path", SOURCES, ids=IDS)
 def test_dependency_direction(path):
     module = module_of(path)
-    assert forbidden_imports(module, tree_of(path)) == NOT_YET.get(module, set())
-
-
-def test_what_is_not_yet_right_is_of_modules_that_exist():
-    assert set(NOT_YET) <= set(MODULES)
+    assert forbidden_imports(module, tree_of(path)) == set()
 
 
 def test_rooms_have_no_circle():
@@ -187,7 +177,7 @@ def test_rooms_have_no_circle():
 def test_modules_have_no_circle():
     edges = {module: modules_imported(tree_of(path)) for module, path in MODULES.items()}
     own = {module: names - {module} for module, names in edges.items()}
-    assert circles(own) == CIRCLES_NOT_YET
+    assert circles(own) == []
 
 
 def test_rooms_that_know_no_task():

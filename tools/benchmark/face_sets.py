@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 
 from plsc.data.records.recordio import RecordWriter
-from plsc.data.sets.records import RecordImages, rec_files
+from plsc.data.sets.record_images import RecordImages, rec_files
 from plsc.datatools.drawn_face.render import Identity, View, render_face
 from plsc.files.progress import progress_bar
 from plsc.recognition.datasets.face import FaceIdentificationDataset

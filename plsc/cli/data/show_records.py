@@ -16,7 +16,7 @@ from plsc.cli.options import add_shared
 from plsc.data.records.record_index import read_index
 from plsc.data.records.record_scan import scan
 from plsc.data.records.recordio import Record, RecordFile
-from plsc.data.sets.records import rec_files
+from plsc.data.sets.record_images import rec_files
 from plsc.errors import UserError
 
 HELP = "what is in a .rec file: key, flag, labels, id, bytes, SHA-256"

@@ -22,7 +22,7 @@ from plsc.data.sets.folder import FolderImages
 from plsc.data.sets.list_form import open_list
 from plsc.data.sets.loose import NamedImages, folder_images
 from plsc.data.sets.pairs import BinPairs, LfwPairs, ListedPairs, PairSet, distinct_images
-from plsc.data.sets.records import RecordImages, rec_files_in
+from plsc.data.sets.record_images import RecordImages, rec_files_in
 from plsc.data.sets.set_names import set_name
 from plsc.errors import UserError
 

@@ -10,7 +10,7 @@ from plsc.data.lists.label_list import LABEL_FILE
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.folder import FolderImages
 from plsc.data.sets.listed import ListedImages
-from plsc.data.sets.records import RecordImages
+from plsc.data.sets.record_images import RecordImages
 from plsc.errors import UserError
 
 TRANSFORMS: list[Any] = [

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from plsc.config.registry import DATASETS
-from plsc.data.sets.records import RecordImages, rec_files
+from plsc.data.sets.record_images import RecordImages, rec_files
 from plsc.recognition.datasets.images import LabelledImages
 
 

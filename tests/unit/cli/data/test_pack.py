@@ -14,7 +14,7 @@ from refusals import error_line
 from plsc.cli.data.main import main
 from plsc.data.records.record_index import image_records, read_index
 from plsc.data.records.recordio import EXACT_LABELS, RecordFile
-from plsc.data.sets.records import RecordImages
+from plsc.data.sets.record_images import RecordImages
 from plsc.datatools.preparation import Preparation
 from plsc.datatools.record_set import PackingOrder, pack_records, packing_order
 from plsc.errors import UserError

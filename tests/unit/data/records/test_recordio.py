@@ -17,7 +17,7 @@ from places import GOLDEN
 from plsc.data.records.record_index import read_index
 from plsc.data.records.recordio import MAGIC, RecordFile, RecordWriter
 from plsc.data.sets.base import BadImage
-from plsc.data.sets.records import RecordImages, rec_files
+from plsc.data.sets.record_images import RecordImages, rec_files
 from plsc.errors import UserError
 
 CASES = GOLDEN / "recordio_cases"

@@ -7,7 +7,7 @@ from plsc.data.records.recordio import RecordWriter
 from plsc.data.sets.folder import FolderImages
 from plsc.data.sets.listed import ListedImages
 from plsc.data.sets.open import open_source
-from plsc.data.sets.records import RecordImages, rec_files
+from plsc.data.sets.record_images import RecordImages, rec_files
 from plsc.errors import UserError
 
 NAMES = ["a,b 0 1 c.jpg", "ü/2.jpg", "3 4.jpg"]

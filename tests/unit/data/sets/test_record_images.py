@@ -10,7 +10,7 @@ from places import GOLDEN
 
 from plsc.data.records.recordio import RecordFile, RecordWriter
 from plsc.data.sets.base import BadImage, ImageSource
-from plsc.data.sets.records import RecordImages, rec_files
+from plsc.data.sets.record_images import RecordImages, rec_files
 from plsc.errors import UserError
 
 CASES = GOLDEN / "recordio_cases"
