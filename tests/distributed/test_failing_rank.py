@@ -54,5 +54,5 @@ def test_first_non_finite_loss_stops_and_names_the_tensor(run):
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert "step 2: the loss is nan" in last and "rank 0" in last, last
-    assert "features (64 of 64 values" in last and "lower the learning rate" in last, last
+    assert "output (64 of 64 values" in last and "lower the learning rate" in last, last
     assert list(run.losses()) == [1]
