@@ -1,4 +1,4 @@
-"""What an accuracy is worth: the same pairs by raw pixels and by the untrained network.
+"""Put an accuracy in proportion: the same pairs by raw pixels and by the untrained network.
 
     python tools/controls.py -c CONFIG.yaml [-o Key.sub=value]...
 

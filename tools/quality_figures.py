@@ -72,7 +72,7 @@ def correlations(faces: dict[str, np.ndarray], magnitude: np.ndarray) -> dict[st
 
 
 def magnitude_quantiles(magnitude: np.ndarray) -> dict[str, float]:
-    """Of all held-out pictures."""
+    """Return the magnitudes' quantiles over all held-out pictures."""
     values = np.percentile(magnitude, QUANTILES)
     return {f"p{level}": float(value) for level, value in zip(QUANTILES, values, strict=True)}
 

@@ -122,7 +122,7 @@ def save(
 
 @dataclass
 class _Meter:
-    """How far this rank's writing is; reports now and then, and at the end if it took long."""
+    """Reports how much this rank has written, now and then, and at the end if it took long."""
 
     final: Path
     total: int
@@ -229,7 +229,7 @@ class Checkpoint:
 
     @property
     def written(self) -> int:
-        """When it was written, in nanoseconds."""
+        """Time at which it was written, in nanoseconds."""
         return (self.path / STATE).stat().st_mtime_ns
 
     def network(self) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Which checkpoints there are, what they are called, and which `latest` and `best_model` mean."""
+"""Name checkpoints, keep the newest, and point `latest` and `best_model` at theirs."""
 
 import uuid
 from collections.abc import Callable
@@ -14,7 +14,7 @@ BEST, LATEST = "best_model", "latest"
 
 
 class Moment(Protocol):
-    """Where training stands."""
+    """A position in training."""
 
     @property
     def name(self) -> str:

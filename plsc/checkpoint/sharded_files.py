@@ -87,7 +87,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Unchanged:
-    """What an earlier checkpoint has as it still is.
+    """Files of an earlier checkpoint that still hold what a new one would.
 
     Attributes:
         folder: that checkpoint; this process has written it or read it whole.

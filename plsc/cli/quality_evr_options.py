@@ -1,4 +1,4 @@
-"""What `plsc-quality evr` is asked for: options, and the sets, tables and models that they name."""
+"""Options of `plsc-quality evr`, and the sets, tables and models that they name."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ the trapezoid rule. Exit status: 0 done, 2 something is to be mended (said in on
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked for, checked: sets, their images' quality but for magnitude, and what to do."""
+    """A checked request: sets, their images' quality but for magnitude, and what to do."""
 
     sets: Mapping[str, PairSet]
     tables: Sequence[QualityTable]

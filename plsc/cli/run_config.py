@@ -1,4 +1,4 @@
-"""What the commands with a config share: the options that name it, ranks, and exit statuses.
+"""Run a command that has a config: options that name it, ranks, and exit statuses.
 
 Paddle is imported after the config has been read.
 """

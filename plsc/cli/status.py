@@ -1,4 +1,4 @@
-"""How a command ends: one line and an exit status, never a traceback for a user's mistake."""
+"""End a command with one line and an exit status, without a traceback for a user's mistake."""
 
 import os
 import signal

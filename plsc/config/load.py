@@ -175,4 +175,4 @@ READERS: dict[str, Reader] = {
         Eval=section_reader(EvalDataConfig, dataset=_datasets, **_BATCHES),
     ),
 }
-"""Of the sections that all tasks share; a task has those of its own."""
+"""Readers of the sections that all tasks share; a task has those of its own."""

@@ -59,4 +59,4 @@ SHARED_SECTIONS: dict[str, Reader] = {
     "Metric": section_reader(MetricConfig, Eval=components),
     "Export": section_reader(ExportConfig),
 }
-"""Of a task's sections, those that need not be the task's own."""
+"""Sections of a task that need not be the task's own."""

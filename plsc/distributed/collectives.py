@@ -19,7 +19,7 @@ from plsc.distributed import world
 
 @dataclass
 class CountedTraffic:
-    """What the collectives of a rank carried, by kind: all_gather, all_reduce, broadcast.
+    """Bytes that the collectives of a rank carried, by kind: all_gather, all_reduce, broadcast.
 
     Attributes:
         calls: how many there were.

@@ -16,7 +16,7 @@ POLL_SECONDS = 0.05
 
 
 class JointWork:
-    """What went wrong here; `raise_failures` raises on every rank what went wrong on any.
+    """Keeps the failures of this rank; `raise_failures` raises on every rank those of any.
 
     Args:
         purpose: begins the message.

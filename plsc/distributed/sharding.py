@@ -1,4 +1,4 @@
-"""How rows are split over ranks: contiguous, and even to within one row."""
+"""Split rows over ranks: contiguous, and even to within one row."""
 
 from dataclasses import dataclass
 

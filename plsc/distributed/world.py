@@ -1,4 +1,4 @@
-"""Which process this is among how many. The only reader of the launcher's PADDLE_* variables."""
+"""This process among all. The only reader of the launcher's PADDLE_* variables."""
 
 import contextlib
 import functools

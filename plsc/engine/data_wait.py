@@ -1,4 +1,4 @@
-"""Whether a run waits for its data, and what would change that."""
+"""Tell that a run waits for its data, and advise what would change that."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

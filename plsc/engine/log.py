@@ -1,4 +1,4 @@
-"""What a run shows: lines, a progress bar on a terminal, metrics.jsonl, VisualDL."""
+"""Show a run: lines, a progress bar on a terminal, metrics.jsonl, VisualDL."""
 
 import importlib.util
 import json

@@ -65,7 +65,7 @@ class TaskMemory:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a rank takes in training; sizes are in bytes.
+    """Memory that a rank takes in training; sizes are in bytes.
 
     Attributes:
         peak: the most memory of its device; on a CPU that is the host's memory.

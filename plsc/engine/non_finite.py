@@ -1,4 +1,4 @@
-"""Which tensor on which rank stopped being finite first."""
+"""Find the tensor, and the rank, that stopped being finite first."""
 
 from collections.abc import Mapping
 

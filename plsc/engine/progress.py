@@ -1,4 +1,4 @@
-"""Where training stands."""
+"""The position of a training: epoch, step, images."""
 
 from dataclasses import asdict, dataclass
 

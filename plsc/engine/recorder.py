@@ -1,4 +1,4 @@
-"""What a run shows of its steps: lines, metrics, a progress bar, signs of life."""
+"""Record the steps of a run: lines, metrics, a progress bar, signs of life."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""What each command does, from a checked config to its result."""
+"""Run each command, from a checked config to its result."""
 
 import sys
 import time
@@ -31,7 +31,7 @@ from plsc.weights.pretrained import find_weights, take_weights
 
 
 class Outputs(Protocol):
-    """What the user wants of an evaluation beside the log."""
+    """Outputs of an evaluation that the user wants beside the log."""
 
     @property
     def json_to_stdout(self) -> bool:

@@ -1,4 +1,4 @@
-"""When a run ends before its last epoch: a signal, or Global.max_train_step."""
+"""End a run before its last epoch: at a signal, or at Global.max_train_step."""
 
 import signal
 from types import FrameType

@@ -1,4 +1,4 @@
-"""What the engine asks of a task: a network to train, its loss, its data, its measures.
+"""The contract of a task with the engine: network, loss, data, measures, export.
 
 The engine knows a network, rows that are split over the ranks, and a task; it knows nothing of
 faces. A task is two objects: a `TaskType`, which every command can ask, and a `TrainingTask`, which
@@ -67,7 +67,7 @@ class Evaluator(Protocol):
 
 
 class TaskType(ABC):
-    """What every command can ask of a task; a subclass is registered in TASKS.
+    """A task as every command may ask it; a subclass is registered in TASKS.
 
     Attributes:
         sections: readers (value, key) -> section of the config's Model, Loss, Metric and Export;

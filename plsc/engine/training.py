@@ -1,4 +1,4 @@
-"""What a run trains, and what changes it."""
+"""The state and the parts of a training."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Loader(Protocol):
 
 @dataclass
 class Training:
-    """What training changes and what changes it; made by `build`.
+    """Everything that training changes, and the parts that change it; made by `build`.
 
     `normalise` makes the loader's images the network's input, on the device.
     """

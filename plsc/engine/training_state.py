@@ -1,4 +1,4 @@
-"""What a training is at a moment, to a checkpoint and back."""
+"""Write a training's state to a checkpoint, and take it back."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a task trains with: its loss, rows that are split over ranks, what a checkpoint keeps.
+"""The contract of a task in training: its loss, its sharded rows, its state in a checkpoint.
 
 The contract of a training step: `task.loss(outputs, part).objective.backward()` leaves on each rank
 its summand of the true gradient of the whole step's loss, over all ranks and all parts, and
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # a command asks for its task before it knows whether paddle 
 
 @dataclass(frozen=True)
 class StepLoss:
-    """What a task makes of a part of a step.
+    """The loss of a part of a step.
 
     Attributes:
         objective: scalar to differentiate; its backward pass leaves this rank's summand of the
@@ -46,7 +46,7 @@ class StepLoss:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did.
+    """The outcome of one step.
 
     Attributes:
         loss: of the global batch.
@@ -104,7 +104,7 @@ class Watcher(Protocol):
 
 
 class TrainingTask(ABC):
-    """What the training loop asks of a task; a task overrides what it has a use for.
+    """A task as the training loop asks it; a task overrides what it has a use for.
 
     Attributes:
         sharded: rows that are split over the ranks; empty for most tasks.

@@ -18,7 +18,7 @@ from plsc.optimizer.rule import UpdateRule
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """What an optimizer step did.
+    """The outcome of an optimizer step.
 
     Attributes:
         grad_norm: of the replicated parameters' gradient of the global batch, the loss scale taken

@@ -6,5 +6,7 @@ probes.py           the images that the proof is run on
 spec.py             what an export must know of a task: inputs, outputs, comparison
 program.py          the network as a program of Paddle's
 float16_weights.py  weights of a finished ONNX file as float16
-report.py           what an export says of itself
+report.py           the report on a written file
+
+A task says in an `export_spec.py` of its own how its networks are exported; see recognition's.
 """

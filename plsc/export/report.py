@@ -1,4 +1,4 @@
-"""What an export says of itself: what was written, and how near it is to the network."""
+"""Report an export: the file that was written, and how near it is to the network."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from plsc.export.tolerance import Agreement
 
 @dataclass(frozen=True)
 class BatchCheck:
-    """How near a file's outputs are to the network's on one batch."""
+    """Agreement of a file's outputs with the network's on one batch."""
 
     batch: int
     agreement: Agreement
@@ -20,7 +20,7 @@ class BatchCheck:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written and how it was found equal to the network.
+    """The file that was written, and the proof that it equals the network.
 
     Attributes:
         path: the file; of Paddle's format, the program.

@@ -1,4 +1,4 @@
-"""What an export has to know of a task: what goes in and comes out, and how two runs compare."""
+"""A task's description of its export: inputs, outputs, and how two runs compare."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Input(NamedTuple):
 
 
 class Words(NamedTuple):
-    """What messages call things.
+    """Names that messages give to things.
 
     Attributes:
         network: the network itself.
@@ -43,7 +43,7 @@ class Words(NamedTuple):
 
 
 class Comparison(Protocol):
-    """How near a file's outputs have to be to the network's."""
+    """Decides whether a file's outputs are near enough to the network's."""
 
     def compare(
         self, expected: Arrays, found: Arrays, *, rows: Mapping[str, str], fp16: bool

@@ -16,7 +16,7 @@ MAX_HALF_DIFFERENCE = 0.02  # of float16 weights
 
 
 class Agreement(Protocol):
-    """What a comparison found; as text a few words on how near the two are."""
+    """The result of a comparison; as text a few words on how near the two are."""
 
     @property
     def equal(self) -> bool:
@@ -26,7 +26,7 @@ class Agreement(Protocol):
 
 @dataclass(frozen=True)
 class Differences:
-    """How far two runs are apart, and how far they may be.
+    """Distances between two runs, and the largest that are allowed.
 
     Attributes:
         relative: largest difference as a share of the output's largest value; infinite where whole

@@ -1,4 +1,4 @@
-"""What the names in a pickle of arrays stand for while it is loaded: inert stand-ins.
+"""Inert stand-ins for the names in a pickle of arrays while it is loaded.
 
 numpy's own functions are not safe here: its `__setstate__` believes a forged dtype. So a pickle
 only fills in shapes, dtypes and bytes, and arrays are built from these afterwards.

@@ -1,4 +1,4 @@
-"""How far long work on files is, on standard error."""
+"""Show the progress of long work on standard error."""
 
 import sys
 

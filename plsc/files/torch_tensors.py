@@ -1,4 +1,4 @@
-"""What the names in a pickle of torch stand for while it is loaded: inert stand-ins."""
+"""Inert stand-ins for the names in a pickle of torch while it is loaded."""
 
 import math
 from collections.abc import Callable

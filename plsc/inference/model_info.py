@@ -23,7 +23,7 @@ DEDUCED = ", deduced"
 
 @dataclass(frozen=True)
 class InputOptions:
-    """What the user says about a model's input; None leaves it to the model.
+    """The user's settings of a model's input; None leaves them to the model.
 
     Attributes:
         mean: one number or one per colour, in pixels from 0 to 255.
@@ -41,7 +41,7 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model, and how images are prepared for it.
+    """A model's properties, and the preparation of its images.
 
     Attributes:
         path: as the user named it.

@@ -26,7 +26,7 @@ PREPARED = ("mean", "std", "colour_order", "size")
 
 @dataclass(frozen=True)
 class Calibration:
-    """How magnitudes are distributed over a reference set of images, and the score that follows.
+    """The distribution of magnitudes over a reference set of images, and the score that follows.
 
     The score is the logistic function by which ISO/IEC 29794-5 and its reference implementation
     OFIQ bring native measures to 0..100. Its centre and width are not written down for one network,

@@ -13,7 +13,7 @@ from plsc.optimizer.rule import UpdateRule
 
 @dataclass(frozen=True)
 class Unit:
-    """What a rule is applied to at once: a parameter, or several that are treated alike.
+    """A parameter, or several that are treated alike, to which a rule is applied at once.
 
     Attributes:
         names: state-dict keys of the parameters; all of them are clipped or none, and decay or not.

@@ -1,4 +1,4 @@
-"""What an optimizer is to those that use one."""
+"""The interface of an optimizer."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from paddle import Tensor
 
 
 class UpdateRule(Protocol):
-    """What an optimizer is: a rule for one tensor, or for rows of one."""
+    """An optimizer: a rule for one tensor, or for rows of one."""
 
     state_names: tuple[str, ...]
 

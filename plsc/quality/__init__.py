@@ -1,1 +1,1 @@
-"""How good a picture of a face is: quality scores, and what rejecting the worst gains."""
+"""Judge pictures of faces: quality scores, and what rejecting the worst gains."""

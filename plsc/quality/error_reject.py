@@ -1,4 +1,4 @@
-"""What rejecting the pairs of worst quality gains: error-versus-reject curves. numpy only.
+"""Error-versus-reject curves: what rejecting the pairs of worst quality gains. numpy only.
 
 Grother & Tabassi, "Performance of Biometric Quality Measures", TPAMI 2007; the protocol is that of
 MagFace's quality assessment (arXiv:2103.06627). Distances are angles in half turns; a pair is

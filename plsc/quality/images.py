@@ -1,4 +1,4 @@
-"""What plsc-quality asks of the images that it is to score: a name, and a place for a picture."""
+"""Name the images that plsc-quality scores, and keep its picture apart from them."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How good a picture is, by measures that have nothing to do with each other; higher is better.
+"""Measure a picture's quality, in independent ways; higher is better.
 
 A new measure of the pixels is a function here and its line in IMAGE_MEASURES.
 """

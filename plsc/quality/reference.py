@@ -1,4 +1,4 @@
-"""Which calibration gives percentiles and scores: a file's, the model's own, or one learned now."""
+"""Choose the calibration for percentiles and scores: a file's, the model's, or one learned now."""
 
 import json
 import os

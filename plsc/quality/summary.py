@@ -1,4 +1,4 @@
-"""What plsc-quality says of a set: how its magnitudes spread, which images are worst and best."""
+"""Summarise a set: the spread of its magnitudes, its worst and best images."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What goes along with a backbone's weights, so that nobody who uses a model has to know it."""
+"""Describe a backbone's input beside its weights, so that nobody who uses it has to know it."""
 
 import json
 from collections.abc import Mapping

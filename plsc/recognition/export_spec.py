@@ -1,4 +1,4 @@
-"""How a recognition network is exported: images in, embeddings out, and what the file says."""
+"""Describe the export of a recognition network: images in, embeddings out, and its metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

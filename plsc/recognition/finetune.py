@@ -1,4 +1,4 @@
-"""How a head begins: loaded, random, or made of class means."""
+"""Begin a head: loaded, random, or made of class means."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""Whether the lengths of features can learn what MagFace wants them to."""
+"""Warn where the lengths of features cannot learn what MagFace wants them to."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

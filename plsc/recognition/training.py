@@ -1,4 +1,4 @@
-"""What the engine trains a backbone with: the Partial FC head and its class centres."""
+"""Train a backbone under the Partial FC head and its class centres."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What the reports of several commands are made with: matplotlib's figures and pages of HTML."""
+"""Make reports: matplotlib's figures and pages of HTML, for several commands."""

@@ -1,4 +1,4 @@
-"""How a trainer ended: what its exit code and its last words say."""
+"""Tell how a trainer ended, from its exit code and its last words."""
 
 import re
 import signal
@@ -34,7 +34,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Ending:
-    """How one rank ended. `code` is an exit status as a shell gives it: 137 for SIGKILL."""
+    """The end of one rank. `code` is an exit status as a shell gives it: 137 for SIGKILL."""
 
     rank: int
     host: str

@@ -31,7 +31,7 @@ believable."""
 
 @dataclass
 class Peer:
-    """What is known of another rank."""
+    """The state of another rank, as far as it is known."""
 
     rank: int
     beat: dict[str, Any] = field(default_factory=dict)

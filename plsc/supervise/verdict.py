@@ -1,4 +1,4 @@
-"""Which rank failed first, judged from how all of them ended."""
+"""Judge which rank failed first, from how all of them ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

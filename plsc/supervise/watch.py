@@ -1,4 +1,4 @@
-"""When a trainer that runs counts as hung."""
+"""Decide when a trainer that runs counts as hung."""
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Limits:
 
 
 class HangWatch:
-    """How long a trainer has been silent, at the same phase, and behind another rank.
+    """Times how long a trainer is silent, at the same phase, and behind another rank.
 
     Attributes:
         unchanged: seconds for which its phase has not changed.

@@ -58,7 +58,7 @@ class Step:
 
 @dataclass
 class Match:
-    """What became of each operation.
+    """Operations of a graph, matched with a network's steps.
 
     Attributes:
         taken: index of a step -> its operation.

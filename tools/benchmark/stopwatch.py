@@ -1,4 +1,4 @@
-"""Where the time of code goes, and how many bytes pass, without a line of it in that code."""
+"""Time code and count the bytes that pass, without a line of it in that code."""
 
 import threading
 import time

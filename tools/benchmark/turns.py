@@ -1,4 +1,4 @@
-"""What processes that are measured beside each other share: whose turn it is, and their memory."""
+"""Let processes that are measured beside each other take turns, and read their memory."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""How a line names an image and its class: PLSC's lists and MagFace's."""
+"""Read a line of PLSC's or MagFace's lists: an image and its class."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Which images each rank reads at each step: whole numbers, no files and no devices."""
+"""Choose the images that each rank reads at each step; no files and no devices."""
 
 from collections.abc import Iterator
 

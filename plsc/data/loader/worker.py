@@ -1,4 +1,4 @@
-"""What a process of a `WorkerPool` does: it fills shared memory and says what lies there."""
+"""Serve a `WorkerPool` as one of its processes: fill shared memory and say what lies there."""
 
 import copy
 import gc

@@ -38,7 +38,7 @@ class _Worker:
 
 
 class WorkerTraceback(Exception):
-    """Where in a worker its error arose; the cause of the error that is raised here."""
+    """The traceback of a worker's error; the cause of the error that is raised here."""
 
 
 class WorkerPool:

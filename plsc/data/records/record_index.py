@@ -1,4 +1,4 @@
-"""Which records a `.rec` file has, and which of them are images."""
+"""Index the records of a `.rec` file, and tell which of them are images."""
 
 import logging
 from bisect import bisect_left

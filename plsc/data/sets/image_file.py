@@ -1,4 +1,4 @@
-"""What an image file is, by its first bytes."""
+"""Tell the format of an image file from its first bytes."""
 
 SIGNATURES = {".jpg": b"\xff\xd8\xff", ".png": b"\x89PNG\r\n\x1a\n", ".bmp": b"BM"}
 RIFF, WEBP = b"RIFF", b"WEBP"

@@ -1,4 +1,4 @@
-"""How the lines of a list are written, told from its first lines."""
+"""Tell the layout of a list from its first lines, and open it."""
 
 import itertools
 import os

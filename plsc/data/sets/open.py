@@ -1,4 +1,4 @@
-"""Which kind of set a path is: a training set, a set of pairs, loose images, or files.
+"""Open a path as the kind of set that it is: a training set, pairs, loose images, or files.
 
 .rec file, or a folder that holds some     training set: MXNet RecordIO
 .bin file                                  pairs

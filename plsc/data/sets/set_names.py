@@ -1,4 +1,4 @@
-"""What verification sets are called in tables and reports."""
+"""Name verification sets in tables and reports."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What transforms make of pixels, in a few numbers that can travel with a model."""
+"""Describe what transforms make of pixels, in a few numbers that can travel with a model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

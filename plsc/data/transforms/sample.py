@@ -1,4 +1,4 @@
-"""What transforms pass on: an image, and what belongs to it and has to move with it.
+"""A sample: an image, and what belongs to it and has to move with it.
 
 A sample is a mapping. `image` is the image file as bytes, then its pixels. Places in the image are
 

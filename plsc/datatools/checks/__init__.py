@@ -1,1 +1,1 @@
-"""What can be wrong with a set of images, and what it consists of."""
+"""Check a set of images, and summarise what it consists of."""

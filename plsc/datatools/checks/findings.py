@@ -1,4 +1,4 @@
-"""What can be wrong with a training set, what was found, and where."""
+"""Kinds of faults of a training set, and those that were found, with their places."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -98,7 +98,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something was found: images, by set and number there, or what `detail` names."""
+    """The place of a finding: images, by set and number there, or what `detail` names."""
 
     images: tuple[tuple[ImageSet, int], ...]
     detail: str

@@ -1,4 +1,4 @@
-"""What a training set consists of: counts, images per identity, formats and sizes."""
+"""Summarise a training set: counts, images per identity, formats and sizes."""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where the parts of a head lie in the image: a 2.5-D model, projected and aligned.
+"""Place the parts of a head in the image: a 2.5-D model, projected and aligned.
 
 Head coordinates: x to the image's right, y down from the line of the eyes, z towards the viewer;
 pixels of the 112x112 template. The features lie on an ellipsoid and turn with it; the outline is

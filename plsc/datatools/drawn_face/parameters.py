@@ -1,4 +1,4 @@
-"""What a drawn face is made of: `Identity` stays, `View` changes from image to image."""
+"""Parameters of a drawn face: `Identity` stays, `View` changes from image to image."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What a data set of rendered identities is made of: whose pictures, how many, in which pairs."""
+"""Plan a data set of rendered identities: whose pictures, how many, in which pairs."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is in a picture besides the head: a background, and now and then a thing in front."""
+"""Draw what surrounds the head: a background, and now and then a thing in front."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""What layers do to the rows of a matrix: biases and LayerNorm, with their gradients."""
+"""Work on the rows of a matrix: biases and LayerNorm, with their gradients."""
 
 import numpy as np
 from numpy.typing import NDArray

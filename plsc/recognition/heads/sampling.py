@@ -1,4 +1,4 @@
-"""Which class centres take part in a step."""
+"""Choose the class centres that take part in a step."""
 
 import math
 from collections.abc import Sequence

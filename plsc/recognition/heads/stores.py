@@ -1,4 +1,4 @@
-"""Where the rows of one tensor live, and how some of them come to the device and go back."""
+"""Keep the rows of a tensor in one place, and bring some of them to the device and back."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""What is measured of embeddings, in numpy alone."""
+"""Measure embeddings, in numpy alone."""

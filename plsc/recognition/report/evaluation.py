@@ -1,4 +1,4 @@
-"""What a report on verification sets is made of: the model, each set's figures and images."""
+"""Parts of a report on verification sets: the model, each set's figures and images."""
 
 from dataclasses import dataclass
 

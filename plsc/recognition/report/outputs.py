@@ -1,4 +1,4 @@
-"""Where an evaluation's figures go: terminal, JSON file, page."""
+"""Write an evaluation's figures: terminal, JSON file, page."""
 
 import json
 import sys
