@@ -109,11 +109,6 @@ def agree(flag: bool) -> bool:
     return bool(reduce_max(paddle.to_tensor([float(flag)])).item())
 
 
-def barrier() -> None:
-    """Wait until every rank is here (for moments only: gloo gives up after half a minute)."""
-    agree(False)
-
-
 def gather_objects(item: object) -> list:
     """Return one small picklable object of each rank, in rank order; for reports, not for data."""
     size = world.current().size

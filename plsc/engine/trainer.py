@@ -1,6 +1,5 @@
 """The training loop: `fit` and `train_step`."""
 
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -82,34 +81,45 @@ def train_step(
     paddle.seed(_step_seed(training.seed, progress.step))
     task.begin_step(batch, step=progress.step, fraction=progress.fraction, upcoming=upcoming)
     scalars = dict[Any, Scalar]()
+    made = []
     for number, part in enumerate(batch.split(parts), 1):
-        inputs = training.normalise(paddle.to_tensor(part[IMAGES]))
+        inputs = _inputs(training, part)
         with network.synchronised(number == parts):
             with training.precision.autocast(), paddle.set_grad_enabled(not training.frozen):
                 outputs = network(inputs)
             found = task.loss(outputs, part)
             (found.objective * scale).backward()
+        made.append(outputs)
         scalars[number] = found.logged.detach()
         scalars |= {(name, number): value for name, value in found.statistics.items()}
     squares = training.updater.squares()
     # All that the host wants to know of the step is read here, at once and before any change.
     numbers = read_scalars({**scalars, **squares})
     loss = math.fsum(numbers[number] for number in range(1, parts + 1))
-    suspects = functools.partial(_suspects, training, inputs, outputs, task.tensors())
+    tensors = task.tensors()  # before the update lets go of them
     if not math.isfinite(loss):
-        raise non_finite_error(progress.step + 1, f"the loss is {loss}", suspects())
+        number = next(n for n in range(1, parts + 1) if not math.isfinite(numbers[n]))
+        inputs = _inputs(training, batch.split(parts)[number - 1])
+        suspects = _suspects(training, inputs, made[number - 1], tensors)
+        raise non_finite_error(progress.step + 1, f"the loss is {loss}", suspects)
     update = training.updater.step(
         lr=lr, step=progress.step + 1, squares={name: numbers[name] for name in squares}
     )
     if update.overflow and scale <= 1.0:  # no smaller scale is left to try
         what = f"the gradient of {update.non_finite} is not finite"
-        raise non_finite_error(progress.step + 1, what, suspects())
+        suspects = _suspects(training, inputs, outputs, tensors)
+        raise non_finite_error(progress.step + 1, what, suspects)
     statistics = {
         name: math.fsum(numbers[name, number] for number in range(1, parts + 1)) / parts
         for name in found.statistics
     }
     figures = task.figures(progress.fraction)
     return StepReport(loss, lr, update.grad_norm, scale, update.overflow, statistics, figures)
+
+
+def _inputs(training: Training, part: Batch) -> Tensor:
+    """Return what the network is given of a part of a batch."""
+    return training.normalise(paddle.to_tensor(part[IMAGES]))
 
 
 def _step_seed(seed: int, step: int) -> int:

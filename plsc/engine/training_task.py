@@ -133,7 +133,8 @@ class TrainingTask(ABC):
 
         Args:
             weights: what was found at Global.pretrained_model; the network has them already.
-            network: what is trained.
+            network: what is trained. Its weights may be changed here, but not after the first
+                step: on a GPU the optimizer then writes them from a copy of its own.
             folder: where large temporary files may go.
             log: hears what was done.
 

@@ -43,7 +43,10 @@ def read_scalars(scalars: Mapping[Key, Scalar]) -> dict[Key, float]:
     values: list[float] = []
     if waiting:
         dtype = "float64" if any(v.dtype == paddle.float64 for v in waiting.values()) else "float32"
-        tensors = [each if each.dtype == dtype else each.astype(dtype) for each in waiting.values()]
+        tensors = [  # a task may give a scalar as [1]
+            each.astype(dtype).reshape([]) if each.shape or each.dtype != dtype else each
+            for each in waiting.values()
+        ]
         values = paddle.stack(tensors).tolist()
     numbers = dict(zip(waiting, values, strict=True))
     return {

@@ -42,6 +42,7 @@ class FlatParameters(DenseParameters):
 
         """
         self._kind_of, self._vector = kind_of, None
+        self._parts: dict[str, Tensor] = {}  # of the vector, by parameter
         super().__init__(layer, state_names=state_names, frozen=frozen)
 
     def _made_state(self, state_names: tuple[str, ...]) -> dict[str, dict[str, Tensor]]:
@@ -66,6 +67,8 @@ class FlatParameters(DenseParameters):
         What took no part in a step is not touched, neither by momentum nor by decay.
         """
         gradients = self.gradients()
+        if not gradients:  # as in a frozen network
+            return []
         if self._vector is None:
             self._vector = _joined([self.weights[name].detach() for name in self._order])
             self._parts = {name: self._part(self._vector, name) for name in self._order}

@@ -17,6 +17,8 @@ from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.recognition.losses.margin import MarginLoss, MarginOutput
 
+pytestmark = pytest.mark.usefixtures("arrangement")
+
 CLASSES, DIM, BATCH = 9, 4, 12
 
 
@@ -168,6 +170,13 @@ def test_the_first_number_that_is_not_finite_stops_the_run(kind, count):
     with pytest.raises(UserError, match=r"^step 7: the loss is nan; rank 0 on ") as caught:
         train_step(training, given, lr=0.1)
     assert f": {kind} ({count} values are nan or inf); lower the learning rate" in str(caught.value)
+
+
+def test_the_part_that_is_not_finite_is_the_one_that_is_looked_at():
+    training, given = made(accum_steps=2), batch()
+    spoil(training, "images", given["images"])
+    with pytest.raises(UserError, match=r"rank 0 on .*: images \(1 of \d+ values are nan or inf\)"):
+        train_step(training, given, lr=0.1)
 
 
 def test_a_gradient_that_overflows_without_a_loss_scale_stops_the_run():

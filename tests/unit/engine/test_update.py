@@ -16,14 +16,11 @@ from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.partial_fc import PartialFC
 from plsc.recognition.models.iresnet import IResNet18
 
+pytestmark = pytest.mark.usefixtures("arrangement")
+
 CLASSES, LR = 6, 0.1
 NAMES = ("weight", "bias")
 HEAD = PartialFC.name
-
-
-@pytest.fixture(autouse=True, params=["0", "1"], ids=["tensor by tensor", "one vector"])
-def arrangement(request, monkeypatch):
-    monkeypatch.setenv("PLSC_STOCK_CPU", request.param)
 
 
 def made(rule=None, rows=None, frozen=(), lr_multiplier=1.0, **options):
