@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from plsc.cli.options import PREPARATION, embedder_of
+from plsc.cli.options import PREPARATION, check_work, embedder_of
 from plsc.data.sets.open import open_pair_sets
 from plsc.data.sets.pairs import PairSet
 from plsc.data.sets.set_names import distinct
@@ -113,9 +113,7 @@ def model_card(embedder: Embedder) -> ModelCard:
 
 
 def _check(options: argparse.Namespace) -> None:
-    for name, least in (("batch_size", 1), ("num_workers", 0)):
-        if (value := getattr(options, name)) is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+    check_work(options)
     if options.image_root is not None and not options.pairs:
         raise UserError("--image-root is for lists of pairs: give --pairs LIST, too")
     if options.flip == "sum" and options.protocol == "magface":

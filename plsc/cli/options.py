@@ -226,14 +226,14 @@ def embedder_of(options: argparse.Namespace, *, batch_size: int) -> "Embedder":
 
 
 def check_work(options: argparse.Namespace) -> None:
-    """Check the numbers among these options.
+    """Check the numbers among these options; None is for the command to choose.
 
     Raises:
         UserError: one is too small.
 
     """
     for name, least in (("batch_size", 1), ("num_workers", 0)):
-        if (value := getattr(options, name)) < least:
+        if (value := getattr(options, name)) is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
 
 

@@ -118,6 +118,13 @@ class Embedder:
             embeddings[start : start + len(chunk)] = rows
         return embeddings
 
+    def embed_views(
+        self, images: NDArray[np.uint8], *, flip: bool, where: Callable[[int], str]
+    ) -> Floats:
+        """Return embeddings [n, views, d] of RGB images, with `flip` of the mirrored ones, too."""
+        views = (False, True) if flip else (False,)
+        return np.stack([self.embed(images, flip=view, where=where) for view in views], axis=1)
+
     def embed_files(
         self,
         images: Iterable[Image],

@@ -45,11 +45,13 @@ class FaceSource(Protocol):
     Attributes:
         shape: of a face's pixels.
         dtype: of them.
+        most_faces: that an image has.
 
     """
 
     shape: tuple[int, ...]
     dtype: npt.DTypeLike
+    most_faces: int
 
     def __len__(self) -> int:
         """Return how many images there are."""
@@ -69,10 +71,10 @@ class FaceSource(Protocol):
 class FaceNetwork(Protocol):
     """Makes embeddings of faces: an `Embedder`, or a network in training."""
 
-    def embed(
-        self, images: npt.NDArray, *, flip: bool = False, where: Callable[[int], str] = ...
+    def embed_views(
+        self, images: npt.NDArray, *, flip: bool, where: Callable[[int], str]
     ) -> Floats:
-        """Return embeddings [n, d] of faces [n, ...], or with `flip` of the mirrored ones.
+        """Return embeddings [n, views, d] of faces [n, ...], with `flip` of the mirrored ones, too.
 
         `where` names face i in messages.
         """
@@ -121,21 +123,20 @@ def embed(
 
     """
     largest = max(map(len, chunks), default=0)
+    face_bytes = math.prod(source.shape) * np.dtype(source.dtype).itemsize
     pool = WorkerPool(
         fill=functools.partial(_read, source, skip),
         num_workers=min(num_workers, len(chunks)),
-        slot_bytes=largest * math.prod(source.shape) * np.dtype(source.dtype).itemsize,
+        slot_bytes=largest * source.most_faces * face_bytes,
     )
     shown = progress_bar(before + sum(map(len, chunks)), unit) if unit else nullcontext()
-    mirrored = (False, True) if flip else (False,)
     try:
         with shown as progress:
             if progress is not None:
                 progress.update(before)
             for chunk, ((pixels,), faces) in zip(chunks, pool.map(chunks), strict=True):
                 where = functools.partial(_where, source, faces)
-                views = [network.embed(pixels, flip=view, where=where) for view in mirrored]
-                embeddings = np.stack(views, axis=1)
+                embeddings = network.embed_views(pixels, flip=flip, where=where)
                 embeddings[[face.reason != "" for face in faces]] = np.nan
                 yield EmbeddedFaces(faces, embeddings)
                 if progress is not None:

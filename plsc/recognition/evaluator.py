@@ -118,6 +118,8 @@ class _SetEmbeddings:
 class _Samples:
     """The images of a config's data set as faces, each transformed as the config says."""
 
+    most_faces = 1
+
     def __init__(self, dataset: Any):
         self.shape, self.dtype = dataset.fields["images"]
         self._dataset, self._generators = dataset, ImageGenerators()
@@ -137,10 +139,9 @@ class _PreparedNetwork:
     def __init__(self, function: NetworkFunction, normalise: Callable[[Any], Any]):
         self._function, self._normalise = function, normalise
 
-    def embed(
-        self, images: npt.NDArray, *, flip: bool = False, where: Callable[[int], str] = str
+    def embed_views(
+        self, images: npt.NDArray, *, flip: bool, where: Callable[[int], str]
     ) -> Floats:
         prepared = self._normalise(images)
-        return self._function(np.ascontiguousarray(prepared[..., ::-1]) if flip else prepared)[
-            OUTPUT
-        ]
+        views = [prepared, np.ascontiguousarray(prepared[..., ::-1])] if flip else [prepared]
+        return np.stack([self._function(view)[OUTPUT] for view in views], axis=1)

@@ -23,6 +23,7 @@ class WholeImages:
 
     shape: tuple[int, ...]
     dtype: npt.DTypeLike = np.uint8
+    most_faces = 1
 
     def __init__(self, source: ImageSource, reader: ImageReader):
         width, height = reader.size

@@ -190,7 +190,7 @@ def fingerprint(paths: Sequence[str], source: ImageSource, **of_list: str | None
     files = [place]
     if not place.is_file():
         listed = place / LABEL_FILE
-        files = sorted(place.glob("*.rec")) or [path for path in [listed] if path.is_file()]
+        files = rec_files_in(place) or [path for path in [listed] if path.is_file()]
     found: dict[str, Any] = {"path": str(place)}
     if files:
         found["files"] = [_stamp(path.name, path) for path in files]
@@ -211,7 +211,7 @@ def _stamp(name: str, path: Path) -> list[str | int]:
 
 
 def _holds_records(place: Path) -> bool:
-    return place.suffix == ".rec" or any(place.glob("*.rec"))
+    return place.suffix == ".rec" or (place.is_dir() and bool(rec_files_in(place)))
 
 
 def _first_two_lines(path: Path) -> tuple[bytes, bytes]:

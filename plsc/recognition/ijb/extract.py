@@ -85,6 +85,7 @@ class AlignedFaces:
     """The listed faces of a release, each cut out of its image and aligned to a square."""
 
     dtype: npt.DTypeLike = np.uint8
+    most_faces = 1
 
     def __init__(self, faces: ReleaseFaces, images: Path, side: int):
         self.shape: tuple[int, ...] = (side, side, 3)

@@ -19,7 +19,7 @@ from plsc.recognition.set_embedding import whole_batches
 class Crowds:
     """Image i has i % 3 faces of i, and of every fourth one says why it is left out."""
 
-    shape, dtype = (2, 2, 3), np.uint8
+    shape, dtype, most_faces = (40, 40, 3), np.uint8, 3
 
     def __init__(self, good=False):
         self.good = good
@@ -41,10 +41,11 @@ class Crowds:
 class Corner:
     """Embeds a face as the values of its first pixel."""
 
-    def embed(self, images, *, flip=False, where=str):
+    def embed_views(self, images, *, flip, where):
         if (images == 255).any():
             raise UserError(f"{where(int(np.argmax((images == 255).any(axis=(1, 2, 3)))))}: NaN")
-        return np.float32(images[:, :, ::-1] if flip else images)[:, 0, 0]
+        views = [images, images[:, :, ::-1]] if flip else [images]
+        return np.stack([np.float32(view[:, 0, 0]) for view in views], axis=1)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -85,7 +86,9 @@ def test_images_that_are_prepared_otherwise_are_refused():
         def faces(self, index):
             return [Face(index, pixels=np.zeros(self.shape, np.float32))]
 
-    with pytest.raises(UserError, match=r"image 0: is prepared as float32 \[2, 2, 3\], others as"):
+    with pytest.raises(
+        UserError, match=r"image 0: is prepared as float32 \[40, 40, 3\], others as"
+    ):
         embed_all(Odd(), Corner(), batch_size=2, unit=None)
 
 

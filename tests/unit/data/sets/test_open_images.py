@@ -77,6 +77,16 @@ def test_what_is_asked_for_by_its_layout_is_a_list_of_images(place):
         assert open_images("list.txt", **layout).labels.tolist() == [1]
 
 
+def test_a_hidden_record_file_is_not_the_set(place):
+    """macOS leaves `._train.rec` on disks of other systems."""
+    (place / "._train.rec").write_bytes(b"hidden")
+    source = open_images(".")
+    assert [name for name, _ in content(source)] == ["a/1.png", "a/3.png", "b/2.png"]
+    before = fingerprint(["."], source)
+    (place / "a/1.png").rename(place / "a/0.png")
+    assert fingerprint(["."], open_images(".")) != before
+
+
 def test_no_source(place):
     for name in ("nowhere", "nowhere.txt", "nowhere.bin"):
         with pytest.raises(UserError, match=name):
