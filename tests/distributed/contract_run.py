@@ -17,6 +17,7 @@ from plsc.data.loader.batch import Batch
 from plsc.distributed import world
 from plsc.distributed.collectives import reduce_sum
 from plsc.distributed.data_parallel import DataParallel
+from plsc.engine.build import trained_parameters
 from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.task import StepLoss, TrainingTask
@@ -24,7 +25,6 @@ from plsc.engine.trainer import train_step
 from plsc.engine.training import Training
 from plsc.engine.update import Updater
 from plsc.errors import UserError
-from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.momentum import Momentum
 
 BATCH, STEPS = 8, 3
@@ -60,12 +60,14 @@ class Masked(TrainingTask):
         if part["wanted"].any():
             total = total + (outputs["far"][0].square() * wanted).sum()
         total = total / self.count
-        return StepLoss(total, reduce_sum(total), {})
+        share = reduce_sum(wanted.sum()) / self.count
+        return StepLoss(total, reduce_sum(total), {"wanted": share})
 
 
 def training_of(parts: int = 1) -> Training:
     net, rule, precision = TwoOutputs(), Momentum(0.9, 0.01), Precision()
-    dense = DenseParameters(net, state_names=rule.state_names, frozen=())
+    given = {"frozen": (), "state_names": rule.state_names, "clip": None, "no_weight_decay": ()}
+    dense = trained_parameters(net, **given)
     return Training(
         network=DataParallel(net),
         task=Masked(),
@@ -91,7 +93,10 @@ def batch_of(step: int, *, wanted_by: int) -> Batch:
 def weights_after(parts: int, *, wanted_by: int) -> tuple[dict[str, np.ndarray], list[float]]:
     training, losses = training_of(parts), []
     for step in range(STEPS):
-        losses.append(train_step(training, batch_of(step, wanted_by=wanted_by), lr=0.05).loss)
+        report = train_step(training, batch_of(step, wanted_by=wanted_by), lr=0.05)
+        losses.append(report.loss)
+        # Each part's share is of the whole step's samples; the mean over the parts is reported.
+        assert report.statistics == {"wanted": wanted_by / BATCH / parts}
         training.progress.advance()
     return {name: w.numpy() for name, w in training.updater.dense.weights.items()}, losses
 

@@ -15,11 +15,11 @@ OVERFLOWS = [GOOD, INF, NAN, GOOD, DENSE_INF, GOOD, GOOD, GOOD, GOOD, INF, GOOD,
 SCALES = [1024, 1024, 512, 512, 512, 512, 1024, 1024, 2048, 2048, 2048, 2048]
 
 
-@pytest.fixture(scope="module")
-def ranks(module_worlds):
-    """(arrays, report) of each rank."""
+@pytest.fixture(scope="module", params=["0", "1"], ids=["tensor by tensor", "one vector"])
+def ranks(module_worlds, request):
+    """(arrays, report) of each rank, in both arrangements of the parameters."""
     worlds = module_worlds()
-    worlds.run(2, SCRIPT, worlds.folder / "out")
+    worlds.run(2, SCRIPT, worlds.folder / "out", PLSC_STOCK_CPU=request.param)
     return [
         (
             dict(np.load(worlds.folder / f"out.{rank}.npz")),

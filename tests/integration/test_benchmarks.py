@@ -24,22 +24,31 @@ def report_of(tool, *options):
 
 
 @pytest.mark.parametrize(
-    ("tool", "options", "words"),
+    ("tool", "options", "status", "words"),
     [
-        ("checkpoint", "--classes 0", "checkpoint: --classes must"),
-        ("embed", "--images 6", "must be even and at least 8"),
-        ("head", "--rows 100 --classes 50", "head: --rows 100 are more than --classes 50"),
-        ("loader", "--images 0", "loader.py: error: --images must be at least 1, got 0"),
-        ("plan", f"-c {CONFIG} -o Model.name=IResNet51", "plan: Model.name: no backbone is called"),
-        ("scaling", "--ranks 2..x", "invalid numbers value: '2..x'"),
-        ("scaling", "", "give --ranks or --simulate"),
-        ("train", "--backbone IResNet19 --rounds 1", "train.py: error: stock failed, see above"),
+        ("checkpoint", "--classes 0", 1, "checkpoint: --classes must"),
+        ("embed", "--images 6", 2, "must be even and at least 8"),
+        ("head", "--rows 100 --classes 50", 1, "head: --rows 100 are more than --classes 50"),
+        ("loader", "--images 0", 2, "loader.py: error: --images must be at least 1, got 0"),
+        ("plan", f"-c {CONFIG} -o Model.name=IResNet51", 1, "plan: Model.name: no backbone is"),
+        ("scaling", "--ranks 2..x", 2, "invalid numbers value: '2..x'"),
+        ("scaling", "", 2, "give --ranks or --simulate"),
     ],
 )
-def test_a_mistake_ends_in_one_line(tool, options, words):
-    done = bench(tool, *options.split(), status=None)
-    assert done.returncode in (1, 2) and not done.stdout
-    assert words in done.stderr.splitlines()[-1]
+def test_a_mistake_ends_in_one_line(tool, options, status, words):
+    done = bench(tool, *options.split(), status=status)
+    assert not done.stdout and "Traceback" not in done.stderr
+    *usage, last = done.stderr.splitlines()
+    assert words in last and (not usage or usage[0].startswith("usage: "))
+    if tool in ("head", "loader"):
+        assert (usage, last) == ([], words)
+
+
+def test_a_measurement_that_fails_is_told_with_its_reason():
+    done = bench("train", "--backbone", "IResNet19", "--rounds", 1, status=None)
+    last = done.stderr.splitlines()[-1]
+    assert (done.returncode, last) == (1, "train.py: error: stock failed, see above")
+    assert "did you mean 'IResNet18'" in done.stderr
 
 
 @pytest.mark.parametrize(("storage", "dtype"), [("device", "float32"), ("file", "bfloat16")])

@@ -53,7 +53,9 @@ def noise(tmp_path):
     return Noise(tmp_path)
 
 
-def test_it_learns_resumes_to_the_bit_and_exports(noise, tmp_path):
+@pytest.mark.parametrize("stock", ["0", "1"], ids=["tensor by tensor", "one vector"])
+def test_it_learns_resumes_to_the_bit_and_exports(noise, tmp_path, monkeypatch, stock):
+    monkeypatch.setenv("PLSC_STOCK_CPU", stock)
     noise("train")
     whole, weights = noise.losses(), noise.weights()
     assert whole[max(whole)] < 0.1 * whole[1]

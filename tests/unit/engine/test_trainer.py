@@ -1,5 +1,7 @@
 """The loop and its step in one process; tests/distributed holds the step on several ranks."""
 
+import contextlib
+
 import numpy as np
 import paddle
 import pytest
@@ -218,7 +220,8 @@ def test_a_frozen_backbone_stays_and_the_head_learns(parts):
     net, rule = Net(), Momentum(0.9)
     for parameter in net.parameters():
         parameter.stop_gradient = True
-    training = made(net=net, frozen=True, accum_steps=parts, rule=rule)
+    training = made(net=net, accum_steps=parts, rule=rule)
+    training.frozen = True
     before = [parameter.numpy().copy() for parameter in net.parameters()]
     report = train_step(training, batch(), lr=0.1)
     assert report.grad_norm == 0.0
@@ -232,12 +235,39 @@ def test_a_frozen_backbone_stays_and_the_head_learns(parts):
     assert (learnt != begun).all()
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_network_alone_runs_in_the_steps_precision(frozen):
+    training, found = made(), []
+    training.frozen = frozen
+    network, loss = training.network, training.task.loss
+
+    @contextlib.contextmanager
+    def autocast():
+        found.append("enter")
+        yield
+        found.append("exit")
+
+    def forward(images):
+        found.append(("network", paddle.is_grad_enabled()))
+        return network(images)
+
+    def of_loss(outputs, part):
+        found.append(("loss", paddle.is_grad_enabled()))
+        return loss(outputs, part)
+
+    forward.synchronised = network.synchronised
+    training.network, training.task.loss = forward, of_loss
+    training.precision.autocast = autocast
+    train_step(training, batch(), lr=0.1)
+    assert found == ["enter", ("network", not frozen), "exit", ("loss", True)]
+
+
 class Around:
     """Stands for all that `fit` tells of its steps; says stop where it is asked to."""
 
     def __init__(self, training, stop_at=None, stop_after_epoch=None):
         self.training, self.stop_at, self.stop_after_epoch = training, stop_at, stop_after_epoch
-        self.said, self.rates, self.saved = [], [], 0
+        self.said, self.rates, self.order, self.saved = [], [], [], 0
 
     def now(self):
         progress = self.training.progress
@@ -252,20 +282,30 @@ class Around:
         return batches
 
     def step_begins(self):
-        pass
+        self.order.append("begins")
 
     def step_ends(self, report):
+        self.order.append("ends")
         self.rates.append(report.lr)
         self.said.append(self.training.progress.step)
-
-    def after(self, what):
-        pass
 
     def epoch_ends(self):
         self.said.append("after")
 
     def save(self):
         self.saved += 1
+
+    def heard_by(self, name):
+        """What `fit` knows as `name`, and tells when a step or an epoch is over."""
+
+        class Heard:
+            save = self.save
+
+            @staticmethod
+            def after(what):
+                self.order.append((name, what))
+
+        return Heard()
 
     def run_ends(self):
         self.said.append("end")
@@ -286,7 +326,8 @@ class Batches:
 def fitted(training, **options):
     training.loader, training.schedule = Batches(), lambda time: time / 100
     around = Around(training, **options)
-    fit(training, recorder=around, evaluation=around, checkpoints=around, stopping=around)
+    told = {name: around.heard_by(name) for name in ("evaluation", "checkpoints")}
+    fit(training, recorder=around, stopping=around, **told)
     return around
 
 
@@ -302,12 +343,21 @@ def test_fit():
     assert around.rates == [step / 100 for step in range(12)]
     assert training.loader.asked == [(0, 0), (1, 0), (2, 0)]
     assert training.progress.finished
+    assert around.saved == 0  # the last epoch's end has saved it
+
+
+def test_the_order_around_a_step_and_an_epoch():
+    """The best figure is known before a checkpoint records it."""
+    around = fitted(made())
+    step = ["begins", "ends", ("evaluation", "step"), ("checkpoints", "step")]
+    assert around.order == 3 * [*(4 * step), ("evaluation", "epoch"), ("checkpoints", "epoch")]
 
 
 def test_fit_stops_and_goes_on():
     training = made()
     around = fitted(training, stop_at=6)
     assert around.said == ["epoch", 1, 2, 3, 4, "after", "epoch", 5, 6, "end"]
+    assert around.saved == 1
     assert training.progress.position == (1, 2 * BATCH)
     around = fitted(training, stop_after_epoch=2)
     assert around.said == ["epoch", 7, 8, "after", "end"]

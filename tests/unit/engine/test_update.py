@@ -8,7 +8,7 @@ from paddle import nn
 from plsc.distributed.sharding import RowShard
 from plsc.engine.build import trained_parameters
 from plsc.engine.precision import LossScaler
-from plsc.engine.update import Updater
+from plsc.engine.update import Updater, read_scalars
 from plsc.optimizer.adamw import AdamW
 from plsc.optimizer.clip import ClipGradByGlobalNorm
 from plsc.optimizer.momentum import Momentum
@@ -76,6 +76,14 @@ def backward(updater, gradients, scale=1.0):
 
 def norm_of(gradients, names):
     return np.sqrt(sum((gradients[name].astype("float64") ** 2).sum() for name in names))
+
+
+def test_scalars_are_read_as_they_are():
+    """In float64 where one is, in any shape of a single value, under their own keys."""
+    fine = 1 + 1e-12
+    given = {"a": paddle.to_tensor(fine, "float64"), 2: paddle.ones([1]), "c": 3.5}
+    assert list(read_scalars(given).items()) == [("a", fine), (2, 1.0), ("c", 3.5)]
+    assert read_scalars({}) == {}
 
 
 def test_several_steps_of_momentum():
