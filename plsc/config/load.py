@@ -26,7 +26,6 @@ from plsc.config.sections import (
     EvalDataConfig,
     Fp16Config,
     GlobalConfig,
-    GradClipConfig,
     GradScalerConfig,
     LoaderConfig,
     OptimizerConfig,
@@ -128,9 +127,11 @@ def _optimizer(value: Any, key: str) -> OptimizerConfig:
         if "eps" in section:
             raise UserError(f"{key}.epsilon and {key}.eps are the same setting; give one")
         section["eps"] = section.pop("epsilon")
-    return section_with_params(
-        OptimizerConfig, section, key, grad_clip=section_reader(GradClipConfig)
-    )
+    return section_with_params(OptimizerConfig, section, key, grad_clip=_grad_clip)
+
+
+def _grad_clip(value: Any, key: str) -> Component:
+    return component({"name": "ClipGradByGlobalNorm", **mapping_of(value, key)}, key)
 
 
 def _datasets(value: Any, key: str) -> tuple[Component, ...]:

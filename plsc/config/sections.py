@@ -92,22 +92,11 @@ class DistributedConfig:
 
 
 @dataclass(frozen=True)
-class GradClipConfig:
-    """`Optimizer.grad_clip`: clipping by global norm, see plsc/optimizer/clip.py."""
-
-    clip_norm: Positive
-    name: Literal["ClipGradByGlobalNorm"] = "ClipGradByGlobalNorm"
-    clip_norm_max: Positive | None = None
-    always_clip: bool = False
-    no_clip_list: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class OptimizerConfig:
     """`Optimizer`: the update rule (`name` and its parameters) and what surrounds it."""
 
     name: str
-    grad_clip: GradClipConfig | None = None
+    grad_clip: Component | None = None
     head_lr_multiplier: Annotated[float, Range(0)] = 1.0
     no_weight_decay_name: tuple[str, ...] = ()
     params: dict[str, Any] = field(default_factory=dict)

@@ -7,9 +7,9 @@ from paddle import nn
 
 from plsc.checkpoint.saved_config import unknown_in_checkpoint
 from plsc.config.load import require
-from plsc.config.registry import DATASETS, OPTIMIZERS, SCHEDULES, TASKS, UnknownPart
+from plsc.config.registry import CLIPS, DATASETS, OPTIMIZERS, SCHEDULES, TASKS, UnknownPart
 from plsc.config.schema import nearest
-from plsc.config.sections import MEAN, Config, GradClipConfig
+from plsc.config.sections import MEAN, Config
 from plsc.data.loader.batches import TrainingSet, TrainLoader
 from plsc.data.loader.sampler import EpochSampler
 from plsc.data.transforms.standard import build_transforms
@@ -24,7 +24,7 @@ from plsc.engine.update import Updater
 from plsc.errors import UserError
 from plsc.nn.kernels.compiled import wanted
 from plsc.nn.layers import frozen_names
-from plsc.optimizer.clip import ClipGradByGlobalNorm, named
+from plsc.optimizer.clip import GradClip, clips, named
 from plsc.optimizer.dense import DenseParameters
 from plsc.optimizer.flat import FlatParameters
 
@@ -61,6 +61,8 @@ def _check_components(config: Config) -> None:
         config.LRScheduler.check(SCHEDULES, supplied=SCHEDULE_SUPPLIED)
     if config.Optimizer is not None:
         config.Optimizer.rule.check(OPTIMIZERS)
+        if config.Optimizer.grad_clip is not None:
+            config.Optimizer.grad_clip.build(CLIPS)
     for dataset in config.DataLoader.datasets:
         params = dataset.check(DATASETS)
         build_transforms(params.get("transform_ops") or [])
@@ -146,17 +148,6 @@ def build_network(config: Config) -> nn.Layer:
     return task_type(config).network(config)
 
 
-def _clip(config: GradClipConfig | None) -> ClipGradByGlobalNorm | None:
-    if config is None:
-        return None
-    return ClipGradByGlobalNorm(
-        config.clip_norm,
-        clip_norm_max=config.clip_norm_max,
-        always_clip=config.always_clip,
-        no_clip_list=config.no_clip_list,
-    )
-
-
 def build_loader(config: Config, dataset: TrainingSet) -> TrainLoader:
     """Return this rank's share of `dataset` in batches; touch no device."""
     data, place = require(config.DataLoader.Train, "DataLoader.Train", "training"), world.current()
@@ -186,7 +177,7 @@ def build_training(config: Config, loader: TrainLoader, dataset: TrainingSet) ->
     network = _network_to_train(config)
     rule, precision = optimizer.rule.build(OPTIMIZERS), build_precision(config)
     task = task_type(config).training(config, network, dataset, rule.state_names)
-    clip = _clip(optimizer.grad_clip)
+    clip = None if optimizer.grad_clip is None else optimizer.grad_clip.build(CLIPS)
     updater = Updater(
         trained_parameters(
             network,
@@ -229,7 +220,7 @@ def trained_parameters(
     *,
     frozen: Collection[str],
     state_names: Sequence[str],
-    clip: ClipGradByGlobalNorm | None,
+    clip: GradClip | None,
     no_weight_decay: Sequence[str],
 ) -> DenseParameters:
     """Return what is updated: tensor by tensor where a CPU's kernels do it, else as one vector."""
@@ -237,9 +228,15 @@ def trained_parameters(
         return DenseParameters(network, state_names=state_names, frozen=frozen)
 
     def kind_of(name: str) -> tuple[bool, bool]:
-        return clip is not None and clip.clips(name), not named((name,), no_weight_decay)
+        return clips(clip, name), not named((name,), no_weight_decay)
 
-    return FlatParameters(network, state_names=state_names, frozen=frozen, kind_of=kind_of)
+    return FlatParameters(
+        network,
+        state_names=state_names,
+        frozen=frozen,
+        kind_of=kind_of,
+        by_tensor=clip is not None and clip.by_tensor,
+    )
 
 
 def _network_to_train(config: Config) -> nn.Layer:

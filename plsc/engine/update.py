@@ -1,9 +1,11 @@
 """One optimizer step of all trained parameters: unscale, agree on overflow, clip, update."""
 
+import itertools
 import math
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import paddle
 from paddle import Tensor
@@ -11,7 +13,7 @@ from paddle import Tensor
 from plsc.distributed.collectives import reduce_sum
 from plsc.engine.precision import LossScaler
 from plsc.engine.training_task import Sharded
-from plsc.optimizer.clip import ClipGradByGlobalNorm, named
+from plsc.optimizer.clip import GradClip, clips, named
 from plsc.optimizer.dense import DenseParameters, Unit
 from plsc.optimizer.rule import UpdateRule
 
@@ -37,18 +39,24 @@ Scalar: TypeAlias = Tensor | float
 Key = TypeVar("Key")
 
 
-def read_scalars(scalars: Mapping[Key, Scalar]) -> dict[Key, float]:
-    """Return scalars as numbers, under the same keys, with a single wait for the device."""
-    waiting = {name: value for name, value in scalars.items() if isinstance(value, Tensor)}
-    values: list[float] = []
-    if waiting:
-        dtype = "float64" if any(v.dtype == paddle.float64 for v in waiting.values()) else "float32"
-        tensors = [  # a task may give a scalar as [1]
-            each.astype(dtype).reshape([]) if each.shape or each.dtype != dtype else each
-            for each in waiting.values()
-        ]
-        values = paddle.stack(tensors).tolist()
-    numbers = dict(zip(waiting, values, strict=True))
+def read_scalars(scalars: Mapping[Key, Scalar]) -> dict[Key, Any]:
+    """Return scalars as numbers, under the same keys, with a single wait for the device.
+
+    A tensor of several values [n] becomes a list of so many numbers.
+    """
+    tensors = {name: value for name, value in scalars.items() if isinstance(value, Tensor)}
+    wide = any(tensor.dtype == paddle.float64 for tensor in tensors.values())
+    dtype = "float64" if wide else "float32"
+    same = [each if each.dtype == dtype else each.astype(dtype) for each in tensors.values()]
+    if all(each.ndim == 0 for each in same):
+        joined = paddle.stack(same) if same else None
+    else:
+        joined = paddle.concat([each.reshape([-1]) if each.ndim != 1 else each for each in same])
+    values = iter([] if joined is None else joined.tolist())
+    numbers = {
+        name: next(values) if tensor.size == 1 else list(itertools.islice(values, tensor.size))
+        for name, tensor in tensors.items()
+    }
     return {
         name: numbers[name] if name in numbers else float(value) for name, value in scalars.items()
     }
@@ -73,7 +81,7 @@ class Updater:
         sharded: Sequence[Sharded] = (),
         *,
         rule: UpdateRule,
-        clip: ClipGradByGlobalNorm | None,
+        clip: GradClip | None,
         scaler: LossScaler,
         no_weight_decay: Sequence[str] = (),
     ):
@@ -84,25 +92,26 @@ class Updater:
 
     @paddle.no_grad()
     def squares(self) -> dict[str, Scalar]:
-        """Return ‖g‖² of what the step will change, by name, of sharded rows over all ranks."""
+        """Return ‖g‖² of what the step will change, to be read, of sharded rows over all ranks."""
         self._units = {unit.names[0]: unit for unit in self.dense.units()}
         found: dict[str, Scalar] = {name: unit.square() for name, unit in self._units.items()}
         return found | {rows.name: reduce_sum(rows.squared_norm()) for rows in self.sharded}
 
     @paddle.no_grad()
     def step(
-        self, *, lr: float, step: int, squares: Mapping[str, float] | None = None
+        self, *, lr: float, step: int, squares: Mapping[str, Any] | None = None
     ) -> UpdateReport:
         """Apply the gradients, or skip on overflow; then forget them.
 
         Args:
             lr: learning rate.
             step: from 1.
-            squares: what `squares` gave, as numbers; they are read here if they are not given.
+            squares: what the host has read of `squares`; it is read here if it is not given.
 
         """
-        if squares is None:
-            squares = read_scalars(self.squares())
+        read = read_scalars(self.squares()) if squares is None else squares
+        dense = [unit.squares(read[name]) for name, unit in self._units.items()]
+        squares = dict(ChainMap(*dense)) | {rows.name: read[rows.name] for rows in self.sharded}
         # Dense gradients and the norms of sharded rows are sums over ranks, equal on all of them,
         # and infinity and NaN survive a sum: one rank's overflow is every rank's.
         overflow = not math.isfinite(sum(squares.values()))
@@ -110,7 +119,7 @@ class Updater:
         if not overflow:
             self._apply(squares, lr, step)
         scale = self.scaler.scale
-        dense_norm = math.sqrt(sum(squares[name] for name in self._units)) / scale
+        dense_norm = math.sqrt(sum(sum(each.values()) for each in dense)) / scale
         self.scaler.update(overflow)
         self._units = {}
         self.dense.clear_gradients()
@@ -121,8 +130,14 @@ class Updater:
     def _apply(self, squares: Mapping[str, float], lr: float, step: int) -> None:
         factors = self._factors(squares)
         for name, unit in self._units.items():
-            decay = not named((name,), self.no_weight_decay)
-            unit.update(self.rule, lr=lr, step=step, decay=decay, factor=factors[name])
+            unit.update(
+                self.rule,
+                lr=lr,
+                step=step,
+                decay=not named((name,), self.no_weight_decay),
+                factors=[factors[each] for each in unit.names if each in factors],
+                limits=self._limits(name),
+            )
         self.dense.publish()
         for rows in self.sharded:
             self._update_rows(rows, factors[rows.name], lr, step)
@@ -130,18 +145,30 @@ class Updater:
     def _factors(self, squares: Mapping[str, float]) -> dict[str, float]:
         """Return what each gradient is multiplied by: clipping, and the loss scale taken away."""
         scale, aliases = self.scaler.scale, {rows.name: rows.aliases for rows in self.sharded}
-        if self.clip is None:
-            return dict.fromkeys(squares, 1.0 / scale)
-        clipped = {name for name in squares if self.clip.clips(name, *aliases.get(name, ()))}
-        norm = math.sqrt(sum(square for name, square in squares.items() if name in clipped)) / scale
-        factor = self.clip.factor(norm)
-        return {name: (factor if name in clipped else 1.0) / scale for name in squares}
+        factors = dict.fromkeys(squares, 1.0)
+        if self.clip is not None:
+            clipped = [name for name in squares if clips(self.clip, name, *aliases.get(name, ()))]
+            joint = math.fsum(squares[name] for name in clipped)
+            for name in clipped:
+                square = squares[name] if self.clip.by_tensor else joint
+                factors[name] = self.clip.factor(math.sqrt(square) / scale)
+        return {name: factor / scale for name, factor in factors.items()}
+
+    def _limits(self, *names: str) -> tuple[float, float] | None:
+        """Return between which values a gradient is kept that still has the loss scale."""
+        if self.clip is None or self.clip.limits is None or not clips(self.clip, *names):
+            return None
+        low, high = self.clip.limits
+        return low * self.scaler.scale, high * self.scaler.scale
 
     def _update_rows(self, rows: Sharded, factor: float, lr: float, step: int) -> None:
-        decay = not named((rows.name, *rows.aliases), self.no_weight_decay)
+        names = (rows.name, *rows.aliases)
+        decay, limits = not named(names, self.no_weight_decay), self._limits(*names)
         rows_lr = lr * rows.lr_multiplier
 
         def update(weight: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
+            if limits is not None:
+                gradient = gradient.clip(*limits)
             self.rule.update(
                 weight, gradient, state, lr=rows_lr, step=step, decay=decay, factor=factor
             )

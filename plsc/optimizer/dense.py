@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
@@ -29,17 +30,46 @@ class Unit:
     state: dict[str, Tensor]
 
     def square(self) -> Tensor | float:
-        """Return ‖g‖², a scalar: a number where a kernel has it at once, else on the device."""
+        """Return ‖g‖²: a number where a kernel has it at once, else a tensor for the device.
+
+        Where each parameter's own is wanted, the tensor has several values: see `squares`.
+        """
         # paddle.dot and paddle.linalg.norm add up in sequence on CPU and lose 2 % over ten million
         # float32 values; sum() does not.
         found = kernels.squared_norm(self.gradient)
         return paddle.square(self.gradient).sum() if found is None else found
 
-    def update(self, rule: UpdateRule, *, lr: float, step: int, decay: bool, factor: float) -> None:
-        """Apply `rule`; see UpdateRule."""
-        rule.update(
-            self.weight, self.gradient, self.state, lr=lr, step=step, decay=decay, factor=factor
-        )
+    def squares(self, read: Any) -> dict[str, float]:
+        """Return ‖g‖² by name from what the host has `read` of `square`.
+
+        Several parameters have theirs together, under the name of the first, unless each one's own
+        is wanted.
+        """
+        return {self.names[0]: float(read)}
+
+    def update(
+        self,
+        rule: UpdateRule,
+        *,
+        lr: float,
+        step: int,
+        decay: bool,
+        factors: Sequence[float],
+        limits: tuple[float, float] | None = None,
+    ) -> None:
+        """Apply `rule`, see UpdateRule, with a factor for each name of `squares`.
+
+        Values of the gradient are kept within `limits`, before they are multiplied.
+        """
+        gradient, factor = self._scaled(factors)
+        if limits is not None:
+            gradient = gradient.clip(*limits)
+        rule.update(self.weight, gradient, self.state, lr=lr, step=step, decay=decay, factor=factor)
+
+    def _scaled(self, factors: Sequence[float]) -> tuple[Tensor, float]:
+        """Return a gradient and the factor that is still to be applied to it."""
+        (factor,) = factors
+        return self.gradient, factor
 
 
 class DenseParameters:

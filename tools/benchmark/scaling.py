@@ -18,16 +18,15 @@ Each world gives a JSON line, then a table follows.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+
+from worlds import launch  # noqa: E402
 
 from plsc.errors import UserError  # noqa: E402
 from plsc.nn import environment as runtime  # noqa: E402
@@ -46,26 +45,9 @@ def numbers(text: str) -> list[int]:
     return ranks
 
 
-def launch(ranks: int, threads: int, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the reports of a world of processes about its cases.
-
-    Raises:
-        UserError: a rank failed.
-
-    """
-    launcher = ["-m", "paddle.distributed.launch", f"--nproc_per_node={ranks}"]
-    environment = {**os.environ, "PLSC_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-    with tempfile.TemporaryDirectory() as folder:
-        report, log = Path(folder) / "report.json", Path(folder) / "log"
-        world = [*launcher, f"--log_dir={log}"] if ranks > 1 else []
-        command = [sys.executable, *world, str(RANK), json.dumps(cases), str(report)]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            logs = [path.read_text(errors="replace") for path in sorted(log.glob("workerlog.*"))]
-            lines = "\n".join([done.stderr, *logs]).strip().splitlines()
-            said = "\n".join(lines[-20:])
-            raise UserError(f"a world of {ranks} ranks failed with {done.returncode}:\n{said}")
-        return json.loads(report.read_text())
+def measure(cases: list[dict[str, Any]], ranks: int, threads: int) -> list[dict[str, Any]]:
+    """Return what a world says of its cases."""
+    return launch(RANK, cases, ranks=ranks, PLSC_NUM_THREADS=str(threads))
 
 
 def weak_scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -78,7 +60,7 @@ def weak_scaling(options: argparse.Namespace) -> list[dict[str, Any]]:
     found: dict[tuple[int, int], list[dict[str, Any]]] = {place: [] for place in worlds}
     for _ in range(options.rounds):
         for ranks, threads in worlds:
-            found[ranks, threads] += launch(ranks, threads, [case(options, options.classes)])
+            found[ranks, threads] += measure([case(options, options.classes)], ranks, threads)
     rows = []
     for (ranks, threads), rounds in found.items():
         images = ranks * options.batch
@@ -107,7 +89,7 @@ def simulate(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     classes = [options.classes, 100 * options.classes]
     for ranks in options.simulate:
-        few, many = launch(ranks, 1, [case(options, count) | {"steps": 0} for count in classes])
+        few, many = measure([case(options, count) | {"steps": 0} for count in classes], ranks, 1)
         expected = step_traffic(
             samples=ranks * options.batch // options.parts,
             parts=options.parts,

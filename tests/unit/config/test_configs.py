@@ -13,6 +13,7 @@ from plsc.config.component import components
 from plsc.config.load import dump_config, load_config
 from plsc.config.registry import (
     BACKBONES,
+    CLIPS,
     DATASETS,
     LOSSES,
     METRICS,
@@ -151,7 +152,7 @@ def test_published_values(stem):
     assert config.LRScheduler.params == {"learning_rate": rate, "decay_unit": "step", **warmup}
     assert config.Optimizer.name == rule
     assert config.Optimizer.params["weight_decay"] == decay
-    clip = config.Optimizer.grad_clip
+    clip = config.Optimizer.grad_clip.build(CLIPS)
     assert (clip.clip_norm, clip.clip_norm_max, clip.no_clip_list) == (5.0, None, ("dist",))
     assert clip.always_clip is always
     assert params["num_features"] == 512 and params.get("data_format") == data_format

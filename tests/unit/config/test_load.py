@@ -65,7 +65,7 @@ def test_a_plsc_file_as_it_is(load):
     assert config.Optimizer.rule.params["eps"] == 1e-8
     assert config.Optimizer.rule.params["weight_decay"] == 5e-4
     assert config.Optimizer.no_weight_decay_name == ("bias",)
-    assert config.Optimizer.grad_clip.clip_norm_max == 1.0
+    assert config.Optimizer.grad_clip.params["clip_norm_max"] == 1.0
     train = config.DataLoader.Train
     assert (train.sampler.batch_size, train.loader.num_workers) == (256, 8)
     assert train.dataset.params["transform_ops"][1] == {"ToCHWImage": None}

@@ -11,6 +11,7 @@ from places import GOLDEN
 from plsc.config import yaml_tree
 from plsc.config.load import load_config, parse_config
 from plsc.config.sections import Config
+from plsc.engine.build import check_components
 from plsc.errors import UserError
 
 PLSC = (GOLDEN / "plsc_face.yaml").read_text()  # PLSC's habits
@@ -84,7 +85,9 @@ MISTAKES = {
     "LRScheduler.name=3": "LRScheduler.name must be text, got 3",
     "Optimizer.eps=1e-8": "Optimizer.epsilon and Optimizer.eps are the same setting; give one",
     "Optimizer.head_lr_multiplier=-1": "Optimizer.head_lr_multiplier must be a number at least 0",
-    "Optimizer.grad_clip.name=ClipGradByNorm": "must be one of 'ClipGradByGlobalNorm', got 'ClipGr",
+    "Optimizer.grad_clip.name=ClipGradNorm": "Optimizer.grad_clip.name: no gradient clipping is ca",
+    "Optimizer.grad_clip={'name': 'ClipGradByNorm', 'max': 1}": "grad_clip.max: unknown key",
+    "Optimizer.grad_clip={'name': 'ClipGradByValue', 'max': 1, 'min': 2.0}": "min 2.0 must be below",
     "Optimizer.grad_clip.clip_norm=0": "Optimizer.grad_clip.clip_norm must be a number above 0",
     "Optimizer.grad_clip={}": "Optimizer.grad_clip.clip_norm is missing",
     "DataLoader.Train.dataset=None": "DataLoader.Train.dataset is missing",
@@ -116,7 +119,7 @@ MISTAKES = {
 @pytest.mark.parametrize("override", MISTAKES)
 def test_each_mistake_has_its_line(load, override):
     with pytest.raises(UserError, match=re.escape(MISTAKES[override])) as caught:
-        load(override)
+        check_components(load(override))
     assert "\n" not in str(caught.value)
 
 

@@ -10,7 +10,7 @@ from plsc.engine.build import trained_parameters
 from plsc.engine.precision import LossScaler
 from plsc.engine.update import Updater, read_scalars
 from plsc.optimizer.adamw import AdamW
-from plsc.optimizer.clip import ClipGradByGlobalNorm
+from plsc.optimizer.clip import ClipGradByGlobalNorm, ClipGradByNorm, ClipGradByValue
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.partial_fc import PartialFC
@@ -83,6 +83,8 @@ def test_scalars_are_read_as_they_are():
     fine = 1 + 1e-12
     given = {"a": paddle.to_tensor(fine, "float64"), 2: paddle.ones([1]), "c": 3.5}
     assert list(read_scalars(given).items()) == [("a", fine), (2, 1.0), ("c", 3.5)]
+    several = {"a": paddle.to_tensor(2.0), "b": paddle.to_tensor([3.0, 4.0]), "c": 3.5}
+    assert read_scalars(several) == {"a": 2.0, "b": [3.0, 4.0], "c": 3.5}
     assert read_scalars({}) == {}
 
 
@@ -162,6 +164,39 @@ def test_clipping(options, counted, limit, scale):
     assert report.grad_norm == pytest.approx(norm_of(gradients, NAMES), rel=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1024.0])
+@pytest.mark.parametrize("spared", [(), ("bias",), (HEAD,), ("weight", "bias")])
+def test_clipping_by_each_tensors_own_norm(spared, scale):
+    """Limits between the norms, so that some are clipped and some are not."""
+    names = ["partialfc" if name == HEAD else name for name in spared]
+    spared = (*spared, *([HEAD] if "weight" in spared else []))  # "weight" is in its name, too
+    for limit in (0.5, 2.0, 3.0):
+        clip = ClipGradByNorm(limit, no_clip_list=names)
+        report, before, after, gradients = stepped(clip, scale, rule=Momentum(0.0, 0.0))
+        for name, gradient in gradients.items():
+            factor = 1.0 if name in spared else min(1.0, limit / norm_of(gradients, [name]))
+            np.testing.assert_allclose(
+                before[name] - after[name], LR * factor * gradient, rtol=1e-4, atol=1e-5
+            )
+        assert report.grad_norm == pytest.approx(norm_of(gradients, NAMES), rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1024.0])
+@pytest.mark.parametrize("spared", [(), ("bias",), (HEAD,)])
+def test_clipping_by_value(spared, scale):
+    names = ["partialfc" if name == HEAD else name for name in spared]
+    clip = ClipGradByValue(0.5, min=-0.25, no_clip_list=names)
+    _, before, after, gradients = stepped(clip, scale, rule=Momentum(0.0, 0.0))
+    assert all((g > 0.5).any() or (g < -0.25).any() for g in gradients.values())
+    for name, gradient in gradients.items():
+        kept = gradient if name in spared else gradient.clip(-0.25, 0.5)
+        np.testing.assert_allclose(before[name] - after[name], LR * kept, rtol=1e-4, atol=1e-6)
+
+
+def test_values_are_kept_between_minus_max_and_max_by_default():
+    assert ClipGradByValue(0.5).limits == (-0.5, 0.5)
+
+
 @pytest.mark.parametrize(
     ("names", "spared"),
     [((), ()), (("bias",), ("bias",)), (("partialfc",), (HEAD,)), (("weight",), ("weight", HEAD))],
@@ -215,11 +250,12 @@ def test_rows_that_are_not_sampled_keep_every_bit(rule):
         assert (before[name][rows] != after[name][rows]).all()
 
 
+@pytest.mark.parametrize("kind", [ClipGradByGlobalNorm, ClipGradByNorm, ClipGradByValue])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("where", [*NAMES, HEAD])
-def test_an_overflow_changes_nothing(where, value):
+def test_an_overflow_changes_nothing(where, value, kind):
     scaler = LossScaler(scale=64.0, decr_every_n_nan_or_inf=2)
-    updater = made(clip=ClipGradByGlobalNorm(1.0), scaler=scaler)
+    updater = made(clip=kind(1.0), scaler=scaler)
     before, gradients = arrays(updater), gradients_of(updater)
     gradients[where].flat[1] = value
     for scale in (64.0, 32.0):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plsc.optimizer.clip import ClipGradByGlobalNorm, named
+from plsc.optimizer.clip import ClipGradByGlobalNorm, ClipGradByNorm, clips, named
 
 HEAD, OTHER_NAME = "head.weight", "partialfc@dist@rank"
 
@@ -33,6 +33,12 @@ def test_the_factor_has_a_cap(norm, limit, always_clip):
     assert capped.factor(norm) == (min(free.factor(norm), 0.5) if clipping else 1.0)
 
 
+@given(norms, limits)
+def test_a_tensors_own_norm_is_at_most_the_limit(norm, limit):
+    found = norm * ClipGradByNorm(limit).factor(norm)
+    assert found == pytest.approx(min(norm, limit), rel=1e-12)
+
+
 def test_at_the_limit_and_at_zero():
     assert ClipGradByGlobalNorm(5.0).factor(5.0) == 1.0
     assert ClipGradByGlobalNorm(5.0, always_clip=True).factor(0.0) == pytest.approx(5e6)
@@ -41,7 +47,7 @@ def test_at_the_limit_and_at_zero():
 
 
 @pytest.mark.parametrize(
-    ("parts", "name", "clips"),
+    ("parts", "name", "clipped"),
     [
         ((), HEAD, True),
         (("dist",), HEAD, False),
@@ -55,7 +61,7 @@ def test_at_the_limit_and_at_zero():
         (("conv1",), "layer1.0.conv1.weight", False),
     ],
 )
-def test_no_clip_list(parts, name, clips):
+def test_no_clip_list(parts, name, clipped):
     names = (HEAD, OTHER_NAME) if name == HEAD else (name,)
-    assert ClipGradByGlobalNorm(no_clip_list=parts).clips(*names) is clips
-    assert named(names, parts) is not clips
+    assert clips(ClipGradByGlobalNorm(1.0, no_clip_list=parts), *names) is clipped
+    assert named(names, parts) is not clipped

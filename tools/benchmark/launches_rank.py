@@ -1,0 +1,137 @@
+"""One rank of launches.py: a step of each case, counted over the whole body of the loop."""
+
+import collections
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from launch_counter import LaunchCounter
+from training_config import training_config
+
+from plsc.distributed import world
+from plsc.nn import environment as runtime
+
+COUNTED_STEP = 3  # from 1: by then all buffers are made
+
+
+class Network:
+    """A network whose forward pass is a phase; all else is the network's own."""
+
+    def __init__(self, network: Any, counter: LaunchCounter):
+        self._network, self._counter = network, counter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+    def __call__(self, inputs: Any) -> Any:
+        """See DataParallel."""
+        with self._counter.phase("forward"):
+            return self._network(inputs)
+
+
+class CountedStep:
+    """Stands where the recorder does; counts from the beginning of one step to that of the next."""
+
+    def __init__(self, counter: LaunchCounter):
+        self._counter, self._steps = counter, 0
+        self._counting = contextlib.ExitStack()
+
+    def epoch(self, batches: Any) -> Any:
+        """Return the batches as they are."""
+        return batches
+
+    def step_begins(self) -> None:
+        """Begin or end to count."""
+        self._steps += 1
+        if self._steps == COUNTED_STEP:
+            self._counting.enter_context(self._counter.counting())
+        elif self._steps == COUNTED_STEP + 1:
+            self._counting.close()
+
+    def step_ends(self, report: Any) -> None:
+        """Nothing to do; the same below."""
+
+    epoch_ends = run_ends = lambda self: None
+
+
+def count(case: dict[str, Any]) -> dict[str, Any]:
+    """Return launches and waits of a step of a case, by phase."""
+    import paddle
+
+    from plsc.engine import build
+    from plsc.engine.stopping import Stopping
+    from plsc.engine.trainer import fit
+
+    config = training_config(
+        case["backbone"],
+        classes=case["classes"],
+        ratio=0.1,
+        optimizer=case["optimizer"],
+        Global={"accum_steps": case["parts"], "seed": 1},
+        Loss={"Train": [{case["loss"]: {}}]},
+        DataLoader={
+            "Train": {
+                "dataset": {
+                    "name": "FaceRandomDataset",
+                    "num_classes": case["classes"],
+                    "num_images": 8 * case["batch"] * world.current().size,
+                },
+                "sampler": {"batch_size": case["batch"]},
+                "loader": {"num_workers": 0},
+            }
+        },
+    )
+    dataset = build.task_type(config).dataset(config)
+    training = build.build_training(config, build.build_loader(config, dataset), dataset)
+    counter, task, updater = LaunchCounter(), training.task, training.updater
+    training.network = Network(training.network, counter)  # type: ignore[assignment]
+    for phase, owner, name in (
+        ("input", training, "normalise"),
+        ("begin_step", task, "begin_step"),
+        ("head", task, "loss"),
+        ("backward", paddle.Tensor, "backward"),
+        ("update", updater, "squares"),
+        ("update", updater, "step"),
+    ):
+        setattr(owner, name, counter.in_phase(phase, getattr(owner, name)))
+    nothing = collections.namedtuple("Nothing", "after save")(lambda _: None, lambda: None)
+    log: Any = collections.namedtuple("Log", "line end_progress")(lambda _: None, lambda: None)
+    stopping = Stopping(training.progress, log, max_train_step=COUNTED_STEP + 1)
+    fit(training, CountedStep(counter), nothing, nothing, stopping)  # type: ignore[arg-type]
+    paddle.Tensor.backward = paddle.Tensor.backward.__wrapped__
+    tensors, weights = len(updater.dense.weights), updater.dense.weights.values()
+    return {
+        **case,
+        "ranks": world.current().size,
+        "parameter_tensors": tensors,
+        "parameters": sum(int(weight.size) for weight in weights),
+        **{kind: {"total": found.total(), **found} for kind, found in counter.counts.items()},
+        "update_limit": int(1.5 * tensors + 60),
+    }
+
+
+def main() -> None:
+    """Count each case of the first argument's JSON; rank 0 writes the second."""
+    place = world.current()
+    runtime.prepare(local_size=place.local_size)
+    runtime.import_paddle()
+    import paddle
+
+    from plsc.recognition.heads import gradient, storage  # noqa: F401
+
+    paddle.set_device("cpu")
+    world.init()
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("plsc.") and hasattr(module, "GPU_CHUNK"):
+            module.CPU_CHUNK = module.GPU_CHUNK  # rows are cut as on a GPU
+    reports = [count(case) for case in json.loads(sys.argv[1])]
+    if place.is_main:
+        Path(sys.argv[2]).write_text(json.dumps(reports))
+
+
+if __name__ == "__main__":
+    main()
