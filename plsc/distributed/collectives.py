@@ -14,7 +14,7 @@ import paddle
 from paddle import Tensor, distributed
 from paddle.autograd import PyLayer
 
-from plsc.distributed import world
+from plsc.distributed import between_hosts, world
 
 
 @dataclass
@@ -86,11 +86,22 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 def gather_arrays(array: np.ndarray) -> np.ndarray:
-    """`[n, ...]` of the host on each rank -> `[W·n, ...]` in rank order; equal shapes."""
-    if world.current().size == 1:
+    """`[n, ...]` of the host on each rank -> `[W·n, ...]` in rank order; equal shapes.
+
+    The hosts tell each other, and no device is asked or waited for; see `between_hosts`.
+    """
+    place = world.current()
+    if place.size == 1:
         return array
-    found: np.ndarray = gather(paddle.to_tensor(array)).numpy()
-    return found
+    slots = np.zeros((place.size, *array.shape), array.dtype)
+    slots[place.rank] = array  # zeros elsewhere: their sum over ranks has every rank's array
+    if between_hosts.group() is not None:
+        total = between_hosts.sum_of_all(slots)
+        _count("all_reduce", total)
+        found = np.from_dlpack(total)  # the memory of the tensor is the host's
+    else:
+        found = reduce_sum(paddle.to_tensor(slots)).numpy()
+    return found.reshape(-1, *array.shape[1:])
 
 
 def broadcast(tensor: Tensor, *, source: int = 0) -> Tensor:
@@ -104,9 +115,7 @@ def broadcast(tensor: Tensor, *, source: int = 0) -> Tensor:
 
 def agree(flag: bool) -> bool:
     """Tell whether any rank says True; the same answer on all ranks."""
-    if world.current().size == 1:
-        return flag
-    return bool(reduce_max(paddle.to_tensor([float(flag)])).item())
+    return bool(gather_arrays(np.array([flag], np.int64)).any())
 
 
 def gather_objects(item: object) -> list:

@@ -13,7 +13,7 @@ from plsc import __version__
 from plsc.checkpoint.folder import Checkpoint
 from plsc.config.load import dump_config
 from plsc.config.sections import Config
-from plsc.distributed import world
+from plsc.distributed import between_hosts, world
 from plsc.engine import build, starting_point
 from plsc.engine.checkpoints import Checkpoints
 from plsc.engine.evaluation import Evaluation, network_function
@@ -112,6 +112,8 @@ def _describe(training: Training, config: Config, name: str, log: RunLog) -> Non
         f"{place.size} process(es), {environment.describe()}; "
         f"precision in effect: {training.precision.effective}"
     )
+    if between := between_hosts.describe():
+        log.line(between)
     beside = training.task.describe(progress.fraction)
     log.line(f"{name}: {parameters / 1e6:.2f} M parameters{beside and '; '}{beside}")
     log.line(

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -110,8 +109,10 @@ class Updater:
 
         """
         read = read_scalars(self.squares()) if squares is None else squares
-        dense = [unit.squares(read[name]) for name, unit in self._units.items()]
-        squares = dict(ChainMap(*dense)) | {rows.name: read[rows.name] for rows in self.sharded}
+        dense: dict[str, float] = {}
+        for name, unit in self._units.items():
+            dense |= unit.squares(read[name])
+        squares = dense | {rows.name: read[rows.name] for rows in self.sharded}
         # Dense gradients and the norms of sharded rows are sums over ranks, equal on all of them,
         # and infinity and NaN survive a sum: one rank's overflow is every rank's.
         overflow = not math.isfinite(sum(squares.values()))
@@ -119,7 +120,7 @@ class Updater:
         if not overflow:
             self._apply(squares, lr, step)
         scale = self.scaler.scale
-        dense_norm = math.sqrt(sum(sum(each.values()) for each in dense)) / scale
+        dense_norm = math.sqrt(sum(dense.values())) / scale
         self.scaler.update(overflow)
         self._units = {}
         self.dense.clear_gradients()

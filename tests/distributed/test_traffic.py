@@ -39,12 +39,12 @@ def test_bytes_are_those_of_the_formula(worlds, size):
             losses=losses,
         )
         assert num_bytes == {
-            "all_gather": expected.features + expected.labels,
-            "all_reduce": expected.reductions + expected.feature_gradients,
+            "all_gather": expected.features,
+            "all_reduce": expected.labels + expected.reductions + expected.feature_gradients,
         }
         assert sum(num_bytes.values()) == expected.total
-        # labels; features; largest logits and sums; gradients of features; the norm
-        assert calls == {"all_gather": 1 + parts, "all_reduce": parts * (2 * losses + 1) + 1}
+        # features; labels, largest logits and sums, gradients of features, the norm
+        assert calls == {"all_gather": parts, "all_reduce": parts * (2 * losses + 1) + 2}
     found = [rank[1] for rank in ranks[0]]
     assert all(each == found[0] for each in found[:5])  # whatever the classes and the rows
 

@@ -177,4 +177,7 @@ def test_collectives(ranks):
         assert arrays["collected/broadcast"].tolist() == [[2, -1]]
         assert arrays["collected/own"].tolist() == [[rank + 1, -rank]]
         assert report["collected"]["objects"] == [{"rank": 0}, {"rank": 1}]
-        assert report["collected"]["flags"] == [True, False, True]
+        assert report["collected"]["flags"] == [True, False, True] * 2
+        labels, host, over_device, device = report["collected"]["gathered"]
+        assert labels == over_device == [0, 1, 2, 10, 11, 12]
+        assert "between the hosts" in host and "over the device" in device

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+import pytest
 from paddle import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from small_training import faces, training_of
 
-from plsc.distributed import collectives, world
+from plsc.distributed import between_hosts, collectives, world
 from plsc.distributed.data_parallel import DataParallel, average_buffers
 from plsc.distributed.sharding import RowShard
 from plsc.engine.precision import LossScaler
@@ -244,14 +245,21 @@ def collected():
     place = world.current()
     own = paddle.to_tensor([[place.rank + 1.0, -place.rank]])
     objects = collectives.gather_objects({"rank": place.rank})
-    flags = [collectives.agree(place.rank == 1), collectives.agree(False), collectives.agree(True)]
+    labels = np.arange(3) + 10 * place.rank
+    flags, gathered = [], []
+    for way in (between_hosts.group, lambda: None):  # without a group they travel over the device
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(between_hosts, "group", way)
+            flags += [collectives.agree(flag) for flag in (place.rank == 1, False, True)]
+            gathered.append(collectives.gather_arrays(labels).tolist())
+            gathered.append(between_hosts.describe())
     return {
         "max": collectives.reduce_max(own).numpy(),
         "sum": collectives.reduce_sum(own).numpy(),
         "gather": collectives.gather(own).numpy(),
         "broadcast": collectives.broadcast(own, source=1).numpy(),
         "own": own.numpy(),
-    }, {"objects": objects, "flags": flags}
+    }, {"objects": objects, "flags": flags, "gathered": gathered}
 
 
 def main(out: str) -> None:

@@ -4,7 +4,7 @@ What a rank exchanges with the W - 1 others in a step of n samples per rank and 
 features in float32, in bytes of the results (`step_traffic` in plan/head.py is the same as a
 function):
 
-- the labels, gathered once, for the sampling and all micro-batches: 8 W n;
+- the labels, once, for the sampling and all micro-batches: 8 W n;
 - the features, gathered micro-batch by micro-batch: 4 W n d;
 - of each loss, the largest logit of each sample, and then the sum of the exponentials and the
   target's logit together, which only one rank has: 3 numbers, 4 * 3 W n;
