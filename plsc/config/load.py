@@ -32,6 +32,7 @@ from plsc.config.sections import (
     RecomputeConfig,
     SamplerConfig,
     TrainDataConfig,
+    TrainLoaderConfig,
 )
 from plsc.config.yaml_tree import Tree
 from plsc.errors import UserError
@@ -154,14 +155,22 @@ def _dataset(value: Any, key: str) -> Component:
     return component(section, key)
 
 
-def _loader(value: Any, key: str) -> LoaderConfig:
-    section = dict(mapping_of(value, key))
-    known = Literal["default_collate_fn"] | None
-    check(section.pop("collate_fn", None), known, f"{key}.collate_fn")
-    return read_section(LoaderConfig, section, key)
+def _loader_reader(kind: type[LoaderConfig]) -> Reader:
+    def read(value: Any, key: str) -> LoaderConfig:
+        section = dict(mapping_of(value, key))
+        known = Literal["default_collate_fn"] | None
+        check(section.pop("collate_fn", None), known, f"{key}.collate_fn")
+        return read_section(kind, section, key)
+
+    return read
 
 
-_BATCHES: dict[str, Reader] = {"sampler": section_reader(SamplerConfig), "loader": _loader}
+def _data_reader(kind: type, dataset: Reader, loader: type[LoaderConfig]) -> Reader:
+    return section_reader(
+        kind, dataset=dataset, sampler=section_reader(SamplerConfig), loader=_loader_reader(loader)
+    )
+
+
 READERS: dict[str, Reader] = {
     "Global": section_reader(GlobalConfig),
     "FP16": section_reader(Fp16Config, GradScaler=section_reader(GradScalerConfig)),
@@ -172,8 +181,8 @@ READERS: dict[str, Reader] = {
     "Optimizer": _optimizer,
     "DataLoader": section_reader(
         DataLoaderConfig,
-        Train=section_reader(TrainDataConfig, dataset=_dataset, **_BATCHES),
-        Eval=section_reader(EvalDataConfig, dataset=_datasets, **_BATCHES),
+        Train=_data_reader(TrainDataConfig, _dataset, TrainLoaderConfig),
+        Eval=_data_reader(EvalDataConfig, _datasets, LoaderConfig),
     ),
 }
 """Readers of the sections that all tasks share; a task has those of its own."""

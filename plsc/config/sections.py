@@ -126,12 +126,19 @@ class LoaderConfig:
 
 
 @dataclass(frozen=True)
+class TrainLoaderConfig(LoaderConfig):
+    """`DataLoader.Train.loader`; `device_prefetch` sends images a step ahead, None: on a GPU."""
+
+    device_prefetch: bool | None = None
+
+
+@dataclass(frozen=True)
 class TrainDataConfig:
     """`DataLoader.Train`."""
 
     dataset: Component
     sampler: SamplerConfig
-    loader: LoaderConfig = LoaderConfig()
+    loader: TrainLoaderConfig = TrainLoaderConfig()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from plsc.data.transforms.standard import build_transforms
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.recompute import apply_recompute
+from plsc.engine.image_transfer import ImageTransfer
 from plsc.engine.precision import LossScaler, Precision
 from plsc.engine.progress import Progress
 from plsc.engine.task import Evaluator, TaskType
@@ -209,10 +210,17 @@ def build_training(config: Config, loader: TrainLoader, dataset: TrainingSet) ->
             global_batch=sampler.batch_size * world.current().size,
         ),
         normalise=loader.normalise,
+        images=ImageTransfer(ahead=_sends_ahead(config)),
         accum_steps=settings.accum_steps,
         frozen=settings.freeze_backbone,
         seed=settings.seed,
     )
+
+
+def _sends_ahead(config: Config) -> bool:
+    train = config.DataLoader.Train
+    given = None if train is None else train.loader.device_prefetch
+    return paddle.get_device().startswith("gpu") if given is None else given
 
 
 def trained_parameters(

@@ -20,8 +20,6 @@ from plsc.engine.training_task import StepReport
 from plsc.engine.update import Scalar, read_scalars
 from plsc.nn.nest import named_leaves
 
-IMAGES = "images"  # the field of a batch that the network is given
-
 
 def fit(
     training: Training,
@@ -32,12 +30,13 @@ def fit(
 ) -> None:
     """Train to the last epoch, or until a signal or Global.max_train_step ends the run."""
     progress = training.progress
+    read_ahead = training.task.wants_upcoming or training.images.ahead
     stop = stopping.now()
     while not (stop or progress.finished):
         batches = recorder.epoch(training.loader.batches(*progress.position))
         batch = next(batches, None)
         while batch is not None and not stop:
-            upcoming = next(batches, None) if training.task.wants_upcoming else None
+            upcoming = next(batches, None) if read_ahead else None
             recorder.step_begins()
             report = train_step(
                 training, batch, lr=training.schedule(progress.time), upcoming=upcoming
@@ -48,7 +47,7 @@ def fit(
             checkpoints.after("step")
             stop = stopping.now()
             if not stop:
-                batch = upcoming if training.task.wants_upcoming else next(batches, None)
+                batch = upcoming if read_ahead else next(batches, None)
         if not stop:
             progress.next_epoch()
             recorder.epoch_ends()
@@ -79,11 +78,13 @@ def train_step(
     network, task, progress = training.network, training.task, training.progress
     scale, parts = training.precision.scaler.scale, training.accum_steps
     paddle.seed(_step_seed(training.seed, progress.step))
-    task.begin_step(batch, step=progress.step, fraction=progress.fraction, upcoming=upcoming)
+    known = upcoming if task.wants_upcoming else None
+    task.begin_step(batch, step=progress.step, fraction=progress.fraction, upcoming=known)
+    images = training.images.take(batch)
     scalars = dict[Any, Scalar]()
     made = []
     for number, part in enumerate(batch.split(parts), 1):
-        inputs = _inputs(training, part)
+        inputs = _inputs(training, images, number)
         with network.synchronised(number == parts):
             with training.precision.autocast(), paddle.set_grad_enabled(not training.frozen):
                 outputs = network(inputs)
@@ -93,14 +94,15 @@ def train_step(
         scalars[number] = found.logged.detach()
         scalars |= {(name, number): value for name, value in found.statistics.items()}
     squares = training.updater.squares()
+    if training.images.ahead and upcoming is not None:  # while the device is at work
+        training.images.send(upcoming)
     # All that the host wants to know of the step is read here, at once and before any change.
     numbers = read_scalars({**scalars, **squares})
     loss = math.fsum(numbers[number] for number in range(1, parts + 1))
     tensors = task.tensors()  # before the update lets go of them
     if not math.isfinite(loss):
         number = next(n for n in range(1, parts + 1) if not math.isfinite(numbers[n]))
-        inputs = _inputs(training, batch.split(parts)[number - 1])
-        suspects = _suspects(training, inputs, made[number - 1], tensors)
+        suspects = _suspects(training, _inputs(training, images, number), made[number - 1], tensors)
         raise non_finite_error(progress.step + 1, f"the loss is {loss}", suspects)
     update = training.updater.step(
         lr=lr, step=progress.step + 1, squares={name: numbers[name] for name in squares}
@@ -117,9 +119,12 @@ def train_step(
     return StepReport(loss, lr, update.grad_norm, scale, update.overflow, statistics, figures)
 
 
-def _inputs(training: Training, part: Batch) -> Tensor:
-    """Return what the network is given of a part of a batch."""
-    return training.normalise(paddle.to_tensor(part[IMAGES]))
+def _inputs(training: Training, images: Tensor, number: int) -> Tensor:
+    """Return what the network is given of the images of a step: its part `number`, from 1."""
+    if training.accum_steps > 1:
+        size = len(images) // training.accum_steps
+        images = images[(number - 1) * size : number * size]
+    return training.normalise(images)
 
 
 def _step_seed(seed: int, step: int) -> int:

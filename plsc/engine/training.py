@@ -1,12 +1,13 @@
 """The state and the parts of a training."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from plsc.data.loader.batch import Batch
 from plsc.data.transforms.normalisation import as_given
 from plsc.distributed.data_parallel import DataParallel
+from plsc.engine.image_transfer import ImageTransfer
 from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.training_task import TrainingTask
@@ -28,7 +29,8 @@ class Loader(Protocol):
 class Training:
     """Everything that training changes, and the parts that change it; made by `build`.
 
-    `normalise` makes the loader's images the network's input, on the device.
+    `images` brings the loader's images to the device, where `normalise` makes them the network's
+    input.
     """
 
     network: DataParallel
@@ -39,6 +41,7 @@ class Training:
     loader: Loader
     progress: Progress
     normalise: Callable[[Any], Any] = as_given
+    images: ImageTransfer = field(default_factory=ImageTransfer)
     accum_steps: int = 1
     frozen: bool = False
     seed: int = 0

@@ -7,6 +7,7 @@ from paddle import nn
 from small_training import faces, training_of
 
 from plsc.distributed.sharding import RowShard
+from plsc.engine.image_transfer import ImageTransfer
 from plsc.engine.precision import LossScaler
 from plsc.engine.trainer import fit
 from plsc.optimizer.momentum import Momentum
@@ -113,6 +114,19 @@ def test_nothing_is_read_ahead_for_centres_in_memory(tmp_path, announced):
     trained(training, said)
     assert not announced
     assert said[:4] == [("read", 0, 0), ("step", 1), ("read", 0, 1), ("step", 2)]
+
+
+def test_images_that_are_sent_ahead_are_read_ahead(tmp_path, announced):
+    """Every batch but the first of an epoch; a head that has no use for it is not told."""
+    training, said = made(tmp_path, "device")
+    training.images = ImageTransfer(ahead=True)
+    sent, send = [], training.images.send
+    training.images.send = lambda batch: sent.append(batch["labels"].tolist()) or send(batch)
+    losses = trained(training, said)
+    assert not announced
+    assert said[:4] == [("read", 0, 0), ("read", 0, 1), ("step", 1), ("read", 0, 2)]
+    assert sent == [batch(10 * e + n)["labels"].tolist() for e in (0, 1) for n in (1, 2, 3)]
+    assert losses == trained(*made(tmp_path, "device"))
 
 
 def test_training_is_the_same_stopped_or_not_and_without(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from small_training import faces, training_of
 
 from plsc.distributed.data_parallel import DataParallel
 from plsc.distributed.sharding import RowShard
+from plsc.engine.image_transfer import ImageTransfer
 from plsc.engine.precision import LossScaler
 from plsc.engine.trainer import fit, train_step
 from plsc.errors import UserError
@@ -125,6 +126,39 @@ def test_one_update_a_step_after_the_one_backward_that_reduces():
     training.progress.step = 4
     train_step(training, batch(), lr=0.1)
     assert said == [False, False, True, (0.1, 5)]  # an optimizer counts from 1
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_images_that_were_sent_ahead_change_nothing(parts, monkeypatch):
+    """They leave when all of a step is launched and nothing is waited for yet."""
+    batches = [batch(step) for step in range(4)]
+
+    def run(ahead):
+        training = made(accum_steps=parts, images=ImageTransfer(ahead=ahead))
+        said = []
+        for owner, name in (
+            (training.images, "send"),
+            (training.updater, "squares"),
+            (training.updater, "step"),
+        ):
+            monkeypatch.setattr(owner, name, noting(said, name, getattr(owner, name)))
+        for step in range(3):
+            train_step(training, batches[step], lr=0.1, upcoming=batches[step + 1])
+            training.progress.advance()
+        weights = [w.numpy().tobytes() for w in training.updater.dense.weights.values()]
+        return weights, said[:3]
+
+    plain, order = run(ahead=False)
+    assert order == ["squares", "step", "squares"]
+    assert run(ahead=True) == (plain, ["squares", "send", "step"])
+
+
+def noting(said, name, function):
+    def call(*arguments, **named):
+        said.append(name)
+        return function(*arguments, **named)
+
+    return call
 
 
 def test_an_overflow_is_reported_and_the_scale_lowered():
