@@ -7,6 +7,8 @@ import pytest
 from commands import python
 from places import ROOT
 
+from plsc.config.registry import BACKBONES
+
 CONFIG = ROOT / "configs" / "quickstart.yaml"
 SMALL = ["--backbone", "QuickFace_nano", "--batch", "2", "--dim", "16", "--classes", "20"]
 TIMED = ["--ranks", "1,2", "--threads", "1", "--steps", "1", "--rounds", "1"]
@@ -61,6 +63,42 @@ def test_checkpoints(tmp_path, storage, dtype):
     taken = {"dd_write", "dd_read", "save", "restore", "save_unchanged"}
     assert report["seconds"].keys() == taken and report["linked"] is True
     assert list(tmp_path.iterdir()) == []
+
+
+LAUNCHES = {"forward": 27, "backward": 76, "begin_step": 8, "input": 0, "loop": 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "head"),
+    [
+        ("", 58),
+        ("--loss MagFace --parts 2", 2 * 125),
+        ("--ranks 2", 65),
+    ],
+)
+def test_launches_of_a_step_stay_few_and_it_waits_once(options, head):
+    """Bounds that a step meets today; the numbers are those of Paddle's operators."""
+    done = bench("launches", "--backbone", "QuickFace_nano", *options.split())
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["optimizer"] for one in reports] == ["AdamW", "Momentum"]
+    for one in reports:
+        launches, parts = one["launches"], one["parts"]
+        assert one["waits"] == {"total": 1, "loop": 1}
+        assert launches["update"] <= one["update_limit"] == 1.5 * one["parameter_tensors"] + 60
+        assert launches["head"] <= head
+        for phase, most in LAUNCHES.items():
+            assert launches.get(phase, 0) <= parts * most
+        assert launches["total"] == sum(launches.values()) - launches["total"]
+
+
+@pytest.mark.slow
+def test_every_backbones_update_takes_few_launches():
+    done = bench("launches", "--batch", "2", "--classes", "1000", timeout=3600)
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(reports) == 2 * len(BACKBONES.names())
+    for one in reports:
+        assert one["launches"]["update"] <= one["update_limit"], one["backbone"]
+        assert one["waits"]["total"] == 1
 
 
 def head_report(folder, *options):
