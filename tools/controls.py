@@ -26,7 +26,7 @@ def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
     import numpy as np
     import paddle
 
-    from plsc.data.loader.batches import collect_images
+    from plsc.data.loader.generators import ImageGenerators
     from plsc.engine import build
     from plsc.recognition.pixel_input import OUTPUT
 
@@ -35,11 +35,13 @@ def controls(config_path: str, overrides: list[str]) -> dict[str, float]:
     backbone = build.build_network(config)
     # Running statistics of real images: with the initial ones a deep untrained network overflows,
     # which would make it too easy a control.
-    calibration = np.arange(min(CALIBRATION_BATCH, len(evaluator.dataset)))
+    dataset, generator = evaluator.dataset, ImageGenerators()
+    calibration = range(min(CALIBRATION_BATCH, len(dataset)))
+    pixels = np.stack([dataset.get(index, generator(index))["images"] for index in calibration])
     backbone.train()
-    for batch in collect_images(evaluator.dataset, [calibration] * 20):
+    for _ in range(20):
         with paddle.no_grad():
-            backbone(evaluator.dataset.normalise(paddle.to_tensor(batch["images"])))
+            backbone(dataset.normalise(paddle.to_tensor(pixels)))
     backbone.eval()
 
     def untrained(images: np.ndarray) -> dict[str, np.ndarray]:

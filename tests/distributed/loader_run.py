@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from plsc.data.loader.batches import TrainLoader, collect_images
+from plsc.data.loader.batches import TrainLoader
 from plsc.data.loader.sampler import EpochSampler
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
@@ -31,16 +31,7 @@ def main(folder: Path, num_workers: int) -> None:
         images.append(batch["images"])
         labels.append(batch["labels"])
     loader.close()
-
-    class Plain:
-        fields = {"images": dataset.fields["images"]}
-
-        def get(self, index, rng):
-            return {"images": dataset.get(index, rng)["images"]}
-
-    mine = np.arange(len(dataset))[place.rank :: place.size]
-    (seen,) = collect_images(Plain(), [mine], num_workers=num_workers)
-    np.savez(folder / f"{place.rank}.npz", images=images, labels=labels, seen=seen["images"])
+    np.savez(folder / f"{place.rank}.npz", images=images, labels=labels)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Batches of samples for training and evaluation, read ahead by worker processes."""
+"""Batches of samples for training, read ahead by worker processes."""
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,8 +19,18 @@ WARNINGS = 10  # skipped images that are named at once; all are, at the end of t
 logger = logging.getLogger(__name__)
 
 
-class EvaluationSet(Protocol):
-    """Samples by number; a sample depends on index and generator alone."""
+class TrainingSet(Protocol):
+    """Samples by number, each made of its index and a generator alone.
+
+    Other samples may stand in for those that cannot be read.
+
+    Attributes:
+        skipped: what was wrong with the images that others stood in for, by index; the loader takes
+            it away with each batch.
+
+    """
+
+    skipped: dict[int, str]
 
     @property
     def fields(self) -> Fields:
@@ -35,18 +45,6 @@ class EvaluationSet(Protocol):
 
     def get(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
         """Return a sample: an array or a number for each of `fields`."""
-
-
-class TrainingSet(EvaluationSet, Protocol):
-    """Samples to train on, of which others may stand in for those that cannot be read.
-
-    Attributes:
-        skipped: what was wrong with the images that others stood in for, by index; the loader takes
-            it away with each batch.
-
-    """
-
-    skipped: dict[int, str]
 
 
 class TrainLoader:
@@ -128,7 +126,7 @@ def _fill_batch(
 
 
 def _fill(
-    dataset: EvaluationSet, indices: np.ndarray, generator: ImageGenerators, new: NewArray
+    dataset: TrainingSet, indices: np.ndarray, generator: ImageGenerators, new: NewArray
 ) -> None:
     arrays = {
         name: new((len(indices), *shape), dtype) for name, (shape, dtype) in dataset.fields.items()
@@ -155,32 +153,3 @@ def _fill(
 def _is_number(value: np.ndarray, dtype: np.dtype) -> bool:
     """Tell whether `value` is a number, which in Python has no dtype of its own, for a `dtype`."""
     return value.ndim == 0 and np.can_cast(value.dtype, dtype, "same_kind")
-
-
-def collect_images(
-    dataset: EvaluationSet, chunks: Sequence[np.ndarray], *, num_workers: int = 0
-) -> Iterator[Batch]:
-    """Yield the samples of each chunk of indices, in order; images for the set's `normalise`.
-
-    Transforms get a generator made of the index alone. The worker processes end with the iteration.
-
-    Raises:
-        UserError: an image cannot be used.
-
-    """
-    largest = max((len(chunk) for chunk in chunks), default=0)
-    pool = WorkerPool(
-        fill=functools.partial(_fill_chunk, dataset),
-        num_workers=min(num_workers, len(chunks)),
-        slot_bytes=batch_bytes(dataset.fields, largest),
-    )
-    names = list(dataset.fields)
-    try:
-        for arrays, _ in pool.map(chunks):
-            yield Batch(dict(zip(names, arrays, strict=True)))
-    finally:
-        pool.close()
-
-
-def _fill_chunk(dataset: EvaluationSet, indices: np.ndarray, new: NewArray) -> None:
-    _fill(dataset, indices, ImageGenerators(), new)

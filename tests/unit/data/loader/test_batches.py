@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.data.loader.batches import WARNINGS, collect_images
+from plsc.data.loader.batches import WARNINGS
 from plsc.data.loader.generators import ImageGenerators
 from plsc.data.loader.sampler import EpochSampler
 from plsc.errors import UserError
-from plsc.recognition.datasets.face import FaceIdentificationDataset, FaceVerificationDataset
+from plsc.recognition.datasets.face import FaceIdentificationDataset
 
 RANDOM_TRANSFORMS = ["DecodeImage", "RandFlipImage", "NormalizeImage", "ToCHWImage"]
 NUM_IMAGES = 11
@@ -150,43 +150,7 @@ def test_many_skipped_images_do_not_fill_the_console(faces, tmp_path, loader_of,
     assert len(caplog.records) == WARNINGS < len(loader.take_skipped()) == NUM_IMAGES
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_images_that_do_not_fit_together_are_refused(loader_of, num_workers):
-    class Mixed:
-        fields = {"images": ((3, 4, 4), np.uint8), "labels": ((), np.int64)}
-        normalise = staticmethod(lambda images: images)
-        skipped = {}
-
-        def __len__(self):
-            return 3
-
-        def get(self, index, rng):
-            return {"images": np.zeros((3, 4, 1 + 3 * (index < 2)), np.uint8), "labels": 0}
-
-    loader = loader_of(Mixed(), num_workers=num_workers)
-    with pytest.raises(
-        UserError, match=r"images of uint8 \[3, 4, 1\] and of uint8 \[3, 4, 4\]: all"
-    ):
-        list(loader.batches(0))
-
-
 def test_skipped_images_do_not_depend_on_the_number_of_workers(faces, tmp_path, loader_of):
     dataset = training_set(broken(faces, tmp_path, {4: b"", 9: b"junk"}), on_bad="skip")
     here, there = (list(loader_of(dataset, num_workers=n).batches(1)) for n in (0, 2))
     assert equal(here, there)
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_images_for_evaluation_come_in_the_order_asked_for(faces, tmp_path, num_workers):
-    pairs = [f"{number}.png\t{(number + 1) % NUM_IMAGES}.png\t0\n" for number in range(NUM_IMAGES)]
-    (tmp_path / "pairs.txt").write_text("".join(pairs))
-    dataset = FaceVerificationDataset(str(faces), str(tmp_path / "pairs.txt"))
-    chunks = [np.array([3, 4, 5]), np.array([0, 21]), np.array([7])]
-    parts = list(collect_images(dataset, chunks, num_workers=num_workers))
-    assert [len(part) for part in parts] == [3, 2, 1]
-    images = np.concatenate([part["images"] for part in parts])
-    rng = np.random.default_rng()
-    for row, index in zip(images, np.concatenate(chunks), strict=True):
-        assert row.dtype == np.uint8
-        assert np.array_equal(row, dataset.get(int(index), rng)["images"])
-    assert list(collect_images(dataset, [], num_workers=num_workers)) == []

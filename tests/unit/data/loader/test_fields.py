@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from plsc.data.loader.batch import Batch, batch_bytes
-from plsc.data.loader.batches import collect_images
 from plsc.data.loader.generators import ImageGenerators
 from plsc.data.loader.sampler import EpochSampler
 from plsc.errors import UserError
@@ -15,7 +14,7 @@ DTYPES = {"images": np.uint8, "boxes": np.float32, "count": np.int64}
 
 
 class Crowds:
-    """Noise with up to `MOST_BOXES` random boxes, padded with zeros."""
+    """Noise with up to `MOST_BOXES` random boxes, padded with zeros; sample 2 may be wrong."""
 
     fields = {
         "images": ((SIDE, SIDE, 3), np.uint8),
@@ -36,7 +35,8 @@ class Crowds:
         boxes = np.zeros((MOST_BOXES, 5), np.float32)
         boxes[:count] = rng.random((count, 5))
         images = np.frombuffer(rng.bytes(SIDE * SIDE * 3), np.uint8).reshape(SIDE, SIDE, 3)
-        return {"images": images, "boxes": boxes, "count": count, **self.wrong}
+        wrong = self.wrong if index == BATCH - 1 else {}
+        return {"images": images, "boxes": boxes, "count": count, **wrong}
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -54,24 +54,14 @@ def test_every_field_arrives_as_the_data_set_gives_it(loader_of, num_workers):
                 assert np.array_equal(batch[name][row], value)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_evaluation_gets_every_field_too(num_workers):
-    chunks = [np.array([4, 1]), np.array([0])]
-    batches = list(collect_images(Crowds(), chunks, num_workers=num_workers))
-    for batch, chunk in zip(batches, chunks, strict=True):
-        for row, index in enumerate(chunk.tolist()):
-            for name, value in Crowds().get(index, ImageGenerators()(index)).items():
-                assert np.array_equal(batch[name][row], value)
-
-
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
         (
-            {"boxes": np.zeros((9, 5), np.float32)},
+            {"boxes": np.zeros((1, 5), np.float32)},
             UserError,
-            r"give boxes of float32 \[9, 5\] and of float32 \[64, 5\]: all boxes of a batch must",
+            r"give boxes of float32 \[1, 5\] and of float32 \[64, 5\]: all boxes of a batch must",
         ),
         (
             {"boxes": np.zeros((MOST_BOXES, 5))},
@@ -90,7 +80,7 @@ def test_evaluation_gets_every_field_too(num_workers):
 )
 def test_a_field_that_was_not_declared_so(loader_of, num_workers, wrong, error, message):
     with pytest.raises(error, match=message):
-        next(loader_of(Crowds(**wrong), num_workers).batches(0))
+        next(loader_of(Crowds(**wrong), num_workers, shuffle=False).batches(0))
 
 
 def test_the_memory_of_a_batch_follows_from_its_fields():
