@@ -12,22 +12,12 @@ from places import GOLDEN
 
 from plsc.config import yaml_tree
 from plsc.config.component import Component, components
-from plsc.config.load import dump_config, load_config, parse_config, require
+from plsc.config.load import dump_config, parse_config, require
 from plsc.config.registry import Registry
 from plsc.config.sections import GlobalConfig
 from plsc.errors import UserError
 
 PLSC = (GOLDEN / "plsc_face.yaml").read_text()  # PLSC's habits
-
-
-@pytest.fixture
-def load(tmp_path):
-    def load(*overrides, text=PLSC):
-        path = tmp_path / "x.yaml"
-        path.write_text(text)
-        return load_config(path, overrides)
-
-    return load
 
 
 def test_one_verification_set_or_several(load):

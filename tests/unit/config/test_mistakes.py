@@ -9,22 +9,12 @@ from hypothesis import strategies as st
 from places import GOLDEN
 
 from plsc.config import yaml_tree
-from plsc.config.load import load_config, parse_config
+from plsc.config.load import parse_config
 from plsc.config.sections import Config
 from plsc.engine.build import check_components
 from plsc.errors import UserError
 
 PLSC = (GOLDEN / "plsc_face.yaml").read_text()  # PLSC's habits
-
-
-@pytest.fixture
-def load(tmp_path):
-    def load(*overrides, text=PLSC):
-        path = tmp_path / "x.yaml"
-        path.write_text(text)
-        return load_config(path, overrides)
-
-    return load
 
 
 MISTAKES = {

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from places import ROOT
+from refusals import refused
 
 from plsc.config.component import Component
 from plsc.config.load import load_config, parse_config
@@ -45,11 +46,8 @@ def write(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-def refused(*modules: str) -> str:
-    with pytest.raises(UserError) as caught:
-        import_plugins(modules)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def not_imported(*modules: str) -> str:
+    return refused(lambda: import_plugins(modules))
 
 
 def test_the_parts_of_a_module_in_the_current_folder_are_found(write, tmp_path):
@@ -76,14 +74,14 @@ def test_parts_of_a_package(write):
 
 
 def test_a_module_that_is_not_there(write, tmp_path):
-    line = refused("parts_none")
+    line = not_imported("parts_none")
     assert line.startswith(
         "Global.plugins: there is no module 'parts_none', neither in the current"
     )
     assert str(tmp_path) in line and "PYTHONPATH" in line
     write("pack_d/__init__.py", "")
-    assert "there is no module 'pack_d.nets'" in refused("pack_d.nets")
-    assert "there is no module 'pack_e'" in refused("pack_e.nets")
+    assert "there is no module 'pack_d.nets'" in not_imported("pack_d.nets")
+    assert "there is no module 'pack_e'" in not_imported("pack_e.nets")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +96,7 @@ def test_a_module_that_is_not_there(write, tmp_path):
 )
 def test_what_is_no_name_of_a_module(write, tmp_path, name, right):
     write("parts_f.py", "open('imported', 'w').close()")
-    assert refused(name) == (
+    assert not_imported(name) == (
         f"Global.plugins: {name!r} is no name of a module: write it as in an import statement"
         + right
     )
@@ -120,7 +118,7 @@ def test_what_is_no_name_of_a_module(write, tmp_path, name, right):
 def test_an_error_in_a_module_is_placed_and_leaves_nothing(write, text, line, place):
     path = write("parts_g.py", PART.strip() + "\n\n" + text)
     path.write_text(path.read_text().replace("\n\n", "\n"))
-    found = refused("parts_g")
+    found = not_imported("parts_g")
     assert found.startswith(f"Global.plugins: plug-in parts_g cannot be imported: {line}")
     lines = path.read_text().splitlines()
     number = int(re.search(r", line (\d+)\)$", found)[1])
@@ -136,7 +134,7 @@ def test_two_plugins_with_one_name(write):
     write("parts_h.py", PART)
     write("parts_i.py", PART)
     import_plugins(["parts_h"])
-    assert refused("parts_i") == (
+    assert not_imported("parts_i") == (
         "Global.plugins: plug-in parts_h and plug-in parts_i both have a transform called Blur: "
         "give the plug-in's another name"
     )
@@ -145,7 +143,7 @@ def test_two_plugins_with_one_name(write):
 def test_a_name_of_plscs_own(write):
     TRANSFORMS.names()
     write("parts_j.py", PART.replace("Blur", "ToCHWImage"))
-    assert refused("parts_j") == (
+    assert not_imported("parts_j") == (
         "Global.plugins: plsc itself and plug-in parts_j both have a transform called ToCHWImage: "
         "give the plug-in's another name"
     )

@@ -1,4 +1,4 @@
-"""Annotations as a schema: what passes, what is parsed, and what each refusal says."""
+"""Annotations as a schema: what passes, what is parsed, and what is refused."""
 
 import math
 import re
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 
 from plsc.config.schema import Range, check, check_params, nearest, parse_literal
 from plsc.errors import UserError
@@ -111,37 +112,28 @@ def test_values_that_pass(value, annotation, wanted):
 
 
 @pytest.mark.parametrize(
-    ("value", "annotation", "message"),
+    ("value", "annotation"),
     [
-        ("abc", float, "k must be a number, got 'abc'"),
-        (True, float, "k must be a number, got True"),
-        (True, int, "k must be a whole number, got True"),
-        (1.5, int, "k must be a whole number, got 1.5"),
-        (1, bool, "k must be True or False, got 1"),
-        (1, str, "k must be text, got 1"),
-        (None, int, "k must be a whole number, got None"),
-        ("dist", list[str], "k must be a list, got 'dist'"),
-        ([1, "x"], list[int], "k.1 must be a whole number, got 'x'"),
-        ([1], tuple[int, int], "k must hold 2 values, got [1]"),
-        (0, Annotated[int, Range(1)], "k must be a whole number at least 1, got 0"),
-        (
-            1.5,
-            Annotated[float, Range(0, 1)],
-            "k must be a number at least 0 and at most 1, got 1.5",
-        ),
-        (0, Annotated[float, Range(0, 1, low_open=True)], "a number above 0 and at most 1, got 0"),
-        ([1, 0], Annotated[list[int], Range(1)], "got [1, 0]"),
-        (
-            "stop",
-            Literal["step", "epoch"],
-            "one of 'step', 'epoch', got 'stop'; did you mean 'step'",
-        ),
-        ("x", int | None, "k must be a whole number or null, got 'x'"),
+        ("abc", float),
+        (True, float),
+        (True, int),
+        (1.5, int),
+        (1, bool),
+        (1, str),
+        (None, int),
+        ("dist", list[str]),
+        ([1, "x"], list[int]),
+        ([1], tuple[int, int]),
+        (0, Annotated[int, Range(1)]),
+        (1.5, Annotated[float, Range(0, 1)]),
+        (0, Annotated[float, Range(0, 1, low_open=True)]),
+        ([1, 0], Annotated[list[int], Range(1)]),
+        ("stop", Literal["step", "epoch"]),
+        ("x", int | None),
     ],
 )
-def test_values_that_do_not(value, annotation, message):
-    with pytest.raises(UserError, match=re.escape(message)):
-        check(value, annotation, "k")
+def test_values_that_do_not(value, annotation):
+    refused(lambda: check(value, annotation, "k"), "k")
 
 
 def build(size: Annotated[int, Range(1)], rate: float = 0.1, *, mode: Literal["a", "b"] = "a"):

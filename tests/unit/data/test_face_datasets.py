@@ -2,7 +2,6 @@ import cv2
 import numpy as np
 import pytest
 
-from plsc.config.registry import DATASETS
 from plsc.errors import UserError
 from plsc.recognition.datasets.face import (
     FaceIdentificationDataset,
@@ -132,15 +131,3 @@ def test_noise():
     assert np.array_equal(image, dataset.get(3, np.random.default_rng(9))["images"])
     assert not np.array_equal(image, dataset.get(4, RNG)["images"])
     assert len(FaceRandomDataset(num_classes=2)) == 51200
-
-
-def test_the_names_that_configs_use_are_registered():
-    for name in (
-        "FaceIdentificationDataset",
-        "FaceVerificationDataset",
-        "FaceRandomDataset",
-        "FaceVerificationBin",
-        "FaceRecordDataset",
-        "FaceFolderDataset",
-    ):
-        assert DATASETS.get(name, "dataset").__name__ == name

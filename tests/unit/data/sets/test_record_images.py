@@ -100,13 +100,6 @@ def test_real_record_file(real_faces):
     assert all(image[:2] == b"\xff\xd8" and image[-2:] == b"\xff\xd9" for image, _ in images)
 
 
-def test_real_record_file_without_its_index(real_faces, tmp_path):
-    shutil.copy(real_faces / "train.rec", tmp_path)
-    assert content(RecordImages(rec_files(tmp_path))) == content(
-        RecordImages(rec_files(real_faces))
-    )
-
-
 def test_which_files_a_folder_has(tmp_path):
     for name in ("b.rec", "a.rec", "c.idx", "a.rec.partial-12"):
         (tmp_path / name).touch()
