@@ -146,8 +146,6 @@ def test_pairs_of_the_set_leak_and_pairs_of_others_do_not(plsc_data, tmp_path, r
         (["check", "set", "--class_num", "0"], "--class_num must be at least 1, got 0"),
         (["check", "set", "--report", "no/report.json"], "no/report.json: cannot be written"),
         (["check", "set", "--workers", "0"], "--num-workers must be at least 1"),
-        (["inspect", "set", "--plot", "a.gif"], "a.gif: the picture's name"),
-        (["pairs", "set", "out.bin"], "num_pairs 6000"),
     ],
 )
 def test_mistakes_end_in_one_line(plsc_data, tmp_path, arguments, message):

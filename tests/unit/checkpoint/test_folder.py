@@ -142,15 +142,6 @@ def test_rows_from_any_number_of_shards(tmp_path_factory, data):
             np.testing.assert_array_equal(rows, whole[start:stop])
 
 
-def test_shards_of_one_world_give_those_of_another(tmp_path):
-    whole = rows_of(11)
-    saved = write_shards(tmp_path / "c", {"weight": whole}, 3)
-    parts = [RowShard(11, rank, 2) for rank in range(2)]
-    read = [head_rows(saved, "weight", part.start, part.stop) for part in parts]
-    assert [len(rows) for rows in read] == [6, 5]
-    np.testing.assert_array_equal(np.concatenate(read), whole)
-
-
 @pytest.mark.parametrize(
     ("reason", "contents"),
     [

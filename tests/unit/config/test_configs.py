@@ -80,10 +80,6 @@ def path(request):
     return request.param
 
 
-def test_there_are_all_published_ones():
-    assert set(PUBLISHED) < {path.stem for path in FILES}
-
-
 @pytest.mark.parametrize(
     "path",
     [*FILES, CONFIGS.parent / "tests/golden/plsc_face.yaml"],
