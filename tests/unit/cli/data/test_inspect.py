@@ -7,17 +7,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import noise
 
 from plsc.cli.data.main import build_parser
 from plsc.config.component import Component
 from plsc.config.registry import DATASETS
 from plsc.datatools.checks.set_summary import Identities, histogram_text
 from plsc.errors import UserError
-
-
-def encoded(number, shape=(112, 112, 3), ending=".jpg"):
-    pixels = np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
-    return cv2.imencode(ending, pixels)[1].tobytes()
 
 
 def run(*arguments):
@@ -32,9 +28,9 @@ def people(tmp_path):
         folder = tmp_path / "people" / f"p{person}"
         folder.mkdir(parents=True)
         for number in range(person + 1):
-            (folder / f"{number}.jpg").write_bytes(encoded(10 * person + number))
+            (folder / f"{number}.jpg").write_bytes(noise(10 * person + number))
     (folder / "5.jpg").unlink()
-    (folder / "5.png").write_bytes(encoded(99, (120, 130, 3), ".png"))
+    (folder / "5.png").write_bytes(noise(99, side=120, width=130, ending=".png"))
     return tmp_path / "people"
 
 
@@ -116,7 +112,7 @@ def test_the_lines_for_the_config_train_on_the_set(people, tmp_path, capsys, kin
         root.mkdir()
         (root / "list").write_text(lists_of(people)[kind])
         place, root_option = root / "list", ["--image_root", people]
-    (people / "p5/5.png").write_bytes(encoded(99, ending=".png"))
+    (people / "p5/5.png").write_bytes(noise(99, ending=".png"))
     run(place, *root_option)
     printed = capsys.readouterr().out
     config = yaml.safe_load(printed[printed.index("\nModel:") :])
