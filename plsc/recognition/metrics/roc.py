@@ -210,7 +210,9 @@ def roc_curve(scores: ArrayLike, issame: ArrayLike) -> RocCurve:
         UserError: pairs of one kind only, or scores that are not finite.
 
     """
-    values, same = np.asarray(scores, np.float64), np.asarray(issame, bool)
+    values, same = np.asarray(scores), np.asarray(issame, bool)
+    if values.dtype != np.float32:  # which float64 holds exactly, but takes twice the time to sort
+        values = values.astype(np.float64)
     assert values.ndim == 1 and values.shape == same.shape, (values.shape, same.shape)
     if same.all() or not same.any():
         raise UserError(
@@ -220,12 +222,14 @@ def roc_curve(scores: ArrayLike, issame: ArrayLike) -> RocCurve:
     bad = ~np.isfinite(values)
     if bad.any():
         raise UserError(f"a ROC needs finite scores: {bad.sum()} of {len(values)} are not")
-    order = np.argsort(values)[::-1]
-    values, same = values[order], same[order]
-    last_of_equals = np.flatnonzero(np.append(values[1:] != values[:-1], True))
-    accepted_same = np.cumsum(same)[last_of_equals]
+    # Sort the scores alone: the order of millions of pairs takes ten times as long to find.
+    falling = np.sort(values)[::-1]
+    last_of_equals = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+    distinct = falling[last_of_equals].astype(np.float64)
+    points_of_same = np.searchsorted(-distinct, -np.sort(values[same]).astype(np.float64))
+    accepted_same = np.cumsum(np.bincount(points_of_same, minlength=len(distinct)))
     return RocCurve(
-        scores=np.append(np.nextafter(values[0], np.inf), values[last_of_equals]),
+        scores=np.append(np.nextafter(distinct[0], np.inf), distinct),
         accepted_same=np.append(0, accepted_same),
         accepted_impostors=np.append(0, last_of_equals + 1 - accepted_same),
     )

@@ -48,6 +48,21 @@ def test_a_point_accepts_what_its_score_accepts(pairs):
         assert curve.far[point] == impostors / (~issame).sum()
 
 
+@given(scored_pairs(), st.sampled_from(["float16", "float32", "float64"]))
+def test_the_curve_is_that_of_the_pairs_in_the_order_of_their_scores(pairs, dtype):
+    scores, issame = pairs[0].astype(dtype), pairs[1]
+    order = np.argsort(-scores.astype(np.float64), kind="stable")
+    values, same = scores[order].astype(np.float64), issame[order]
+    ends = [n for n, value in enumerate(values, 1) if n == len(values) or value != values[n]]
+    curve = roc_curve(scores, issame)
+    # The first is the float64 above the highest, whatever dtype the scores have.
+    expected = [np.nextafter(values[0], np.inf), *(values[end - 1] for end in ends)]
+    np.testing.assert_array_equal(curve.scores, np.array(expected), strict=True)
+    counts = [[0, *(int(kind[:end].sum()) for end in ends)] for kind in (same, ~same)]
+    np.testing.assert_array_equal(curve.accepted_same, np.array(counts[0]), strict=True)
+    np.testing.assert_array_equal(curve.accepted_impostors, np.array(counts[1]), strict=True)
+
+
 @given(scored_pairs())
 def test_area_is_the_mann_whitney_statistic(pairs):
     scores, issame = pairs
