@@ -14,6 +14,7 @@ from plsc.recognition.heads.centres import ClassCentres, SampledRows, vector_nor
 from plsc.recognition.heads.sampling import RatioSchedule, columns_of, ratio_at, sample_rows
 from plsc.recognition.losses.interclass import filter_similar
 from plsc.recognition.losses.margin import Margin
+from plsc.recognition.losses.matrices import column_sums, multiply_, product
 from plsc.recognition.losses.softmax import cross_entropy
 
 
@@ -39,7 +40,7 @@ class _Cosines(PyLayer):
     @staticmethod
     def forward(ctx, units, rows):
         inverse = 1.0 / rows.norms
-        cosines = paddle.matmul(units, rows.weight, transpose_y=True).multiply_(inverse)
+        cosines = multiply_(product(units, rows.weight), inverse)
         ctx.rows, ctx.inverse = rows, inverse
         ctx.saved = units, cosines.detach()
         return cosines
@@ -51,9 +52,9 @@ class _Cosines(PyLayer):
         rows, inverse = ctx.rows, ctx.inverse
         # Work in place: allocating this much memory costs more than the arithmetic. It is safe, as
         # backward of all that used the cosines has run and nothing else holds their gradient.
-        pull = cosines.multiply_(gradient).sum(axis=0) * paddle.square(inverse)
+        pull = column_sums(cosines.multiply_(gradient)) * paddle.square(inverse)
         del cosines
-        left = gradient.multiply_(inverse)
+        left = multiply_(gradient, inverse)
         rows.gradient.add(left, units, pull)
         return paddle.matmul(left, rows.weight)
 

@@ -11,6 +11,7 @@ from paddle.autograd import PyLayer
 
 from plsc.config.registry import LOSSES
 from plsc.config.schema import Range
+from plsc.recognition.losses.matrices import scaled
 
 # arccos has an infinite slope at ±1, where float32 cosines do arrive (and even pass by an ulp).
 COSINE_LIMIT = 1.0 - 1e-7
@@ -112,7 +113,7 @@ class _Moved(PyLayer):
         ctx.column, ctx.s = column, s
         ctx.steeper = (slope - 1.0) * (owned * s)
         ctx.of_norms = [steep * (owned * s) for steep in of_norms]
-        return add_at(cosines * s, column, ((moved - cosine) * (owned * s)).detach())
+        return add_at(scaled(cosines, s), column, ((moved - cosine) * (owned * s)).detach())
 
     @staticmethod
     def backward(ctx, gradient):

@@ -6,6 +6,7 @@ from paddle.autograd import PyLayer
 
 from plsc.distributed.collectives import reduce_max, reduce_sum
 from plsc.recognition.losses.margin import add_at, target_cosines
+from plsc.recognition.losses.matrices import exp_, multiply_, row_maxima, row_sums, subtract_
 
 
 class _CrossEntropy(PyLayer):
@@ -18,11 +19,11 @@ class _CrossEntropy(PyLayer):
 
     @staticmethod
     def forward(ctx, logits, target, reuse):
-        largest = reduce_max(logits.max(axis=1, keepdim=True))
-        shifted = logits.detach().subtract_(largest) if reuse else logits - largest
+        largest = reduce_max(row_maxima(logits))
+        shifted = subtract_(logits.detach(), largest) if reuse else logits - largest
         own, column, owned = target_cosines(shifted, target)
-        exponentials = shifted.exp_()
-        parts = paddle.concat([exponentials.sum(axis=1, keepdim=True), own * owned], axis=1)
+        exponentials = exp_(shifted)
+        parts = paddle.concat([row_sums(exponentials), own * owned], axis=1)
         total, own = reduce_sum(parts).split(2, axis=1)  # both sums in one collective
         ctx.saved = exponentials, total, column, owned
         return (paddle.log(total) - own).mean()
@@ -32,7 +33,7 @@ class _CrossEntropy(PyLayer):
         exponentials, total, column, owned = ctx.saved
         ctx.saved = None  # they are about to change, and the loss keeps this ctx for long
         each = gradient / total.shape[0]
-        probabilities = exponentials.multiply_(each / total)
+        probabilities = multiply_(exponentials, each / total)
         return add_at(probabilities, column, -each * owned), None
 
 
