@@ -16,16 +16,21 @@ from paddle import Tensor
 _silent = np.errstate(all="ignore")
 
 
+def on_cpu() -> bool:
+    """Tell whether numpy is to do the work."""
+    return paddle.get_device() == "cpu"
+
+
 def product(left: Tensor, right: Tensor) -> Tensor:
     """Return left [n, d] · right [k, d]ᵀ, without gradient."""
-    room = _room([len(left), len(right)], left.dtype) if _on_cpu() else None
+    room = _room([len(left), len(right)], left.dtype) if on_cpu() else None
     return paddle.matmul(left, right, transpose_y=True, out=room)
 
 
 @_silent
 def scaled(matrix: Tensor, factor: float) -> Tensor:
     """Return matrix · factor, without gradient."""
-    if not _on_cpu():
+    if not on_cpu():
         return matrix * factor
     result = _room(matrix.shape, matrix.dtype)
     np.multiply(_memory(matrix), factor, out=_memory(result))
@@ -35,7 +40,7 @@ def scaled(matrix: Tensor, factor: float) -> Tensor:
 @_silent
 def multiply_(matrix: Tensor, factors: Tensor) -> Tensor:
     """Multiply the matrix by `factors`, [k] or [n, 1], in place; return it."""
-    if not _on_cpu():
+    if not on_cpu():
         return matrix.multiply_(factors)
     np.multiply(values := _memory(matrix), _memory(factors), out=values)
     return matrix
@@ -44,7 +49,7 @@ def multiply_(matrix: Tensor, factors: Tensor) -> Tensor:
 @_silent
 def subtract_(matrix: Tensor, column: Tensor) -> Tensor:
     """Subtract `column` [n, 1] from the matrix in place; return it."""
-    if not _on_cpu():
+    if not on_cpu():
         return matrix.subtract_(column)
     np.subtract(values := _memory(matrix), _memory(column), out=values)
     return matrix
@@ -53,7 +58,7 @@ def subtract_(matrix: Tensor, column: Tensor) -> Tensor:
 @_silent
 def exp_(matrix: Tensor) -> Tensor:
     """Replace the elements x of the matrix by exp(x); return it."""
-    if not _on_cpu():
+    if not on_cpu():
         return matrix.exp_()
     np.exp(values := _memory(matrix), out=values)
     return matrix
@@ -62,7 +67,7 @@ def exp_(matrix: Tensor) -> Tensor:
 @_silent
 def row_maxima(matrix: Tensor) -> Tensor:
     """Return the largest element [n, 1] of each row, NaN where one is, without gradient."""
-    if not _on_cpu():
+    if not on_cpu():
         return matrix.max(axis=1, keepdim=True)
     return paddle.from_dlpack(_memory(matrix).max(axis=1, keepdims=True))
 
@@ -70,7 +75,7 @@ def row_maxima(matrix: Tensor) -> Tensor:
 @_silent
 def row_sums(matrix: Tensor) -> Tensor:
     """Return the sum [n, 1] of each row, without gradient."""
-    if not _on_cpu():
+    if not on_cpu():
         return matrix.sum(axis=1, keepdim=True)
     return paddle.from_dlpack(_memory(matrix).sum(axis=1, keepdims=True))
 
@@ -78,13 +83,9 @@ def row_sums(matrix: Tensor) -> Tensor:
 @_silent
 def column_sums(matrix: Tensor) -> Tensor:
     """Return the sum [k] of each column, without gradient."""
-    if not _on_cpu():
+    if not on_cpu():
         return matrix.sum(axis=0)
     return paddle.from_dlpack(_memory(matrix).sum(axis=0))
-
-
-def _on_cpu() -> bool:
-    return paddle.get_device() == "cpu"
 
 
 def _memory(tensor: Tensor) -> NDArray[Any]:
