@@ -18,9 +18,10 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 from torch.nn.functional import linear, normalize
-from turns import Turns, memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from turns import Turns, memory
 
 from plsc.nn.environment import cores
 
