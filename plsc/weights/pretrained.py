@@ -13,14 +13,16 @@ from paddle import nn
 from plsc.checkpoint.folder import STATE, Checkpoint
 from plsc.checkpoint.sharded_files import WEIGHT, Piece
 from plsc.errors import UserError
+from plsc.files.mindspore_file import is_mindspore_file
 from plsc.files.torch_file import is_torch_file
 from plsc.files.unpickle import load_arrays
+from plsc.weights.mindspore_weights import mindspore_weights
 from plsc.weights.onnx_weights import onnx_weights
 from plsc.weights.torch_weights import torch_weights
 from plsc.weights.weights import Weights, no_head, sharded_head, shards_of_ranks, whole_head
 
 HEAD_KEY = "head.weight"
-PDPARAMS, ONNX = ".pdparams", ".onnx"
+PDPARAMS, ONNX, CKPT = ".pdparams", ".onnx", ".ckpt"
 ONNX_MODULES = ("onnx", "onnxruntime")
 LISTED = 6  # names shown of a longer list
 
@@ -46,7 +48,7 @@ def find_weights(path: str) -> Checkpoint | str:
         missing = [name for name in ONNX_MODULES if importlib.util.find_spec(name) is None]
         if missing:
             raise UserError(f"{path} needs {', '.join(missing)}: pip install {' '.join(missing)}")
-    elif not is_torch_file(path):
+    elif not is_torch_file(path) and not is_mindspore(path):
         raise UserError(
             f"Global.pretrained_model {path!r}: neither PLSC's {PDPARAMS}, nor an {ONNX} file, nor "
             "one of torch.save"
@@ -59,7 +61,8 @@ def load_weights(path: str, backbone: nn.Layer) -> Weights:
 
     Args:
         path: a checkpoint folder; a prefix or file of PLSC's `.pdparams`; a state dict of
-            arcface_torch or MagFace as torch.save wrote it; an ONNX file of such a network.
+            arcface_torch, MagFace or a detector as torch.save wrote it; a `.ckpt` of MindSpore; an
+            ONNX file of a backbone.
         backbone: the network that they are for.
 
     Raises:
@@ -70,8 +73,15 @@ def load_weights(path: str, backbone: nn.Layer) -> Weights:
     if isinstance(found, str):
         if found.endswith(PDPARAMS):
             return _load_pdparams(found.removesuffix(PDPARAMS))
+        if is_mindspore(found):
+            return mindspore_weights(found, backbone)
         return (onnx_weights if found.endswith(ONNX) else torch_weights)(found, backbone)
     return Weights(path, found.network(), partial(_saved_head, found))
+
+
+def is_mindspore(path: str) -> bool:
+    """Tell whether the file is a checkpoint of MindSpore, by its name and its first bytes."""
+    return path.endswith(CKPT) and is_mindspore_file(path)
 
 
 def _saved_head(saved: Checkpoint, start: int, stop: int) -> tuple[int, Iterator[Piece]]:

@@ -6,7 +6,7 @@ transpose of ours. Wrappers of torch put prefixes before all names.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def torch_weights(path: str, backbone: nn.Layer) -> Weights:
     content = load_torch(path)
     tensors = state_dict_in(content, path)
     names = torch_names(backbone)
-    prefix = _prefix(tensors, [theirs for theirs, _ in names.values()])
+    prefix = prefix_of(tensors, [theirs for theirs, _ in names.values()])
     inside = {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()
@@ -126,7 +126,7 @@ def state_dict_in(content: Any, path: str) -> Mapping[str, TorchTensor]:
     )
 
 
-def _prefix(tensors: Mapping[str, TorchTensor], names: list[str]) -> str:
+def prefix_of(tensors: Collection[str], names: list[str]) -> str:
     """Return what stands before the most of `names` in the file."""
     found = {
         key.removesuffix(name)
