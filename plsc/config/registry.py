@@ -132,8 +132,20 @@ LOSSES = Registry("loss", ["plsc.recognition.losses"])
 OPTIMIZERS = Registry("optimizer", ["plsc.optimizer"])
 CLIPS = Registry("gradient clipping", ["plsc.optimizer"])
 SCHEDULES = Registry("learning-rate schedule", ["plsc.scheduler"])
-DATASETS = Registry("dataset", ["plsc.recognition.datasets"])
+DETECTORS = Registry("detector", ["plsc.detection.models"])
+DATASETS = Registry("dataset", ["plsc.recognition.datasets", "plsc.detection.datasets"])
 TRANSFORMS = Registry("transform", ["plsc.data.transforms"])
 METRICS = Registry("metric", ["plsc.recognition.metrics"])
 TASKS = Registry("task", [], {"recognition": "plsc.recognition.task"})
-REGISTRIES = (BACKBONES, LOSSES, OPTIMIZERS, CLIPS, SCHEDULES, DATASETS, TRANSFORMS, METRICS, TASKS)
+REGISTRIES = (
+    BACKBONES,
+    DETECTORS,
+    LOSSES,
+    OPTIMIZERS,
+    CLIPS,
+    SCHEDULES,
+    DATASETS,
+    TRANSFORMS,
+    METRICS,
+    TASKS,
+)

@@ -63,6 +63,11 @@ MAY_IMPORT = {
     | {"recognition.heads", "recognition.datasets", "recognition.plan"},
     "recognition.ijb": {"errors", "files", "data", "report"}
     | {"recognition", "recognition.metrics"},
+    "detection.anchors": NOTHING,
+    "detection.models": {"config", "nn", "detection.anchors"},
+    "detection.datasets": {"errors", "config", "data"},
+    "detection": {"errors", "config", "nn", "distributed", "data", "export", "weights", "engine"}
+    | {"detection.anchors", "detection.models", "detection.datasets"},
     "quality": {"errors", "files", "data", "inference", "report"}
     | {"recognition", "recognition.metrics"},
     "cli": {"__init__", "errors", "config", "files", "supervise", "nn", "distributed", "data"}

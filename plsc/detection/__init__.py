@@ -1,0 +1,1 @@
+"""Face detection as a task: RetinaFace, its anchors and loss, and the data sets it learns from."""

@@ -1,0 +1,1 @@
+"""Sets of images with faces marked in them, as configs name them."""
