@@ -65,3 +65,22 @@ def share(found: np.ndarray, expected: np.ndarray) -> float:
     if not expected.size:
         return 0.0
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-30))
+
+
+def padded(images: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the faces [n, 15] of each image as a batch has them: padded, and their count."""
+    most = max([1, *map(len, images)])
+    faces = np.zeros((len(images), most, 15), np.float32)
+    for row, found in zip(faces, images, strict=True):
+        row[: len(found)] = found
+    return {"faces": faces, "count": np.array([len(found) for found in images], np.int64)}
+
+
+def golden_predictions(seed: int, count: int, anchors: int = 2688) -> dict[str, paddle.Tensor]:
+    """Return outputs of a detector, as the golden losses take them; they have gradients."""
+    random = np.random.RandomState(seed)
+    values = {
+        name: (scale * random.randn(count, anchors, width)).astype(np.float32)
+        for name, scale, width in (("bbox", 0.8, 4), ("score", 1.5, 2), ("landmark", 0.8, 10))
+    }
+    return {name: paddle.to_tensor(value, stop_gradient=False) for name, value in values.items()}

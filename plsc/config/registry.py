@@ -136,7 +136,9 @@ DETECTORS = Registry("detector", ["plsc.detection.models"])
 DATASETS = Registry("dataset", ["plsc.recognition.datasets", "plsc.detection.datasets"])
 TRANSFORMS = Registry("transform", ["plsc.data.transforms"])
 METRICS = Registry("metric", ["plsc.recognition.metrics"])
-TASKS = Registry("task", [], {"recognition": "plsc.recognition.task"})
+TASKS = Registry(
+    "task", [], {"recognition": "plsc.recognition.task", "detection": "plsc.detection.task"}
+)
 REGISTRIES = (
     BACKBONES,
     DETECTORS,

@@ -66,7 +66,7 @@ MAY_IMPORT = {
     "detection.anchors": NOTHING,
     "detection.models": {"config", "nn", "detection.anchors"},
     "detection.datasets": {"errors", "config", "data"},
-    "detection": {"errors", "config", "nn", "distributed", "data", "export", "weights", "engine"}
+    "detection": {"errors", "config", "files", "nn", "distributed", "data", "export", "engine"}
     | {"detection.anchors", "detection.models", "detection.datasets"},
     "quality": {"errors", "files", "data", "inference", "report"}
     | {"recognition", "recognition.metrics"},

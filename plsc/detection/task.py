@@ -1,0 +1,80 @@
+"""Face detection as a task of the engine. Importing it imports neither numpy nor paddle."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from plsc.config.load import require
+from plsc.config.registry import DETECTORS, TASKS
+from plsc.config.sections import Config
+from plsc.detection.sections import SECTIONS
+from plsc.engine.task import TaskType
+from plsc.errors import UserError
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+    from plsc.data.loader.batches import TrainingSet
+    from plsc.detection.training import DetectionTraining
+    from plsc.export.spec import ExportSpec
+
+
+class Detection(TaskType):
+    """Trains a network that finds faces and their landmarks; see `plsc.engine.task.TaskType`."""
+
+    sections = SECTIONS
+
+    def check(self, config: Config) -> None:
+        """Check the name and parameters of the detector.
+
+        Raises:
+            UserError: the first that is wrong.
+
+        """
+        if config.Model is not None:
+            config.Model.detector.check(DETECTORS)
+
+    def check_training(self, config: Config) -> None:
+        """Check that a detector and its loss are named, and that there is something to train.
+
+        Raises:
+            UserError: a section is missing, or the config asks for what only recognition has.
+
+        """
+        require(config.Model, "Model", "training")
+        require(config.Loss, "Loss", "training")
+        if config.Global.freeze_backbone:
+            raise UserError(
+                "Global.freeze_backbone leaves a detector nothing to train: remove it, or set "
+                "Global.task_type=recognition"
+            )
+
+    def network(self, config: Config) -> "nn.Layer":
+        """Return the detector of the config, its weights random."""
+        found: nn.Layer = config.Model.detector.build(DETECTORS)
+        return found
+
+    def training(
+        self,
+        config: Config,
+        network: "nn.Layer",
+        dataset: "TrainingSet",
+        state_names: Sequence[str],
+    ) -> "DetectionTraining":
+        """Return the loss over anchors; see `plsc.detection.losses`."""
+        from plsc.detection.training import DetectionTraining
+
+        return DetectionTraining(config.Loss)
+
+    def export_spec(
+        self, config: Config, network: "nn.Layer", state: Mapping[str, Any], source: str
+    ) -> "ExportSpec":
+        """Return how a detector is exported: images of any size -> the values of all anchors."""
+        from plsc.detection.export_spec import export_spec
+
+        return export_spec(config, source)
+
+
+@TASKS.register
+def detection() -> Detection:
+    """Return face detection."""
+    return Detection()
