@@ -42,10 +42,10 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def test_all_of_arcface_torch_and_two_more_are_registered():
+def test_all_of_arcface_torch_and_three_more_are_registered():
     assert set(NAMES) == {
         "RandDownUpImage", "RandBlurImage", "RandHSVImage", "RandGreyImage", "RandErasingImage",
-        "RandCropImage",
+        "RandCropImage", "RandDistortImage",
     }  # fmt: skip
 
 
@@ -77,6 +77,7 @@ def test_probability(name):
 def test_default_probability(name):
     expected = {"RandBlurImage": 0.2, "RandHSVImage": 0.2, "RandCropImage": 0.2}
     expected |= {"RandDownUpImage": 0.1, "RandGreyImage": 0.1, "RandErasingImage": 0.5}
+    expected |= {"RandDistortImage": 1 - 0.5**4}  # each of its four changes by itself
     change, draws = built(name), rng(4)
     changed = sum(not np.array_equal(change(NOISE, draws), NOISE) for _ in range(1000))
     assert abs(changed / 1000 - expected[name]) < 0.06
