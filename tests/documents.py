@@ -62,3 +62,4 @@ def commands(block: str) -> list[str]:
 README = Document(ROOT / "README.md")
 RECIPE = Document(ROOT / "tasks" / "recognition" / "face" / "README.md")
 QUALITY = Document(ROOT / "tasks" / "recognition" / "quality" / "README.md")
+DETECTION = Document(ROOT / "tasks" / "detection" / "face" / "README.md")

@@ -20,13 +20,13 @@ import pytest
 import yaml
 from checkpoints import backbone_of
 from commands import ran
-from documents import QUALITY, README, RECIPE, Document, codes, commands
+from documents import DETECTION, QUALITY, README, RECIPE, Document, codes, commands
 from filled_nets import embeddings
 from ijb_release import make_release
 from logs import Log
 from onnx_models import told
 from pickles import Calls
-from places import ROOT
+from places import ROOT, configs_of
 from refusals import refused
 from small_runs import forked
 from torch_files import as_torch, write_torch
@@ -40,7 +40,7 @@ from plsc.errors import UserError
 
 DOCUMENTS = [RECIPE, QUALITY, README]  # the first makes what the others take for granted
 NAMES = ["recipe", "quality", "readme"]
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = configs_of("recognition")
 BASELINE = ROOT / "configs" / "IResNet50_MS1MV3_ArcFace_pfc01_1n8c_dp_mp_fp16o1.yaml"
 RECORDS = ROOT / "configs" / "IResNet18_ORL_ArcFace_cpu.yaml"
 MAGFACE = ROOT / "configs" / "IResNet100_MS1MV2_MagFace_pfc10_1n8c_dp_mp_fp16o1.yaml"
@@ -487,17 +487,17 @@ def test_yaml_blocks(walk, monkeypatch, document):
 
 
 @pytest.mark.parametrize(
-    ("registry", "document", "head", "column", "elsewhere"),
+    ("registry", "documents", "head", "column", "elsewhere"),
     [
-        (DATASETS, RECIPE, "`name` of a dataset", 1, {"transform_ops", "on_bad"}),
-        (TRANSFORMS, RECIPE, "transform |", 2, set()),
-        (LOSSES, QUALITY, "loss |", 1, set()),
+        (DATASETS, [RECIPE, DETECTION], "`name` of a dataset", 1, {"transform_ops", "on_bad"}),
+        (TRANSFORMS, [RECIPE, DETECTION], "transform |", 2, set()),
+        (LOSSES, [QUALITY], "loss |", 1, set()),
     ],
     ids=["datasets", "transforms", "losses"],
 )
-def test_tables_have_all_that_is_registered(registry, document, head, column, elsewhere):
+def test_tables_have_all_that_is_registered(registry, documents, head, column, elsewhere):
     """A row for each, with its keys and their defaults as they are in the code."""
-    rows = document.table(head)
+    rows = [cells for document in documents for cells in document.table(head)]
     ours = [name for name in registry.names() if plugin_of(registry.get(name, "")) is None]
     assert sorted(codes(cells[0])[0] for cells in rows) == ours
     for (name,), shown in ((codes(cells[0]), codes(cells[column])) for cells in rows):

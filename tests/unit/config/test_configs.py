@@ -7,7 +7,7 @@ import re
 
 import pytest
 import yaml
-from places import CONFIGS
+from places import CONFIGS, configs_of
 
 from plsc.config.component import components
 from plsc.config.load import dump_config, load_config
@@ -25,7 +25,7 @@ from plsc.weights.preparation import preparation_notes
 from plsc.weights.torch_weights import MAGFACE_PIXELS
 from plsc.weights.weights import Weights
 
-FILES = sorted(CONFIGS.glob("*.yaml"))
+FILES = configs_of("recognition")
 
 VIT = "FaceViT_{}_patch9_112_WebFace42M_CosFace_{}_1n8c_dp_mp_fp16o1"
 # Name -> sample ratio, m2, m3, batch, epochs, rate, warm-up, optimizer, decay, always clip, drop

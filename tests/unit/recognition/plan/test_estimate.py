@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from places import CONFIGS
+from places import configs_of
 
 from plsc.config.load import load_config, parse_config
 from plsc.engine.machine import Machine
@@ -168,7 +168,7 @@ def test_limits_of_the_class_count(plan_sizes):
     assert stored is not None and (in_files is None or in_files > 10 * stored)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem[:40])
+@pytest.mark.parametrize("path", configs_of("recognition"), ids=lambda path: path.stem[:40])
 def test_every_shipped_config_fits_and_its_table_says_so(path, trace_of, plan_sizes):
     given = load_config(path)
     trace, machine = trace_of(given.Model.name), replace(BARE, devices=8)
