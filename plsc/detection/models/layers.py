@@ -6,7 +6,9 @@ for running statistics.
 
 import math
 
+import paddle
 from paddle import nn
+from paddle.nn import functional as F
 
 from plsc.nn.cpu_layers import Conv2D, DepthwiseConv2D
 
@@ -55,4 +57,19 @@ def separable(in_channels: int, channels: int, *, stride: int, slope: float) -> 
 
 def activation(slope: float) -> nn.Layer:
     """Return a ReLU that multiplies what is negative by `slope`."""
-    return nn.LeakyReLU(slope) if slope else nn.ReLU()
+    return LeakyReLU(slope) if slope else nn.ReLU()
+
+
+class LeakyReLU(nn.Layer):
+    """A ReLU that multiplies what is negative by `slope`, from 0 to 1."""
+
+    def __init__(self, slope: float):
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Return the same shape."""
+        if paddle.in_dynamic_mode():
+            return F.leaky_relu(x, self.slope)
+        # paddle2onnx 2.1 would write another slope than that of the program's LeakyReLU.
+        return paddle.maximum(x, x * self.slope)

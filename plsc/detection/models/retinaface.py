@@ -44,10 +44,8 @@ class FeaturePyramid(nn.Layer):
 
     def forward(self, maps: Maps) -> Maps:
         """Return the maps of three levels, the finest first, as they came."""
-        fine, middle, coarse = (
-            layer(level)
-            for layer, level in zip((self.output1, self.output2, self.output3), maps, strict=True)
-        )
+        fine, middle, coarse = maps
+        fine, middle, coarse = self.output1(fine), self.output2(middle), self.output3(coarse)
         middle = self.merge2(middle + _enlarged(coarse, middle))
         fine = self.merge1(fine + _enlarged(middle, fine))
         return [fine, middle, coarse]
@@ -129,19 +127,21 @@ class RetinaFace(nn.Layer):
             score [b, a, 2] of background and face: logits in training mode, else probabilities.
 
         """
-        contexts = self.ssh1, self.ssh2, self.ssh3
-        levels = [
-            context(maps)
-            for context, maps in zip(contexts, self.fpn(self.body(images)), strict=True)
-        ]
-        heads = {BOX: self.BboxHead, SCORE: self.ClassHead, LANDMARK: self.LandmarkHead}
+        fine, middle, coarse = self.fpn(self.body(images))
+        levels = [self.ssh1(fine), self.ssh2(middle), self.ssh3(coarse)]
         outputs = {
-            name: paddle.concat([head(maps) for head, maps in zip(layers, levels, strict=True)], 1)
-            for name, layers in heads.items()
+            BOX: _joined(self.BboxHead, levels),
+            SCORE: _joined(self.ClassHead, levels),
+            LANDMARK: _joined(self.LandmarkHead, levels),
         }
         if not self.training:
             outputs[SCORE] = F.softmax(outputs[SCORE], axis=-1)
         return outputs
+
+
+def _joined(heads: nn.LayerList, levels: Maps) -> paddle.Tensor:
+    """Return what `heads` say of the anchors of all levels, each head of its own."""
+    return paddle.concat([heads[level](levels[level]) for level in range(NUM_LEVELS)], axis=1)
 
 
 def _enlarged(maps: paddle.Tensor, like: paddle.Tensor) -> paddle.Tensor:
