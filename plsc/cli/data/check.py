@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from plsc.cli.data import marked as of_marked
 from plsc.cli.options import add_data_workers, add_shared, add_source, source_of, workers_of
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import ImageSource
+from plsc.data.sets.marked import open_marked
 from plsc.data.sets.open import open_pairs, open_source
 from plsc.data.transforms.align import FACE_SIZE
 from plsc.datatools.checks.duplicates import equal_rows
@@ -32,7 +34,9 @@ HELP = "whether a set is fit to train on, and what is to be done if not"
 DESCRIPTION = """Decode every image as training does; say what is wrong and what is to be done:
   faults    images that are cut short, blank or of another size; classes that do not fit; pictures
             that several identities have, or that a set to verify with has, too
-  warnings  identities with one image; pictures that one identity has twice"""
+  warnings  identities with one image; pictures that one identity has twice
+Of photographs with marked faces (WIDER FACE's lists, RetinaFace's label.txt): faces outside of
+their image, without a size or marked twice, landmarks far outside, pictures there twice."""
 EXAMPLES = """examples:
   plsc-data check faces/train.rec --class_num 93431 --val lfw.bin agedb_30.bin
   plsc-data check people/ --report findings.json
@@ -164,6 +168,9 @@ def run(options: argparse.Namespace) -> int:
             raise UserError(f"--{name} must be at least 1, got {value}")
     if options.report:
         require_writable(options.report)
+    if (marked := open_marked(options.source, options.image_root)) is not None:
+        of_marked.refuse_others(options)
+        return of_marked.check(marked, options)
     source = source_of(options)
     verification = [verification_set(path) for path in options.val]
     findings = check(

@@ -3,9 +3,11 @@
 import argparse
 import json
 
+from plsc.cli.data import marked as of_marked
 from plsc.cli.options import add_data_workers, add_shared, add_source, source_of, workers_of
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.labels import labels_of
+from plsc.data.sets.marked import open_marked
 from plsc.datatools.checks.config_snippet import as_yaml, config_of
 from plsc.datatools.checks.histogram_picture import draw_histogram, require_picture
 from plsc.datatools.checks.set_summary import (
@@ -24,7 +26,7 @@ HELP = "images, identities, images per identity, sizes; class_num for the config
 DESCRIPTION = f"""Count images, identities and images per identity; look at formats, sizes and bytes
 of {DEFAULT_SAMPLE} images from all over the set; print the lines of a config that train on it.
 Whether each image is sound is for `plsc-data check` to say. Where the records alone know their
-classes (.rec), all are read."""
+classes (.rec), all are read. Of photographs with marked faces: images, faces, and their sizes."""
 EXAMPLES = """examples:
   plsc-data inspect faces/train.rec
   plsc-data inspect people/ --plot images_per_identity.png
@@ -57,6 +59,9 @@ def run(options: argparse.Namespace) -> int:
     if options.plot:
         require_picture(options.plot)
         require_writable(options.plot)
+    if (marked := open_marked(options.source, options.image_root)) is not None:
+        of_marked.refuse_others(options)
+        return of_marked.inspect(marked, options)
     source, workers = source_of(options), workers_of(options)
     identities = Identities(labels_of(source, num_workers=workers), source.num_classes)
     if not len(identities.counts):

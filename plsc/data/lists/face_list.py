@@ -7,6 +7,7 @@ wider_face_split, .mat    the same for MATLAB
 """
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from plsc.data.lists.image_root import check_below, shown
 from plsc.errors import UserError, first_line
 
 SIDES, LANDMARKS = 4, 5
+HEAD_BYTES = 8192
 LANDMARK_COLUMNS = [4, 5, 7, 8, 10, 11, 13, 14, 16, 17]  # x and y; a flag stands behind each pair
 WITH_LANDMARKS = LANDMARK_COLUMNS[-1] + 1
 UNKNOWN = np.full(2 * LANDMARKS, np.nan, np.float32)
@@ -131,12 +133,16 @@ def read_face_list(path: str | Path) -> FaceList:
 
 
 def is_face_list(path: str | Path) -> bool:
-    """Tell whether a text file begins like RetinaFace's label.txt, with `# path`."""
+    """Tell whether a file is one of the three by its name or its first two lines."""
+    if Path(path).suffix == ".mat":
+        return True
     try:
         with open(path, "rb") as file:
-            return file.read(2) == b"# "
+            first, second, *_ = [*file.read(HEAD_BYTES).splitlines()[:2], b"", b""]
     except OSError:
         return False
+    named = os.path.splitext(os.fsdecode(first))[1].lower() in (".jpg", ".jpeg", ".png")
+    return first.startswith(b"# ") or (named and second.strip().isdigit())
 
 
 def _lines(path: str | Path) -> list[tuple[int, str]]:

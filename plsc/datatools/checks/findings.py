@@ -130,11 +130,13 @@ class Findings:
     Attributes:
         counts: how often, of each kind that was found.
         places: where; the first 100,000 of a kind.
+        kinds: all that there can be, in the order of a report.
 
     """
 
     counts: dict[FindingKind, int] = field(default_factory=dict)
     places: dict[FindingKind, list[Place]] = field(default_factory=dict)
+    kinds: Sequence[FindingKind] = KINDS
 
     def add(
         self,
@@ -187,5 +189,5 @@ class Findings:
         )
 
     def _found(self) -> list[FindingKind]:
-        ordered = sorted(KINDS, key=lambda kind: kind.severity != "fault")
+        ordered = sorted(self.kinds, key=lambda kind: kind.severity != "fault")
         return [kind for kind in ordered if kind in self.counts]

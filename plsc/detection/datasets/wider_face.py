@@ -1,8 +1,6 @@
 """Photographs with faces marked in them, as WIDER FACE lists them."""
 
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,14 +9,13 @@ from plsc.config.registry import DATASETS
 from plsc.data.lists.face_list import read_face_list
 from plsc.data.loader.batch import Fields
 from plsc.data.sets.base import BadImage
-from plsc.data.sets.files import read_file, try_files
+from plsc.data.sets.marked import MarkedImages
 from plsc.data.transforms.face_crop import RandCropFaces
 from plsc.data.transforms.normalisation import split_normalisation
 from plsc.data.transforms.sample import BOXES, IMAGE, POINTS
 from plsc.data.transforms.standard import DecodeImage, build_transforms
 from plsc.errors import UserError
 
-IMAGE_FOLDER = "images"  # beside the list, as label.txt has it
 FACE_VALUES = 15  # edges, five landmarks x and y, and a label: 1, or -1 without landmarks
 DEFAULT_TRANSFORMS: list[Any] = [
     {"DecodeImage": {"to_rgb": False}},
@@ -37,6 +34,8 @@ class WiderFaceDataset:
     prepared as MindFace does it, in 640 x 640 pixels.
 
     Attributes:
+        source: the images, and what is marked in them.
+        image_size: side of the images in pixels.
         fields: `images`, `faces` [most, 15] and `count`, how many of these rows are faces; edges
             and landmarks are shares of the image's sides.
         normalise: what makes a batch of images the network's input.
@@ -62,11 +61,10 @@ class WiderFaceDataset:
             on_bad: what to do about an image that cannot be used.
 
         """
-        self.list = read_face_list(label_path).to_train_on()
-        if not len(self.list):
+        faces = read_face_list(label_path).to_train_on()
+        if not len(faces):
             raise UserError(f"{label_path}: no image has a face to learn from")
-        self._root = image_root or str(Path(label_path).parent / IMAGE_FOLDER)
-        try_files([self._path(index) for index in range(min(3, len(self)))], self._root, label_path)
+        self.source = MarkedImages(faces, image_root)
         whole = build_transforms(DEFAULT_TRANSFORMS if transform_ops is None else transform_ops)
         crops = [step for step in whole.transforms if isinstance(step, RandCropFaces)]
         if not crops or not isinstance(whole.transforms[0], DecodeImage):
@@ -81,7 +79,7 @@ class WiderFaceDataset:
         self.normalise: Callable[[Any], Any] = normalisation
         side = self.image_size
         self._shape = (side, side, 3) if normalisation.colours_last else (3, side, side)
-        self._most = int(np.diff(self.list.starts).max())
+        self._most = int(np.diff(faces.starts).max())
         self.fields = {
             "images": (self._shape, np.uint8),
             "faces": ((self._most, FACE_VALUES), np.float32),
@@ -92,7 +90,7 @@ class WiderFaceDataset:
 
     def __len__(self) -> int:
         """Return how many images there are."""
-        return len(self.list)
+        return len(self.source)
 
     def get(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
         """Return the sample of an image; with `on_bad="skip"` of the next that can be used.
@@ -112,29 +110,26 @@ class WiderFaceDataset:
         raise UserError(f"none of the {len(self)} images can be read; first: {self.skipped[index]}")
 
     def _sample(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
-        path = self._path(index)
+        marked = self.source.faces
         sample = {
-            IMAGE: read_file(path, lambda: f"{path} ({self.list.where(index)})"),
-            BOXES: self.list.boxes(index),
-            POINTS: self.list.points[self.list.faces(index)],
+            IMAGE: self.source.read(index)[0],
+            BOXES: marked.boxes(index),
+            POINTS: marked.points[marked.faces(index)],
         }
         try:
             found = self._transforms(sample, rng)
         except BadImage as error:
-            raise BadImage(f"{path} ({self.list.where(index)}): {error}") from error
+            raise BadImage(f"{self.source.where(index)}: {error}") from error
         if found[IMAGE].shape != self._shape:
             raise UserError(
                 f"transform_ops give an image of shape {list(found[IMAGE].shape)}: RandCropFaces "
                 f"must be the last that changes its size, to {list(self._shape)}"
             )
-        faces = np.zeros((self._most, FACE_VALUES), np.float32)
+        rows = np.zeros((self._most, FACE_VALUES), np.float32)
         count = len(found[BOXES])
         points = found[POINTS].reshape(count, 10) / self.image_size
         known = ~np.isnan(points).any(axis=1)
-        faces[:count, :4] = found[BOXES] / self.image_size
-        faces[:count, 4:14] = np.where(known[:, None], points, 0)
-        faces[:count, 14] = np.where(known, 1, -1)
-        return {"images": found[IMAGE], "faces": faces, "count": count}
-
-    def _path(self, index: int) -> str:
-        return os.path.join(self._root, self.list.names[index])
+        rows[:count, :4] = found[BOXES] / self.image_size
+        rows[:count, 4:14] = np.where(known[:, None], points, 0)
+        rows[:count, 14] = np.where(known, 1, -1)
+        return {"images": found[IMAGE], "faces": rows, "count": count}
