@@ -48,6 +48,7 @@ setup(
             "plsc-compare = plsc.cli.compare:main",
             "plsc-ijb = plsc.cli.ijb:main",
             "plsc-quality = plsc.cli.quality:main",
+            "plsc-widerface = plsc.cli.widerface:main",
         ]
     },
     classifiers=["Programming Language :: Python :: 3"],

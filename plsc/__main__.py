@@ -11,6 +11,7 @@ COMMANDS = {  # each is imported only when it is asked for
     "data": "plsc.cli.data.main",
     "embed": "plsc.cli.embed",
     "compare": "plsc.cli.compare",
+    "widerface": "plsc.cli.widerface",
     "ijb": "plsc.cli.ijb",
     "quality": "plsc.cli.quality",
 }

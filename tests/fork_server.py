@@ -53,11 +53,17 @@ if __name__ == "__main__":
     import numpy
 
     import plsc.engine.run  # noqa: F401
-    from plsc.cli import compare, embed, evaluate, export, ijb, quality, train
+    from plsc.cli import compare, embed, evaluate, export, ijb, quality, train, widerface
     from plsc.cli.data import main as data
 
     commands = {"train": train, "eval": evaluate, "export": export, "embed": embed}
-    commands |= {"compare": compare, "ijb": ijb, "quality": quality, "data": data}
+    commands |= {
+        "widerface": widerface,
+        "compare": compare,
+        "ijb": ijb,
+        "quality": quality,
+        "data": data,
+    }
 
     gc.freeze()  # no child goes through what is here already
     serve()

@@ -66,13 +66,14 @@ MAY_IMPORT = {
     "detection.anchors": NOTHING,
     "detection.models": {"config", "nn", "detection.anchors"},
     "detection.datasets": {"errors", "config", "data"},
+    "detection.widerface": {"errors"},
     "detection": {"errors", "config", "files", "nn", "distributed", "data", "export", "engine"}
-    | {"detection.anchors", "detection.models", "detection.datasets"},
+    | {"detection.anchors", "detection.models", "detection.datasets", "detection.widerface"},
     "quality": {"errors", "files", "data", "inference", "report"}
     | {"recognition", "recognition.metrics"},
     "cli": {"__init__", "errors", "config", "files", "supervise", "nn", "distributed", "data"}
     | {"datatools", "inference", "engine", "report", "quality"}
-    | {"recognition", "recognition.metrics", "recognition.ijb"},
+    | {"recognition", "recognition.metrics", "recognition.ijb", "detection.widerface"},
     "data.dataset": {"errors", "files", "nn", "data", "datatools", "cli"},  # commands, fixed paths
 }
 AT_THE_ROOT = {"__init__", "__main__", "errors"}  # and later `api`
@@ -87,6 +88,7 @@ COMMANDS = {"cli", "data.dataset"}  # the only users of argparse
 WITHOUT_PADDLE = {
     "__init__", "__main__", "errors", "config", "files", "supervise", "scheduler", "data",
     "datatools", "report", "quality", "cli", "export.onnx_forms", "inference",
+    "detection.anchors", "detection.datasets", "detection.widerface",
     "recognition.datasets", "recognition.embedder", "recognition.embedding", "recognition.ijb",
     "recognition.set_embedding", "recognition.metrics",
 }  # fmt: skip
