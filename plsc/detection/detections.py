@@ -1,7 +1,7 @@
 """From a detector's outputs to faces: decoding, a threshold, and the best of boxes that overlap."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,24 @@ class Detections:
     landmarks: Array
     anchors: NDArray[np.int64]
 
+    def suppressed(self, overlap: float = NMS_THRESHOLD) -> "Detections":
+        """Return those that no surer one overlaps by more than this share of their union."""
+        return self.rows(suppress(self.boxes, overlap))
+
+    def rows(self, rows: NDArray[np.int64]) -> "Detections":
+        """Return some of them, in this order."""
+        return Detections(
+            self.boxes[rows], self.scores[rows], self.landmarks[rows], self.anchors[rows]
+        )
+
+    @classmethod
+    def of_all(cls, parts: "Sequence[Detections]") -> "Detections":
+        """Return those of several searches of one image, the surest first."""
+        together = cls(
+            *(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls))
+        )
+        return together.rows(np.argsort(-together.scores, kind="stable"))
+
 
 def detections_of(
     outputs: Mapping[str, Array],
@@ -39,7 +57,7 @@ def detections_of(
     threshold: float = SCORE_THRESHOLD,
     overlap: float = NMS_THRESHOLD,
 ) -> Detections:
-    """Return the faces that a network's outputs for one image say.
+    """Return the faces that a network's outputs for one image say, each of them once.
 
     Args:
         outputs: bbox [a, 4], score [a, 2] and landmark [a, 10], scores as probabilities.
@@ -49,18 +67,26 @@ def detections_of(
         overlap: of two boxes whose intersection is a larger share of their union, the surer stays.
 
     """
+    return candidates_of(outputs, size, scale=scale, threshold=threshold).suppressed(overlap)
+
+
+def candidates_of(
+    outputs: Mapping[str, Array],
+    size: tuple[int, int],
+    *,
+    scale: float = 1.0,
+    threshold: float = SCORE_THRESHOLD,
+) -> Detections:
+    """Return what each anchor above the threshold says; arguments as of `detections_of`."""
     height, width = size
     scores = outputs["score"][:, 1]
-    candidates = np.flatnonzero(scores > threshold)
-    candidates = candidates[np.argsort(-scores[candidates], kind="stable")]
-    anchors = anchors_of(height, width)[candidates]
+    rows = np.flatnonzero(scores > threshold)
+    rows = rows[np.argsort(-scores[rows], kind="stable")]
+    anchors = anchors_of(height, width)[rows]
     sides = np.array([width, height], np.float32)
-    boxes = decode_boxes(outputs["bbox"][candidates], anchors) * np.tile(sides, 2) / scale
-    points = decode_landmarks(outputs["landmark"][candidates], anchors).reshape(-1, 5, 2)
-    kept = suppress(boxes, overlap)
-    return Detections(
-        boxes[kept], scores[candidates][kept], points[kept] * sides / scale, candidates[kept]
-    )
+    boxes = decode_boxes(outputs["bbox"][rows], anchors) * np.tile(sides, 2) / scale
+    points = decode_landmarks(outputs["landmark"][rows], anchors).reshape(-1, 5, 2)
+    return Detections(boxes, scores[rows], points * sides / scale, rows)
 
 
 def suppress(boxes: Array, overlap: float) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from plsc.config.load import require
-from plsc.config.registry import DETECTORS, TASKS
+from plsc.config.registry import DATASETS, DETECTORS, TASKS
 from plsc.config.sections import Config
 from plsc.detection.sections import SECTIONS
 from plsc.engine.task import TaskType
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from plsc.data.loader.batches import TrainingSet
     from plsc.detection.training import DetectionTraining
+    from plsc.engine.task import Evaluator
     from plsc.export.spec import ExportSpec
 
 
@@ -64,6 +65,14 @@ class Detection(TaskType):
         from plsc.detection.training import DetectionTraining
 
         return DetectionTraining(config.Loss)
+
+    def evaluators(self, config: Config) -> "Sequence[Evaluator]":
+        """Return an evaluator for each set of DataLoader.Eval."""
+        from plsc.detection.evaluator import evaluators_of
+
+        data = require(config.DataLoader.Eval, "DataLoader.Eval", "evaluation")
+        datasets = [dataset.build(DATASETS) for dataset in data.dataset]
+        return evaluators_of(datasets, [dataset.key for dataset in data.dataset])
 
     def export_spec(
         self, config: Config, network: "nn.Layer", state: Mapping[str, Any], source: str

@@ -117,3 +117,46 @@ def test_a_backbone_is_no_detector(whole):
     assert "Model.name: no detector is called 'IResNet18'" in line
     line = whole.refused("train", "Global.freeze_backbone=True", "Global.pretrained_model=x.pth")
     assert "freeze_backbone" in line
+
+
+def evaluating(run, labels, **settings):
+    """Overrides that measure on the set itself."""
+    dataset = {"name": "WiderFaceValidation", "label_path": str(labels), **settings}
+    run.config["DataLoader"]["Eval"] = {"dataset": dataset, "sampler": {"batch_size": 1}}
+    return f"Global.pretrained_model={run.output}/latest"
+
+
+def test_ranks_share_the_images_of_an_evaluation(whole, tmp_path, labels):
+    """Of 16 images each of three has five or six, with as many boxes as it happens to find."""
+    found = {}
+    for ranks in (1, 3):
+        folder = tmp_path / str(ranks)
+        folder.mkdir()
+        run = Faces(folder, labels)
+        evaluating(run, labels)
+        weights = f"Global.pretrained_model={whole.output}/latest"
+        run.world.run(ranks, *run.arguments("eval", weights))
+        (line,) = (text for text in (run.output / "eval.log").read_text().splitlines()
+                   if "[Eval]" in text)  # fmt: skip
+        found[ranks] = line[line.index("AP 0.5") :].split(" (")[0]
+    assert found[1] == found[3]
+    assert "AP 0.5:0.95" in found[1] and "protocol original" in found[1]
+
+
+def test_evaluation_in_training_keeps_the_best(tmp_path, labels):
+    run = Faces(tmp_path, labels)
+    evaluating(run, labels, protocol="vga")
+    often = ["Global.eval_during_train=True", "Global.eval_unit=step", "Global.eval_interval=3"]
+    run("train", *often, "Global.max_train_step=4")
+    (entry,) = metrics_of(run.output, "eval")
+    assert {"ap_50", "ap_50_95", "recall", "recall_0_24"} <= entry.keys()
+    assert (run.output / "best_model").exists()
+
+
+def test_sets_are_for_their_use(whole, labels):
+    run = whole
+    evaluating(run, labels)
+    run.config["DataLoader"]["Eval"]["dataset"]["name"] = "WiderFaceDataset"
+    line = run.refused("eval", f"Global.pretrained_model={run.output}/latest")
+    assert "DataLoader.Eval.dataset.name: detectors are measured on WiderFaceValidation" in line
+    del run.config["DataLoader"]["Eval"]
