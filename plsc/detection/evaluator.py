@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from plsc.data.sets.set_names import distinct
 from plsc.data.transforms.standard import decode
 from plsc.detection.datasets.validation import WiderFaceValidation
+from plsc.detection.detections import NMS_THRESHOLD, SCORE_THRESHOLD
 from plsc.detection.figures import gathered_figures
 from plsc.detection.search import find_faces
 from plsc.detection.widerface.average_precision import curves_of
@@ -73,6 +74,16 @@ class DetectionEvaluator:
         names = {**{key: f"AP {key.capitalize()}" for key in SETS}, **SHOWN}
         told = [f"{words} {scalars[key]:.4f}" for key, words in names.items() if key in scalars]
         return f"{', '.join(told)}, protocol {self.dataset.protocol}"
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what the figures hold for: sizes, mirroring, and thresholds."""
+        return {
+            "sizes": self.dataset.protocol,
+            "flip": False,
+            "score_threshold": SCORE_THRESHOLD,
+            "nms_threshold": NMS_THRESHOLD,
+            "rules": "all marked faces" if self.dataset.ground_truth is None else "WIDER FACE",
+        }
 
     def size(self) -> str:
         """Return the number of images, in words."""

@@ -82,6 +82,27 @@ class Detection(TaskType):
 
         return export_spec(config, source)
 
+    def write_report(
+        self,
+        config: Config,
+        source: str,
+        precision: str,
+        network: "nn.Layer",
+        measured: Sequence[tuple[Any, Any]],
+        outputs: Any,
+    ) -> None:
+        """Print a table for each set and write the JSON that `outputs` asks for.
+
+        Raises:
+            UserError: a page is asked for, which there is none of.
+
+        """
+        from plsc.detection import report
+
+        report.write(config.Model.name, source, precision, measured, outputs.json)
+        if outputs.report is not None:
+            raise UserError("--report writes pages of face recognition only: leave it out")
+
 
 @TASKS.register
 def detection() -> Detection:

@@ -1,5 +1,6 @@
 """Detection by the public commands: trained, resumed to the bit, on two ranks, exported."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -151,6 +152,22 @@ def test_evaluation_in_training_keeps_the_best(tmp_path, labels):
     (entry,) = metrics_of(run.output, "eval")
     assert {"ap_50", "ap_50_95", "recall", "recall_0_24"} <= entry.keys()
     assert (run.output / "best_model").exists()
+
+
+def test_figures_for_people_and_programs(whole, labels):
+    weights = evaluating(whole, labels)
+    _, *arguments = whole.arguments("eval", weights)
+    said = whole.without_config("eval", *arguments, "--json=figures.json").stdout
+    report = json.loads((whole.folder / "figures.json").read_text())
+    (measured,) = report["sets"]
+    assert measured["protocol"] == {
+        "sizes": "original", "flip": False, "score_threshold": 0.02, "nms_threshold": 0.4,
+        "rules": "all marked faces",
+    }  # fmt: skip
+    assert measured["num_images"] == 16 and report["model"]["source"].endswith("latest")
+    assert f"ap_50            {measured['figures']['ap_50']:.4f}" in said
+    assert "protocol: sizes original" in said
+    del whole.config["DataLoader"]["Eval"]
 
 
 def test_sets_are_for_their_use(whole, labels):
