@@ -13,15 +13,20 @@ Weight = Annotated[float, Range(0)]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """`Model`: the detector (`name` and its parameters)."""
+    """`Model`: the detector (`name` and its parameters).
+
+    `body_weights` is a file of weights that the body alone begins with, as of ImageNet, where
+    neither Global.pretrained_model nor Global.checkpoint is given.
+    """
 
     name: str
+    body_weights: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
 
     @property
     def detector(self) -> Component:
         """The part that DETECTORS builds."""
-        return Component(self.name, self.params, "Model", ("name",))
+        return Component(self.name, self.params, "Model", ("name", "body_weights"))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Face detection as a task of the engine. Importing it imports neither numpy nor paddle."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plsc.config.load import require
@@ -43,6 +44,9 @@ class Detection(TaskType):
         """
         require(config.Model, "Model", "training")
         require(config.Loss, "Loss", "training")
+        path = config.Model.body_weights
+        if path is not None and not Path(path).is_file():
+            raise UserError(f"Model.body_weights: {path}: no such file")
         if config.Global.freeze_backbone:
             raise UserError(
                 "Global.freeze_backbone leaves a detector nothing to train: remove it, or set "
@@ -64,7 +68,7 @@ class Detection(TaskType):
         """Return the loss over anchors; see `plsc.detection.losses`."""
         from plsc.detection.training import DetectionTraining
 
-        return DetectionTraining(config.Loss)
+        return DetectionTraining(config.Loss, config.Model.body_weights)
 
     def evaluators(self, config: Config) -> "Sequence[Evaluator]":
         """Return an evaluator for each set of DataLoader.Eval."""

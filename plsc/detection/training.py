@@ -1,8 +1,10 @@
 """Train a detector: every face's anchors against mined background."""
 
+from pathlib import Path
+
 import numpy as np
 import paddle
-from paddle import Tensor
+from paddle import Tensor, nn
 
 from plsc.data.loader.batch import Batch
 from plsc.detection.anchors import anchors_of
@@ -10,8 +12,12 @@ from plsc.detection.losses import Counts, multibox_loss
 from plsc.detection.matching import Targets, match_images
 from plsc.detection.sections import LossConfig
 from plsc.distributed.collectives import gather_arrays, reduce_sum
+from plsc.engine.log import RunLog
 from plsc.engine.training_task import StepLoss, TrainingTask
+from plsc.weights.pretrained import load_weights, set_backbone
+from plsc.weights.weights import Weights
 
+CLASSIFIERS = ("fc.", "end_point.")  # behind a body, in files of torchvision and MindFace
 FACES, COUNT = "faces", "count"  # fields of a batch: [b, most, 15], and how many are faces
 
 
@@ -20,14 +26,35 @@ class DetectionTraining(TrainingTask):
 
     Args:
         settings: weights of the loss's parts, and what counts as a match.
+        body_weights: file that the network's body begins with; None for none.
 
     """
 
-    def __init__(self, settings: LossConfig):
-        self.settings = settings
+    def __init__(self, settings: LossConfig, body_weights: str | None = None):
+        self.settings, self._body_weights = settings, body_weights
         self._targets: Targets | None = None
         self._counts = Counts(0, 0)
         self._next = 0  # the first image of the next part
+
+    def start(self, weights: Weights | None, network: nn.Layer, folder: Path, log: RunLog) -> None:
+        """Give the body its own weights, unless the whole network has some.
+
+        Raises:
+            UserError: they do not fit.
+
+        """
+        if weights is None and self._body_weights is not None:
+            path = self._body_weights
+            found = load_weights(path, network.body)
+            # Whoever trained the body had it tell classes apart.
+            own = {
+                key: value
+                for key, value in found.backbone.items()
+                if not key.startswith(CLASSIFIERS)
+            }
+            set_backbone(network.body, own, source=path)
+            for note in (*found.notes, "the body begins with these weights"):
+                log.line(f"{path}: {note}")
 
     def begin_step(
         self, batch: Batch, *, step: int, fraction: float, upcoming: Batch | None = None

@@ -67,17 +67,8 @@ MAY_IMPORT = {
     "detection.models": {"config", "nn", "detection.anchors"},
     "detection.datasets": {"errors", "config", "data"},
     "detection.widerface": {"errors"},
-    "detection": {
-        "__init__",
-        "errors",
-        "config",
-        "files",
-        "nn",
-        "distributed",
-        "data",
-        "export",
-        "engine",
-    }
+    "detection": {"__init__", "errors", "config", "files", "nn", "distributed", "data", "export"}
+    | {"weights", "engine"}
     | {"detection.anchors", "detection.models", "detection.datasets", "detection.widerface"},
     "quality": {"errors", "files", "data", "inference", "report"}
     | {"recognition", "recognition.metrics"},

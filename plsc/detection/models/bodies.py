@@ -9,6 +9,7 @@ from plsc.nn.cpu_layers import Conv2D
 
 Maps = list[paddle.Tensor]
 SLOPE = 0.1  # of MobileNet's activations
+SHORTCUT = {"downsample": "down_sample_layer"}  # what MindFace calls a part of ResNet-50
 
 
 class MobileNet025(nn.Layer):
@@ -81,10 +82,12 @@ class ResNet50(nn.Layer):
 
     Attributes:
         channels: of the three maps.
+        mindspore_parts: see `plsc.weights.mindspore_weights`.
 
     """
 
     channels = (512, 1024, 2048)
+    mindspore_parts = SHORTCUT
 
     def __init__(self):
         """Make the layers with random weights."""

@@ -8,7 +8,7 @@ from paddle.nn import functional as F
 
 from plsc.config.registry import DETECTORS
 from plsc.detection.anchors import ANCHORS_PER_CELL
-from plsc.detection.models.bodies import Maps, MobileNet025, ResNet50
+from plsc.detection.models.bodies import SHORTCUT, Maps, MobileNet025, ResNet50
 from plsc.detection.models.layers import conv_norm, initial, neck_slope
 
 NUM_LEVELS = 3
@@ -16,7 +16,7 @@ BOX, SCORE, LANDMARK = "bbox", "score", "landmark"
 # Parts of our state-dict keys that MindFace calls otherwise, and what its files have in addition.
 MINDFACE_PARTS = {
     "body": "base",
-    "downsample": "down_sample_layer",
+    **SHORTCUT,
     "conv3X3": "conv3x3",
     "conv5X5_1": "conv5x5_1",
     "conv5X5_2": "conv5x5_2",
