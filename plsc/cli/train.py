@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from plsc.cli.run_config import config_parser, output_folder, run_config
 from plsc.config.sections import Config
+from plsc.distributed import world
 from plsc.supervise import Heartbeat
+from plsc.supervise.run_claim import RunClaim
 
 DESCRIPTION = "Train the model of a config; one process, or one of several under the launcher."
 EXAMPLES = """\
@@ -26,4 +28,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(config: Config, heartbeat: Heartbeat) -> None:
     from plsc.engine import run
 
-    run.train(config, output_folder(config), heartbeat.note)
+    folder = output_folder(config)
+    claim = RunClaim(folder) if world.current().is_main else None  # for all ranks
+    run.train(config, folder, heartbeat.note, claim=claim)

@@ -1,6 +1,6 @@
 """Saving a run's checkpoints at the moments that its config names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class Checkpoints:
         meta: further entries of every checkpoint's state.json.
         log: hears what was saved.
         pause: around the work, as Recorder's.
+        require: checks that the folder still is this run's.
 
     """
 
@@ -34,9 +35,11 @@ class Checkpoints:
         meta: Mapping[str, Any],
         log: RunLog,
         pause: Pause,
+        require: Callable[[], None] = lambda: None,
     ):
         self._training, self._settings, self._saver = training, settings, saver
         self._meta, self._log, self._pause = meta, log, pause
+        self._require = require
 
     def after(self, what: str) -> None:
         """Save after a "step" or an "epoch" if Global.save_interval says so."""
@@ -47,6 +50,7 @@ class Checkpoints:
     def save(self, *, best: bool = False) -> None:
         """Write a checkpoint unless this moment has one; `latest` is always the newest."""
         with self._pause("checkpoint"):
+            self._require()
             path = self._saver.save(self._training.progress, self._write, best=best)
             self._log.line(f"saved {path}" + (" as the best so far" if best else ""))
 

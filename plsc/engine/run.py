@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,11 +42,32 @@ class Outputs(Protocol):
         """Refuse places that cannot be written to, before the work."""
 
 
-def train(config: Config, folder: Path, phase: Phase) -> None:
-    """Train as the config says; `phase` is told what the process is at."""
+class Claim(AbstractContextManager["Claim"], Protocol):
+    """Holds a run's folder for one run."""
+
+    def require(self) -> None:
+        """Check that the folder still is this run's."""
+
+
+def train(config: Config, folder: Path, phase: Phase, *, claim: Claim | None = None) -> None:
+    """Train as the config says.
+
+    Args:
+        config: with all that a training needs.
+        folder: `<output_dir>/<Model.name>`.
+        phase: told what the process is at.
+        claim: held on `folder` by the rank that speaks for all.
+
+    """
     build.check_components(config)
     build.check_training(config)
     starting_point.check_sources(config)
+    with claim or nullcontext():
+        _train(config, folder, phase, (lambda: None) if claim is None else claim.require)
+
+
+def _train(config: Config, folder: Path, phase: Phase, require: Callable[[], None]) -> None:
+    """Do what `train` does with a folder that is this run's; `require` checks that it stays so."""
     task = build.task_type(config)
     dataset = task.dataset(config)
     loader = build.build_loader(config, dataset)
@@ -69,7 +91,9 @@ def train(config: Config, folder: Path, phase: Phase) -> None:
         training, config, folder, log, watchers=training.task.watchers(log), phase=phase
     )
     meta, pause = _meta(config, task, training.network.layer), recorder.pause
-    checkpoints = Checkpoints(training, config.Global, saver, meta=meta, log=log, pause=pause)
+    checkpoints = Checkpoints(
+        training, config.Global, saver, meta=meta, log=log, pause=pause, require=require
+    )
     spec = task.export_spec(config, training.network.layer, {}, str(folder))
     evaluation = Evaluation(
         training, evaluators, spec, config, checkpoints=checkpoints, log=log, pause=pause

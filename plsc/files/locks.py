@@ -41,7 +41,7 @@ def next_holder(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             # The holder before may have removed the file that was waited for.
-            if not _leads_to(path, descriptor):
+            if not leads_to(path, descriptor):
                 continue
             try:
                 yield
@@ -53,7 +53,8 @@ def next_holder(path: Path) -> Iterator[None]:
     yield
 
 
-def _leads_to(path: Path, descriptor: int) -> bool:
+def leads_to(path: Path, descriptor: int) -> bool:
+    """Tell whether `path` still names the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:

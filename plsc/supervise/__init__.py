@@ -9,6 +9,7 @@ other supervisors through small files in a folder that all nodes share:
     watch.py          when a running trainer counts as hung
     heartbeat.py      the trainer's side of the pipe
     diagnosis.py      exit code and last words -> how a rank ended
+    run_claim.py      one run owns a folder: its owner, and what dead launches left there
     peers.py          the shared folder: beats, endings, verdict; whether another rank still lives
     shared_files.py   its files and locks
     verdict.py        how all ranks ended -> which of them failed first

@@ -44,15 +44,32 @@ def read(path: Path) -> tuple[dict[str, Any] | None, float]:
 
 def take_lock(path: Path) -> int | None:
     """Hold a lock on `path` until this process ends; None where the file system has none."""
-    import fcntl  # absent on Windows, where one-process runs import this module too
-
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
+        if lock(descriptor):
+            return descriptor
+    except BlockingIOError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file for as long as it is open; False where the file system has no locks.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+
+    """
+    try:
+        import fcntl  # absent on Windows, where one-process runs import this module too
+
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def lock_is_free(path: Path) -> bool:
@@ -86,6 +103,16 @@ def when_lock_is_free(path: Path, tell: Callable[[], None]) -> None:
         tell()
 
     threading.Thread(target=wait, name=f"lock of {path.stem}", daemon=True).start()
+
+
+def clock_of(folder: Path) -> float:
+    """Return the time by the clock of the file server that keeps `folder`."""
+    token = _beside(folder / "clock")
+    try:
+        token.touch()
+        return token.stat().st_mtime
+    finally:
+        token.unlink(missing_ok=True)
 
 
 def machine() -> str:
