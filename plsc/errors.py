@@ -10,6 +10,10 @@ class UserError(ValueError):
     """
 
 
+class DamagedFile(UserError):
+    """A file of a checkpoint is gone, or not what was written: another checkpoint may serve."""
+
+
 class Unmeasurable(UserError):
     """A network's outputs tell nothing, as early in training: the set counts as not measured."""
 

@@ -6,7 +6,8 @@
         head-00000-of-00002.safetensors    rows of one rank that are split over the ranks: `weight`
                                            and the optimizer state; `head` is what the task calls
                                            them; several files where they are many
-        state.json                         where training stands, and the resolved config
+        state.json                         where training stands, the resolved config, and sums
+                                           of all files: checksums.py
     <root>/latest -> epoch_3               replaced atomically, after the directory is there
     <root>/best_model -> epoch_2
 
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from plsc.checkpoint.checksums import Known, opened, sealed
 from plsc.checkpoint.sharded_files import (
     PART_ROWS,
     SavedRows,
@@ -33,7 +35,7 @@ from plsc.checkpoint.sharded_files import (
 from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
 from plsc.distributed.joint_work import JointWork
-from plsc.errors import UserError
+from plsc.errors import DamagedFile, UserError
 from plsc.files.atomic import replace, sync
 from plsc.files.tensor_file import RowSource, file_bytes, read_tensors, write_tensors
 
@@ -90,16 +92,16 @@ def save(
     # that old and new versions read each other's checkpoints.
     for stem in sharded:
         meta |= {f"{stem}_shards": place.size, f"{stem}_part_classes": part_rows}
-    text = json.dumps(meta, indent=1, sort_keys=True) + "\n"
     work = JointWork(f"checkpoint {final} could not be written")
     try:
         if place.is_main:
             work.attempt(_make_empty, partial)
         work.raise_failures()
         files: dict[str, Mapping[str, RowSource]] = {}
+        sums: dict[str, str] = {}
         for stem, rows in sharded.items():
             kept = (unchanged or {}).get(stem)
-            files |= _rows_to_write(partial, stem, rows, kept, part_rows)
+            files |= _rows_to_write(partial, stem, rows, kept, part_rows, sums)
         if place.is_main:
             files |= {BACKBONE: network, BACKBONE_OPTIMIZER: optimizer}
         meter = _Meter(final, sum(map(file_bytes, files.values())), report)
@@ -107,11 +109,12 @@ def save(
         if place.is_main:
             work.attempt(_check_room, root, needed)
         work.raise_failures()
-        work.in_threads(lambda: _write_files(partial, files, meter), meter.look)
+        work.in_threads(lambda: _write_files(partial, files, sums, meter), meter.look)
         meter.look(ended=True)
         work.raise_failures()
+        all_sums = dict(work.collect(list(sums.items())))
         if place.is_main:
-            work.attempt(_finish, partial, final, text)
+            work.attempt(_finish, partial, final, sealed(meta, all_sums))
         work.raise_failures()
     except UserError:
         if place.is_main:
@@ -160,8 +163,13 @@ def _rows_to_write(
     rows: Mapping[str, RowSource],
     unchanged: Unchanged | None,
     part_rows: int,
+    sums: dict[str, str],
 ) -> dict[str, Mapping[str, RowSource]]:
-    """Return this rank's files of rows, but for those that could be linked from before."""
+    """Return this rank's files of rows, but for those that could be linked from before.
+
+    The sums of these join `sums`, as far as they are known.
+    """
+    known = _known_sums(unchanged.folder) if unchanged else {}
     place = world.current()
     (num_local,) = {tensor.shape[0] for tensor in rows.values()}
     files: dict[str, Mapping[str, RowSource]] = {}
@@ -169,7 +177,16 @@ def _rows_to_write(
         tensors = tensors_of(rows, part)
         if unchanged is None or not unchanged.link(partial, part, tensors):
             files[part.file] = tensors
+        elif part.file in known:
+            sums[part.file] = known[part.file]
     return files
+
+
+def _known_sums(folder: Path) -> Mapping[str, str]:
+    try:
+        return Checkpoint(folder).sums
+    except UserError:
+        return {}
 
 
 def _check_room(root: Path, needed: int) -> None:
@@ -183,10 +200,13 @@ def _check_room(root: Path, needed: int) -> None:
 
 
 def _write_files(
-    partial: Path, files: Mapping[str, Mapping[str, RowSource]], meter: _Meter
+    partial: Path,
+    files: Mapping[str, Mapping[str, RowSource]],
+    sums: dict[str, str],
+    meter: _Meter,
 ) -> None:
     for name, tensors in files.items():
-        write_tensors(partial / name, tensors, written=meter.add)
+        sums[name] = write_tensors(partial / name, tensors, written=meter.add)
 
 
 def _finish(partial: Path, final: Path, state: str) -> None:
@@ -203,29 +223,39 @@ class Checkpoint:
     Attributes:
         path: its folder.
         state: what `save` was given as `state`, and in how many files the split rows lie.
+        sums: of its files, by name; what is read is checked by them. Old ones have none.
+        saved_at: seconds; of a copy, when the original was written, where that is told.
 
     Raises:
-        UserError: the folder is not there or not a checkpoint.
+        DamagedFile: the folder is not there, not a checkpoint or damaged.
 
     """
 
     path: Path
     state: dict[str, Any] = field(init=False, default_factory=dict)
+    sums: Mapping[str, str] = field(init=False, default_factory=dict)
+    saved_at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         if not (self.path / STATE).is_file():
             what = "is not a checkpoint of plsc" if self.path.is_dir() else "does not exist"
-            raise UserError(f"checkpoint {self.path} {what} (a folder that holds {STATE})")
+            raise DamagedFile(f"checkpoint {self.path} {what} (a folder that holds {STATE})")
 
         try:
-            state = json.loads((self.path / STATE).read_text(encoding="utf-8"))
+            content = json.loads((self.path / STATE).read_text(encoding="utf-8"))
+            content = content if isinstance(content, dict) else {}
+            missing = [key for key in REQUIRED if key not in content]
+            state, known = ({}, Known()) if missing else opened(content)
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.path / STATE} is damaged: {error}") from error
-        known = state if isinstance(state, dict) else {}
-        missing = [key for key in REQUIRED if key not in known]
+            raise DamagedFile(
+                f"{self.path / STATE} is damaged: {error}; copy it anew or take another checkpoint"
+            ) from error
         if missing:
-            raise UserError(f"{self.path / STATE} lacks {missing[0]!r}: not a checkpoint of plsc")
+            raise DamagedFile(f"{self.path / STATE} lacks {missing[0]!r}: not a checkpoint of plsc")
         object.__setattr__(self, "state", state)
+        object.__setattr__(self, "sums", known.files)
+        saved_at = self.written / 1e9 if known.saved_at is None else known.saved_at
+        object.__setattr__(self, "saved_at", saved_at)
 
     @property
     def written(self) -> int:
@@ -234,11 +264,12 @@ class Checkpoint:
 
     def network(self) -> dict[str, np.ndarray]:
         """Return the network's state dict."""
-        return read_tensors(self.path / BACKBONE)
+        return read_tensors(self.path / BACKBONE, self.sums.get(BACKBONE))
 
     def optimizer(self) -> dict[str, np.ndarray]:
         """Return the network's optimizer state."""
-        return read_tensors(self.path / BACKBONE_OPTIMIZER)
+        file = BACKBONE_OPTIMIZER
+        return read_tensors(self.path / file, self.sums.get(file))
 
     def rows(self, stem: str, count_key: str) -> SavedRows:
         """Return rows that were split over the ranks, with their optimizer state.
@@ -248,7 +279,7 @@ class Checkpoint:
             count_key: what the state calls their number.
 
         Raises:
-            UserError: the state does not say how many there are, or in which files.
+            DamagedFile: the state does not say how many there are, or in which files.
 
         """
         # Until there were parts, each rank wrote one file.
@@ -256,7 +287,8 @@ class Checkpoint:
         numbers = {part_key: self.state.get(count_key), **self.state}
         for key in (count_key, ranks_key, part_key):
             if key not in numbers:
-                raise UserError(f"{self.path / STATE} lacks {key!r}: not a checkpoint of plsc")
+                raise DamagedFile(f"{self.path / STATE} lacks {key!r}: not a checkpoint of plsc")
             if type(numbers[key]) is not int or numbers[key] < 1:
-                raise UserError(f"{self.path / STATE} is damaged: {key!r} is {numbers[key]!r}")
-        return SavedRows(self.path, stem, numbers[count_key], numbers[ranks_key], numbers[part_key])
+                raise DamagedFile(f"{self.path / STATE} is damaged: {key!r} is {numbers[key]!r}")
+        num_rows, ranks, part_rows = (numbers[key] for key in (count_key, ranks_key, part_key))
+        return SavedRows(self.path, stem, num_rows, ranks, part_rows, self.sums)

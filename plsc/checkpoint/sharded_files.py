@@ -10,13 +10,13 @@ linked: both folders name one file, and removing one leaves the other.
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from plsc.distributed.sharding import RowShard
-from plsc.errors import UserError
+from plsc.errors import DamagedFile, UserError
 from plsc.files.tensor_file import RowSource, TensorFile, file_bytes, header_of, spans
 from plsc.files.tensor_types import FLOATS, TYPES, as_type
 
@@ -133,6 +133,7 @@ class SavedRows:
         num_rows: of all ranks together.
         ranks: how many wrote them.
         part_rows: rows in a file at most.
+        sums: of the checkpoint's files, by name, as far as they are known.
 
     """
 
@@ -141,6 +142,7 @@ class SavedRows:
     num_rows: int
     ranks: int
     part_rows: int
+    sums: Mapping[str, str] = field(default_factory=dict)
 
     def kind(self, name: str) -> tuple[str, int] | None:
         """Return type and dimension of tensor `name`; None where there is no such tensor.
@@ -150,7 +152,7 @@ class SavedRows:
 
         """
         first, part = next(self._parts())
-        with TensorFile(self.folder / part.file) as file:
+        with self._open(part) as file:
             if name not in file.tensors:
                 return None
             tensor = file.tensors[name]
@@ -165,7 +167,7 @@ class SavedRows:
         """Yield rows start..stop (of all) of tensor `name`, in order, stored as `dtype`.
 
         Raises:
-            UserError: a file is missing, damaged or not of these rows; the message names it.
+            DamagedFile: a file is missing, damaged or not of these rows; the message names it.
 
         """
         kind = self.kind(name)
@@ -175,11 +177,14 @@ class SavedRows:
             low, high = max(start, first), min(stop, first + part.stop - part.start)
             if low >= high:
                 continue
-            with TensorFile(self.folder / part.file) as file:
+            with self._open(part) as file:
                 self._check(file, name, kind, part.stop - part.start)
                 for begin, end in spans(low, high, (high - low) * row_bytes):
                     values = file.rows(name, begin - first, end - first)
                     yield begin, as_type(values, kind[0], dtype)
+
+    def _open(self, part: Part) -> TensorFile:
+        return TensorFile(self.folder / part.file, self.sums.get(part.file))
 
     def _parts(self) -> Iterator[tuple[int, Part]]:
         """Yield every file, with the number of its first row."""
@@ -194,7 +199,7 @@ class SavedRows:
         tensor = file.tensors.get(name)
         if tensor is None or (tensor.dtype, tensor.shape) != (kind[0], (rows, kind[1])):
             found = "is missing" if tensor is None else f"is {tensor.dtype} {list(tensor.shape)}"
-            raise UserError(
+            raise DamagedFile(
                 f"{file.path}: {name!r} {found}, not {kind[0]} {[rows, kind[1]]} as the rest of "
                 "this checkpoint has it"
             )

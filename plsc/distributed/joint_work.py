@@ -10,9 +10,15 @@ from typing import Any
 
 from plsc.distributed import world
 from plsc.distributed.collectives import agree, gather_objects
-from plsc.errors import UserError
+from plsc.errors import DamagedFile, UserError
 
 POLL_SECONDS = 0.05
+
+
+class _Damage(str):
+    """Says that a file is damaged; a text that keeps this on its way to other ranks."""
+
+    __slots__ = ()
 
 
 class JointWork:
@@ -32,18 +38,23 @@ class JointWork:
         try:
             action(*arguments)
         except (OSError, UserError) as error:
-            self._fail(str(error))
+            self._fail(error)
 
     def raise_failures(self) -> None:
         """Wait for all ranks (for moments only), and end here if one of them has failed.
 
         Raises:
-            UserError: says which rank on which host, and why.
+            UserError: says which rank on which host, and why; DamagedFile if that is all of it.
 
         """
-        found = [text for texts in gather_objects(self._failures) for text in texts]
+        found = self.collect(self._failures)
         if found:
-            raise UserError(f"{self._purpose}: {'; '.join(found)}")
+            kind = DamagedFile if all(isinstance(text, _Damage) for text in found) else UserError
+            raise kind(f"{self._purpose}: {'; '.join(found)}")
+
+    def collect(self, items: list[Any]) -> list[Any]:
+        """Return the items of all ranks, in the order of the ranks; for few and small ones."""
+        return [item for found in gather_objects(items) for item in found]
 
     def in_threads(self, action: Callable[[], object], waiting: Callable[[], None]) -> None:
         """Run the action in a thread until every rank's has ended; call `waiting` now and then."""
@@ -73,6 +84,27 @@ class JointWork:
             if going[0]:
                 self.attempt(step)
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: object) -> None:
         place = world.current()
-        self._failures.append(f"rank {place.rank} on {place.host}: {why}")
+        kind = _Damage if isinstance(why, DamagedFile) else str
+        self._failures.append(kind(f"rank {place.rank} on {place.host}: {why}"))
+
+
+def on_all_ranks(action: Callable[[], Any]) -> Any:
+    """Return what the action returns; called by all ranks, and damaged for all if for one.
+
+    Raises:
+        DamagedFile: the action did, here or on another rank.
+
+    """
+    result, failure = None, None
+    try:
+        result = action()
+    except DamagedFile as error:
+        failure = error
+    said = [text for text in gather_objects(failure and str(failure)) if text]
+    if failure is not None:
+        raise failure
+    if said:
+        raise DamagedFile(said[0])
+    return result

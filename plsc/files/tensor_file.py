@@ -10,14 +10,16 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from plsc.errors import UserError
+from plsc.errors import DamagedFile, UserError
 from plsc.files.atomic import replacing
+from plsc.files.block_sums import BLOCK_BYTES, DIGITS, RunningSums, first_wrong_block
 from plsc.files.mapped_file import open_regular
 from plsc.files.offsets import read_into
 from plsc.files.tensor_types import NAMES, TYPES, as_type
@@ -77,24 +79,38 @@ def write_tensors(
     tensors: Mapping[str, RowSource],
     *,
     written: Callable[[int], None] = lambda count: None,
-) -> None:
+) -> str:
     """Write a file that is there whole or not at all, with as much memory as one piece takes.
+
+    The file's sums are computed in another thread, while the disk takes what they are of.
 
     Args:
         path: the file; written beside it, synced and renamed.
         tensors: read one after another, about PIECE_BYTES at a time.
         written: told how many bytes have been written since it was last told.
 
+    Returns:
+        the file's sums by blocks: see files/block_sums.py.
+
     Raises:
         OSError: it cannot be written.
 
     """
-    with replacing(path) as partial, open(partial, "wb") as file:
-        file.write(header_of(tensors))
+    sums, header = RunningSums(), header_of(tensors)
+    sums.add(np.frombuffer(header, np.uint8))
+    with (
+        ThreadPoolExecutor(1) as beside,
+        replacing(path) as partial,
+        open(partial, "wb") as file,
+    ):
+        file.write(header)
         for name in _order(tensors):
             for piece in _pieces(tensors[name]):
+                summed = beside.submit(sums.add, piece.view(np.uint8))
                 file.write(piece.data)
+                summed.result()  # the next piece may come in this one's memory
                 written(piece.nbytes)
+    return sums.text()
 
 
 def _order(tensors: Mapping[str, RowSource]) -> list[str]:
@@ -141,18 +157,27 @@ class StoredTensor:
 class TensorFile:
     """A file opened for reading, until the `with` block ends.
 
+    Args:
+        path: of the file.
+        sums: of the file, from `write_tensors`; all that is read is checked by them.
+
     Attributes:
         tensors: what it holds, by name.
 
     Raises:
-        UserError: missing, cut short, no safetensors file, or the system cannot read it.
+        DamagedFile: missing, cut short, no safetensors file, not what its sums are of, or the
+            system cannot read it.
 
     """
 
-    def __init__(self, path: Path):
-        self.path = path
-        self._descriptor = open_regular(path, "tensor file")
+    def __init__(self, path: Path, sums: str | None = None):
+        self.path, self._sums = path, sums
         try:
+            self._descriptor = open_regular(path, "tensor file")
+        except UserError as error:
+            raise DamagedFile(str(error)) from error
+        try:
+            self._size = os.fstat(self._descriptor).st_size
             self.tensors = self._header()
         except BaseException:
             os.close(self._descriptor)
@@ -181,7 +206,19 @@ class TensorFile:
         return values.view(stored).reshape(stop - start, *tensor.shape[1:])
 
     def _read(self, count: int, place: int) -> np.ndarray:
-        """Return bytes from `place` on; the interpreter's lock is free meanwhile."""
+        """Return bytes from `place` on, checked; the interpreter's lock is free meanwhile."""
+        values = self._read_unchecked(count, place)
+        if self._sums is not None:
+            block = first_wrong_block(self._sums, values, place, self._size, self._read_unchecked)
+            if block is not None:
+                raise self._unreadable(
+                    f"bytes {block * BLOCK_BYTES} to {(block + 1) * BLOCK_BYTES} are not what was "
+                    "written: the disk or a copy has damaged them; copy the file anew or take "
+                    "another checkpoint"
+                )
+        return values
+
+    def _read_unchecked(self, count: int, place: int) -> np.ndarray:
         values = np.empty(count, np.uint8)
         done = 0
         while done < count:
@@ -196,7 +233,9 @@ class TensorFile:
 
     def _header(self) -> dict[str, StoredTensor]:
         """Return the header's tensors; every byte after it belongs to exactly one."""
-        size = os.fstat(self._descriptor).st_size
+        size = self._size
+        if self._sums is not None and -(-size // BLOCK_BYTES) * DIGITS != len(self._sums):
+            raise self._unreadable(f"it has {size} bytes, not as many as were written")
         if size < LENGTH_BYTES:
             raise self._unreadable(f"it ends after {size} bytes")
         length = int.from_bytes(self._read(LENGTH_BYTES, 0).tobytes(), "little")
@@ -218,8 +257,8 @@ class TensorFile:
             raise self._unreadable(f"it has {size} bytes, and {end} by its header")
         return tensors
 
-    def _unreadable(self, why: str) -> UserError:
-        return UserError(f"{self.path} cannot be read: {why}")
+    def _unreadable(self, why: str) -> DamagedFile:
+        return DamagedFile(f"{self.path} cannot be read: {why}")
 
 
 def _stored(entry: Any, first: int) -> StoredTensor:
@@ -233,12 +272,12 @@ def _stored(entry: Any, first: int) -> StoredTensor:
     return tensor
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Return all tensors of a file as arrays.
+def read_tensors(path: Path, sums: str | None = None) -> dict[str, np.ndarray]:
+    """Return all tensors of a file as arrays; `sums` as for TensorFile.
 
     Raises:
-        UserError: see TensorFile.
+        DamagedFile: see TensorFile.
 
     """
-    with TensorFile(path) as file:
+    with TensorFile(path, sums) as file:
         return {name: file.array(name) for name in file.tensors}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from plsc.checkpoint.checksums import changed
 from plsc.config import yaml_tree
 from plsc.errors import UserError
 from plsc.files.atomic import write_output
@@ -62,8 +63,11 @@ def _into_onnx(model: Path, key: Measurement, table: Mapping[str, Any]) -> Path:
 
 def _into_checkpoint(model: Path, key: Measurement, table: Mapping[str, Any]) -> Path:
     path = model.resolve() / "state.json"
-    state = json.loads(path.read_text(encoding="utf-8")) | {key: table}
-    write_output(path, json.dumps(state, indent=1, sort_keys=True) + "\n")
+    try:
+        text = changed(json.loads(path.read_text(encoding="utf-8")), {key: table})
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    write_output(path, text)
     return path
 
 

@@ -372,8 +372,8 @@ def test_a_long_save_says_how_far_it_is(tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", [0, -1, 1.5, "7", None, True])
 def test_counts_that_are_none(tmp_path, key, value):
     path = write(tmp_path)
-    state = json.loads((path / "state.json").read_text())
-    (path / "state.json").write_text(json.dumps({**state, key: value}))
+    unsealed = json.dumps({**Checkpoint(path).state, key: value})  # as plsc 3.0 wrote it
+    (path / "state.json").write_text(unsealed)
     refused(
         lambda: head_rows(Checkpoint(path), "weight", 0, 7),
         path / "state.json",
