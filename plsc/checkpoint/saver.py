@@ -64,7 +64,7 @@ class Saver:
         if world.current().is_main:  # before: what killed processes left takes room
             pointers.sweep(self.folder)
         if self._saved is None or self._saved[0] != progress.state():
-            path = write(broadcast_text(self._unused_name(progress.name)))
+            path = write(broadcast_text(pointers.unused_name(self.folder, progress.name)))
             self._saved = progress.state(), path
         path = self._saved[1]
         if world.current().is_main:
@@ -81,13 +81,6 @@ class Saver:
 
     def _all(self) -> list[Checkpoint]:
         return pointers.checkpoints_in(self.folder)
-
-    def _unused_name(self, name: str) -> str:
-        unused, number = name, 1
-        while (self.folder / unused).exists():
-            number += 1
-            unused = f"{name}-{number}"
-        return unused
 
     def _retain(self) -> None:
         if self._newest < 0:

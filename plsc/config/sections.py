@@ -16,6 +16,7 @@ Count = Annotated[int, Range(1)]
 Positive = Annotated[float, Range(0, low_open=True)]
 Unit = Literal["epoch", "step"]
 MEAN = "mean"  # of all verification sets, where one of them could be named
+AUTO = "auto"  # Global.checkpoint: what the run's folder has
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class GlobalConfig:
 
     `task_type` names the task, whose own sections are Model, Loss, Metric and Export.
     `rank_timeout` is in seconds: a rank that gives no sign of life for longer counts as hung.
+    `checkpoint` is resumed; `auto`: the run in this `output_dir`, if there is one.
     `plugins` are the user's modules that register parts, imported before parts are looked up.
     """
 

@@ -114,10 +114,11 @@ class Recorder:
         progress = self._training.progress
         spent = duration(time.monotonic() - self._started)
         best = progress.best_metric
+        latest = self._folder / LATEST
+        saved = f"; checkpoint {latest}" if latest.exists() else ""  # none where nothing was left
         shown = "" if best is None else f", best metric {best:.5f} in {self._folder / BEST}"
         self._log.line(
-            f"ended at step {progress.step} after {spent}, {memory_peak()}; "
-            f"checkpoint {self._folder / LATEST}{shown}"
+            f"ended at step {progress.step} after {spent}, {memory_peak()}{saved}{shown}"
         )
 
     def _report_skipped(self) -> None:

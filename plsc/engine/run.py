@@ -61,7 +61,7 @@ def train(config: Config, folder: Path, phase: Phase, *, claim: Claim | None = N
     """
     build.check_components(config)
     build.check_training(config)
-    starting_point.check_sources(config)
+    starting_point.check_sources(config, folder)
     with claim or nullcontext():
         _train(config, folder, phase, (lambda: None) if claim is None else claim.require)
 

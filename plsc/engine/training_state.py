@@ -15,6 +15,7 @@ from plsc.checkpoint.sharded_files import SavedRows, Unchanged
 from plsc.checkpoint.sharded_rows import StoredRows, fill, rows_of
 from plsc.distributed import world
 from plsc.distributed.data_parallel import average_buffers
+from plsc.distributed.joint_work import on_all_ranks
 from plsc.engine.log import RunLog
 from plsc.engine.training import Training
 from plsc.errors import UserError
@@ -90,28 +91,37 @@ def resume_training(
         the checkpoint's state.
 
     Raises:
-        UserError: it is not a checkpoint of plsc, or not of this task and model.
+        DamagedFile: it is not a checkpoint of plsc, or not as it was written; training may have
+            taken some of it, and is as it should be after another call only.
+        UserError: it is not of this task and model.
 
     """
-    saved = Checkpoint(Path(path))
+    saved = on_all_ranks(lambda: Checkpoint(Path(path)))
     state, task = saved.state, training.task
     if (of := state.get("task", RECOGNITION)) != task_type:
         raise UserError(f"{path} is of the task {of}, Global.task_type is {task_type}")
     stored = [rows.stored for rows in task.sharded]
-    files = [saved.rows(rows.stem, rows.count_key) for rows in stored]
+    files = on_all_ranks(lambda: [saved.rows(rows.stem, rows.count_key) for rows in stored])
     task.check_state(state, path)
-    set_backbone(training.network.layer, saved.network(), source=path)
-    missing = training.updater.dense.load_state_arrays(saved.optimizer())
-    for rows, file in zip(stored, files, strict=True):
-        missing += [f"{name} of the {rows.stem}" for name in rows.names if not file.kind(name)]
+    network, optimizer = on_all_ranks(lambda: (saved.network(), saved.optimizer()))
+    set_backbone(training.network.layer, network, source=path)
+    missing = training.updater.dense.load_state_arrays(optimizer)
+    kinds = on_all_ranks(
+        lambda: [
+            {name: file.kind(name) for name in rows.names}
+            for rows, file in zip(stored, files, strict=True)
+        ]
+    )
+    for rows, found in zip(stored, kinds, strict=True):
+        missing += [f"{name} of the {rows.stem}" for name in rows.names if not found[name]]
     if missing:
         raise UserError(
             f"{path} has no optimizer state {missing[0]} ({len(missing)} are missing): was it "
             "saved with another Optimizer or freeze_backbone? Then start from its weights with "
             "Global.pretrained_model"
         )
-    for rows, file in zip(stored, files, strict=True):
-        _resume_rows(file, rows, path, log)
+    for rows, file, found in zip(stored, files, kinds, strict=True):
+        _resume_rows(file, rows, found, path, log)
     progress = training.progress
     before = state["global_batch"]
     progress.restore(state)
@@ -121,12 +131,15 @@ def resume_training(
     return state
 
 
-def _resume_rows(file: SavedRows, stored: StoredRows, path: str, log: RunLog) -> None:
+def _resume_rows(
+    file: SavedRows,
+    stored: StoredRows,
+    kinds: Mapping[str, tuple[str, int]],
+    path: str,
+    log: RunLog,
+) -> None:
     shard, tensors = stored.shard, {}
-    for name in stored.names:
-        kind = file.kind(name)
-        assert kind is not None
-        dtype, dim = kind
+    for name, (dtype, dim) in kinds.items():
         if dim != stored.dim:
             raise UserError(
                 f"{path}: {name} of the {stored.stem} has {dim} dimensions, this Model {stored.dim}"

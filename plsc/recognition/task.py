@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from plsc.config.load import require
 from plsc.config.registry import BACKBONES, LOSSES, METRICS, OPTIMIZERS, TASKS
-from plsc.config.sections import Config
+from plsc.config.sections import AUTO, Config
 from plsc.distributed import world
 from plsc.engine.task import TaskType
 from plsc.errors import UserError
@@ -61,7 +61,7 @@ class Recognition(TaskType):
                 "float32"
             )
         settings = config.Global
-        if settings.head_init == "normal" or settings.checkpoint is not None:
+        if settings.head_init == "normal" or settings.checkpoint not in (None, AUTO):
             return
         if settings.pretrained_model is None:
             raise UserError(

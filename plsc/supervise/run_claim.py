@@ -48,7 +48,7 @@ class RunClaim:
         self._successor: dict[str, Any] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="owner", daemon=True)
-        self._made = not folder.exists()
+        self._made = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def __enter__(self) -> "RunClaim":
         """Take the folder over.
@@ -196,8 +196,8 @@ class RunClaim:
         self._close()
         with contextlib.suppress(OSError):  # not empty, as it should be
             self._path.parent.rmdir()
-            if self._made:
-                self._folder.rmdir()
+            for made in self._made:
+                made.rmdir()
 
 
 def _remove_dead_launches(folder: Path) -> None:
