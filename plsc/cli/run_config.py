@@ -80,6 +80,7 @@ def run_config(
                 size=place.size,
                 host=place.host,
                 heartbeat_timeout=settings.rank_timeout,
+                hint=world.INTERFACE_HINT,
             )
         config = load_config(options.config, options.override, importer=_import_plugins)
         runtime.prepare(local_size=place.local_size)

@@ -30,6 +30,8 @@ from plsc.nn import environment
 from plsc.weights.preparation import preparation_notes
 from plsc.weights.pretrained import find_weights, take_weights
 
+JOINING = -1.0  # the position before all that is done together
+
 
 class Outputs(Protocol):
     """Outputs of an evaluation that the user wants beside the log."""
@@ -75,6 +77,7 @@ def _train(config: Config, folder: Path, phase: Phase, require: Callable[[], Non
     build.check_best_set(config, evaluators)
     loader.start()  # worker processes are forked while this one is still small and without a GPU
     build.set_device(config.Global.device)
+    phase("joining the other ranks", position=JOINING)
     place = world.init(device=config.Global.device)
 
     log = RunLog(folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl)

@@ -16,8 +16,21 @@ DISCONNECTED = re.compile(
     r"|waited \d+ s for the other",
     re.IGNORECASE,
 )
+# What the watchdog of distributed/world.py says before it kills its own process.
+NOT_JOINED = re.compile(
+    r"^plsc: (rank \d+ on host \S+ waited \d+ s for the other .*)$", re.MULTILINE
+)
+# What is printed while all is well: rules and banners, flags, glog's lines, gloo's, warnings.
+NOISE = re.compile(
+    r"^\W*$|^(\W)\1{5,}.*\1{5,}$|^FLAGS\(|^[IW]\d{4,8} |^\[Gloo\] "
+    r"|^\s*warnings\.warn\(|warning:",
+    re.IGNORECASE,
+)
 # Gloo's real timeout: no peer has closed its connection, one has not come.
 WAITED = re.compile(r"gloo.*(unbound_buffer.*timeout|timed out waiting)", re.IGNORECASE)
+
+
+NEVER_CAME = "never came"  # begins the reason of a rank that others have waited for at the start
 
 
 class Outcome(str, Enum):
@@ -60,6 +73,9 @@ def diagnose(
     """
     if code == 0:
         return Outcome.CLEAN, f"ended normally ({quoted(phase)})"
+    alone = NOT_JOINED.search(tail) if code == -signal.SIGKILL and not said else None
+    if alone is not None:
+        return Outcome.WAITED, f"{clip(alone[1])} ({quoted(phase)})"
     words = clip(said or last_words(tail, crashed=code < 0))
     reason = f"{_end(code, words)} ({_status(code)}{quoted(phase)})"
     if interrupted and code in INTERRUPTED or code == -signal.SIGTERM:
@@ -76,7 +92,8 @@ def last_words(tail: str, *, crashed: bool) -> str:
     """Return the line of a process's last output that says why it ended; "" if none does.
 
     That is what a C++ exception says, else the message under the last Python traceback, else the
-    last line, unless a signal ended the process: then the last line is of something else.
+    last line, unless it is one that a process prints while all is well, or a signal ended the
+    process: then the last line is of something else.
     """
     lines = [line.rstrip() for line in tail.splitlines() if line.strip()]
     for line in reversed(lines):
@@ -87,7 +104,7 @@ def last_words(tail: str, *, crashed: bool) -> str:
     if starts:
         below = (line for line in lines[starts[-1] + 1 :] if not line[0].isspace())
         return next(below, "")
-    return "" if crashed or not lines else lines[-1].strip()
+    return "" if crashed or not lines or NOISE.search(lines[-1]) else lines[-1].strip()
 
 
 def shell_status(code: int) -> int:

@@ -57,7 +57,7 @@ class Heartbeat:
             phase: a few words, "step 12".
             position: a number that is the same at the same place of the program on every rank and
                 grows. A rank that stays behind another's for long counts as hung; None leaves
-                this phase out of the comparison.
+                this phase out of the comparison. It is negative while the ranks join.
         """
         message: dict[str, str | float] = {"phase": phase[:TEXT_LIMIT]}
         if position is not None:

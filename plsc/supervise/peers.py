@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from plsc.supervise import shared_files
-from plsc.supervise.diagnosis import Ending, Outcome, quoted
+from plsc.supervise.diagnosis import NEVER_CAME, Ending, Outcome, quoted
 from plsc.supervise.verdict import UNKNOWN_HOST, Alive, Verdict
 
 STALE = 60.0
@@ -174,7 +174,7 @@ class Peers:
         """Tell whether a rank is known to run on this machine."""
         return rank == self.rank or self.others[rank].beat.get("machine") == self._machine
 
-    def find_lost(self, timeout: float, startup_timeout: float) -> None:
+    def find_lost(self, timeout: float, absence: float) -> None:
         """Record an ending for ranks whose supervisor is gone without one.
 
         The kernel frees a dead process's lock at once, which is certain on this machine; over
@@ -183,7 +183,7 @@ class Peers:
         for peer in self.others.values():
             if peer.rank in self.endings:
                 continue
-            reason = self._why_lost(peer, timeout, startup_timeout)
+            reason = self._why_lost(peer, timeout, absence)
             if reason:
                 # Read once more: it may have written its record before it ended.
                 self.read_endings()
@@ -222,10 +222,10 @@ class Peers:
                 path.unlink(missing_ok=True)
             self.folder.rmdir()
 
-    def _why_lost(self, peer: Peer, timeout: float, startup_timeout: float) -> str:
+    def _why_lost(self, peer: Peer, timeout: float, absence: float) -> str:
         if not peer.beat:
-            gone = peer.silence >= startup_timeout
-            return f"did not start within {peer.silence:.0f} s" if gone else ""
+            gone = peer.silence >= absence
+            return f"{NEVER_CAME}: no sign of it within {peer.silence:.0f} s" if gone else ""
         phase = quoted(peer.beat["phase"])
         believed = self.is_local(peer.rank) or peer.silence >= UNLOCKED_SILENCE + self.interval
         if peer.beat["locked"] and believed:
@@ -233,7 +233,9 @@ class Peers:
             if shared_files.lock_is_free(lock):
                 return f"its processes were killed (supervisor {peer.beat['pid']}; {phase})"
         if peer.silence >= timeout:
-            return f"no sign of life from its host for {peer.silence:.0f} s ({phase})"
+            link = f"connection between {self.host} and {peer.host} lost, or {peer.host} down; "
+            link = "" if self.is_local(peer.rank) else link
+            return f"no sign of life from its host for {peer.silence:.0f} s ({link}{phase})"
         return ""
 
     def _read(self, name: str) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from plsc.errors import UserError
 from plsc.supervise.child_process import TrainerProcess
-from plsc.supervise.diagnosis import Ending, Outcome, diagnose, shell_status
+from plsc.supervise.diagnosis import NEVER_CAME, Ending, Outcome, diagnose, shell_status
 from plsc.supervise.peers import Peers
 from plsc.supervise.stop_requests import StopRequests
 from plsc.supervise.verdict import SETTLING, Verdict, judge
@@ -36,6 +36,9 @@ def supervise(
     heartbeat_timeout: float = 20.0,
     startup_timeout: float = 120.0,
     stall_timeout: float = 45.0,
+    absence_timeout: float = 40.0,
+    joining_timeout: float = 30.0,
+    hint: str = "",
 ) -> int:
     """Run one rank's trainer to its end; return the exit status for this process.
 
@@ -53,9 +56,11 @@ def supervise(
         host: name to report.
         heartbeat_timeout: seconds without a sign of life after which a trainer, or another rank's
             supervisor, counts as hung.
-        startup_timeout: the same for a trainer before its first phase, and for a rank that has
-            not appeared.
+        startup_timeout: the same for a trainer before its first phase, or while it joins.
         stall_timeout: seconds for which a trainer may stay behind another's position.
+        absence_timeout: seconds after which a rank that has not appeared never came.
+        joining_timeout: seconds in which ranks that all wait for each other must have joined.
+        hint: what to look at where ranks do not find each other.
 
     Raises:
         UserError: if `folder` cannot be written.
@@ -71,17 +76,25 @@ def supervise(
             f"cannot write {folder} ({error.strerror}); Global.output_dir must be on a file "
             "system that all nodes share and may write"
         ) from None
-    limits = Limits(heartbeat_timeout, startup_timeout, stall_timeout)
-    return Supervisor(command, peers, limits, requests).run()
+    limits = Limits(
+        heartbeat_timeout, startup_timeout, stall_timeout, absence_timeout, joining_timeout
+    )
+    return Supervisor(command, peers, limits, requests, hint=hint).run()
 
 
 class Supervisor:
     """One rank's trainer, its peers, and the time that has passed for each."""
 
     def __init__(
-        self, command: Sequence[str], peers: Peers, limits: Limits, requests: StopRequests
+        self,
+        command: Sequence[str],
+        peers: Peers,
+        limits: Limits,
+        requests: StopRequests,
+        *,
+        hint: str = "",
     ) -> None:
-        self.peers, self.limits, self._requests = peers, limits, requests
+        self.peers, self.limits, self._requests, self._hint = peers, limits, requests, hint
         self._trainer = TrainerProcess(command)
         self._watch = HangWatch(self._trainer, limits)
         self._ending: Ending | None = None
@@ -127,6 +140,9 @@ class Supervisor:
             if self._stopped:
                 kind = Outcome.STOPPED
             return self._end(kind, shell_status(code), reason)
+        if self._watch.apart():
+            kept = f"waited {self._watch.joining:.0f} s for the others to join"
+            return self._end(Outcome.WAITED, shell_status(trainer.kill()), f"{NEVER_CAME}: {kept}")
         hang = self._watch.hang()
         if hang is None:
             return None
@@ -153,7 +169,7 @@ class Supervisor:
                 self._until_beat = BEAT_INTERVAL
             peers.read_endings()
             peers.read_beats(0.0 if self._unreachable else elapsed)
-            peers.find_lost(self.limits.heartbeat, self.limits.startup)
+            peers.find_lost(self.limits.heartbeat, self.limits.absence)
             if peers.failed and self._verdict is None:
                 self._verdict = peers.verdict()
             self._unreachable = False
@@ -210,7 +226,14 @@ class Supervisor:
         """Come to the verdict, or take over that of another rank, if it is time."""
         peers = self.peers
         patience = self.limits.heartbeat + 10.0
-        found = judge(peers.size, peers.endings, peers.alive(), waited=waited, patience=patience)
+        found = judge(
+            peers.size,
+            peers.endings,
+            peers.alive(),
+            waited=waited,
+            patience=patience,
+            hint=self._hint,
+        )
         if found is not None:
             self._verdict = found
             with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
 """Decide when a trainer that runs counts as hung."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 
 from plsc.supervise.child_process import TrainerProcess
@@ -17,11 +17,15 @@ class Limits:
         heartbeat: without a heartbeat.
         startup: the same before the first phase: imports may keep the heartbeat's thread waiting.
         stall: at one position while another rank is further on.
+        absence: until a rank has appeared.
+        joining: while every rank waits for the others to join.
     """
 
     heartbeat: float
     startup: float
     stall: float
+    absence: float
+    joining: float
 
 
 class HangWatch:
@@ -29,14 +33,15 @@ class HangWatch:
 
     Attributes:
         unchanged: seconds for which its phase has not changed.
+        joining: seconds for which all ranks have waited for each other to join.
     """
 
     def __init__(self, trainer: TrainerProcess, limits: Limits) -> None:
         self._trainer, self._limits = trainer, limits
-        self._silent = self.unchanged = self._behind = 0.0
+        self._silent = self.unchanged = self._behind = self.joining = 0.0
         self._leader: Peer | None = None
 
-    def listen(self, elapsed: float, others: Iterable[Peer], ended: Container[int]) -> None:
+    def listen(self, elapsed: float, others: Collection[Peer], ended: Container[int]) -> None:
         """Hear the trainer; `elapsed` seconds have passed since the last call.
 
         Args:
@@ -52,11 +57,17 @@ class HangWatch:
         ahead = (peer for peer in others if peer.rank not in ended and self._is_ahead(peer))
         self._leader = next(ahead, None)
         self._behind = 0.0 if changed or self._leader is None else self._behind + elapsed
+        apart = _is_joining(trainer.position) and all(
+            _is_joining(peer.beat.get("position")) for peer in others
+        )
+        self.joining = self.joining + elapsed if apart else 0.0
 
     def hang(self) -> str | None:
         """Return why the trainer counts as hung, if it does."""
         trainer, limits = self._trainer, self._limits
-        limit = limits.startup if trainer.phase == STARTING else limits.heartbeat
+        # Paddle holds the interpreter's lock while it joins.
+        quiet = trainer.phase == STARTING or _is_joining(trainer.position)
+        limit = limits.startup if quiet else limits.heartbeat
         if self._silent > limit:
             return f"hung: no sign of life for {limit:.0f} s ({quoted(trainer.phase)})"
         if self._leader is not None and self._behind > limits.stall:
@@ -66,6 +77,15 @@ class HangWatch:
             )
         return None
 
+    def apart(self) -> bool:
+        """Tell whether the ranks are all there and have not found each other."""
+        return self.joining > self._limits.joining
+
     def _is_ahead(self, peer: Peer) -> bool:
         own, other = self._trainer.position, peer.beat.get("position")
         return own is not None and other is not None and other > own
+
+
+def _is_joining(position: float | None) -> bool:
+    """Tell whether a rank is at the place before the first collective: a negative position."""
+    return position is not None and position < 0

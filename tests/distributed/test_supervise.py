@@ -313,9 +313,20 @@ def test_a_slow_start_is_no_hang_but_has_an_end(run):
 
 
 def test_a_rank_that_never_comes_is_named(run):
-    run.ranks(LOOP.replace("STEP", ""), 2, absent=(1,), startup_timeout=2.0)
+    run.ranks(LOOP.replace("STEP", ""), 2, absent=(1,), absence_timeout=2.0)
     assert run.wait(20) == [137]
-    run.assert_named(f"rank 1 on host unknown failed first: did not start within 2 s{OTHERS}")
+    run.assert_named(f"rank 1 never came: no sign of it within 2 s: see its own log{OTHERS}")
+
+
+def test_ranks_that_wait_for_each_other_in_vain_say_that_they_found_no_connection(run):
+    """As behind a firewall; their heartbeats are silent too, for paddle holds the lock."""
+    body = LOOP.replace("range(1000)", "[-1]").replace("STEP", "time.sleep(1000)")
+    run.ranks(body, 2, joining_timeout=2.0, hint="look there")
+    assert run.wait(20) == [137, 137]
+    met = "rank 1 never came to rank 0: node1 and node0 found no connection"
+    run.assert_named(
+        f"{met}: waited 2 s for each other to join: see its own log, or look there{OTHERS}"
+    )
 
 
 def test_a_killed_supervisor_takes_its_trainer_with_it_and_others_know_at_once(run):

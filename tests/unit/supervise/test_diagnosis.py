@@ -116,5 +116,35 @@ def test_last_words():
     assert last_words("Traceback (most recent call last):\n  File", crashed=False) == ""
 
 
+BANNER = """\
+======================= Modified FLAGS detected =======================
+FLAGS(name='FLAGS_selected_gpus', current_value='0', default_value='')
+=======================================================================
+"""
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        BANNER,
+        "--------------------\n",
+        "======================= Modified FLAGS detected =======================\n",
+        "I1201 03:12:07.1 tcp_utils.cc:132] Successfully connected to 127.0.0.1:57817\n",
+        "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number of connected peer ranks is\n",
+        "a.py:3: UserWarning: slow\n  warnings.warn(text)\n",
+    ],
+)
+def test_what_is_printed_while_all_is_well_is_no_reason(last):
+    assert read(3, "one\n" + last)[1] == "ended without a message (exit code 3, last phase: step 7)"
+    assert "why it ended" in read(3, last + "why it ended\n")[1]
+
+
+def test_the_watchdog_of_the_start_is_no_lack_of_memory():
+    words = "rank 0 on host a waited 100 s for the other 1 rank(s) (master b:1); check that"
+    kind, reason = read(-9, f"{BANNER}plsc: {words}\n", phase="joining the other ranks")
+    assert kind is Outcome.WAITED
+    assert reason == f"{words} (last phase: joining the other ranks)"
+
+
 def test_status_as_a_shell_gives_it():
     assert [shell_status(code) for code in (0, 2, -9)] == [0, 2, 137]

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from plsc.supervise.diagnosis import Ending, Outcome
-from plsc.supervise.verdict import SETTLING, Alive, judge
+from plsc.supervise.verdict import LINK_SETTLING, SETTLING, Alive, judge
 
 OWN = (Outcome.FAILED, Outcome.LOST)
 REST = [kind for kind in Outcome if kind not in OWN]
@@ -98,3 +98,52 @@ def test_ranks_that_end_alike_are_told_in_one_line():
     assert decide(3, same).line == (
         "plsc: rank 0 on host node failed first: no such file; all 3 ranks ended alike"
     )
+
+
+HINT = "look at the interface"
+
+
+def apart(rank, host, time=1.0):
+    reason = "never came: waited 30 s for the others to join"
+    return Ending(rank, host, Outcome.WAITED, 137, reason, "joining the other ranks", time)
+
+
+def test_a_rank_that_never_appeared_is_named_with_the_hint():
+    gone = Ending(1, "unknown", Outcome.LOST, 137, "never came: no sign of it within 40 s")
+    verdict = judge(2, {1: gone}, {}, waited=SETTLING, patience=30.0, hint=HINT)
+    assert verdict.rank == 1 and "rank 1 never came: no sign of it within 40 s" in verdict.line
+    assert HINT in verdict.line
+
+
+def test_ranks_that_find_no_connection_name_both_hosts():
+    ends = {rank: apart(rank, host) for rank, host in enumerate("aab")}
+    verdict = judge(3, ends, {}, waited=0.0, patience=30.0, hint=HINT)
+    assert verdict.rank == 2
+    assert "rank 2 never came to rank 0: b and a found no connection" in verdict.line
+    assert HINT in verdict.line
+
+
+@pytest.mark.parametrize("kind", [Outcome.DISCONNECTED, Outcome.WAITED])
+def test_a_broken_connection_between_hosts_is_no_ranks_failure(kind):
+    verdict = decide(2, [ending(0, kind, 1.0), ending(1, Outcome.DISCONNECTED, 1.1)])
+    assert verdict.line.startswith("plsc: connection between node0 and node1 lost: rank 0 on ")
+    assert "reason 0" in verdict.line
+
+
+def test_gloos_name_for_the_other_end_tells_which_connection_broke():
+    first = Ending(0, "a", Outcome.DISCONNECTED, 1, "gloo self_rank = 0 pair_rank = 2", "", 1.0)
+    rest = [Ending(rank, "bcd"[rank - 1], Outcome.DISCONNECTED, 1, "", "", 1.1) for rank in (1, 2)]
+    assert "connection between a and c lost" in decide(3, [first, *rest]).line
+
+
+def test_on_one_host_there_is_no_connection_to_lose():
+    ends = [Ending(rank, "a", Outcome.DISCONNECTED, 1, f"r{rank}", "", 1.0) for rank in (0, 1)]
+    assert decide(2, ends).line.startswith("plsc: rank 0 on host a failed first: r0")
+
+
+def test_the_other_end_of_a_connection_has_time_to_notice():
+    """It is in the same step and lives: it may be about to give up as well."""
+    waited = ending(0, Outcome.WAITED, 1.0)
+    other = Alive(1, "node1", waited.phase, 7, 31.0)
+    assert decide(2, [waited], [other], waited=LINK_SETTLING - 1) is None
+    assert decide(2, [waited], [other], waited=LINK_SETTLING).rank == 1
