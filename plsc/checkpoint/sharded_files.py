@@ -9,8 +9,11 @@ linked: both folders name one file, and removing one leaves the other.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +126,20 @@ def tensors_of(tensors: Mapping[str, RowSource], part: Part) -> dict[str, RowSou
     return {name: Window(rows, part.start, part.stop) for name, rows in tensors.items()}
 
 
+def _read_ahead(
+    reads: Iterable[Callable[[], np.ndarray]],
+) -> Generator[np.ndarray, None, None]:
+    """Yield what the calls return; while one is used, the next is read and checked."""
+    with ThreadPoolExecutor(1) as beside:
+        coming = None
+        for read in reads:
+            before, coming = coming, beside.submit(read)
+            if before is not None:
+                yield before.result()
+        if coming is not None:
+            yield coming.result()
+
+
 @dataclass(frozen=True)
 class SavedRows:
     """Rows in a checkpoint's folder.
@@ -179,9 +196,11 @@ class SavedRows:
                 continue
             with self._open(part) as file:
                 self._check(file, name, kind, part.stop - part.start)
-                for begin, end in spans(low, high, (high - low) * row_bytes):
-                    values = file.rows(name, begin - first, end - first)
-                    yield begin, as_type(values, kind[0], dtype)
+                places = list(spans(low, high, (high - low) * row_bytes))
+                reads = (partial(file.rows, name, b - first, e - first) for b, e in places)
+                with closing(_read_ahead(reads)) as found:
+                    for (begin, _), values in zip(places, found, strict=True):
+                        yield begin, as_type(values, kind[0], dtype)
 
     def _open(self, part: Part) -> TensorFile:
         return TensorFile(self.folder / part.file, self.sums.get(part.file))

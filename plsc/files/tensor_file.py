@@ -25,6 +25,7 @@ from plsc.files.offsets import read_into
 from plsc.files.tensor_types import NAMES, TYPES, as_type
 
 PIECE_BYTES = 16 * 2**20  # larger ones come fresh from the system, page by page, each time
+CHECKED_BYTES = 4 * BLOCK_BYTES  # read, then checked while the next are read
 LENGTH_BYTES = 8
 MOST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 ALIGNMENT = 8
@@ -172,6 +173,7 @@ class TensorFile:
 
     def __init__(self, path: Path, sums: str | None = None):
         self.path, self._sums = path, sums
+        self._beside = ThreadPoolExecutor(1)  # checks what was read while more is read
         try:
             self._descriptor = open_regular(path, "tensor file")
         except UserError as error:
@@ -180,13 +182,14 @@ class TensorFile:
             self._size = os.fstat(self._descriptor).st_size
             self.tensors = self._header()
         except BaseException:
-            os.close(self._descriptor)
+            self.__exit__()
             raise
 
     def __enter__(self) -> "TensorFile":
         return self
 
     def __exit__(self, *raised: object) -> None:
+        self._beside.shutdown()
         os.close(self._descriptor)
 
     def array(self, name: str) -> np.ndarray:
@@ -207,20 +210,36 @@ class TensorFile:
 
     def _read(self, count: int, place: int) -> np.ndarray:
         """Return bytes from `place` on, checked; the interpreter's lock is free meanwhile."""
-        values = self._read_unchecked(count, place)
-        if self._sums is not None:
-            block = first_wrong_block(self._sums, values, place, self._size, self._read_unchecked)
-            if block is not None:
-                raise self._unreadable(
-                    f"bytes {block * BLOCK_BYTES} to {(block + 1) * BLOCK_BYTES} are not what was "
-                    "written: the disk or a copy has damaged them; copy the file anew or take "
-                    "another checkpoint"
-                )
+        values, checks, end = np.empty(count, np.uint8), [], place + count
+        start = place
+        while start < end:
+            stop = min(end, (start // CHECKED_BYTES + 1) * CHECKED_BYTES)
+            some = values[start - place : stop - place]
+            self._fill(some, start)
+            if self._sums is not None:
+                checks.append(self._beside.submit(self._check, some, start))
+            start = stop
+        for check in checks:
+            check.result()
         return values
 
-    def _read_unchecked(self, count: int, place: int) -> np.ndarray:
+    def _check(self, values: np.ndarray, place: int) -> None:
+        assert self._sums is not None
+        block = first_wrong_block(self._sums, values, place, self._size, self._some)
+        if block is not None:
+            raise self._unreadable(
+                f"bytes {block * BLOCK_BYTES} to {(block + 1) * BLOCK_BYTES} are not what was "
+                "written: the disk or a copy has damaged them; copy the file anew or take "
+                "another checkpoint"
+            )
+
+    def _some(self, count: int, place: int) -> np.ndarray:
         values = np.empty(count, np.uint8)
-        done = 0
+        self._fill(values, place)
+        return values
+
+    def _fill(self, values: np.ndarray, place: int) -> None:
+        count, done = len(values), 0
         while done < count:
             try:
                 got = read_into(self._descriptor, values.data[done:], place + done)
@@ -229,7 +248,6 @@ class TensorFile:
             if not got:
                 raise self._unreadable(f"it ends at byte {place + done}")
             done += got
-        return values
 
     def _header(self) -> dict[str, StoredTensor]:
         """Return the header's tensors; every byte after it belongs to exactly one."""

@@ -25,6 +25,7 @@ def small_blocks(monkeypatch):
     """Several blocks in each file."""
     monkeypatch.setattr(block_sums, "BLOCK_BYTES", 64)
     monkeypatch.setattr(tensor_file, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(tensor_file, "CHECKED_BYTES", 128)
 
 
 def write(root, name="epoch_1", **arguments):
