@@ -196,7 +196,10 @@ def source_of(options: argparse.Namespace) -> "ImageSource":
     """Return the source that these options name."""
     from plsc.data.sets.open import open_source
 
-    return open_source(options.source, **list_options(options))
+    source = open_source(options.source, **list_options(options))
+    if source.left_out:
+        print(f"{options.source}: {source.left_out}", file=sys.stderr, flush=True)
+    return source
 
 
 def list_options(options: argparse.Namespace) -> dict[str, str | None]:

@@ -82,6 +82,8 @@ def _train(config: Config, folder: Path, phase: Phase, require: Callable[[], Non
 
     log = RunLog(folder, "train", enabled=place.is_main, visualdl=config.Global.use_visualdl)
     starting_point.check_shared(folder)
+    for note in getattr(dataset, "notes", ()):
+        log.line(note)
     phase("building the model")
     _estimate(config, task, None, log)
     training = build.build_training(config, loader, dataset)

@@ -14,6 +14,7 @@ from plsc.data.lists.image_root import ImageRoot
 from plsc.data.lists.list_layout import (
     Layout,
     MagFaceLayout,
+    MxnetLayout,
     PlscLayout,
     checked_delimiter,
     delimiter_hint,
@@ -23,6 +24,7 @@ from plsc.errors import UserError
 from plsc.files.mapped_file import open_regular
 from plsc.files.offsets import read_at
 
+ListFormat = Literal["plsc", "magface", "face2rec2", "im2rec"]
 FLIPPED = "_hflip"
 LABEL_FILE = "label.txt"  # what a list is called in a folder of images
 
@@ -43,7 +45,7 @@ class LabelList:
         path: str | Path,
         *,
         delimiter: str = "\t",
-        layout: Literal["plsc", "magface"] = "plsc",
+        layout: ListFormat = "plsc",
         image_root: str | None = None,
     ):
         """Read the list.
@@ -52,7 +54,7 @@ class LabelList:
             path: the text file.
             delimiter: of the layout "plsc"; the last one in a line counts.
             layout: "plsc", `path<delimiter>class`; or "magface", `path 0 class 0` with blanks
-                between.
+                between; or a list of MXNet's tools, see `MxnetLayout`.
             image_root: the folder that no path may leave; None to let them point anywhere.
 
         Raises:
@@ -61,9 +63,13 @@ class LabelList:
 
         """
         self.path = Path(path)
-        self._layout: Layout = (
-            MagFaceLayout() if layout == "magface" else PlscLayout(checked_delimiter(delimiter))
-        )
+        self._layout: Layout
+        if layout in ("face2rec2", "im2rec"):
+            self._layout = MxnetLayout(layout)
+        elif layout == "magface":
+            self._layout = MagFaceLayout()
+        else:
+            self._layout = PlscLayout(checked_delimiter(delimiter))
         self._root = None if image_root is None else ImageRoot(image_root)
         self._blocks: list[tuple[int, int]] = []  # where each begins: byte, line number
         self._file = open_regular(path, "label list")
@@ -125,6 +131,8 @@ class LabelList:
             kept = np.ones(len(labels), bool)
             for row in np.flatnonzero(~sound).tolist():
                 kept[row] = bool(lines.line(row).strip())
+                if kept[row] and not self._blocks and row == 0:
+                    kept[row] = not self._layout.is_header(lines.line(row))
                 if kept[row]:
                     begin, end, labels[row] = self._parsed(lines, row)
                     begins[row], ends[row] = lines.begins[row] + begin, lines.begins[row] + end

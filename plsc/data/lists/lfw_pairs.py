@@ -26,7 +26,8 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     """Return the pairs in the order of the file.
 
     The first line has the number of folds (1 if it is left out) and of pairs of either kind per
-    fold. A line `name i j` is two images of one person, `name i other j` of two persons.
+    fold; where it is a pair already, nothing is counted. A line `name i j` is two images of one
+    person, `name i other j` of two persons.
 
     Raises:
         UserError: no such file, a line of another kind, or not as many pairs of either kind as the
@@ -36,6 +37,8 @@ def read_lfw_pairs(path: str | Path) -> list[LfwPair]:
     with map_file(path, "list of pairs") as data:
         rows = [(number, line) for number, line in enumerate(data[:].splitlines(), 1)]
     rows = [(number, line) for number, line in rows if line.strip()]
+    if rows and len(rows[0][1].split()) > 2:
+        return [_pair(number, line, path) for number, line in rows]
     folds, per_fold = _counts(rows[0] if rows else (1, b""), path)
     pairs = [_pair(number, line, path) for number, line in rows[1:]]
     for kind in (True, False):

@@ -6,12 +6,17 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from plsc.data.lists.list_columns import (
+    first_column_is_label,
+    image_form,
+    is_header,
+    refuse_other_encodings,
+)
 from plsc.data.lists.text_lines import MOST_DIGITS, NEWLINE, RETURN, SPACE, TAB, Lines
 from plsc.errors import UserError
 
 USUAL_DELIMITERS = ("\t", " ", ",", ";", "|", ":")
 MAGFACE_FIELDS = 4  # path, 0, class, 0
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -81,8 +86,11 @@ class Layout(ABC):
             UserError: it seems to be of another.
 
         """
-        if line.startswith(UTF16_MARKS):
-            raise UserError("the file is UTF-16 text: save it as UTF-8")
+        refuse_other_encodings([line])
+
+    def is_header(self, line: bytes) -> bool:
+        """Tell whether the list's first line names the columns."""
+        return False
 
 
 class PlscLayout(Layout):
@@ -123,6 +131,16 @@ class PlscLayout(Layout):
         fields = line.split()
         if len(fields) == MAGFACE_FIELDS and fields[1] == fields[3] == b"0" and fields[2].isdigit():
             raise UserError(f"`path 0 class 0`: {MAGFACE_HINT}")
+        if form := image_form([line]):
+            raise UserError(f"looks like a list of {form}: set list_format: {form}")
+        if first_column_is_label(line):
+            raise UserError(
+                f"the class comes first: a line is a path, {self.delimiter!r} and a class"
+            )
+
+    def is_header(self, line: bytes) -> bool:
+        """Tell a line like `path,label` from an image and its class."""
+        return is_header(line, self.delimiter)
 
 
 MAGFACE_HINT = "looks like a MagFace list: set list_format: magface"
@@ -173,3 +191,35 @@ class MagFaceLayout(Layout):
         raise UserError(
             f"{reason}; a MagFace line is `path 0 class 0`, with no blank in the path{hint}"
         )
+
+
+class MxnetLayout(Layout):
+    """Columns between tabs, as MXNet's tools write them: the class need not come last.
+
+    face2rec2: `1<TAB>path<TAB>class`, more columns do not count; im2rec:
+    `number<TAB>class<TAB>path`.
+    """
+
+    delimiter = "\t"
+
+    def __init__(self, form: str):
+        self.form = form
+        self._label, self._path = (2, 1) if form == "face2rec2" else (1, -1)
+
+    def columns(self, lines: Lines) -> Columns:
+        """Leave each line to `parse`."""
+        rows = len(lines.begins)
+        nothing = np.zeros(rows, np.int64)
+        return nothing, nothing.copy(), nothing.copy(), np.zeros(rows, bool)
+
+    def parse(self, line: bytes) -> tuple[int, int, int]:
+        """Return where the path is, and the class."""
+        fields = line.split(b"\t")
+        if image_form([line]) != self.form:
+            lines = {"face2rec2": "1, path and class", "im2rec": "number, class and path"}
+            raise UserError(
+                f"{len(fields)} columns; a line of {self.form} is {lines[self.form]} between tabs"
+            )
+        path, label = fields[self._path], int(fields[self._label].partition(b".")[0])
+        begin = len(line) - len(path) if self._path < 0 else len(fields[0]) + 1
+        return begin, begin + len(path), label

@@ -48,3 +48,8 @@ class ImageSource(ABC):
     @abstractmethod
     def name(self, index: int) -> str:
         """Return a short name: the path below the root, or the record's key."""
+
+    @property
+    def left_out(self) -> str:
+        """Return what beside the images does not count, in one line; "" if nothing does."""
+        return ""

@@ -3,6 +3,7 @@
 import os
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from plsc.data.lists.image_root import shown
-from plsc.data.sets.files import IMAGE_ENDINGS, ImageFiles, is_image_name
+from plsc.data.sets.files import IMAGE_ENDINGS, ImageFiles, is_image_name, is_system_folder
 from plsc.errors import UserError
 
 SHOW_PROGRESS_AFTER = 2.0  # seconds
+ENDINGS_SHOWN = 6
 
 
 class FolderImages(ImageFiles):
@@ -21,14 +23,16 @@ class FolderImages(ImageFiles):
 
     Identities are sorted by name, and so are the images of each, as Python compares strings.
     Folders are listed once, at the start, without a look at each file. Hidden files and folders do
-    not count. Links to folders and to images are followed. Memory: the names, and 8 bytes per
+    not count, nor do those that storage devices leave (`SYSTEM_FOLDERS`). Links to folders and to
+    images are followed. Memory: the names, and 8 bytes per
     image.
 
     Attributes:
         identities: the folders' names; an image's label is the place of its own among them.
         labels: int32 [n], ascending.
-        num_ignored: files that were left out: those in the root, and those whose name does not end
-            as an image's does.
+        ignored: files that were left out, those in the root and those whose name does not end as an
+            image's does, counted by their ending.
+        system_folders: names of the folders in the root that were left out as a system's, sorted.
 
     """
 
@@ -44,7 +48,9 @@ class FolderImages(ImageFiles):
 
         """
         self._root = str(root)
-        self.identities, images, self.num_ignored = _listed_root(self._root)
+        self.ignored: Counter[str] = Counter()
+        self.system_folders: list[str] = []
+        self.identities, images = self._listed_root()
         if not self.identities:
             remedy = f"it holds {images} images itself: move each" if images else "move each image"
             raise UserError(
@@ -82,6 +88,39 @@ class FolderImages(ImageFiles):
         file = self._names[begin : self._names.index(0, begin)]
         return f"{self.identities[identity]}/{os.fsdecode(bytes(file))}"
 
+    @property
+    def num_ignored(self) -> int:
+        """Return how many files were left out."""
+        return self.ignored.total()
+
+    @property
+    def left_out(self) -> str:
+        """Return what of the folder does not count, by endings, in one line; or ""."""
+        most = self.ignored.most_common(ENDINGS_SHOWN)
+        parts = [f"{count} {ending}" for ending, count in most]
+        if rest := self.num_ignored - sum(count for _, count in most):
+            parts.append(f"{rest} of other endings")
+        said = []
+        if parts:
+            said.append(f"{self.num_ignored} files that are no images: {', '.join(parts)}")
+        if self.system_folders:
+            said.append(f"folders of the system: {', '.join(self.system_folders)}")
+        return shown(f"left out {'; '.join(said)}") if said else ""
+
+    def _listed_root(self) -> tuple[list[str], int]:
+        """Return names of the folders, sorted, and how many images are beside them."""
+        folders: list[str] = []
+        images = 0
+        for entry in _entries(self._root, hidden=True):
+            if _is_folder(entry, follow=True):
+                system = is_system_folder(entry.name)
+                (self.system_folders if system else folders).append(entry.name)
+            elif not entry.name.startswith("."):
+                self.ignored[_ending(entry.name)] += 1
+                images += is_image_name(entry.name)
+        self.system_folders.sort()
+        return sorted(folders), images
+
     def _listed(self, identity: str) -> list[str]:
         """Return the images' names in one folder, sorted."""
         path = os.path.join(self._root, identity)
@@ -90,11 +129,11 @@ class FolderImages(ImageFiles):
             is_image = is_image_name(entry.name)
             # A link with the ending of an image is taken for one: to follow it costs a look.
             if _is_folder(entry, follow=not is_image):
-                folders.append(entry.name)
+                folders += [entry.name] * (not is_system_folder(entry.name))
             elif is_image:
                 images.append(entry.name)
             else:
-                self.num_ignored += 1
+                self.ignored[_ending(entry.name)] += 1
         if folders and images:
             raise UserError(
                 f"{shown(path)}: holds images and the folder {min(folders)!r}: images must lie "
@@ -113,24 +152,16 @@ class FolderImages(ImageFiles):
         return sorted(images)
 
 
-def _listed_root(root: str) -> tuple[list[str], int, int]:
-    """Return names of the folders, sorted; how many images and how many files are beside them."""
-    folders, images, files = [], 0, 0
-    for entry in _entries(root):
-        if _is_folder(entry, follow=True):
-            folders.append(entry.name)
-        else:
-            files += 1
-            images += is_image_name(entry.name)
-    return sorted(folders), images, files
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower() or name
 
 
-def _entries(path: str) -> Iterator[os.DirEntry[str]]:
-    """Return what is in a folder, without what is hidden."""
+def _entries(path: str, *, hidden: bool = False) -> Iterator[os.DirEntry[str]]:
+    """Return what is in a folder, what is `hidden` only if asked for."""
     try:
         with os.scandir(path) as entries:
             for entry in entries:
-                if not entry.name.startswith("."):
+                if hidden or not entry.name.startswith("."):
                     yield entry
     except OSError as error:
         raise UserError(f"{shown(path)}: cannot be listed: {error.strerror}") from error

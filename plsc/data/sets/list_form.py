@@ -1,19 +1,21 @@
 """Tell the layout of a list from its first lines, and open it."""
 
-import itertools
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
+from plsc.data.lists.label_list import ListFormat
+from plsc.data.lists.list_columns import (
+    DELIMITERS,
+    image_form,
+    is_header,
+)
 from plsc.data.sets.listed import ListedImages
+from plsc.data.sets.pair_lists import LONGEST_LINE, first_lines
 from plsc.errors import UserError
-from plsc.files.mapped_file import open_regular
 
-FIRST_LINES = 20
-LONGEST_LINE = 1 << 16  # bytes
-DELIMITERS = ("\t", ",", ";", "|", ":", " ")  # a path may hold those that come later
-LAYOUTS = ("plsc", "magface")
+LAYOUTS = get_args(ListFormat)
 MAGFACE_LINE = re.compile(r" *[^ \t]+( +[0-9]+){3} *")
 
 
@@ -22,12 +24,14 @@ def open_list(
 ) -> ListedImages:
     """Return the images and classes of a list; see `plsc.data.sets.open.open_source`."""
     if list_format not in (None, *LAYOUTS):
-        raise UserError(f"list_format must be {' or '.join(LAYOUTS)}, got {list_format!r}")
-    layout: Literal["plsc", "magface"] = "magface" if list_format == "magface" else "plsc"
+        raise UserError(f"list_format must be one of {', '.join(LAYOUTS)}, got {list_format!r}")
+    layout: ListFormat = list_format or "plsc"  # type: ignore[assignment]
     if layout == "plsc" and delimiter is None:
         lines = _first_lines(path)
         if list_format is None and all(map(MAGFACE_LINE.fullmatch, lines)):
             layout = "magface"
+        elif list_format is None and (form := image_form([os.fsencode(line) for line in lines])):
+            layout = form
         else:
             delimiter = _delimiter(lines)
     root = str(path.parent) if image_root is None else image_root
@@ -42,13 +46,7 @@ def _first_lines(path: Path) -> list[str]:
             f"{path}: holds pairs to verify, not images with classes: see plsc-data pairs and "
             "plsc-data unpack"
         )
-    try:
-        with open(open_regular(path, "list"), "rb") as file:
-            read = iter(lambda: file.readline(LONGEST_LINE), b"")
-            filled = (line.rstrip(b"\r\n") for line in read if line.strip())
-            lines = list(itertools.islice(filled, FIRST_LINES))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    lines = first_lines(path)
     if any(b"\0" in line or len(line) >= LONGEST_LINE - 2 for line in lines):
         raise UserError(
             f"{path}: neither a list of images nor a .rec file; a set is a .rec file, a list or a "
@@ -60,6 +58,8 @@ def _first_lines(path: Path) -> list[str]:
 def _delimiter(lines: list[str]) -> str:
     """Return what stands before the class in all of these lines; a tab if nothing does."""
     for delimiter in DELIMITERS:
+        if len(lines) > 1 and is_header(os.fsencode(lines[0]), delimiter):
+            lines = lines[1:]
         rows = [line.rpartition(delimiter) for line in lines]
         if all(path.strip() and label.strip().isdecimal() for path, _, label in rows):
             return delimiter

@@ -2,13 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from plsc.data.lists.image_root import shown
-from plsc.data.lists.label_list import LabelList
+from plsc.data.lists.label_list import LabelList, ListFormat
 from plsc.data.sets.files import FILES_TO_TRY, ImageFiles, try_files
+from plsc.data.sets.pair_lists import refuse_pairs
 
 
 class ListedImages(ImageFiles):
@@ -25,7 +25,7 @@ class ListedImages(ImageFiles):
         list_path: str | Path,
         *,
         delimiter: str = "\t",
-        layout: Literal["plsc", "magface"] = "plsc",
+        layout: ListFormat = "plsc",
     ):
         """Read the list, and look whether its first files are there.
 
@@ -33,7 +33,8 @@ class ListedImages(ImageFiles):
             image_root: the folder that paths are relative to; "/" admits any absolute path.
             list_path: the list.
             delimiter: of the layout "plsc"; the last one in a line counts.
-            layout: "plsc", `path<delimiter>class`; or "magface", `path 0 class 0`.
+            layout: "plsc", `path<delimiter>class`; or "magface", `path 0 class 0`; or a list of
+                MXNet's tools, "face2rec2" or "im2rec".
 
         Raises:
             UserError: a line of the list is wrong or its path leaves `image_root` (see
@@ -41,11 +42,15 @@ class ListedImages(ImageFiles):
 
         """
         self._root = str(image_root)
+        if layout == "plsc":
+            refuse_pairs(list_path)
         self._list = LabelList(list_path, delimiter=delimiter, layout=layout, image_root=self._root)
         self.labels = self._list.labels
         self.num_classes = int(self.labels.max()) + 1
         first = range(min(FILES_TO_TRY, len(self)))
-        try_files([self.path(index) for index in first], self._root, str(list_path))
+        try_files(
+            [self.path(index) for index in first], self._root, str(list_path), self._list.where
+        )
 
     def __len__(self) -> int:
         """Return how many images there are."""

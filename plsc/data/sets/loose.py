@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plsc.data.lists.image_root import shown
-from plsc.data.sets.files import IMAGE_ENDINGS, ImageFiles, is_image_name
+from plsc.data.sets.files import IMAGE_ENDINGS, ImageFiles, is_image_name, is_system_folder
 from plsc.data.sets.folder import FolderImages
 from plsc.errors import UserError
 
@@ -97,7 +97,9 @@ def _names_below(root: str) -> list[str]:
     names, seen = [], set()
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         place = os.path.realpath(folder)
-        folders[:] = [] if place in seen else [name for name in folders if name[0] != "."]
+        folders[:] = (
+            [] if place in seen else [name for name in folders if not is_system_folder(name)]
+        )
         below = os.path.relpath(folder, root)
         if place not in seen:
             found = [name for name in files if _is_image(name)]

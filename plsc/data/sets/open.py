@@ -5,7 +5,7 @@
 folder with label.txt                      that list
 other folder                               training set if it has a folder per identity; loose
 images
-other file                                 list: of pairs, LFW's pairs.txt, or of a training set
+other file                                 list: of pairs, LFW's or CPLFW's, or of a training set
 """
 
 import hashlib
@@ -16,17 +16,18 @@ from typing import Any
 
 from plsc.data.lists.image_root import shown
 from plsc.data.lists.label_list import LABEL_FILE
+from plsc.data.lists.list_columns import image_form, pair_form
+from plsc.data.lists.paired_lines import read_paired_lines
 from plsc.data.sets.base import ImageSource
 from plsc.data.sets.files import is_folder, is_image_name
 from plsc.data.sets.folder import FolderImages
 from plsc.data.sets.list_form import open_list
 from plsc.data.sets.loose import NamedImages, folder_images
+from plsc.data.sets.pair_lists import first_lines, has_lfw_header
 from plsc.data.sets.pairs import BinPairs, LfwPairs, ListedPairs, PairSet, distinct_images
 from plsc.data.sets.record_images import RecordImages, rec_files_in
 from plsc.data.sets.set_names import set_name
 from plsc.errors import UserError
-
-HEAD_BYTES = 4096
 
 
 def open_source(
@@ -87,15 +88,25 @@ def open_pairs(path: str | Path, image_root: str | Path | None = None) -> PairSe
     if not path.is_file():
         return None
     root = path.parent if image_root is None else image_root
-    first, second = _first_two_lines(path)
-    fields = first.rsplit(b"\t", 2)
-    if len(fields) == 3 and fields[2].strip() in (b"0", b"1"):
-        return ListedPairs(path, root)
-    numbers = first.split()
-    # Paths may be numbers, too: `0001<TAB>5` begins a list of images.
-    if 1 <= len(numbers) <= 2 and all(map(bytes.isdigit, numbers)) and len(second.split()) != 2:
+    lines = first_lines(path)
+    form = pair_form(lines)
+    fields = lines[0].rsplit(b"\t", 2) if lines else []
+    flagged = len(fields) == 3 and fields[0].strip() and fields[2].strip() in (b"0", b"1")
+    if flagged and form is None and image_form(lines) is None:
+        return ListedPairs(path, root)  # which says what is wrong with a line behind the first
+    match form:
+        case ("columns", delimiter):
+            return ListedPairs(path, root, delimiter=delimiter)
+        case ("label first", _):
+            raise UserError(
+                f"{path}:1: the flag comes first: a line is two image paths, then 0 or 1"
+            )
+        case ("lfw", _):
+            return LfwPairs(path, root)
+    if has_lfw_header(lines):
         return LfwPairs(path, root)
-    return None
+    found = read_paired_lines(path)
+    return None if found is None else ListedPairs(path, root, pairs=found)
 
 
 def open_pair_set(path: str | Path, image_root: str | Path | None = None) -> tuple[str, PairSet]:
@@ -212,14 +223,3 @@ def _stamp(name: str, path: Path) -> list[str | int]:
 
 def _holds_records(place: Path) -> bool:
     return place.suffix == ".rec" or (place.is_dir() and bool(rec_files_in(place)))
-
-
-def _first_two_lines(path: Path) -> tuple[bytes, bytes]:
-    """Return the first two lines that are not blank."""
-    try:
-        with open(path, "rb") as file:
-            lines = [line for line in file.read(HEAD_BYTES).splitlines() if line.strip()]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    first, second, *_ = *lines, b"", b""
-    return first, second

@@ -1,5 +1,6 @@
 """Images in pairs of one person or of two: verification sets, wherever they lie."""
 
+import itertools
 import os
 from abc import abstractmethod
 from pathlib import Path
@@ -11,7 +12,7 @@ from plsc.data.lists.label_list import read_pairs
 from plsc.data.lists.lfw_pairs import LfwPair, read_lfw_pairs
 from plsc.data.sets.base import NO_CLASS, ImageSource
 from plsc.data.sets.bin_file import read_bin
-from plsc.data.sets.files import ImageFiles
+from plsc.data.sets.files import ImageFiles, why_missing
 from plsc.errors import UserError
 
 LFW_ENDINGS = (".jpg", ".png", ".jpeg", ".bmp", ".webp")
@@ -70,11 +71,23 @@ class BinPairs(PairSet):
 class ListedPairs(ImageFiles, PairSet):
     """The pairs of a list `path<delimiter>path<delimiter>0 or 1`, paths below `image_root`."""
 
-    def __init__(self, list_path: str | Path, image_root: str | Path, *, delimiter: str = "\t"):
-        """Read the list; see `read_pairs` for what may be wrong with it."""
+    def __init__(
+        self,
+        list_path: str | Path,
+        image_root: str | Path,
+        *,
+        delimiter: str = "\t",
+        pairs: tuple[list[tuple[str, str]], np.ndarray] | None = None,
+    ):
+        """Read the list, unless its `pairs` are given; see `read_pairs` for what may be wrong."""
         self._list_path, self._root = list_path, str(image_root)
-        pairs, self.issame = read_pairs(list_path, delimiter=delimiter, image_root=self._root)
-        self._paths = [path for pair in pairs for path in pair]
+        if pairs is None:
+            pairs = read_pairs(list_path, delimiter=delimiter, image_root=self._root)
+        else:
+            for pair in itertools.chain.from_iterable(pairs[0]):
+                check_below(self._root, pair, str(list_path))
+        paths, self.issame = pairs
+        self._paths = [path for pair in paths for path in pair]
 
     def path(self, index: int) -> str:
         """Return the file's path."""
@@ -118,6 +131,9 @@ class LfwPairs(ImageFiles, PairSet):
         for ending in LFW_ENDINGS:
             if os.path.isfile(path := os.path.join(self._root, stem + ending)):
                 return path
+        reason = why_missing(os.path.join(self._root, stem + LFW_ENDINGS[0]))
+        if reason:
+            raise UserError(f"{where}: {shown(stem)}: {reason}")
         raise UserError(
             f"{where}: no image {shown(os.path.join(self._root, stem))} with any of the endings "
             f"{' '.join(LFW_ENDINGS)}: is image_root right?"

@@ -8,6 +8,7 @@ import numpy as np
 
 from plsc.config.registry import DATASETS
 from plsc.config.schema import Range
+from plsc.data.lists.label_list import ListFormat
 from plsc.data.loader.batch import Fields
 from plsc.data.sets.files import FILES_TO_TRY, try_files
 from plsc.data.sets.listed import ListedImages
@@ -28,7 +29,7 @@ class FaceIdentificationDataset(LabelledImages):
         cls_label_path: str,
         transform_ops: list[Any] | None = None,
         delimiter: str = "\t",
-        list_format: Literal["plsc", "magface"] = "plsc",
+        list_format: ListFormat = "plsc",
         on_bad: Literal["error", "skip"] = "error",
     ):
         """Read the list; see `ListedImages` for what may be wrong with it."""

@@ -134,6 +134,11 @@ class LabelledImages(FaceImages):
         self._num_classes: int | None = None
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what is to be said of the set when a run begins."""
+        return (f"training set: {self.source.left_out}",) if self.source.left_out else ()
+
+    @property
     def num_classes(self) -> int | None:
         """Return the largest class plus one; None if unknown before all records are read."""
         return self.source.num_classes

@@ -110,7 +110,7 @@ def test_what_is_no_source(root):
     (root / "empty.txt").touch()
     with pytest.raises(UserError, match=r"empty.txt: .*empty"):
         open_source(root / "empty.txt")
-    with pytest.raises(UserError, match="list_format must be plsc or magface, got 'x'"):
+    with pytest.raises(UserError, match="list_format must be one of plsc, magface, .*, got 'x'"):
         open_source(root / "words.txt", list_format="x")
 
 
