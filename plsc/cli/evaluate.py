@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from plsc.cli.options import PREPARATION, add_flip, add_input_options, add_shared, spellings
+from plsc.cli.options import OF_MODEL, add_flip, add_input_options, add_shared, spellings
 from plsc.cli.run_config import config_parser, output_folder, run_config
 from plsc.config.sections import Config
 from plsc.distributed import world
@@ -25,7 +25,7 @@ USAGE = """plsc-eval -c CONFIG.yaml [-o Key.sub.0.key=value]... [--json OUT] [--
 PROTOCOLS = ("insightface", "magface")
 MODEL_ONLY = (
     *("bin", "pairs", "image_root", "protocol", "flip", "resize", "store_thresholds"),
-    *PREPARATION,
+    *OF_MODEL,
     *("plugins", "provider", "batch_size", "num_workers"),
 )
 

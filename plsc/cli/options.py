@@ -26,6 +26,10 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "std": {**NUMBERS, "metavar": "S", "help": "divisor of (pixel - mean): one, or one per colour"},
     "colour_order": {"choices": ["RGB", "BGR"], "help": "colour order of the model's input"},
     "size": {"type": int, "help": "side of the model's input in pixels"},
+    "output_name": {
+        "metavar": "NAME",
+        "help": "which output of an ONNX file is the embedding, where several could be",
+    },
     "plugins": {
         "action": "append",
         "metavar": "MODULE",
@@ -59,8 +63,9 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "sheet": {"metavar": "PNG"},
     "json": {"action": "store_true", "help": "report as one JSON object"},
 }
-MORE_SPELLINGS = {"num_workers": ["--workers"]}
+MORE_SPELLINGS = {"num_workers": ["--workers"], "output_name": ["--output"]}
 PREPARATION = ("mean", "std", "colour_order", "size")  # what a model may not say of its input
+OF_MODEL = (*PREPARATION, "output_name")
 
 
 class OptionHolder(Protocol):
@@ -109,7 +114,7 @@ def add_shared(parser: OptionHolder, name: str, **different: Any) -> None:
 def add_input_options(parser: argparse.ArgumentParser, title: str = "the model's input") -> None:
     """Add what a model may not say of its input, in a group of their own."""
     group = parser.add_argument_group(title, "needed where the model does not say")
-    for name in (*PREPARATION, "plugins"):
+    for name in (*OF_MODEL, "plugins"):
         add_shared(group, name)
 
 
@@ -220,7 +225,7 @@ def embedder_of(options: argparse.Namespace, *, batch_size: int) -> "Embedder":
         value = getattr(options, name)
         if value is not None and len(value) not in (1, 3):
             raise UserError(f"--{name} takes one number or three, got {len(value)}")
-    given = {name: getattr(options, name) for name in (*PREPARATION, "provider")}
+    given = {name: getattr(options, name) for name in (*OF_MODEL, "provider")}
     plugins = options.plugins or ()
     embedder = Embedder(options.model, batch_size=batch_size, plugins=plugins, **given)
     for note in embedder.info.assumptions:

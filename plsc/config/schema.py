@@ -13,8 +13,9 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from plsc.config.expanded import UnknownName, expand
 from plsc.errors import UserError
 
 LONGEST_LITERAL = 10_000  # characters
@@ -44,6 +45,13 @@ class Range:
         if self.high is not None:
             parts.append(f"{'below' if self.high_open else 'at most'} {self.high}")
         return " and ".join(parts)
+
+
+class PathText:
+    """Marks text that is a path: `~` and environment variables in it are expanded."""
+
+
+FilePath = Annotated[str, PathText()]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -119,6 +127,8 @@ def check(value: Any, annotation: Any, key: str) -> Any:
         items = checked if isinstance(checked, list | tuple) else [checked]
         numbers = [item for item in items if item is not None]
         for constraint in arguments[1:]:
+            if isinstance(constraint, PathText):
+                return expand(checked, key)
             if isinstance(constraint, Range) and any(item not in constraint for item in numbers):
                 raise _wrong(value, annotation, key)
         return checked
@@ -126,6 +136,8 @@ def check(value: Any, annotation: Any, key: str) -> Any:
         for option in arguments:
             try:
                 return check(value, option, key)
+            except UnknownName:
+                raise
             except UserError:
                 continue
         raise _wrong(value, annotation, key)

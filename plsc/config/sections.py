@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
 from plsc.config.component import Component, plain_tree
-from plsc.config.schema import Range
+from plsc.config.schema import FilePath, Range
 from plsc.errors import UserError
 
 Count = Annotated[int, Range(1)]
@@ -30,12 +30,12 @@ class GlobalConfig:
     """
 
     task_type: str = "recognition"
-    checkpoint: str | None = None
-    pretrained_model: str | None = None
+    checkpoint: FilePath | None = None
+    pretrained_model: FilePath | None = None
     finetune: bool = False
     freeze_backbone: bool = False
     head_init: Literal["normal", "class_means"] = "normal"
-    output_dir: str = "./output/"
+    output_dir: FilePath = "./output/"
     device: Literal["cpu", "gpu"] = "gpu"
     epochs: Count | None = None
     max_train_step: Count | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from plsc.config.expanded import expand
 from plsc.config.schema import parse_literal
 from plsc.errors import UserError
 
@@ -91,6 +92,7 @@ def parse(text: str, source: str) -> Tree:
 
 def read(path: Path) -> Tree:
     """Return the tree in the file at `path` (see `parse`); a UserError if it cannot be read."""
+    path = Path(expand(str(path)))
     try:
         return parse(path.read_text(encoding="utf-8-sig"), str(path))
     except UnicodeDecodeError as error:

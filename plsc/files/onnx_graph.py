@@ -17,6 +17,7 @@ from plsc.errors import UserError, first_line
 from plsc.files.onnx_operations import LEARNED, Floats, Operation, attributes_of, name_of
 
 UNCHANGED = {"Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}
+NUMBERS = ("value_float", "value_floats", "value_int", "value_ints")  # of a Constant node
 ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
 
 
@@ -74,6 +75,21 @@ def read_graph(path: str) -> Graph:
     return graph
 
 
+def read_front(model: Any) -> Graph:
+    """Return what an `onnx.ModelProto` does to its input before the first learned operation.
+
+    External data need not be loaded. What cannot be followed ends it as a learned operation does.
+    """
+    reader = _Reader(model.graph)
+    for node in model.graph.node:
+        try:
+            if not reader.read_preparing(node):
+                break
+        except (AttributeError, ValueError, LookupError, TypeError):
+            break  # damaged, or weights that are not loaded: not for this to say
+    return reader.graph
+
+
 class _Reader:
     """Follows tensors through the nodes."""
 
@@ -90,15 +106,35 @@ class _Reader:
         # what is scale · input + shift
         self._pixels = {value.name for value in graph.input if value.name not in self._constants}
 
+    def read_preparing(self, node: Any) -> bool:
+        """Take in the next node if it is arithmetic with pixels or constants; tell whether."""
+        attributes, data = attributes_of(node), self._data(node)
+        if not data:
+            self._constant(node, attributes)
+            return True
+        if data[0] not in self._pixels or not self._prepares(node):
+            return False
+        self._pixels.update(node.output)
+        return True
+
+    def _data(self, node: Any) -> list[str]:
+        return [name for name in node.input if name and name not in self._constants]
+
+    def _constant(self, node: Any, attributes: Mapping[str, Any]) -> None:
+        if node.op_type != "Constant":
+            self._fold(node, attributes)
+            return
+        numbers = [attributes[name] for name in NUMBERS if name in attributes]
+        if numbers:
+            self._constants[node.output[0]] = lambda: np.atleast_1d(np.asarray(numbers[0]))
+        else:
+            self._add_constant(node.output[0], attributes.get("value"))
+
     def read(self, node: Any) -> None:
         """Take in the next node."""
-        attributes = attributes_of(node)
-        if node.op_type == "Constant":
-            self._add_constant(node.output[0], attributes.get("value"))
-            return
-        data = [name for name in node.input if name and name not in self._constants]
+        attributes, data = attributes_of(node), self._data(node)
         if not data:
-            self._fold(node, attributes)
+            self._constant(node, attributes)
             return
         self._follow(node, data)
         constants = [self._array(name) for name in node.input]

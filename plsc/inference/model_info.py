@@ -11,13 +11,12 @@ from plsc.data.transforms.align import FACE_SIZE
 from plsc.data.transforms.input_pixels import ColourValues, colour_text
 from plsc.errors import UserError
 from plsc.inference.calibration import read_calibration
-from plsc.inference.network import ModelKind, Network
+from plsc.inference.network import ASSUMED, ModelKind, Network
 from plsc.inference.quality_calibration import PREPARED, Calibration
 from plsc.inference.thresholds import ThresholdTable, read_thresholds
 
 ColourOrder = Literal["RGB", "BGR"]
 USUAL_SIZE = (FACE_SIZE, FACE_SIZE)
-ASSUMED = ", assumed"
 DEDUCED = ", deduced"
 
 
@@ -147,7 +146,9 @@ def _mean_std(
             f"{network.path}: takes pixels as uint8 and does the rest itself: leave {wrong[0]} out"
         )
     found, sources = {}, {}
-    usual = {"mean": 0.0, "std": 1.0} if network.takes_pixels else {"mean": 127.5, "std": 127.5}
+    usual = {"mean": 127.5, "std": 127.5}
+    if network.takes_pixels:
+        usual = {"mean": 0.0, "std": network.pixel_divisor}
     for name, value in given.items():
         if value is not None:
             found[name], sources[name] = _colour_values(value, name), ", by option"
@@ -159,6 +160,8 @@ def _mean_std(
             inside = network.takes_pixels
             sources[name] = (
                 f", as {inside}"
+                if uint8
+                else f"{DEDUCED}: {inside}; if wrong set mean and std"
                 if inside
                 else f"{ASSUMED} as insightface does; if wrong set mean and std"
             )

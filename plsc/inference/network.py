@@ -16,6 +16,7 @@ ModelKind = Literal["onnx", "checkpoint", "paddle", "torch"]
 Measurement = Literal["thresholds", "quality"]  # that plsc-eval and plsc-quality add to a model
 MEASURED = ("thresholds", "quality")
 METADATA = "as the model's metadata says"
+ASSUMED = ", assumed"  # in a note on what no metadata says
 BLOCK_BYTES = 1 << 20
 
 
@@ -50,6 +51,7 @@ class Network:
         metadata: what plsc's export or training wrote about it, or what its kind is known for; of
             others' files only what plsc measured with them: MEASURED, each as JSON.
         takes_pixels: why pixels from 0 to 255 go in as they are; "" if nothing says so.
+        pixel_divisor: what those pixels are divided by: 255 where the graph takes 0 to 1.
         said_by: why the metadata is taken, for notes.
         notes: what else is to be said of it, one line each.
 
@@ -62,6 +64,7 @@ class Network:
     digest: str
     metadata: Mapping[str, str]
     takes_pixels: str = ""
+    pixel_divisor: float = 1.0
     said_by: str = METADATA
     notes: tuple[str, ...] = ()
 

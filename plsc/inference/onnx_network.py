@@ -1,7 +1,6 @@
 """ONNX files of any origin, run by ONNX Runtime."""
 
 import importlib.util
-import itertools
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +9,9 @@ from numpy.typing import NDArray
 
 from plsc.errors import UserError, first_line
 from plsc.files import onnx_file
-from plsc.inference.network import MEASURED, Floats, InputSpec, Network
+from plsc.inference.network import ASSUMED, MEASURED, Floats, InputSpec, Network
 from plsc.inference.onnx_digest import onnx_digest
+from plsc.inference.onnx_front import Front, read_pixels_front
 from plsc.nn import environment as runtime
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -21,18 +21,15 @@ TYPES = {
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
 }
-FRONT = 8  # nodes in which insightface looks for preprocessing
-LEARNED = {"Conv", "MatMul", "Gemm", "BatchNormalization"}
-SHIFTS = {"ops": {"Sub", "Add"}, "names": ("Sub", "_minus")}
-SCALES = {"ops": {"Mul", "Div"}, "names": ("Mul", "_mul", "Div")}
 
 
-def open_onnx(path: str, provider: str) -> Network:
+def open_onnx(path: str, provider: str, output: str | None = None) -> Network:
     """Return the network in the file at `path`.
 
     Args:
         path: the `.onnx` file.
         provider: "cpu", "cuda" or ONNX Runtime's name of an execution provider.
+        output: the name of the output with the embeddings, where several could be.
 
     Raises:
         UserError: onnxruntime or the provider is missing, the file is damaged, or its inputs and
@@ -45,15 +42,17 @@ def open_onnx(path: str, provider: str) -> Network:
         names = ", ".join(item.name for item in (given, *more))
         raise UserError(f"{path}: takes {1 + len(more)} inputs ({names}), not images alone")
     spec = _input_spec(path, given)
-    output = _output(path, session.get_outputs())
+    chosen = _output(path, session.get_outputs(), output)
 
     def run(images: NDArray[Any]) -> Floats:
         try:
-            embeddings = session.run([output], {given.name: images})[0]
+            embeddings = session.run([chosen], {given.name: images})[0]
         except Exception as error:  # onnxruntime's own classes are private and have no common base
             said = first_line(error)
             hint = "; try a batch size of 1" if len(images) > 1 and spec.batch is None else ""
             raise UserError(f"{path}: does not run on {len(images)} images{hint}: {said}") from None
+        if np.shape(embeddings)[2:] == (1, 1):
+            embeddings = np.reshape(embeddings, np.shape(embeddings)[:2])
         if np.ndim(embeddings) != 2 or len(embeddings) != len(images):
             shape = list(np.shape(embeddings))
             raise UserError(
@@ -63,9 +62,9 @@ def open_onnx(path: str, provider: str) -> Network:
 
     metadata = dict(session.get_modelmeta().custom_metadata_map)
     own = "plsc_version" in metadata
-    takes_pixels = "its input is uint8" if spec.dtype == np.uint8 else ""
-    if not own and not takes_pixels:
-        takes_pixels = _preprocessing_inside(path)
+    front = Front("its input is uint8" if spec.dtype == np.uint8 else "")
+    if not own and not front.said:
+        front = read_pixels_front(path)
     return Network(
         path=path,
         kind="onnx",
@@ -73,7 +72,9 @@ def open_onnx(path: str, provider: str) -> Network:
         input=spec,
         digest=onnx_digest(Path(path)),
         metadata={name: text for name, text in metadata.items() if own or name in MEASURED},
-        takes_pixels=takes_pixels,
+        takes_pixels=front.said,
+        pixel_divisor=front.divisor,
+        notes=_layout_notes(spec, given),
     )
 
 
@@ -143,47 +144,36 @@ def _input_spec(path: str, given: Any) -> InputSpec:
     return InputSpec(layout, np.dtype(TYPES[given.type]), dims[0], size)
 
 
-def _output(path: str, outputs: list[Any]) -> str:
-    """Return the output with the embeddings: the only one, or the only one that is [N, d]."""
-    flat = [item for item in outputs if len(item.shape) == 2]
-    if len(outputs) == 1:
-        flat = outputs
-    if len(flat) != 1:
-        shapes = ", ".join(f"{item.name!r} {item.shape}" for item in outputs)
-        raise UserError(
-            f"{path}: has {len(outputs)} outputs, {shapes}: which is the embedding? Exactly one "
-            "must be [N, d]"
-        )
-    return str(flat[0].name)
+def _layout_notes(spec: InputSpec, given: Any) -> tuple[str, ...]:
+    """Say where the layout is taken from, unless the shape itself has 3 colours where they go."""
+    colours = given.shape[1] if spec.layout == "NCHW" else given.shape[3]
+    if colours == 3 and spec.layout == "NCHW":
+        return ()
+    if colours == 3:
+        return ("layout: NHWC, as the shape of its input says",)
+    return (f"layout: NCHW{ASSUMED}: its input is {given.shape}",)
 
 
-def _preprocessing_inside(path: str) -> str:
-    """Say how the graph shows that it prepares pixels itself, or "".
+def _output(path: str, outputs: list[Any], wanted: str | None) -> str:
+    """Return the output with the embeddings: the one `wanted`, or the only one that can be it.
 
-    insightface takes a model for one that does where a Sub and a Mul are among its first nodes, by
-    their names. Here their operators count, too, and only what comes before the first learned layer
-    does: a LayerNorm taken apart has such nodes as well.
+    An embedding is [N, d] or [N, d, 1, 1]; [N, 1] is a norm, a score or a class.
     """
-    if importlib.util.find_spec("onnx") is None:
+    shapes = ", ".join(f"{item.name!r} {item.shape}" for item in outputs)
+    if wanted is not None:
+        if wanted not in [item.name for item in outputs]:
+            raise UserError(f"{path}: has no output {wanted!r}, it has {shapes}")
+        return wanted
+    able = [item for item in outputs if _may_be_embedding(item.shape)]
+    if len(outputs) == 1:
+        able = outputs
+    if len(able) != 1:
         raise UserError(
-            f"{path}: was not made by plsc, and to see whether it prepares pixels itself needs "
-            "onnx: pip install onnx"
+            f"{path}: has {len(outputs)} outputs, {shapes}: which is the embedding? Name it with "
+            "--output NAME (in Python output_name)"
         )
-    import onnx
-
-    nodes = onnx.load(path, load_external_data=False).graph.node
-    working = (node for node in nodes if node.op_type != "Constant")
-    front = list(
-        itertools.takewhile(
-            lambda node: node.op_type not in LEARNED, itertools.islice(working, FRONT)
-        )
-    )
-    found = [
-        next((node.op_type for node in front if _is_one(node, kinds)), None)
-        for kinds in (SHIFTS, SCALES)
-    ]
-    return f"its graph begins with {found[0]} and {found[1]}" if all(found) else ""
+    return str(able[0].name)
 
 
-def _is_one(node: Any, kinds: dict[str, Any]) -> bool:
-    return node.op_type in kinds["ops"] or node.name.startswith(kinds["names"])
+def _may_be_embedding(shape: list[Any]) -> bool:
+    return (len(shape) == 2 or list(shape[2:]) == [1, 1]) and shape[1] != 1

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from plsc.config.expanded import expand
 from plsc.errors import UserError
+from plsc.files.torch_file import is_torch_file
 from plsc.inference.network import Network
 from plsc.inference.onnx_network import open_onnx
 from plsc.inference.paddle_network import open_checkpoint, open_paddle
@@ -11,24 +13,41 @@ from plsc.inference.torch_network import SUFFIXES, open_torch
 CHECKPOINT_STATE = "state.json"
 
 
-def open_network(model: str, provider: str) -> Network:
-    """Return the network at `model`: what the path is decides who opens it.
+def open_network(model: str, provider: str, *, output: str | None = None) -> Network:
+    """Return the network at `model`: what lies there decides who opens it.
+
+    Args:
+        model: the path; `~` and environment variables in it are expanded.
+        provider: as the command's option has it.
+        output: the name of an ONNX file's output, where several could be the embedding.
 
     Raises:
         UserError: nothing that is a model, or it cannot be used.
 
     """
+    model = expand(model)
     path = Path(model)
-    if path.suffix in (".onnx", *SUFFIXES):
-        if not path.is_file():
-            raise UserError(f"{model}: no such file")
-        return (open_onnx if path.suffix == ".onnx" else open_torch)(model, provider)
+    if path.suffix in (".onnx", *SUFFIXES) and not path.is_file():
+        raise UserError(f"{model}: no such file")
+    if path.suffix == ".onnx" or (path.is_file() and _begins_as_onnx(path)):
+        return open_onnx(model, provider, output)
+    if output is not None:
+        raise UserError(f"{model}: --output is for ONNX files: leave it out")
+    if path.suffix in SUFFIXES or (path.is_file() and is_torch_file(path)):
+        return open_torch(model, provider)
     if (path / CHECKPOINT_STATE).is_file():
         return open_checkpoint(model, provider)
     stem = path.with_suffix("") if path.suffix in (".json", ".pdiparams") else path
     if all(stem.with_name(stem.name + end).is_file() for end in (".json", ".pdiparams")):
         return open_paddle(stem, provider)
     raise UserError(f"{model}: {_what_else(path)}")
+
+
+def _begins_as_onnx(path: Path) -> bool:
+    """Tell an ONNX file of another name: its first field is the format's version, then text."""
+    with open(path, "rb") as file:
+        start = file.read(4)
+    return len(start) == 4 and start[0] == 0x08 and 3 <= start[1] <= 20 and start[2] in b"\x12\x3a"
 
 
 def _what_else(path: Path) -> str:

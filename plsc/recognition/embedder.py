@@ -42,6 +42,7 @@ class Embedder:
         colour_order: ColourOrder | None = None,
         size: int | tuple[int, int] | None = None,
         plugins: Sequence[str] = (),
+        output_name: str | None = None,
     ):
         """Open a model. What it says of itself need not be given; options come before that.
 
@@ -58,6 +59,7 @@ class Embedder:
             size: side, or width and height, in pixels, where the network takes any.
             plugins: modules to import that register parts of plsc: those that a checkpoint's
                 backbone needs. What the checkpoint itself names is not imported.
+            output_name: of an ONNX file's output, where several could be the embedding.
 
         Raises:
             UserError: nothing usable is there, something it needs is not installed, or options are
@@ -68,12 +70,14 @@ class Embedder:
             raise UserError(f"batch_size must be at least 1, got {batch_size}")
         if plugins:
             start_plugins(plugins, "plugins")
-        self._network = open_network(str(model), provider)
+        self._network = open_network(str(model), provider, output=output_name)
         options = InputOptions(mean=mean, std=std, colour_order=colour_order, size=size)
         self.info = info = model_info(self._network, options)
         self.batch_size = info.batch or batch_size
         prepared = f"{info.size} {info.colour_order} {info.mean} {info.std}"
-        self.digest = hashlib.sha256(f"{self._network.digest} {prepared}".encode()).hexdigest()
+        chosen = f" {output_name}" if output_name else ""
+        text = f"{self._network.digest} {prepared}{chosen}"
+        self.digest = hashlib.sha256(text.encode()).hexdigest()
         grey = np.full((1, info.size[1], info.size[0], 3), 127, np.uint8)
         # Only a run shows that a network takes such images, and what it makes of them.
         self.info = replace(info, dim=self._run(grey, info.colour_order).shape[1])

@@ -13,7 +13,7 @@ from plsc.config.readers import (
     section_reader,
     section_with_params,
 )
-from plsc.config.schema import Range, check, check_params
+from plsc.config.schema import FilePath, Range, check, check_params
 from plsc.config.sections import Count, ExportConfig, only_onnx
 from plsc.errors import UserError
 
@@ -35,7 +35,7 @@ class PfcConfig:
     sparse_update: bool = True
     storage: Literal["device", "host", "file"] = "device"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    storage_dir: str | None = None
+    storage_dir: FilePath | None = None
     interclass_filtering_threshold: Annotated[float, Range(0, 1, high_open=True)] = 0.0
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from plsc.config.registry import DATASETS
-from plsc.config.schema import Range
+from plsc.config.schema import FilePath, Range
 from plsc.data.lists.label_list import ListFormat
 from plsc.data.loader.batch import Fields
 from plsc.data.sets.files import FILES_TO_TRY, try_files
@@ -25,8 +25,8 @@ class FaceIdentificationDataset(LabelledImages):
 
     def __init__(
         self,
-        image_root: str,
-        cls_label_path: str,
+        image_root: FilePath,
+        cls_label_path: FilePath,
         transform_ops: list[Any] | None = None,
         delimiter: str = "\t",
         list_format: ListFormat = "plsc",
@@ -47,8 +47,8 @@ class FaceVerificationDataset(FacePairs):
 
     def __init__(
         self,
-        image_root: str,
-        cls_label_path: str,
+        image_root: FilePath,
+        cls_label_path: FilePath,
         transform_ops: list[Any] | None = None,
         delimiter: str = "\t",
     ):
@@ -63,7 +63,7 @@ class FaceVerificationDataset(FacePairs):
 class FaceVerificationBin(FacePairs):
     """The pairs of a `.bin` file, read without extracting it; images 2i and 2i + 1 are pair i."""
 
-    def __init__(self, bin_path: str, transform_ops: list[Any] | None = None):
+    def __init__(self, bin_path: FilePath, transform_ops: list[Any] | None = None):
         """Read the whole file; see `read_bin` for what may be wrong with it."""
         super().__init__(BinPairs(bin_path), transform_ops, name=Path(bin_path).stem)
 

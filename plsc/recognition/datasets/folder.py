@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from plsc.config.registry import DATASETS
+from plsc.config.schema import FilePath
 from plsc.data.sets.folder import FolderImages
 from plsc.recognition.datasets.images import LabelledImages
 
@@ -13,7 +14,7 @@ class FaceFolderDataset(LabelledImages):
 
     def __init__(
         self,
-        root: str,
+        root: FilePath,
         transform_ops: list[Any] | None = None,
         on_bad: Literal["error", "skip"] = "error",
     ):

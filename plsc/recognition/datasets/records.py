@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from plsc.config.registry import DATASETS
+from plsc.config.schema import FilePath
 from plsc.data.sets.record_images import RecordImages, rec_files
 from plsc.recognition.datasets.images import LabelledImages
 
@@ -18,7 +19,7 @@ class FaceRecordDataset(LabelledImages):
 
     def __init__(
         self,
-        root: str | list[str],
+        root: FilePath | list[FilePath],
         transform_ops: list[Any] | None = None,
         label_space: Literal["shared", "separate"] = "shared",
         on_bad: Literal["error", "skip"] = "error",
