@@ -27,6 +27,7 @@ from plsc.engine.training import Training
 from plsc.export.convert import export_onnx, export_paddle
 from plsc.files.atomic import write_text
 from plsc.nn import environment
+from plsc.scheduler.warmup import WarmupSchedule, idle_warnings
 from plsc.weights.preparation import preparation_notes
 from plsc.weights.pretrained import find_weights, take_weights
 
@@ -145,6 +146,9 @@ def _describe(training: Training, config: Config, name: str, log: RunLog) -> Non
         log.line(between)
     beside = training.task.describe(progress.fraction)
     log.line(f"{name}: {parameters / 1e6:.2f} M parameters{beside and '; '}{beside}")
+    if isinstance(training.schedule, WarmupSchedule):
+        for warning in idle_warnings(training.schedule):
+            log.line(warning)
     log.line(
         f"{progress.num_images} images, global batch {progress.global_batch}, "
         f"{progress.steps_per_epoch} steps per epoch, {progress.epochs} epochs"

@@ -48,6 +48,7 @@ def export_onnx(
 
     """
     onnx_file.require_installed()
+    spec = spec.as_written()
     with _beside(path) as folder, evaluating(network):
         written = folder / "model.onnx"
         write_onnx(network, written, spec, opset=opset)
@@ -58,7 +59,7 @@ def export_onnx(
         run = onnx_file.run(written, samples=spec.words.samples)
         what = f"{path} at opset {opset}{' with float16 weights' if fp16 else ''}"
         checks = compare(network, run, what, spec, fp16=fp16)
-        num_bytes, latency = written.stat().st_size, _latency(run, spec.given(1))
+        num_bytes, latency = written.stat().st_size, _latency(run, spec)
         replace(written, path)
     return ExportReport(path, num_bytes, opset, spec.described(), checks, latency, fp16)
 
@@ -68,6 +69,7 @@ def export_paddle(network: nn.Layer, stem: Path, spec: ExportSpec) -> ExportRepo
 
     Arguments and errors as for `export_onnx`; nothing but Paddle is needed.
     """
+    spec = spec.as_written()
     assert spec.transform is None, "a transform changes ONNX files"
     program, parameters, notes = (
         stem.with_name(stem.name + suffix) for suffix in (".json", ".pdiparams", ".yml")
@@ -79,7 +81,7 @@ def export_paddle(network: nn.Layer, stem: Path, spec: ExportSpec) -> ExportRepo
         (folder / "metadata").write_text(described, encoding="utf-8")
         run = run_paddle(folder / "model", spec)
         checks = compare(network, run, str(program), spec)
-        latency = _latency(run, spec.given(1))
+        latency = _latency(run, spec)
         num_bytes = sum((folder / f"model{end}").stat().st_size for end in (".json", ".pdiparams"))
         # The program goes away first and comes back last: killed in between, nothing is left
         # that loads, rather than a program with another model's parameters.
@@ -167,15 +169,17 @@ def _require_shapes(found: Arrays, expected: Arrays, what: str, rows: Mapping[st
             raise UserError(f"{what} gives {shape} instead of {list(array.shape)}{which}")
 
 
-def _latency(run: Run, sample: Arrays) -> float:
+def _latency(run: Run, spec: ExportSpec) -> float:
     """Return the seconds for one sample: the median of some runs."""
+    count = spec.fixed_batch or 1
+    sample = spec.given(count)
     seconds: list[float] = []
     began = time.perf_counter()
     while len(seconds) < TIMED_RUNS and time.perf_counter() - began < MOST_SECONDS:
         start = time.perf_counter()
         run(sample)
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return statistics.median(seconds) / count
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A task's description of its export: inputs, outputs, and how two runs compare."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -96,6 +96,7 @@ class ExportSpec:
         words: what messages call things.
         summary: what goes in and comes out, for a line of the log.
         notes: lines for the log about what the file leaves out.
+        fixed_batch: the only number of samples that the file takes; None for any.
 
     """
 
@@ -111,6 +112,18 @@ class ExportSpec:
     words: Words = Words()
     summary: str = ""
     notes: tuple[str, ...] = ()
+    fixed_batch: int | None = None
+
+    def as_written(self) -> "ExportSpec":
+        """Return the spec of the file, whose batch is `fixed_batch` where that is given."""
+        batch = self.fixed_batch
+        if batch is None:
+            return self
+        inputs = {
+            name: Input((batch, *given.shape[1:]), given.dtype) if not given.shape[0] else given
+            for name, given in self.inputs.items()
+        }
+        return replace(self, inputs=inputs, batches=(batch,), num_probes=batch)
 
     def axes(self) -> dict[str, tuple[int | str, ...]]:
         """Return each input's shape with names for its free axes."""

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from plsc.files import onnx_edit
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[Arrays], dict[str, NDArray[Any]]]
 
+BLOCK_BYTES = 1 << 20
 BATCH = "N"  # what files call the axis of the samples
 MODULES = ("onnx", "onnxruntime", "paddle2onnx")
 
@@ -42,6 +44,7 @@ def convert(stem: Path, target: Path, *, opset: int, network: str = "network") -
         command, cwd=folder, capture_output=True, text=True, errors="replace", check=False
     )
     if done.returncode or not target.exists():
+        _require_room(stem.with_name(f"{stem.name}.pdiparams"))
         words = ("error", "not support", "unsupported", "failed")
         lines = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines()]
         said = [line for line in lines if any(word in line.lower() for word in words)]
@@ -53,6 +56,14 @@ def convert(stem: Path, target: Path, *, opset: int, network: str = "network") -
             f"paddle2onnx cannot convert this {network}; "
             f"{f'it said: {said[0]}' if said else silent}"
         )
+
+
+def _require_room(weights: Path) -> None:
+    """Raise the disk's own error if it has no room for another file of this one's size."""
+    with tempfile.TemporaryFile(dir=weights.parent) as file:
+        for _ in range(weights.stat().st_size // BLOCK_BYTES + 1):
+            file.write(bytes(BLOCK_BYTES))
+        file.flush()
 
 
 def finish(
@@ -84,6 +95,7 @@ def finish(
     for value in graph.input:
         _name_axes(value, inputs[value.name])
     _constants_to_initializers(graph)
+    onnx_edit.fix_flattening(graph)
     onnx.helper.set_model_props(model, dict(metadata))
     model.producer_name, model.producer_version = "plsc", __version__
     onnx_edit.save(model, path)

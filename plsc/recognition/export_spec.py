@@ -139,4 +139,6 @@ def export_spec(
     if preprocessing != "none" and said.pop("quality", ""):
         notes.append("quality calibration left out: embeddings of length 1 say nothing of quality")
     spec = embedding_spec(network.num_features, metadata=said, preprocessing=preprocessing)
-    return replace(spec, notes=tuple(notes))
+    batch = config.Export.input_shape[0]
+    summary = spec.summary if batch is None else spec.summary.replace("[N", f"[{batch}")
+    return replace(spec, notes=tuple(notes), fixed_batch=batch, summary=summary)

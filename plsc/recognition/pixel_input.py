@@ -90,11 +90,13 @@ class PixelInput:
         (image,), (embedding,) = graph.input, graph.output
         inner = {INPUT: "pixels/prepared", OUTPUT: "length/any"}
         onnx_edit.rename(graph, inner)
-        colours, height, width = (dim.dim_value for dim in image.type.tensor_type.shape.dim[1:])
+        batch, colours, height, width = (dim.dim_value for dim in image.type.tensor_type.shape.dim)
         shape = (height, width, colours) if self.layout == "nhwc" else (colours, height, width)
         del graph.input[:]
         uint8 = onnx.TensorProto.UINT8
-        graph.input.append(onnx.helper.make_tensor_value_info(INPUT, uint8, [BATCH, *shape]))
+        graph.input.append(
+            onnx.helper.make_tensor_value_info(INPUT, uint8, [batch or BATCH, *shape])
+        )
 
         before, current = [], INPUT
         if self.layout == "nhwc":  # while a pixel is one byte

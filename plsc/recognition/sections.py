@@ -94,7 +94,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class RecognitionExport(ExportConfig):
-    """`Export`: the file that `plsc-export` writes; null in `input_shape` is the batch.
+    """`Export`: the file that `plsc-export` writes; null in `input_shape` is any batch.
 
     With `preprocessing` nhwc or nchw an ONNX file takes uint8 RGB images in that layout and gives
     embeddings of length 1; `fp16` stores its weights as float16.
@@ -104,13 +104,13 @@ class RecognitionExport(ExportConfig):
     preprocessing: Literal["none", "nhwc", "nchw"] = "none"
 
     def __post_init__(self) -> None:
-        """Refuse a fixed batch size, and what only ONNX files can be."""
+        """Refuse another size of faces, and what only ONNX files can be."""
         super().__post_init__()
         if self.export_type != "onnx" and self.preprocessing != "none":
             raise only_onnx(f"preprocessing={self.preprocessing}")
-        if self.input_shape[0] is not None:
-            batch = self.input_shape[0]
-            raise UserError(f"Export.input_shape.0 must be null (any batch size), got {batch}")
+        batch = self.input_shape[0]
+        if batch is not None and batch < 1:
+            raise UserError(f"Export.input_shape.0 must be null or at least 1, got {batch}")
         if self.input_shape[1:] != (3, 112, 112):
             given = list(self.input_shape[1:])
             raise UserError(f"Export.input_shape must be [null, 3, 112, 112], got {given} after it")

@@ -56,3 +56,35 @@ class WarmupSchedule(ABC):
             return self.decay(t)
         assert self.warmup_end_lr is not None
         return self.warmup_start_lr + (self.warmup_end_lr - self.warmup_start_lr) * t / self.length
+
+
+def idle_warnings(schedule: WarmupSchedule, *, first: int = 0) -> tuple[str, ...]:
+    """Return what to say of optimizer steps that change nothing, and of a warm-up without end.
+
+    Args:
+        schedule: the run's.
+        first: the step that the run begins with.
+
+    """
+    steps = schedule.epochs * schedule.steps_per_epoch
+    idle = 0
+    while first + idle < steps and schedule(first + idle) == 0:
+        idle += 1
+    said = []
+    if idle > 1:
+        length = schedule.length
+        remedy = "set LRScheduler.learning_rate above 0"
+        if length and schedule(first + idle - 1) == schedule.warmup_end_lr == 0:
+            remedy = "set LRScheduler.warmup_end_lr to the rate that the warm-up ends at"
+        elif length:
+            remedy = "set LRScheduler.warmup_start_lr above 0, or decay_unit: step"
+        said.append(
+            f"WARNING: the learning rate is 0 for the first {idle} of {steps} steps, in which "
+            f"nothing is learned: {remedy}"
+        )
+    if schedule.length >= schedule.total and schedule.length:
+        said.append(
+            f"WARNING: the warm-up of {schedule.length:g} {schedule.decay_unit}s is as long as the "
+            f"run ({schedule.total}) or longer: the learning rate never gets to its peak"
+        )
+    return tuple(said)
