@@ -45,8 +45,9 @@ class ExportReport:
         """Return sizes, speed and checks on one line."""
         weights = " with float16 weights" if self.fp16 else ""
         opset = f"opset {self.opset}, " if self.opset else ""
+        batch = self.checks[0].batch if len(self.checks) == 1 else 1  # one check: it is fixed
         return (
             f"{opset}{self.summary}, {self.num_bytes / 1e6:.1f} MB{weights}, "
-            f"{self.latency * 1e3:.1f} ms at batch 1 on this CPU; "
+            f"{self.latency * 1e3:.1f} ms at batch {batch} on this CPU; "
             f"{'; '.join(map(str, self.checks))}"
         )
