@@ -148,7 +148,7 @@ def _describe(training: Training, config: Config, name: str, log: RunLog) -> Non
     log.line(f"{name}: {parameters / 1e6:.2f} M parameters{beside and '; '}{beside}")
     if isinstance(training.schedule, WarmupSchedule):
         for warning in idle_warnings(training.schedule):
-            log.line(warning)
+            log.warning(warning)
     log.line(
         f"{progress.num_images} images, global batch {progress.global_batch}, "
         f"{progress.steps_per_epoch} steps per epoch, {progress.epochs} epochs"

@@ -79,12 +79,12 @@ def idle_warnings(schedule: WarmupSchedule, *, first: int = 0) -> tuple[str, ...
         elif length:
             remedy = "set LRScheduler.warmup_start_lr above 0, or decay_unit: step"
         said.append(
-            f"WARNING: the learning rate is 0 for the first {idle} of {steps} steps, in which "
+            f"the learning rate is 0 for the first {idle} of {steps} steps, in which "
             f"nothing is learned: {remedy}"
         )
     if schedule.length >= schedule.total and schedule.length:
         said.append(
-            f"WARNING: the warm-up of {schedule.length:g} {schedule.decay_unit}s is as long as the "
+            f"the warm-up of {schedule.length:g} {schedule.decay_unit}s is as long as the "
             f"run ({schedule.total}) or longer: the learning rate never gets to its peak"
         )
     return tuple(said)

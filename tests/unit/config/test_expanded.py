@@ -9,10 +9,13 @@ from plsc.config.sections import GlobalConfig
 
 def test_home_and_variables_are_expanded_in_paths_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("DATA", "/data")
+    monkeypatch.setenv("DATA", "/pictures")
     monkeypatch.chdir(tmp_path)
     assert check("~/runs", FilePath, "k") == f"{tmp_path}/runs"
-    assert check(["$DATA/a", "${DATA}b"], FilePath | list[FilePath], "k") == ["/data/a", "/datab"]
+    assert check(["$DATA/a", "${DATA}b"], FilePath | list[FilePath], "k") == [
+        "/pictures/a",
+        "/picturesb",
+    ]
     assert check(None, FilePath | None, "k") is None
     assert check("~/runs", str, "k") == "~/runs"
     (tmp_path / "$DATA").mkdir()
