@@ -1,49 +1,89 @@
 """Emulate O1's half precision on a CPU, where Paddle's autocast does nothing.
 
-Convolutions and matrix products, which O1's white list sends to half precision, see inputs and
-weights rounded to it and give rounded outputs; backward rounds the gradients at the same places.
+Inside `paddle.amp.auto_cast`, convolutions and matrix products, which O1's white list sends to half
+precision, see inputs and weights rounded to it and give rounded outputs; so does BatchNorm, which
+keeps its input's precision and computes in float32. Backward rounds the gradients at the same
+places, which may overflow as they would on a GPU.
 
 It cannot show: the order in which a GPU adds (products are added in float32 here, as tensor cores
-do it); operators of neither list, which a GPU computes in half precision between two of the white
-list and which stay in float32 here; a kernel that a GPU lacks; the time that anything takes.
-FaceViT's attention takes its products elsewhere and is not rounded yet.
+do it); other operators of neither list (PReLU with its float32 slopes gives float32; sums of two
+half precision tensors are not rounded here); a kernel that a GPU lacks; the time anything takes.
 """
+
+import contextlib
 
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional
 
 
-def rounded(tensor: Tensor, dtype: str = "float16") -> Tensor:
-    """Return the float32 tensor rounded to `dtype`; its gradient is rounded as well."""
-    return tensor.astype(dtype).astype("float32") if tensor.dtype == paddle.float32 else tensor
+class HalfPrecision:
+    """What autocast did.
+
+    Attributes:
+        dtype: of the autocast that is active, or None.
+        calls: names of the operators that were rounded, in order.
+
+    """
+
+    def __init__(self) -> None:
+        self.dtype: str | None = None
+        self.calls: list[str] = []
+
+    def rounded(self, tensor: Tensor | None) -> Tensor | None:
+        """Return the float32 tensor rounded to the dtype; its gradient is rounded as well."""
+        if tensor is None or tensor.dtype != paddle.float32:
+            return tensor
+        return tensor.astype(self.dtype).astype("float32")
+
+    def operator(self, name, function):
+        """Return `function`, of tensors, that rounds what goes in and out."""
+
+        def call(*given, **options):
+            if self.dtype is None:
+                return function(*given, **options)
+            self.calls.append(name)
+            given = [self.rounded(each) if isinstance(each, Tensor) else each for each in given]
+            return self.rounded(function(*given, **options))
+
+        return call
+
+    @contextlib.contextmanager
+    def auto_cast(self, *, level, dtype, custom_white_list=None, custom_black_list=None):
+        """Stand where `paddle.amp.auto_cast` does."""
+        assert level == "O1"
+        self.dtype = dtype
+        try:
+            yield
+        finally:
+            self.dtype = None
 
 
-def emulate(monkeypatch, dtype: str = "float16") -> list[str]:
-    """Round at each convolution and product until the test ends; return the list of their calls."""
-    calls: list[str] = []
-    linear, matmul, conv2d = functional.linear, paddle.matmul, functional.conv2d
-
-    def halved(tensor):
-        return rounded(tensor, dtype)
-
-    def linear_in_half(x, weight, bias=None, name=None):
-        calls.append("linear")
-        bias = None if bias is None else halved(bias)
-        return halved(linear(halved(x), halved(weight), bias))
-
-    def matmul_in_half(x, y, *arguments, **options):
-        calls.append("matmul")
-        return halved(matmul(halved(x), halved(y), *arguments, **options))
-
-    def conv_in_half(layer, x):
-        calls.append("conv2d")
-        bias = None if layer.bias is None else halved(layer.bias)
-        geometry = layer._stride, layer._padding, layer._dilation, layer._groups
-        return halved(conv2d(halved(x), halved(layer.weight), bias, *geometry, layer._data_format))
-
+def emulate(monkeypatch) -> HalfPrecision:
+    """Let autocast round until the test ends."""
+    half = HalfPrecision()
     monkeypatch.setenv("PLSC_STOCK_CPU", "1")  # Paddle's operators, as on a GPU
-    monkeypatch.setattr(functional, "linear", linear_in_half)
-    monkeypatch.setattr(paddle, "matmul", matmul_in_half)
-    monkeypatch.setattr(nn.Conv2D, "forward", conv_in_half)
-    return calls
+    monkeypatch.setattr(paddle.amp, "auto_cast", half.auto_cast)
+    monkeypatch.setattr(functional, "linear", half.operator("linear", functional.linear))
+    monkeypatch.setattr(paddle, "matmul", half.operator("matmul", paddle.matmul))
+    product = half.operator("matmul", Tensor.__matmul__)
+    monkeypatch.setattr(Tensor, "__matmul__", lambda x, y: product(x, y))
+    convolve = half.operator("conv2d", functional.conv2d)
+    forward = nn.Conv2D.forward
+
+    def convolution(layer, x):
+        if half.dtype is None or layer._groups > 1:  # depthwise: of neither list
+            return forward(layer, x)
+        geometry = layer._stride, layer._padding, layer._dilation, layer._groups
+        return convolve(x, layer.weight, layer.bias, *geometry, layer._data_format)
+
+    monkeypatch.setattr(nn.Conv2D, "forward", convolution)
+    for kind in (nn.BatchNorm1D, nn.BatchNorm2D):
+        normalise = kind.forward
+
+        def normalised(layer, x, normalise=normalise):
+            found = normalise(layer, x)
+            return found if half.dtype is None else half.rounded(found)
+
+        monkeypatch.setattr(kind, "forward", normalised)
+    return half
