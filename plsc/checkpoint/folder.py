@@ -6,6 +6,7 @@
         head-00000-of-00002.safetensors    rows of one rank that are split over the ranks: `weight`
                                            and the optimizer state; `head` is what the task calls
                                            them; several files where they are many
+        statistics-00000-of-00002.safetensors  of several ranks: what each BatchNorm of one has seen
         state.json                         where training stands, the resolved config, and sums
                                            of all files: checksums.py
     <root>/latest -> epoch_3               replaced atomically, after the directory is there

@@ -70,27 +70,41 @@ def _has_gradient(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and not leaf.stop_gradient
 
 
+def running_statistics(layer: nn.Layer) -> Tensor | None:
+    """Return this rank's own BatchNorm running statistics in a row; None if they are no others'."""
+    statistics = _statistics(layer)
+    if world.current().size == 1 or not statistics:
+        return None
+    return paddle.concat([tensor.detach().flatten() for tensor in statistics])
+
+
+def set_running_statistics(layer: nn.Layer, values: Tensor) -> None:
+    """Give BatchNorms the statistics that `running_statistics` has returned."""
+    start = 0
+    for tensor in _statistics(layer):
+        count = math.prod(tensor.shape)
+        tensor.set_value(values[start : start + count].reshape(tensor.shape))
+        start += count
+
+
 def average_buffers(layer: nn.Layer) -> None:
     """Give all ranks the mean of their BatchNorm running statistics, in one reduction.
 
     Each rank's BatchNorm sees its own rows; evaluation and checkpoints need one answer. Running
     statistics are exponential means of batch statistics, so averaging them at any moment equals
-    averaging at the end; training itself never reads them.
+    averaging at the end, but for the last bits; training itself never reads them.
     """
+    own = running_statistics(layer)
+    if own is not None:
+        base = broadcast(own)
+        mean = base + reduce_sum(own - base) / world.current().size  # exact where ranks agree
+        set_running_statistics(layer, mean)
+
+
+def _statistics(layer: nn.Layer) -> list[Tensor]:
     # Paddle keeps them among the parameters, not the buffers; only their names tell.
-    statistics = [
+    return [
         tensor
         for name, tensor in layer.named_parameters()
         if name.split(".")[-1] in ("_mean", "_variance")
     ]
-    size = world.current().size
-    if size == 1 or not statistics:
-        return
-    own = paddle.concat([tensor.detach().flatten() for tensor in statistics])
-    base = broadcast(own)
-    mean = base + reduce_sum(own - base) / size  # exact where the ranks already agree
-    start = 0
-    for tensor in statistics:
-        count = math.prod(tensor.shape)
-        tensor.set_value(mean[start : start + count].reshape(tensor.shape))
-        start += count

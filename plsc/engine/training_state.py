@@ -11,10 +11,14 @@ from paddle import nn
 
 from plsc.checkpoint import folder as checkpoint
 from plsc.checkpoint.folder import Checkpoint
-from plsc.checkpoint.sharded_files import SavedRows, Unchanged
+from plsc.checkpoint.sharded_files import WEIGHT, SavedRows, Unchanged
 from plsc.checkpoint.sharded_rows import StoredRows, fill, rows_of
 from plsc.distributed import world
-from plsc.distributed.data_parallel import average_buffers
+from plsc.distributed.data_parallel import (
+    average_buffers,
+    running_statistics,
+    set_running_statistics,
+)
 from plsc.distributed.joint_work import on_all_ranks
 from plsc.engine.log import RunLog
 from plsc.engine.training import Training
@@ -22,6 +26,8 @@ from plsc.errors import UserError
 from plsc.nn import environment
 from plsc.weights.pretrained import set_backbone
 
+STATISTICS = "statistics"  # files of each rank's BatchNorm running statistics, a row of each
+STATISTICS_COUNT = "statistics_ranks"
 RECOGNITION = "recognition"  # the task of checkpoints that name none: there was no other
 
 
@@ -50,24 +56,33 @@ def save_training(
 
     """
     layer, stored = training.network.layer, [rows.stored for rows in training.task.sharded]
-    average_buffers(layer)
+    own = running_statistics(layer)
+    sharded = {rows.stem: rows_of(rows) for rows in stored}
+    counts = {rows.count_key: rows.shard.num_rows for rows in stored}
+    if own is not None:
+        average_buffers(layer)
+        sharded[STATISTICS] = {WEIGHT: own.unsqueeze(0).numpy()}
+        counts[STATISTICS_COUNT] = world.current().size
     state = {
         **meta,
         **training.progress.state(),
         "scaler": training.precision.scaler.state(),
         **training.task.state(),
-        **{rows.count_key: rows.shard.num_rows for rows in stored},
+        **counts,
     }
     replicated = world.current().is_main  # the others' copies would go nowhere
     unchanged = {
         rows.stem: Unchanged(earlier, rows.changed, rows.zone) for rows in stored if earlier
     }
+    network = state_arrays(layer) if replicated else {}
+    if own is not None:  # a run that saves goes on as one that does not
+        set_running_statistics(layer, own)
     path = checkpoint.save(
         folder,
         name,
-        network=state_arrays(layer) if replicated else {},
+        network=network,
         optimizer=training.updater.dense.state_arrays() if replicated else {},
-        sharded={rows.stem: rows_of(rows) for rows in stored},
+        sharded=sharded,
         state=state,
         unchanged=unchanged,
         report=log.line,
@@ -75,6 +90,16 @@ def save_training(
     for rows in stored:
         rows.mark_saved()
     return path
+
+
+def _resume_statistics(saved: Checkpoint, layer: nn.Layer) -> None:
+    """Give each rank its own running statistics back, if as many ranks as now have saved theirs."""
+    place = world.current()
+    if running_statistics(layer) is None or saved.state.get(STATISTICS_COUNT) != place.size:
+        return
+    rows = saved.rows(STATISTICS, STATISTICS_COUNT)
+    ((_, own),) = rows.pieces(WEIGHT, place.rank, place.rank + 1, dtype="float32")
+    set_running_statistics(layer, paddle.to_tensor(own[0]))
 
 
 def state_arrays(network: nn.Layer) -> dict[str, np.ndarray]:
@@ -120,6 +145,7 @@ def resume_training(
             "saved with another Optimizer or freeze_backbone? Then start from its weights with "
             "Global.pretrained_model"
         )
+    on_all_ranks(lambda: _resume_statistics(saved, training.network.layer))
     for rows, file, found in zip(stored, files, kinds, strict=True):
         _resume_rows(file, rows, found, path, log)
     progress = training.progress
