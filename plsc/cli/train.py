@@ -15,6 +15,7 @@ examples:
   python -m paddle.distributed.launch --nproc_per_node=2 plsc-train -c X.yaml     (2 processes, CPU)
   python -m paddle.distributed.launch --devices=0,1,2,3 plsc-train -c X.yaml      (4 GPUs)
   plsc-train -c X.yaml -o Global.checkpoint=output/IResNet50/latest               (resume)
+  plsc-train -c X.yaml -o Global.checkpoint=auto            (resume if there is what to resume)
   plsc-train -c X.yaml -o Global.device=cpu -o DataLoader.Train.sampler.batch_size=32
 """
 
