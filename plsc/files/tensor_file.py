@@ -8,7 +8,6 @@ interpreter's lock meanwhile; a head of ten million classes is tens of gigabytes
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,15 +16,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from plsc.errors import DamagedFile, UserError
 from plsc.files.atomic import replacing
-from plsc.files.block_sums import BLOCK_BYTES, DIGITS, RunningSums, first_wrong_block
-from plsc.files.mapped_file import open_regular
-from plsc.files.offsets import read_into
+from plsc.files.block_sums import RunningSums
+from plsc.files.checked_file import CheckedFile
 from plsc.files.tensor_types import NAMES, TYPES, as_type
 
 PIECE_BYTES = 16 * 2**20  # larger ones come fresh from the system, page by page, each time
-CHECKED_BYTES = 4 * BLOCK_BYTES  # read, then checked while the next are read
 LENGTH_BYTES = 8
 MOST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 ALIGNMENT = 8
@@ -172,31 +168,25 @@ class TensorFile:
     """
 
     def __init__(self, path: Path, sums: str | None = None):
-        self.path, self._sums = path, sums
-        self._beside = ThreadPoolExecutor(1)  # checks what was read while more is read
+        self.path = path
+        self._file = CheckedFile(path, "tensor file", sums)
         try:
-            self._descriptor = open_regular(path, "tensor file")
-        except UserError as error:
-            raise DamagedFile(str(error)) from error
-        try:
-            self._size = os.fstat(self._descriptor).st_size
             self.tensors = self._header()
         except BaseException:
-            self.__exit__()
+            self._file.close()
             raise
 
     def __enter__(self) -> "TensorFile":
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._beside.shutdown()
-        os.close(self._descriptor)
+        self._file.close()
 
     def array(self, name: str) -> np.ndarray:
         """Return a whole tensor; bfloat16 becomes float32."""
         tensor = self.tensors[name]
         stored = TYPES[tensor.dtype][1]
-        values = self._read(tensor.size, tensor.offset).view(stored).reshape(tensor.shape)
+        values = self._file.read(tensor.size, tensor.offset).view(stored).reshape(tensor.shape)
         return as_type(values, "bfloat16", "float32") if tensor.dtype == "bfloat16" else values
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
@@ -205,78 +195,34 @@ class TensorFile:
         assert 0 <= start <= stop <= tensor.shape[0]
         stored = TYPES[tensor.dtype][1]
         width = math.prod(tensor.shape[1:]) * stored.itemsize
-        values = self._read((stop - start) * width, tensor.offset + start * width)
+        values = self._file.read((stop - start) * width, tensor.offset + start * width)
         return values.view(stored).reshape(stop - start, *tensor.shape[1:])
-
-    def _read(self, count: int, place: int) -> np.ndarray:
-        """Return bytes from `place` on, checked; the interpreter's lock is free meanwhile."""
-        values, checks, end = np.empty(count, np.uint8), [], place + count
-        start = place
-        while start < end:
-            stop = min(end, (start // CHECKED_BYTES + 1) * CHECKED_BYTES)
-            some = values[start - place : stop - place]
-            self._fill(some, start)
-            if self._sums is not None:
-                checks.append(self._beside.submit(self._check, some, start))
-            start = stop
-        for check in checks:
-            check.result()
-        return values
-
-    def _check(self, values: np.ndarray, place: int) -> None:
-        assert self._sums is not None
-        block = first_wrong_block(self._sums, values, place, self._size, self._some)
-        if block is not None:
-            raise self._unreadable(
-                f"bytes {block * BLOCK_BYTES} to {(block + 1) * BLOCK_BYTES} are not what was "
-                "written: the disk or a copy has damaged them; copy the file anew or take "
-                "another checkpoint"
-            )
-
-    def _some(self, count: int, place: int) -> np.ndarray:
-        values = np.empty(count, np.uint8)
-        self._fill(values, place)
-        return values
-
-    def _fill(self, values: np.ndarray, place: int) -> None:
-        count, done = len(values), 0
-        while done < count:
-            try:
-                got = read_into(self._descriptor, values.data[done:], place + done)
-            except OSError as error:
-                raise self._unreadable(error.strerror or str(error)) from error
-            if not got:
-                raise self._unreadable(f"it ends at byte {place + done}")
-            done += got
 
     def _header(self) -> dict[str, StoredTensor]:
         """Return the header's tensors; every byte after it belongs to exactly one."""
-        size = self._size
-        if self._sums is not None and -(-size // BLOCK_BYTES) * DIGITS != len(self._sums):
-            raise self._unreadable(f"it has {size} bytes, not as many as were written")
+        size = self._file.size
         if size < LENGTH_BYTES:
-            raise self._unreadable(f"it ends after {size} bytes")
-        length = int.from_bytes(self._read(LENGTH_BYTES, 0).tobytes(), "little")
+            raise self._file.unreadable(f"it ends after {size} bytes")
+        length = int.from_bytes(self._file.read(LENGTH_BYTES, 0).tobytes(), "little")
         end = LENGTH_BYTES + length
         if length > MOST_HEADER or end > size:
-            raise self._unreadable("it is cut short, or no safetensors file")
-        text = self._read(length, LENGTH_BYTES).tobytes()
+            raise self._file.unreadable("it is cut short, or no safetensors file")
+        text = self._file.read(length, LENGTH_BYTES).tobytes()
         try:
             header = json.loads(text.decode())
             header.pop("__metadata__", None)
             tensors = {name: _stored(entry, end) for name, entry in header.items()}
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise self._unreadable(f"its header is damaged ({error})") from error
+            raise self._file.unreadable(f"its header is damaged ({error})") from error
         for name, tensor in sorted(tensors.items(), key=lambda item: item[1].place):
             if tensor.offset != end:
-                raise self._unreadable(f"{name!r} does not begin where the tensor before it ends")
+                raise self._file.unreadable(
+                    f"{name!r} does not begin where the tensor before it ends"
+                )
             end += tensor.size
         if end != size:
-            raise self._unreadable(f"it has {size} bytes, and {end} by its header")
+            raise self._file.unreadable(f"it has {size} bytes, and {end} by its header")
         return tensors
-
-    def _unreadable(self, why: str) -> DamagedFile:
-        return DamagedFile(f"{self.path} cannot be read: {why}")
 
 
 def _stored(entry: Any, first: int) -> StoredTensor:

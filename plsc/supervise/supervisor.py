@@ -37,7 +37,7 @@ def supervise(
     startup_timeout: float = 120.0,
     stall_timeout: float = 45.0,
     absence_timeout: float = 40.0,
-    joining_timeout: float = 30.0,
+    joining_timeout: float = 40.0,
     hint: str = "",
 ) -> int:
     """Run one rank's trainer to its end; return the exit status for this process.

@@ -12,7 +12,7 @@ from plsc.checkpoint import folder as checkpoint
 from plsc.checkpoint.folder import Checkpoint
 from plsc.checkpoint.sharded_files import Unchanged
 from plsc.errors import DamagedFile
-from plsc.files import block_sums, tensor_file
+from plsc.files import block_sums, checked_file
 from plsc.files.tensor_file import TensorFile, write_tensors
 
 STATE = {"run": "a", "step": 12, "epoch": 1, "consumed": 4, "best_metric": 0.1 + 0.2}
@@ -24,8 +24,8 @@ ROWS = np.random.default_rng(0).standard_normal((9, 5)).astype(np.float32)
 def small_blocks(monkeypatch):
     """Several blocks in each file."""
     monkeypatch.setattr(block_sums, "BLOCK_BYTES", 64)
-    monkeypatch.setattr(tensor_file, "BLOCK_BYTES", 64)
-    monkeypatch.setattr(tensor_file, "CHECKED_BYTES", 128)
+    monkeypatch.setattr(checked_file, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(checked_file, "CHECKED_BYTES", 128)
 
 
 def write(root, name="epoch_1", **arguments):
