@@ -60,8 +60,9 @@ def convert(stem: Path, target: Path, *, opset: int, network: str = "network") -
 
 def _require_room(weights: Path) -> None:
     """Raise the disk's own error if it has no room for another file of this one's size."""
+    size = weights.stat().st_size if weights.exists() else 0  # a program need not have any
     with tempfile.TemporaryFile(dir=weights.parent) as file:
-        for _ in range(weights.stat().st_size // BLOCK_BYTES + 1):
+        for _ in range(size // BLOCK_BYTES + 1):
             file.write(bytes(BLOCK_BYTES))
         file.flush()
 

@@ -80,12 +80,14 @@ def read_front(model: Any) -> Graph:
 
     External data need not be loaded. What cannot be followed ends it as a learned operation does.
     """
+    from onnx.checker import ValidationError
+
     reader = _Reader(model.graph)
     for node in model.graph.node:
         try:
             if not reader.read_preparing(node):
                 break
-        except (AttributeError, ValueError, LookupError, TypeError):
+        except (AttributeError, ValueError, LookupError, TypeError, OSError, ValidationError):
             break  # damaged, or weights that are not loaded: not for this to say
     return reader.graph
 

@@ -27,8 +27,17 @@ def refuse_other_encodings(lines: Sequence[bytes]) -> None:
     """
     for number, line in enumerate(lines, 1):
         marked = number == 1 and line.startswith(UTF16_MARKS)
-        if marked or (b"\0" in line and line.count(b"\0") >= len(line) // 3):
+        if marked or _every_second_is_zero(line):
             raise UserError("the file is UTF-16 text: save it as UTF-8")
+
+
+def _every_second_is_zero(line: bytes) -> bool:
+    """Tell whether a line is Latin text in two bytes a character; other bytes are no text at all.
+
+    A file that is split at newlines may leave a zero of the line before at the beginning.
+    """
+    text = line.strip(b"\0\r\n")
+    return len(text) > 2 and not any(text[1::2]) and all(text[::2])
 
 
 def is_header(line: bytes, delimiter: str) -> bool:

@@ -12,7 +12,7 @@ CLI = ROOT / "plsc" / "cli"
 
 
 def test_no_command_spells_a_shared_option_itself():
-    """Only plsc-eval's --json is another option of this name: it takes a file."""
+    """Only --json of plsc-eval and plsc-widerface is another option: it takes a file."""
     shared = {spelling for name in SHARED for spelling in spellings(name)}
     found = {
         (path.stem, word.value)
@@ -23,7 +23,7 @@ def test_no_command_spells_a_shared_option_itself():
         for word in call.args
         if isinstance(word, ast.Constant) and word.value in shared
     }
-    assert found == {("evaluate", "--json")}
+    assert found == {("evaluate", "--json"), ("widerface", "--json")}
 
 
 @pytest.mark.parametrize("spelling", ["--num-workers", "--num_workers", "--workers"])

@@ -85,7 +85,7 @@ def test_export(run, net, files, monkeypatch):
 
 def test_what_is_missing_is_said_before_anything_starts(run, files):
     for name in ("net.pth", "net.onnx"):
-        starting_point.check_sources(configured(run, files / name))
+        starting_point.check_sources(configured(run, files / name), run.output)
         assert starting_point.check_weights_given(configured(run, files / name), "eval")
         with pytest.raises(UserError, match=r"nowhere.*\.pth or \.onnx"):
-            starting_point.check_sources(configured(run, files / "nowhere" / name))
+            starting_point.check_sources(configured(run, files / "nowhere" / name), run.output)
