@@ -14,6 +14,7 @@ from paddle import Tensor, distributed
 from paddle.distributed.communication.group import Group
 
 from plsc.distributed import world
+from plsc.errors import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def group() -> Group | None:
         if np.from_dlpack(ranks)[0] != size:
             raise RuntimeError(f"a sum over {size} ranks gave {np.from_dlpack(ranks)[0]}")
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         logger.warning("labels and stop signals travel over the device: no gloo group: %s", reason)
         return None
     return made
