@@ -48,10 +48,11 @@ def test_training_evaluation_and_resume(tmp_path, tiny_faces, storage):
 
 
 def test_two_ranks(tmp_path, tiny_faces):
-    one = run_in(tmp_path / "one", tiny_faces)
-    one("train", "DataLoader.Train.sampler.batch_size=4", *GPU)
-    two = run_in(tmp_path / "two", tiny_faces)
-    script = two.arguments("train", *GPU)
-    done = two.world.run(2, *script, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")
+    slow = "LRScheduler.learning_rate=1e-4", "Global.epochs=1"
+    cpu = run_in(tmp_path / "cpu", tiny_faces)
+    cpu("train", *slow, size=2)
+    gpu = run_in(tmp_path / "gpu", tiny_faces)
+    script = gpu.arguments("train", *slow, *GPU)
+    done = gpu.world.run(2, *script, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")
     assert "travel between the hosts" in done.stdout
-    assert sorted(two.losses()) == sorted(one.losses())
+    assert gpu.losses() == pytest.approx(cpu.losses(), rel=1e-4) and len(gpu.losses()) > 2
