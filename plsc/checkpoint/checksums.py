@@ -1,4 +1,4 @@
-"""What a checkpoint's state.json says of itself and of the files beside it, to be checked at load.
+"""Seal a checkpoint's state.json and the sums of the files beside it, and open it checked.
 
 Two entries, each of which proves that the other must be there: `saved_at`, the time; `checksums`,
 whose `files` has the sums of each file (files/block_sums.py) and whose `state` is the CRC-32 of all
@@ -17,7 +17,7 @@ SAVED_AT, CHECKSUMS, STATE_SUM = "saved_at", "checksums", "state"
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a checkpoint's files.
+    """Holds the sums of a checkpoint's files.
 
     Attributes:
         files: sums by name; a file that is not there is not checked.

@@ -17,7 +17,6 @@ A checkpoint is written as `.<name>.partial`, synced and renamed.
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,7 @@ from plsc.checkpoint.sharded_files import (
     parts_of,
     tensors_of,
 )
+from plsc.checkpoint.write_meter import WriteMeter
 from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
 from plsc.distributed.joint_work import JointWork
@@ -47,7 +47,6 @@ REQUIRED = (
     *("run", "step", "epoch", "consumed", "best_metric", "num_images", "global_batch"),
     "scaler",
 )
-FIRST_REPORT, NEXT_REPORTS = 10.0, 30.0  # seconds
 SPARE_BYTES = 2**20  # for state.json, folders and the file system's own
 
 
@@ -98,14 +97,10 @@ def save(
         if place.is_main:
             work.attempt(_make_empty, partial)
         work.raise_failures()
-        files: dict[str, Mapping[str, RowSource]] = {}
-        sums: dict[str, str] = {}
-        for stem, rows in sharded.items():
-            kept = (unchanged or {}).get(stem)
-            files |= _rows_to_write(partial, stem, rows, kept, part_rows, sums)
+        files, sums = _rows_to_write(partial, sharded, unchanged or {}, part_rows)
         if place.is_main:
             files |= {BACKBONE: network, BACKBONE_OPTIMIZER: optimizer}
-        meter = _Meter(final, sum(map(file_bytes, files.values())), report)
+        meter = WriteMeter(final, sum(map(file_bytes, files.values())), report)
         needed = sum(gather_objects(meter.total)) + SPARE_BYTES
         if place.is_main:
             work.attempt(_check_room, root, needed)
@@ -124,34 +119,6 @@ def save(
     return final
 
 
-@dataclass
-class _Meter:
-    """Reports how much this rank has written, now and then, and at the end if it took long."""
-
-    final: Path
-    total: int
-    report: Callable[[str], None]
-    done: int = 0
-
-    def __post_init__(self) -> None:
-        self._began = time.monotonic()
-        self._due = self._began + FIRST_REPORT
-
-    def add(self, count: int) -> None:
-        self.done += count
-
-    def look(self, *, ended: bool = False) -> None:
-        now = time.monotonic()
-        spent = now - self._began
-        if now >= self._due or (ended and spent >= FIRST_REPORT):
-            self._due = now + NEXT_REPORTS
-            self.report(
-                f"{'wrote' if ended else 'writing'} {self.final}: {self.done / 1e9:.2f} of "
-                f"{self.total / 1e9:.2f} GB of this rank in {spent:.0f} s "
-                f"({self.done / 1e6 / spent:.0f} MB/s)"
-            )
-
-
 def _make_empty(partial: Path) -> None:
     partial.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
@@ -160,27 +127,25 @@ def _make_empty(partial: Path) -> None:
 
 def _rows_to_write(
     partial: Path,
-    stem: str,
-    rows: Mapping[str, RowSource],
-    unchanged: Unchanged | None,
+    sharded: Mapping[str, Mapping[str, RowSource]],
+    unchanged: Mapping[str, Unchanged],
     part_rows: int,
-    sums: dict[str, str],
-) -> dict[str, Mapping[str, RowSource]]:
-    """Return this rank's files of rows, but for those that could be linked from before.
-
-    The sums of these join `sums`, as far as they are known.
-    """
-    known = _known_sums(unchanged.folder) if unchanged else {}
+) -> tuple[dict[str, Mapping[str, RowSource]], dict[str, str]]:
+    """Link this rank's files of rows that are as before; return the others, and known sums."""
     place = world.current()
-    (num_local,) = {tensor.shape[0] for tensor in rows.values()}
     files: dict[str, Mapping[str, RowSource]] = {}
-    for part in parts_of(stem, num_local, place.rank, place.size, part_rows=part_rows):
-        tensors = tensors_of(rows, part)
-        if unchanged is None or not unchanged.link(partial, part, tensors):
-            files[part.file] = tensors
-        elif part.file in known:
-            sums[part.file] = known[part.file]
-    return files
+    sums: dict[str, str] = {}
+    for stem, rows in sharded.items():
+        earlier = unchanged.get(stem)
+        known = _known_sums(earlier.folder) if earlier else {}
+        (num_local,) = {tensor.shape[0] for tensor in rows.values()}
+        for part in parts_of(stem, num_local, place.rank, place.size, part_rows=part_rows):
+            tensors = tensors_of(rows, part)
+            if earlier is None or not earlier.link(partial, part, tensors):
+                files[part.file] = tensors
+            elif part.file in known:
+                sums[part.file] = known[part.file]
+    return files, sums
 
 
 def _known_sums(folder: Path) -> Mapping[str, str]:
@@ -204,7 +169,7 @@ def _write_files(
     partial: Path,
     files: Mapping[str, Mapping[str, RowSource]],
     sums: dict[str, str],
-    meter: _Meter,
+    meter: WriteMeter,
 ) -> None:
     for name, tensors in files.items():
         sums[name] = write_tensors(partial / name, tensors, written=meter.add)

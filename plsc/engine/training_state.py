@@ -13,6 +13,7 @@ from plsc.checkpoint import folder as checkpoint
 from plsc.checkpoint.folder import Checkpoint
 from plsc.checkpoint.sharded_files import WEIGHT, SavedRows, Unchanged
 from plsc.checkpoint.sharded_rows import StoredRows, fill, rows_of
+from plsc.checkpoint.write_meter import FIRST_REPORT
 from plsc.distributed import world
 from plsc.distributed.data_parallel import (
     average_buffers,
@@ -178,7 +179,7 @@ def _resume_rows(
     began = time.monotonic()
     fill(stored, tensors, purpose=f"{path} cannot be resumed")
     spent = time.monotonic() - began
-    if spent >= checkpoint.FIRST_REPORT:
+    if spent >= FIRST_REPORT:
         log.line(f"read {shard.num_local} rows of the {stored.stem} in {spent:.0f} s")
     stored.mark_saved()  # there is nothing yet that the checkpoint does not have
 

@@ -13,7 +13,7 @@ from refusals import refused
 from safetensors.numpy import load_file, save_file
 
 from plsc.checkpoint import folder as checkpoint
-from plsc.checkpoint import pointers
+from plsc.checkpoint import pointers, write_meter
 from plsc.checkpoint.folder import Checkpoint
 from plsc.checkpoint.sharded_files import Unchanged
 from plsc.distributed import joint_work, world
@@ -360,8 +360,8 @@ def test_a_long_save_says_how_far_it_is(tmp_path, monkeypatch):
     lines = []
     write(tmp_path, report=lines.append)
     assert lines == []
-    monkeypatch.setattr(checkpoint, "FIRST_REPORT", 0.0)
-    monkeypatch.setattr(checkpoint, "NEXT_REPORTS", 1e9)
+    monkeypatch.setattr(write_meter, "FIRST_REPORT", 0.0)
+    monkeypatch.setattr(write_meter, "NEXT_REPORTS", 1e9)
     write(tmp_path, "epoch_2", report=lines.append)
     assert lines[0].startswith(f"writing {tmp_path / 'epoch_2'}: 0.00 of 0.00 GB")
     assert lines[-1].startswith(f"wrote {tmp_path / 'epoch_2'}: ") and "MB/s" in lines[-1]
