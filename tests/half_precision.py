@@ -18,7 +18,7 @@ from paddle.nn import functional
 
 
 class HalfPrecision:
-    """What autocast did.
+    """Notes what autocast did.
 
     Attributes:
         dtype: of the autocast that is active, or None.

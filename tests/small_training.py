@@ -2,11 +2,11 @@
 
 from plsc.data.loader.batch import Batch
 from plsc.distributed.data_parallel import DataParallel
-from plsc.engine.build import trained_parameters
 from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.training import Training
 from plsc.engine.update import Updater
+from plsc.optimizer.arrangement import trained_parameters
 from plsc.recognition.training import RecognitionTraining
 
 

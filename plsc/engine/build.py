@@ -1,6 +1,6 @@
 """Config -> the network and what trains it; the parts that every task has."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import paddle
 from paddle import nn
@@ -23,11 +23,8 @@ from plsc.engine.task import Evaluator, TaskType
 from plsc.engine.training import Training
 from plsc.engine.update import Updater
 from plsc.errors import UserError
-from plsc.nn.kernels.compiled import wanted
 from plsc.nn.layers import frozen_names
-from plsc.optimizer.clip import GradClip, clips, named
-from plsc.optimizer.dense import DenseParameters
-from plsc.optimizer.flat import FlatParameters
+from plsc.optimizer.arrangement import trained_parameters
 
 SCHEDULE_SUPPLIED = ("epochs", "steps_per_epoch")
 
@@ -194,6 +191,7 @@ def build_training(config: Config, loader: TrainLoader, dataset: TrainingSet) ->
         no_weight_decay=optimizer.no_weight_decay_name,
     )
     sampler = loader.sampler
+    data = config.DataLoader.Train
     epochs = require(settings.epochs, "Global.epochs", "training")
     schedule = require(config.LRScheduler, "LRScheduler", "training")
     return Training(
@@ -210,40 +208,10 @@ def build_training(config: Config, loader: TrainLoader, dataset: TrainingSet) ->
             global_batch=sampler.batch_size * world.current().size,
         ),
         normalise=loader.normalise,
-        images=ImageTransfer(ahead=_sends_ahead(config)),
+        images=ImageTransfer(ahead=data.loader.device_prefetch if data else None),
         accum_steps=settings.accum_steps,
         frozen=settings.freeze_backbone,
         seed=settings.seed,
-    )
-
-
-def _sends_ahead(config: Config) -> bool:
-    train = config.DataLoader.Train
-    given = None if train is None else train.loader.device_prefetch
-    return paddle.get_device().startswith("gpu") if given is None else given
-
-
-def trained_parameters(
-    network: nn.Layer,
-    *,
-    frozen: Collection[str],
-    state_names: Sequence[str],
-    clip: GradClip | None,
-    no_weight_decay: Sequence[str],
-) -> DenseParameters:
-    """Return what is updated: tensor by tensor where a CPU's kernels do it, else as one vector."""
-    if paddle.get_device() == "cpu" and wanted():
-        return DenseParameters(network, state_names=state_names, frozen=frozen)
-
-    def kind_of(name: str) -> tuple[bool, bool]:
-        return clips(clip, name), not named((name,), no_weight_decay)
-
-    return FlatParameters(
-        network,
-        state_names=state_names,
-        frozen=frozen,
-        kind_of=kind_of,
-        by_tensor=clip is not None and clip.by_tensor,
     )
 
 

@@ -16,12 +16,13 @@ class ImageTransfer:
     does not wait for the copy.
 
     Args:
-        ahead: whether the next batch is to be sent while the device works on this one.
+        ahead: whether the next batch is to be sent while the device works on this one; None: on a
+            GPU.
 
     """
 
-    def __init__(self, *, ahead: bool = False):
-        self.ahead = ahead
+    def __init__(self, *, ahead: bool | None = False):
+        self.ahead = _on_gpu() if ahead is None else ahead
         self._sent: tuple[Batch, Tensor, Tensor] | None = None  # batch, source, on the device
 
     def send(self, batch: Batch) -> None:

@@ -16,7 +16,7 @@ def named(names: Collection[str], parts: Collection[str]) -> bool:
 
 
 class GradClip(Protocol):
-    """What a clipping says of the gradients; replicated and sharded ones alike.
+    """Says how gradients are clipped, replicated and sharded ones alike.
 
     Attributes:
         no_clip_list: parameters whose name contains one of these texts neither count nor change.

@@ -81,7 +81,7 @@ class FlatParameters(DenseParameters):
 
         """
         self._kind_of, self._vector = kind_of, None
-        self._by_tensor, self._block = by_tensor, BLOCK if by_tensor else 1
+        self._block = BLOCK if by_tensor else 1
         self._parts: dict[str, Tensor] = {}  # of the vector, by parameter
         super().__init__(layer, state_names=state_names, frozen=frozen)
 
@@ -139,7 +139,8 @@ class FlatParameters(DenseParameters):
 
     def _unit(self, names: tuple[str, ...], gradient: Tensor) -> Unit:
         assert self._vector is not None
-        blocks = [-(-self.weights[name].size // BLOCK) for name in names] if self._by_tensor else []
+        sizes = [self.weights[name].size for name in names] if self._block > 1 else []
+        blocks = [-(-size // BLOCK) for size in sizes]
         start, stop = self._place[names[0]].start, self._place[names[-1]].stop
         where = slice(start, stop + -stop % self._block)
         state = {key: vector[where] for key, vector in self._states.items()}

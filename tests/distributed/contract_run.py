@@ -17,7 +17,6 @@ from plsc.data.loader.batch import Batch
 from plsc.distributed import world
 from plsc.distributed.collectives import reduce_sum
 from plsc.distributed.data_parallel import DataParallel
-from plsc.engine.build import trained_parameters
 from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.task import StepLoss, TrainingTask
@@ -25,6 +24,7 @@ from plsc.engine.trainer import train_step
 from plsc.engine.training import Training
 from plsc.engine.update import Updater
 from plsc.errors import UserError
+from plsc.optimizer.arrangement import trained_parameters
 from plsc.optimizer.momentum import Momentum
 
 BATCH, STEPS = 8, 3

@@ -20,12 +20,12 @@ from plsc.detection.sections import LossConfig
 from plsc.detection.training import DetectionTraining
 from plsc.distributed import world
 from plsc.distributed.data_parallel import DataParallel
-from plsc.engine.build import trained_parameters
 from plsc.engine.precision import Precision
 from plsc.engine.progress import Progress
 from plsc.engine.trainer import train_step
 from plsc.engine.training import Training
 from plsc.engine.update import Updater
+from plsc.optimizer.arrangement import trained_parameters
 from plsc.optimizer.momentum import Momentum
 
 SIZE, BATCH, STEPS = 64, 4, 2

@@ -6,10 +6,10 @@ import pytest
 from paddle import nn
 
 from plsc.distributed.sharding import RowShard
-from plsc.engine.build import trained_parameters
 from plsc.engine.precision import LossScaler
 from plsc.engine.update import Updater, read_scalars
 from plsc.optimizer.adamw import AdamW
+from plsc.optimizer.arrangement import trained_parameters
 from plsc.optimizer.clip import ClipGradByGlobalNorm, ClipGradByNorm, ClipGradByValue
 from plsc.optimizer.momentum import Momentum
 from plsc.recognition.heads.centres import ClassCentres
