@@ -1,6 +1,5 @@
 """One rank of scaling.py: training steps on random images, timed, and what they exchange."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -12,9 +11,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from training_config import training_config
+from worlds import report_cases
 
 from plsc.distributed import world
-from plsc.nn import environment as runtime
 
 WARM_STEPS = 2
 
@@ -38,13 +37,14 @@ class RandomImages:
         return images
 
 
-def measure(settings: SimpleNamespace) -> dict[str, Any]:
+def measure(case: dict[str, Any]) -> dict[str, Any]:
     """Seconds of each step, CPU seconds of all ranks, and the bytes of one step."""
     from plsc.data.loader.batch import Batch
     from plsc.distributed.collectives import count_traffic, gather_objects
     from plsc.engine.build import build_training
     from plsc.engine.trainer import train_step
 
+    settings = SimpleNamespace(**case)
     loader = RandomImages(settings)
     config = training_config(
         settings.backbone,
@@ -73,19 +73,5 @@ def measure(settings: SimpleNamespace) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Measure what each JSON object of the first argument says; rank 0 writes the second."""
-    place = world.current()
-    runtime.prepare(local_size=place.local_size)
-    runtime.import_paddle()
-    import paddle
-
-    paddle.set_device("cpu")
-    world.init()
-    reports = [measure(SimpleNamespace(**settings)) for settings in json.loads(sys.argv[1])]
-    if place.is_main:
-        Path(sys.argv[2]).write_text(json.dumps(reports))
-
-
 if __name__ == "__main__":
-    main()
+    report_cases(measure)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,28 @@ from plsc.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def report_cases(measure: Callable[[dict[str, Any]], Any]) -> None:
+    """Be one rank: measure each case that `launch` gave; rank 0 writes the reports."""
+    from plsc.distributed import world
+    from plsc.nn import environment
+
+    place = world.current()
+    environment.prepare(local_size=place.local_size)
+    environment.import_paddle()
+    import paddle
+
+    paddle.set_device("cpu")
+    world.init()
+    reports = [measure(case) for case in json.loads(sys.argv[1])]
+    if place.is_main:
+        Path(sys.argv[2]).write_text(json.dumps(reports))
+
+
 def launch(script: Path, cases: list[dict[str, Any]], *, ranks: int, **environment: str) -> Any:
     """Return the reports of a world of processes about its cases.
 
     Args:
-        script: of a rank; it is given the cases as JSON, and a file that rank 0 writes.
+        script: of a rank, which calls `report_cases`.
         cases: what is measured, one after the other.
         ranks: processes.
         environment: variables of theirs.
