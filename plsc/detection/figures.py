@@ -1,4 +1,4 @@
-"""How well faces were found where each image's faces are known: AP, recall by size, landmarks."""
+"""Measure how well known faces were found: AP, recall by size, landmarks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ SIZES = (0, 24, 48, 96, 192)  # pixels of a face's longer side, where the ranges
 
 @dataclass
 class FoundFaces:
-    """What was found in images so far.
+    """Collects what was found, image by image.
 
     Attributes:
         scores: of the boxes, image by image.

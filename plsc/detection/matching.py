@@ -1,4 +1,4 @@
-"""Which anchor learns which face: on the host, before the network has run.
+"""Match faces with the anchors that learn them: on the host, before the network has run.
 
 A face is fifteen numbers: left, top, right and bottom edge, five landmarks x and y, all as shares
 of the image's sides, and a label: 1, or -1 for a face without landmarks.
@@ -21,7 +21,7 @@ BEYOND_ALL = 2.0  # an overlap above any other
 
 @dataclass(frozen=True)
 class Targets:
-    """What the anchors of some images should give.
+    """Holds what the anchors of some images should give.
 
     Attributes:
         labels: int8 [b, a], 1, -1 for a face without landmarks, 0 for none.

@@ -1,4 +1,4 @@
-"""What an ONNX graph does to pixels before its first learned layer, by its constants."""
+"""Read from its constants what an ONNX graph does to pixels before its first learned layer."""
 
 import importlib.util
 import itertools
@@ -20,7 +20,7 @@ MOST_UNIT_STD = 2.0
 
 @dataclass(frozen=True)
 class Front:
-    """What such a graph is fed: pixel / divisor; `said` is why, "" if it does not say."""
+    """Says that a graph is fed pixel / divisor; `said` is why, "" if it does not say."""
 
     said: str = ""
     divisor: float = 1.0

@@ -1,4 +1,4 @@
-"""Whether a set of photographs with marked faces is fit to train on, and what it consists of."""
+"""Check that a set of photographs with marked faces is fit to train on; describe it."""
 
 import functools
 import itertools

@@ -97,7 +97,7 @@ class Head(nn.Layer):
 
 
 class RetinaFace(nn.Layer):
-    """Whether there is a face at each anchor, its box and its five landmarks.
+    """Tells for each anchor whether a face is there, its box and its five landmarks.
 
     Attributes:
         body: makes maps of strides 8, 16 and 32.

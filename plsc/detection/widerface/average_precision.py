@@ -45,7 +45,7 @@ class Curve:
 
 @dataclass
 class Matches:
-    """What was found in images so far, box by box."""
+    """Collects what was found, box by box."""
 
     scores: list[Array] = field(default_factory=list)
     false: dict[str, list[NDArray[np.bool_]]] = field(default_factory=dict)
