@@ -150,7 +150,7 @@ def test_the_resolved_config_loads_as_the_same(load, tmp_path):
     ),
     st.integers(1, 10**12),
     st.floats(min_value=1e-9, max_value=1),
-    st.text(max_size=20),
+    st.text(max_size=20).filter(lambda path: path[:1] != "~" and "$" not in path),  # see expand
     st.lists(st.text(max_size=5), max_size=3),
 )
 def test_any_values_come_back_from_the_resolved_config(params, classes, ratio, folder, names):
