@@ -1,4 +1,4 @@
-"""The one owner of class centres and of their optimizer state."""
+"""Own the class centres of a rank and their optimizer state."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ NORM_EPSILON = 1e-12  # keeps the derivative of the norm finite at the zero vect
 
 @dataclass
 class SampledRows:
-    """Rows taken out for one step.
+    """Class centres that take part in one step.
 
     Attributes:
-        numbers: [k] int64, ascending; None for all rows.
-        weight: [k, d], as the step found them.
-        norms: [k].
-        gradient: what backward finds.
-        state: [k, d] by name as stored, where it was read together with the weight.
+        numbers: [k] int64 row numbers, ascending; None for all rows.
+        weight: [k, d] values at the start of the step.
+        norms: [k] L2 norms of the rows.
+        gradient: sum of what backward computes.
+        state: [k, d] optimizer state by name, as stored; empty unless it was prefetched.
 
     """
 
@@ -39,7 +39,7 @@ class SampledRows:
     state: dict[str, Stored] = field(default_factory=dict)
 
 
-# Some rows for an optimizer: their numbers, weight, gradient and state.
+# A piece of rows for the optimizer: numbers, weight, gradient and state.
 _RowsToUpdate = tuple[RowNumbers, Tensor, Tensor, dict[str, Tensor]]
 
 
@@ -49,7 +49,7 @@ def vector_norms(vectors: Tensor) -> Tensor:
 
 
 def _row_norms(rows: Tensor) -> Tensor:
-    """Return L2 norms [k] of rows [k, d], as vector_norms gives them."""
+    """Return L2 norms [k] of rows [k, d], equal to those of `vector_norms`."""
     pieces = (paddle.square(rows[start:stop]) for start, stop in chunks(len(rows)))
     if paddle.get_device() == "cpu":  # a product with ones takes a quarter of the time of sum()
         ones = paddle.ones([rows.shape[1]], rows.dtype)
@@ -60,18 +60,18 @@ def _row_norms(rows: Tensor) -> Tensor:
 
 
 class ClassCentres:
-    """This rank's rows [num_local, dim]: `weight`, and one tensor of that shape per state name.
+    """Rows [num_local, dim] of this rank: `weight`, and one tensor of that shape per state name.
 
-    Classes are local numbers here, 0 <= class < shard.num_local. `take` and `update` are what a
-    step needs, `read` and `write` what a checkpoint needs.
+    Classes are local numbers here, 0 <= class < shard.num_local. A step calls `take` and `update`;
+    a checkpoint calls `read` and `write`.
 
     Attributes:
-        stem: what the files of a checkpoint begin with in which these rows lie.
-        count_key: what a checkpoint's state calls the number of classes.
-        block: rows that are best drawn together; see sampling.
-        prefetches: whether `prefetch` does anything.
-        changed: [zones] bool, zones of `zone` neighbouring classes that have been written to since
-            `mark_saved`; all at first.
+        stem: prefix of the checkpoint's files that hold these rows.
+        count_key: key of the number of classes in a checkpoint's state.
+        block: number of neighbouring rows to sample together; see `sample_rows`.
+        prefetches: true if `prefetch` has an effect.
+        changed: [zones] bool; true for zones of `zone` neighbouring classes that were written
+            since `mark_saved`, and for all zones at first.
 
     """
 
@@ -92,12 +92,12 @@ class ClassCentres:
 
         Args:
             shard: the classes that this rank owns.
-            dim: of a class centre.
+            dim: length of a class centre.
             stores: the tensors by name, `weight` first.
-            order: which row is which class's; None: row and class numbers are the same.
-            block: see above.
-            prefetch: read the next step's rows in a thread; for stores that have to be waited for.
-            zone: see above; that of `order`, if there is one.
+            order: maps classes to rows; None if row and class numbers are the same.
+            block: see the class.
+            prefetch: read the next step's rows in a thread; for stores with slow reads.
+            zone: see the class; ignored if there is an `order`, which has its own.
 
         """
         self.shard, self.dim, self.block = shard, dim, block
@@ -112,10 +112,11 @@ class ClassCentres:
     def of(
         cls, shard: RowShard, weight: np.ndarray, *, state_names: Collection[str]
     ) -> "ClassCentres":
-        """Return centres in memory: `weight` [num_local, d], and optimizer state of zeros."""
-        made = cls.zeros(shard, weight.shape[1], state_names=state_names, dtype=str(weight.dtype))
-        made.write(WEIGHT, weight)
-        return made
+        """Return centres in memory with `weight` [num_local, d] and an optimizer state of zeros."""
+        dtype = str(weight.dtype)
+        centres = cls.zeros(shard, weight.shape[1], state_names=state_names, dtype=dtype)
+        centres.write(WEIGHT, weight)
+        return centres
 
     @classmethod
     def zeros(
@@ -128,12 +129,12 @@ class ClassCentres:
 
     @property
     def names(self) -> list[str]:
-        """`weight` and the names of the optimizer state."""
+        """Return `weight` and the names of the optimizer state."""
         return list(self._stores)
 
     @property
     def dtype(self) -> str:
-        """Return what is stored: float32, float16 or bfloat16."""
+        """Return the stored dtype: float32, float16 or bfloat16."""
         return self._stores[WEIGHT].dtype
 
     @property
@@ -146,19 +147,19 @@ class ClassCentres:
         return self._order.rows(classes) if self._order else classes
 
     def prefetch(self, numbers: np.ndarray) -> None:
-        """Begin to read rows that the next `take` will probably ask for."""
+        """Start reading rows that the next `take` will probably ask for."""
         if self._ahead is not None:
             self._ahead.start(numbers)
 
     @paddle.no_grad()
     def take(self, numbers: np.ndarray | None) -> SampledRows:
-        """Return the rows `numbers` (ascending, distinct), or all if it is None, for a step.
+        """Return the rows `numbers` (ascending, distinct; None for all) for a step.
 
-        The next call may use their memory again.
+        The next call may reuse the memory of the result.
         """
         state = self._ahead.take(numbers) if self._ahead is not None else None
         if numbers is None:
-            self._room = None  # a sample ratio that has come to 1 stays there
+            self._room = None  # a sample ratio that has reached 1 stays there
         room = None if numbers is None else self._room_for(len(numbers))
         if state is not None:
             weight = to_device(state.pop(WEIGHT), room)
@@ -168,15 +169,15 @@ class ClassCentres:
         return SampledRows(numbers, weight, norms, RowGradient(weight, norms), state or {})
 
     def _room_for(self, num_rows: int) -> Tensor | None:
-        """Return memory for a step's rows on a CPU, the same in every step.
+        """Return memory for the rows of a step on a CPU, the same memory in every step.
 
-        New memory for 100,000 rows costs more than to fill it, and where the C library keeps what
-        is freed, smaller tensors take its place and the next rows make the process grow.
+        Allocating memory for 100,000 rows costs more than filling it. If the memory were freed,
+        the C library would give parts of it to smaller tensors, and the process would grow.
         """
         if paddle.get_device() != "cpu":
             return None
         if self._room is None or len(self._room) < num_rows:
-            self._room = None  # not both at once
+            self._room = None  # free the old memory before allocating the new
             dtype = "float64" if self.dtype == "float64" else "float32"
             self._room = paddle.empty([num_rows, self.dim], dtype)
         return self._room[:num_rows]
@@ -185,9 +186,9 @@ class ClassCentres:
     def update(
         self, rows: SampledRows, update: RowUpdate, *, idle: bool = False, key: Sequence[int] = (0,)
     ) -> None:
-        """Apply `update` to rows that `take` gave; with `idle`, to all others too (gradient 0).
+        """Apply `update` to the rows of `take`; with `idle`, also to all others (zero gradient).
 
-        `key` makes the randomness with which half precision is rounded; another one for each step.
+        `key` seeds the stochastic rounding to half precision and must differ from step to step.
         """
         if idle or rows.numbers is None:
             self.changed[:] = True
@@ -197,7 +198,7 @@ class ClassCentres:
             self.changed[rows.numbers // self.zone] = True
             if self._ahead is not None:
                 self._ahead.note(rows.numbers)
-        pieces = self._idle(rows) if idle else self._taken(rows)
+        pieces = self._pieces_of_all(rows) if idle else self._pieces_of(rows)
         for piece, (numbers, weight, gradient, state) in enumerate(pieces):
             update(weight, gradient, state)
             for tensor, (name, values) in enumerate({WEIGHT: weight, **state}.items()):
@@ -207,7 +208,7 @@ class ClassCentres:
     def _state(self, numbers: RowNumbers) -> dict[str, Tensor]:
         return {name: self._stores[name].take(numbers) for name in self.names if name != WEIGHT}
 
-    def _taken(self, rows: SampledRows) -> Iterator[_RowsToUpdate]:
+    def _pieces_of(self, rows: SampledRows) -> Iterator[_RowsToUpdate]:
         for start, stop in chunks(len(rows.weight)):
             numbers = slice(start, stop) if rows.numbers is None else rows.numbers[start:stop]
             if rows.state:
@@ -216,19 +217,19 @@ class ClassCentres:
                 state = self._state(numbers)
             yield numbers, rows.weight[start:stop], rows.gradient.rows(start, stop), state
 
-    def _idle(self, rows: SampledRows) -> Iterator[_RowsToUpdate]:
-        taken = np.arange(self.shard.num_local) if rows.numbers is None else rows.numbers
+    def _pieces_of_all(self, rows: SampledRows) -> Iterator[_RowsToUpdate]:
+        sampled = np.arange(self.shard.num_local) if rows.numbers is None else rows.numbers
         for start, stop in chunks(self.shard.num_local):
-            low, high = np.searchsorted(taken, [start, stop])
+            low, high = np.searchsorted(sampled, [start, stop])
             weight = self._stores[WEIGHT].take(slice(start, stop))
             gradient = paddle.zeros_like(weight)
             if low < high:
-                where = paddle.to_tensor(taken[low:high] - start)
-                paddle.scatter_(gradient, where, rows.gradient.rows(low, high), overwrite=True)
+                places = paddle.to_tensor(sampled[low:high] - start)
+                paddle.scatter_(gradient, places, rows.gradient.rows(low, high), overwrite=True)
             yield slice(start, stop), weight, gradient, self._state(slice(start, stop))
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Stored:
-        """Return a copy [n, d] of classes start..stop of `name` as stored; see rounding.decode."""
+        """Return a copy [n, d] of `name`, as stored, for classes start..stop; see `decode`."""
         classes = slice(start, self.shard.num_local if stop is None else stop)
         if self._order is None:
             return self._stores[name].read(classes)
@@ -240,9 +241,9 @@ class ClassCentres:
         return values[back]
 
     def write(self, name: str, values: np.ndarray, start: int = 0) -> None:
-        """Replace the classes from `start` on of tensor `name` by `values` [n, d].
+        """Replace tensor `name` by `values` [n, d] for the n classes from `start` on.
 
-        Values of another type than the stored one are rounded to the nearest.
+        Values of another dtype than the stored one are rounded to the nearest.
         """
         stop = start + len(values)
         assert values.shape[1] == self.dim and stop <= self.shard.num_local
@@ -260,5 +261,5 @@ class ClassCentres:
         store.write(numbers[order], values[order])
 
     def mark_saved(self) -> None:
-        """Forget which classes have changed."""
+        """Mark all classes as unchanged."""
         self.changed[:] = False

@@ -1,4 +1,7 @@
-"""`rounding.round_unbiased` in Paddle's operations, for rows that never leave the device."""
+"""Round without bias in Paddle's operations, for rows that never leave the device.
+
+The functions mirror `rounding.round_unbiased`, which works in numpy.
+"""
 
 from collections.abc import Sequence
 
@@ -15,8 +18,8 @@ MULTIPLIERS = (0x7FEB_352D, 0x46CA_68BB)  # odd, and below 2^31: products stay b
 def random_bits_on_device(key: Sequence[int], count: int) -> Tensor:
     """Return [count] random integers below 2^16, int32; a function of `key` alone.
 
-    Hashes of 0, 1, 2...: shifts, exclusive ors and multiplications. (A generator of Paddle would
-    have to be the global one, which dropout draws from.)
+    The integers are hashes of 0, 1, 2... made by shifts, exclusive ors and multiplications. Paddle
+    has only a global generator, and a draw from it would change the masks of dropout.
     """
     first, second = (int(word) for word in np.random.SeedSequence(list(key)).generate_state(2))
     words = paddle.arange(-(-count // 2), dtype="int64") + first
@@ -33,7 +36,7 @@ def _mixed(words: Tensor, multiplier: int) -> Tensor:
 
 
 def round_unbiased_on_device(values: Tensor, dtype: str, key: Sequence[int]) -> Tensor:
-    """Round values [n, d] float32 to `dtype`; see rounding.round_unbiased."""
+    """Round float32 values [n, d] to `dtype`; see rounding.round_unbiased."""
     limit = LIMITS[dtype]
     bounded = values.clip(-limit, limit)
     bits = random_bits_on_device(key, values.size).reshape(values.shape)

@@ -1,4 +1,4 @@
-"""Rows in a file: more of them than memory holds, and no more memory than a step takes."""
+"""Keep rows in a file, for more rows than memory holds."""
 
 import errno
 import os
@@ -17,26 +17,26 @@ from plsc.files.rounding import NUMPY_DTYPES, Stored
 from plsc.recognition.heads.stores import ArrayRows, RowNumbers, count
 
 GB = 1e9
-# Linux keeps what one call writes in cache pages of up to 2 MB, and a few bytes written there later
-# count as so much to be written back: seven times the time of a step. 64 kB is a block of rows.
+# Linux caches the bytes of one write in pages of up to 2 MB. A later write of a few bytes marks a
+# whole page as dirty, and writing it back makes a step seven times slower. 64 kB: a block of rows.
 WRITE_BYTES = 65_536
 Transfer = Callable[[int, list[memoryview], int], int]  # os.preadv, os.pwritev
 
 
 class FileRows(ArrayRows):
-    """Rows in a file without a name, which is gone when the process is, however it ends.
+    """Rows in a file without a name; the file vanishes with the process, however it ends.
 
-    Read and written by offset rather than mapped: memory then holds only what is asked for, and a
-    disk that fails raises an error where a mapping would kill the process. The system's page cache
-    keeps what memory is left for.
+    The rows are read and written by offset, not through a mapping. Memory then holds only what a
+    step asks for, and a failing disk raises an error, where a mapping would kill the process. The
+    page cache of the system uses the memory that is free.
 
     Args:
-        folder: where the file is.
-        shape: [num_rows, d]; all zero at first.
+        folder: folder of the file.
+        shape: [num_rows, d]; the rows are zero at first.
         dtype: see NUMPY_DTYPES.
 
     Raises:
-        UserError: the folder has no place for it.
+        UserError: the folder has no room for the file.
 
     """
 
@@ -45,7 +45,7 @@ class FileRows(ArrayRows):
         self._folder, self._row_bytes = folder, shape[1] * NUMPY_DTYPES[dtype].itemsize
         size = shape[0] * self._row_bytes
         try:
-            # TemporaryFile leaves no name behind: it makes none (O_TMPFILE), or unlinks it at once.
+            # TemporaryFile makes no name (O_TMPFILE) or unlinks it at once.
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
             reserve(self._file.fileno(), 0, size)
         except OSError as error:
@@ -71,14 +71,14 @@ class FileRows(ArrayRows):
                 self._transfer(os.pwritev, part, offset + done)
 
     def expect(self, numbers: RowNumbers) -> None:
-        """Ask the system to read these rows into its cache, many at once; do not wait for them."""
+        """Ask the system to read these rows into its cache, without waiting for them."""
         if hasattr(os, "posix_fadvise"):
             for offset, start, stop in self._runs(numbers):
                 advice = os.POSIX_FADV_WILLNEED
                 os.posix_fadvise(self._file.fileno(), offset, stop - start, advice)
 
     def _runs(self, numbers: RowNumbers) -> Iterator[tuple[int, int, int]]:
-        """Yield runs of neighbours in bytes: offset in the file, and start and stop in memory."""
+        """Yield (offset in the file, start and stop in memory), in bytes, of each run of rows."""
         size = self._row_bytes
         if isinstance(numbers, slice):
             first, last, _ = numbers.indices(self.shape[0])
@@ -91,7 +91,7 @@ class FileRows(ArrayRows):
             yield row * size, start * size, stop * size
 
     def _transfer(self, function: Transfer, memory: memoryview, offset: int) -> None:
-        """Transfer all of `memory`: one call of the system may do less than it is asked for."""
+        """Transfer all of `memory`; one system call may transfer only a part of it."""
         while memory:
             try:
                 done = function(self._file.fileno(), [memory], offset)
@@ -113,27 +113,27 @@ def _bytes_of(array: Stored) -> memoryview:
 def make_files(
     folder: Path, shape: tuple[int, int], *, names: tuple[str, ...], dtype: str
 ) -> dict[str, FileRows]:
-    """Make a file per tensor; called by all ranks, which all go on or all raise.
+    """Make one file per tensor. All ranks call this together; all return or all raise.
 
     Raises:
-        UserError: a rank's folder has no place for its files and those of the ranks beside it.
+        UserError: the folder of a rank has no room for the files of all ranks on its host.
 
     """
     size = len(names) * shape[0] * shape[1] * NUMPY_DTYPES[dtype].itemsize
     _check_space(folder, size)
-    made, failure = {}, ""
+    files, failure = {}, ""
     try:
-        made = {name: FileRows(folder, shape, dtype) for name in names}
+        files = {name: FileRows(folder, shape, dtype) for name in names}
     except UserError as error:
         failure = str(error)
-    for said in gather_objects(failure):
-        if said:
-            raise UserError(said)
-    return made
+    for message in gather_objects(failure):
+        if message:
+            raise UserError(message)
+    return files
 
 
 def _check_space(folder: Path, size: int) -> None:
-    """Compare what the ranks of each host need with what its disk has; all ranks raise alike."""
+    """Check that the disk of each host has room for its ranks; all ranks raise the same error."""
     failure, free = "", 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,16 +141,16 @@ def _check_space(folder: Path, size: int) -> None:
     except OSError as error:
         failure = str(_no_file(folder, size, error))
     ranks = gather_objects((current().host, size, free, failure))
-    for host, _, space, said in ranks:
+    for host, _, space, message in ranks:
         needed = sum(size for other, size, _, _ in ranks if other == host)
-        if not said and needed > space:
-            said = (
+        if not message and needed > space:
+            message = (
                 f"{folder} on {host} has {space / GB:.1f} GB free, the class centres and their "
                 f"optimizer state need {needed / GB:.1f} GB: make room, or set "
                 "Model.pfc_config.storage_dir to a folder on a larger disk, or dtype to bfloat16"
             )
-        if said:
-            raise UserError(said)
+        if message:
+            raise UserError(message)
 
 
 def _no_file(folder: Path, size: int, error: OSError) -> UserError:

@@ -1,19 +1,19 @@
-"""The gradient of sampled class centres, kept as the factors that it is a product of."""
+"""Keep the gradient of sampled class centres as factors, not as their product."""
 
 from collections.abc import Iterator
 
 import paddle
 from paddle import Tensor
 
-CPU_CHUNK = 1024  # rows whose weight, state and gradient stay in a core's cache while they change
+CPU_CHUNK = 1024  # rows whose weight, state and gradient fit into the cache of a core
 GPU_CHUNK = 65536
 
 
 def chunks(num_rows: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of the pieces in which rows are worked on.
+    """Yield (start, stop) of the pieces in which rows are updated.
 
-    Paddle's elementwise operations on CPU are bound by memory: on pieces that fit into the cache
-    an update of 100,000 rows takes half the time that it takes at once, and no second copy.
+    Memory bounds Paddle's elementwise operations on a CPU. In pieces that fit into the cache, an
+    update of 100,000 rows takes half the time of an update at once, and needs no second copy.
     """
     step = GPU_CHUNK if paddle.get_device().startswith("gpu") else CPU_CHUNK
     for start in range(0, num_rows, step):
@@ -23,12 +23,12 @@ def chunks(num_rows: int) -> Iterator[tuple[int, int]]:
 class RowGradient:
     """G = leftᵀ·right − pull ⊙ W for rows W [k, d]: d loss / d W of a loss of cosines.
 
-    `add` sums the parts of a step. As long as there are fewer samples than dimensions the factors
-    are smaller than the product, and G exists only a few rows at a time.
+    `add` sums the parts of a step. While there are fewer samples than dimensions, the factors are
+    smaller than the product, and only a few rows of G exist at a time.
 
     Args:
-        weight: W [k, d], unchanged until the gradient is used.
-        norms: [k], ‖W‖ row by row.
+        weight: W [k, d]; must not change until the gradient has been used.
+        norms: [k] L2 norms of the rows of W.
 
     """
 
@@ -36,7 +36,7 @@ class RowGradient:
         self._weight, self._norms = weight, norms
         self._left: Tensor | None = None  # [n, k]
         self._right: Tensor | None = None  # [n, d]
-        self._product: Tensor | None = None  # [k, d], instead of the factors
+        self._product: Tensor | None = None  # [k, d]; replaces the factors
         self._pull = paddle.zeros_like(norms)
 
     def add(self, left: Tensor, right: Tensor, pull: Tensor) -> None:
@@ -68,10 +68,10 @@ class RowGradient:
         return self.rows(0, len(self._weight))
 
     def squared_norm(self) -> Tensor:
-        """Return ‖G‖², a scalar tensor, without making G.
+        """Return ‖G‖², a scalar tensor, without computing G.
 
-        It follows from the factors: the rows of G are orthogonal to those of W (a cosine does not
-        change with a length), so ‖G_j‖² = ‖left_jᵀ·right‖² − pull_j²·‖W_j‖².
+        The rows of G are orthogonal to those of W, because a cosine does not depend on a length.
+        Hence ‖G_j‖² = ‖left_jᵀ·right‖² − pull_j²·‖W_j‖².
         """
         if self._left is None or self._right is None:
             parts = [

@@ -1,4 +1,4 @@
-"""Reading the rows of the next step while this one computes."""
+"""Read the rows of the next step while this step computes."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,52 +11,52 @@ from plsc.recognition.heads.stores import ArrayRows
 
 
 @dataclass
-class _Ahead:
+class _Request:
     numbers: np.ndarray
     rows: "Future[dict[str, Stored]]"
-    changed: list[np.ndarray] = field(default_factory=list)  # rows that may be read too early
+    changed: list[np.ndarray] = field(default_factory=list)  # rows that may be stale
 
 
 class Prefetcher:
-    """Rows read ahead by a thread, as good as read when they are taken."""
+    """Read rows ahead in a thread; `take` returns them as if they were read at that moment."""
 
     def __init__(self, stores: Mapping[str, ArrayRows]):
         self._stores = stores
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
-        self._ahead: _Ahead | None = None
+        self._request: _Request | None = None
 
     def start(self, numbers: np.ndarray) -> None:
-        """Begin to read the rows `numbers` (ascending, distinct) of all tensors."""
-        self._ahead = _Ahead(numbers, self._thread.submit(self._read, numbers))
+        """Start reading the rows `numbers` (ascending, distinct) of all tensors."""
+        self._request = _Request(numbers, self._thread.submit(self._read, numbers))
 
     def note(self, numbers: np.ndarray) -> None:
-        """Note that these rows (ascending, distinct) have been or are about to be changed."""
-        if self._ahead is not None:
-            self._ahead.changed.append(numbers)
+        """Note that these rows (ascending, distinct) have changed or are about to change."""
+        if self._request is not None:
+            self._request.changed.append(numbers)
 
     def discard(self) -> None:
-        """Forget what was read ahead."""
-        self._ahead = None
+        """Drop what was read ahead."""
+        self._request = None
 
     def take(self, numbers: np.ndarray | None) -> dict[str, Stored] | None:
-        """Return the rows as they are now, by tensor; None if others or none were read ahead.
+        """Return the current rows by tensor; None unless exactly these rows were read ahead.
 
         Raises:
-            UserError: they could not be read.
+            UserError: the rows cannot be read.
 
         """
-        ahead, self._ahead = self._ahead, None
-        if ahead is None:
+        request, self._request = self._request, None
+        if request is None:
             return None
-        rows = ahead.rows.result()
-        if numbers is None or not np.array_equal(numbers, ahead.numbers):
+        rows = request.rows.result()
+        if numbers is None or not np.array_equal(numbers, request.numbers):
             return None
-        for changed in ahead.changed:
-            again, where, _ = np.intersect1d(
+        for changed in request.changed:
+            stale, places, _ = np.intersect1d(
                 numbers, changed, assume_unique=True, return_indices=True
             )
             for name, store in self._stores.items():
-                rows[name][where] = store.read(again)
+                rows[name][places] = store.read(stale)
         return rows
 
     def _read(self, numbers: np.ndarray) -> dict[str, Stored]:

@@ -1,22 +1,23 @@
-"""The order in which a file keeps the rows of the classes."""
+"""Order the rows of the classes in a file."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-ZONE = 65_536  # classes whose rows lie together; what a checkpoint reads at once
+ZONE = 65_536  # classes whose rows lie together; a checkpoint reads one zone at once
 
 
 class RowOrder:
-    """Class <-> row number: a random order within each zone of neighbouring classes.
+    """Map classes to rows, in a random order within each zone of neighbouring classes.
 
-    A disk is fast at runs of rows, so classes that lie together are sampled together; which they
-    are must be random, because class numbers often follow how a data set was collected. Order
-    within zones keeps a checkpoint, which goes by class, sequential: zone after zone.
+    A disk is fast at runs of rows, so classes whose rows are neighbours are sampled together. The
+    neighbours must be random, because class numbers often follow the way in which a data set was
+    collected. As the order is random only within a zone, a checkpoint, which goes by class, still
+    reads and writes the file zone after zone.
 
     Args:
-        num_classes: of this rank.
-        seed: together with the rank makes the order; the same at resume.
-        zone: classes of a zone; the last may be smaller.
+        num_classes: number of classes of this rank.
+        seed: seed and rank, which give the order; a resumed run must pass the same.
+        zone: number of classes in a zone; the last zone may be smaller.
 
     """
 

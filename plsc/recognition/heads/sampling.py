@@ -10,12 +10,12 @@ RatioSchedule = Sequence[tuple[float, float]]
 
 
 def ratio_at(sample_ratio: float | RatioSchedule, fraction: float) -> float:
-    """Return the sample ratio when `fraction` of training is done.
+    """Return the sample ratio at `fraction` of training.
 
     Args:
-        sample_ratio: one for all of training, or (fraction, ratio from there on) pairs whose
-            fractions ascend from 0.
-        fraction: in [0, 1].
+        sample_ratio: one ratio for the whole training, or pairs (fraction, ratio from there on)
+            whose fractions ascend from 0.
+        fraction: completed fraction of training, in [0, 1].
 
     """
     if isinstance(sample_ratio, int | float):
@@ -26,21 +26,23 @@ def ratio_at(sample_ratio: float | RatioSchedule, fraction: float) -> float:
 def draw_distinct(generator: np.random.Generator, population: int, count: int) -> Integers:
     """Return a uniformly random `count`-subset of range(population): [count] int64, ascending.
 
-    The cost follows `count`, never the population: numbers are drawn with repetition and the
-    repeated dropped, or, for more than half of the population, the rest is drawn and left out.
-    (`Generator.choice` without replacement walks the whole population once count is above 2 %.)
+    The cost grows with `count`, not with the population. The function draws numbers with
+    repetition and drops repeated ones; for more than half of the population it draws the
+    complement. (`Generator.choice` without replacement visits the whole population as soon as
+    `count` exceeds 2 % of it.)
     """
     if 2 * count > population:
         chosen = np.ones(population, bool)
         chosen[draw_distinct(generator, population, population - count)] = False
         return np.flatnonzero(chosen)
     drawn = np.empty(0, np.int64)
-    # So many draws have `count` different ones on average: nearly always one round is enough.
+    # This many draws give `count` distinct numbers on average, plus a margin: one round nearly
+    # always suffices.
     draws = int(-population * math.log1p(-count / population) + 4 * math.sqrt(count)) + 1
     while len(drawn) < count:
         more = generator.integers(population, size=draws if not len(drawn) else count)
         drawn = np.unique(np.concatenate([drawn, more]))
-    # All numbers were equally likely to be among the drawn, so dropping at random keeps it uniform.
+    # Each number was equally likely to be drawn, so dropping at random keeps the subset uniform.
     surplus = len(drawn) - count
     return np.delete(drawn, draw_distinct(generator, len(drawn), surplus)) if surplus else drawn
 
@@ -53,20 +55,20 @@ def sample_rows(
     generator: np.random.Generator,
     block: int = 1,
 ) -> Integers:
-    """Return all `positives` and other rows drawn uniformly, about `num_sample` rows in all.
+    """Return all `positives` and uniformly drawn negatives, about `num_sample` rows in total.
 
-    No row is visited that is not drawn: negatives are drawn as numbers below (rows - positives)
-    and shifted past the positives. Every row that is not positive is equally likely in every step,
-    and draws are independent from step to step, so over time all are used equally often.
+    The function visits drawn rows only: it draws negatives as numbers below (rows - positives) and
+    shifts them past the positives. In every step each row that is not positive is equally likely,
+    and steps are independent, so in the long run all rows are used equally often.
 
     Args:
         positives: [p] rows that must take part, ascending and distinct.
-        num_rows: how many rows there are.
-        num_sample: how many to use; exceeded where there are more positives than that.
-        generator: the source of randomness.
-        block: draw runs of this many neighbours (row b·block and those after it), for storage that
-            is slow at single rows; then the number of rows is within a block of `num_sample`, less
-            what the blocks share with the positives.
+        num_rows: number of rows.
+        num_sample: number of rows to return; more are returned if there are more positives.
+        generator: source of randomness.
+        block: draw runs of this many neighbours, from row b·block on, for storage that is slow at
+            single rows. The number of rows then differs from `num_sample` by less than a block,
+            minus the rows that the runs share with the positives.
 
     Returns:
         [k] int64 row numbers, ascending and distinct.
@@ -77,19 +79,19 @@ def sample_rows(
         return positives.astype(np.int64)
     if block > 1:
         num_blocks = -(-num_rows // block)
-        wanted = min(num_blocks, -(-num_negatives // block))
-        starts = draw_distinct(generator, num_blocks, wanted) * block
+        count = min(num_blocks, -(-num_negatives // block))
+        starts = draw_distinct(generator, num_blocks, count) * block
         rows = (starts[:, None] + np.arange(block)).ravel()
         return np.union1d(rows[rows < num_rows], positives).astype(np.int64)
     drawn = draw_distinct(generator, num_rows - len(positives), num_negatives)
-    # The i-th row that is not positive is i + (positives not above it).
+    # The i-th negative is row i plus the number of positives below it.
     gaps = positives - np.arange(len(positives))
     negatives = drawn + np.searchsorted(gaps, drawn, side="right")
     return np.sort(np.concatenate([positives, negatives])).astype(np.int64)
 
 
 def columns_of(numbers: Integers, rows: Integers | None) -> Integers:
-    """Return where each row number [n] is among the sampled `rows` (None: all); -1 stays -1."""
+    """Return the position of each row number [n] in `rows` (None: all rows); -1 stays -1."""
     if rows is None:
         return numbers
     column = np.searchsorted(rows, numbers).clip(max=len(rows) - 1)

@@ -1,4 +1,4 @@
-"""Class centres as a config asks for them: where, in which type, with their first values."""
+"""Make class centres in the storage and dtype of a config, with their initial values."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from plsc.recognition.heads.initial import initial_centres
 from plsc.recognition.heads.row_order import RowOrder
 from plsc.recognition.heads.stores import DeviceRows, HostRows, RowStore
 
-FILE_BLOCK = 64  # rows that are sampled together from a file: 64 kB of 512 bfloat16, a disk's taste
+FILE_BLOCK = 64  # rows sampled together from a file: 64 kB of 512 bfloat16, fast on a disk
 
 
 def build_centres(
@@ -29,28 +29,28 @@ def build_centres(
     folder: Path,
     seed: int,
 ) -> ClassCentres:
-    """Make random class centres with zero optimizer state; called by all ranks together.
+    """Make random class centres with zero optimizer state. All ranks call this together.
 
     Args:
         shard: the classes of this rank.
-        dim: of a class centre.
-        state_names: names of the optimizer's state.
-        storage: `device`; `host`: the host's memory, which is the same on a CPU; `file`: files
-            without names in `folder`.
-        dtype: float32, float16 or bfloat16, of weight and state.
-        folder: for the files.
-        seed: of the values and of the order of rows in files.
+        dim: length of a class centre.
+        state_names: names of the tensors of optimizer state.
+        storage: `device`, `host` (memory of the host; on a CPU the same as `device`) or `file`
+            (files without names in `folder`).
+        dtype: dtype of weight and state: float32, float16 or bfloat16.
+        folder: folder of the files.
+        seed: seed of the values and of the order of the rows in files.
 
     Raises:
-        UserError: there is no room for the files.
+        UserError: the disk has no room for the files.
 
     """
     names, on_cpu = (WEIGHT, *state_names), paddle.get_device() == "cpu"
     if storage == "file":
         files = make_files(folder, (shard.num_local, dim), names=names, dtype=dtype)
         order = RowOrder(shard.num_local, seed=(seed, shard.rank))
-        made = ClassCentres(shard, dim, files, order=order, block=FILE_BLOCK, prefetch=True)
-        # Only a whole zone of classes is one run of rows: smaller pieces scatter the writes.
+        centres = ClassCentres(shard, dim, files, order=order, block=FILE_BLOCK, prefetch=True)
+        # Only a whole zone of classes is one run of rows; smaller pieces would scatter the writes.
         pieces = _joined(initial_centres(shard, dim, seed=seed), order.zone, dtype)
     else:
         shape = (shard.num_local, dim)
@@ -59,20 +59,21 @@ def build_centres(
             stores = {name: HostRows(np.zeros(shape, NUMPY_DTYPES[dtype])) for name in names}
         else:
             stores = {name: DeviceRows(paddle.zeros(list(shape), dtype)) for name in names}
-        made = ClassCentres(shard, dim, stores, prefetch=storage == "host" and not on_cpu)
+        centres = ClassCentres(shard, dim, stores, prefetch=storage == "host" and not on_cpu)
         pieces = initial_centres(shard, dim, seed=seed)
-    # Ranks meet at every piece: gloo gives up on one that lets the others wait for half a minute.
+    # The ranks synchronise at every piece, because gloo gives up on a rank for which the others
+    # wait half a minute.
     while agree((piece := next(pieces, None)) is not None):
         if piece is not None:
             start, values = piece
-            made.write(WEIGHT, values, start)
-    return made
+            centres.write(WEIGHT, values, start)
+    return centres
 
 
 def _joined(
     pieces: Iterable[tuple[int, np.ndarray]], length: int, dtype: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the same rows as `dtype`, in pieces of `length` (the last may be shorter)."""
+    """Yield the rows as `dtype` in pieces of `length`; the last piece may be shorter."""
     parts: list[np.ndarray] = []
     start = stop = 0
     for _, values in pieces:

@@ -1,4 +1,4 @@
-"""Keep the rows of a tensor in one place, and bring some of them to the device and back."""
+"""Store the rows of a tensor, and move some of them to the device and back."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -23,49 +23,50 @@ RowNumbers = np.ndarray | slice  # distinct and ascending
 
 
 class RowStore(Protocol):
-    """Rows [num_rows, d] of one tensor: the class centres, or one optimizer state of theirs.
+    """Rows [num_rows, d] of one tensor: the class centres or a tensor of their optimizer state.
 
-    Stored in `dtype` (float32, float16, bfloat16, in tests float64), computed with in float32.
+    The rows are stored in `dtype` (float32, float16 or bfloat16; float64 in tests). Computation
+    uses float32.
     """
 
     dtype: str
 
     def take(self, numbers: RowNumbers, room: Tensor | None = None) -> Tensor:
-        """Return the rows on the device, float32 (float64 where that is stored).
+        """Return the rows on the device in float32, or in float64 if float64 is stored.
 
-        For a slice the result may be the rows themselves; else `room`, memory of the right shape
-        and type, may be used for it.
+        For a slice the result may share memory with the store. Otherwise the result may use
+        `room`, memory of the right shape and dtype.
         """
 
     def put(self, numbers: RowNumbers, values: Tensor, *, key: Sequence[int]) -> None:
-        """Write rows back that `take` gave for the same numbers.
+        """Write back rows that `take` returned for the same numbers.
 
-        What is stored in fewer bits is rounded without bias, at random as `key` says.
+        A store of fewer bits rounds the values stochastically, without bias; `key` is the seed.
         """
 
     def read(self, numbers: RowNumbers) -> Stored:
-        """Return a copy of the rows as they are stored."""
+        """Return a copy of the rows in the stored dtype."""
 
     def write(self, numbers: RowNumbers, values: Stored) -> None:
         """Replace the rows by `values` of the stored dtype."""
 
 
 class ArrayRows(ABC):
-    """A RowStore whose rows come and go as numpy arrays."""
+    """A RowStore that reads and writes numpy arrays."""
 
     def __init__(self, shape: tuple[int, int], dtype: str):
         self.shape, self.dtype = shape, dtype
 
     @abstractmethod
     def read(self, numbers: RowNumbers, out: Stored | None = None) -> Stored:
-        """See RowStore; into `out` if it is given."""
+        """See RowStore; the result is written to `out`, if there is one."""
 
     @abstractmethod
     def write(self, numbers: RowNumbers, values: Stored) -> None:
         """See RowStore."""
 
-    def expect(self, numbers: RowNumbers) -> None:  # noqa: B027 (only some can make use of it)
-        """Prepare to read these rows soon."""
+    def expect(self, numbers: RowNumbers) -> None:  # noqa: B027 (optional)
+        """Prepare for a read of these rows."""
 
     def take(self, numbers: RowNumbers, room: Tensor | None = None) -> Tensor:
         """See RowStore."""
@@ -86,14 +87,14 @@ class ArrayRows(ABC):
 
 
 def count(numbers: RowNumbers, num_rows: int) -> int:
-    """Return how many rows `numbers` are."""
+    """Return the number of rows that `numbers` selects out of `num_rows`."""
     return len(range(num_rows)[numbers] if isinstance(numbers, slice) else numbers)
 
 
 def to_device(stored: Stored, room: Tensor | None = None) -> Tensor:
-    """Return stored rows as numbers on the device; `room` as in RowStore.take."""
+    """Return stored rows in the dtype of computation on the device; see RowStore.take."""
     if paddle.get_device() != "cpu":
-        # In its few bits; Paddle, too, takes uint16 for the bits of bfloat16.
+        # Few bits travel to the device. Paddle, like plsc, holds bfloat16 in numpy as uint16.
         wide = "float64" if stored.dtype == np.float64 else "float32"
         return paddle.to_tensor(stored).astype(wide)
     rows = room
@@ -104,7 +105,7 @@ def to_device(stored: Stored, room: Tensor | None = None) -> Tensor:
 
 
 class HostRows(ArrayRows):
-    """Rows in the host's memory, which on a CPU is the device's."""
+    """Rows in the memory of the host; on a CPU this is the memory of the device."""
 
     def __init__(self, array: Stored):
         super().__init__(array.shape, NAMES[array.dtype])
@@ -124,7 +125,7 @@ class HostRows(ArrayRows):
         if isinstance(numbers, slice):
             out[...] = self.array[numbers]
         else:
-            # mode clip: take checks bounds in a copy of its own otherwise
+            # With another mode, take makes a copy to check the bounds.
             np.take(self.array, numbers, axis=0, out=out, mode="clip")
         return out
 
@@ -134,7 +135,7 @@ class HostRows(ArrayRows):
 
 
 class DeviceRows:
-    """Rows in the device's memory."""
+    """Rows in the memory of the device."""
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor

@@ -1,4 +1,4 @@
-"""MagFace: the length of a feature says how good the picture is (Meng et al., arXiv:2103.06627)."""
+"""MagFace: make the length of a feature express quality (Meng et al., arXiv:2103.06627)."""
 
 from abc import abstractmethod
 from typing import Annotated
@@ -14,14 +14,14 @@ from plsc.recognition.losses.margin import COSINE_LIMIT, Margin, MarginOutput, m
 Positive = Annotated[float, Range(0, low_open=True)]
 NotNegative = Annotated[float, Range(0)]
 PERCENTS = (5, 50, 95)
-BOUND_TOLERANCE = 1e-5  # relative: the log shows a bound in six digits, and these must suffice
+BOUND_TOLERANCE = 1e-5  # relative; a bound copied from the log has six digits
 
 
 def quantiles(values: Tensor, name: str) -> dict[str, Tensor]:
-    """Return `<name>_p5`, `_p50` and `_p95` of `values` [n, 1] to log, each one of the values."""
-    rising = values.detach().flatten().sort()
+    """Return the scalars `<name>_p5`, `_p50` and `_p95` of `values` [n, 1], for the log."""
+    ascending = values.detach().flatten().sort()
     return {
-        f"{name}_p{percent}": rising[round(percent / 100 * (len(rising) - 1))]
+        f"{name}_p{percent}": ascending[round(percent / 100 * (len(ascending) - 1))]
         for percent in PERCENTS
     }
 
@@ -29,21 +29,21 @@ def quantiles(values: Tensor, name: str) -> dict[str, Tensor]:
 class MagnitudeMargin(Margin):
     """A margin m(a) that grows with the feature's length a, and a pull g(a) to greater length.
 
-    m(a) = (u_m − l_m)/(u_a − l_a)·(a − l_a) + l_m and g(a) = a/u_a² + 1/a, with a held within
-    [l_a, u_a], outside of which it has no gradient. The loss is that of the logits plus
-    lambda_g·mean g. A long feature is asked for more; so samples that are recognised with ease
-    grow, and others do not.
+    m(a) = (u_m − l_m)/(u_a − l_a)·(a − l_a) + l_m and g(a) = a/u_a² + 1/a. a is clipped to
+    [l_a, u_a] and has no gradient outside. The loss is the cross entropy of the logits plus
+    lambda_g·mean g. A longer feature faces a larger margin, so only samples that are easy to
+    recognise grow long.
 
     Args:
-        l_a: least length that counts.
-        u_a: greatest.
+        l_a: lower bound of the length.
+        u_a: upper bound of the length.
         l_m: margin at `l_a`.
         u_m: margin at `u_a`.
         lambda_g: weight of the mean of g.
         s: scale of the logits.
 
     Raises:
-        UserError: a range is empty.
+        UserError: `l_a` is not below `u_a`, or `l_m` is not below `u_m`.
 
     """
 
@@ -75,7 +75,7 @@ class MagnitudeMargin(Margin):
 
     @abstractmethod
     def with_margin(self, cosine: Tensor, margin: Tensor) -> Tensor:
-        """Return the target's cosine [n, 1] as its margin [n, 1] lets it count."""
+        """Apply the margin [n, 1] to the cosine [n, 1] of the target."""
 
     def margin(self, norms: Tensor) -> Tensor:
         """Return m(a) of feature norms [n, 1]."""
@@ -83,7 +83,7 @@ class MagnitudeMargin(Margin):
         return slope * (norms.clip(self.l_a, self.u_a) - self.l_a) + self.l_m
 
     def regulariser(self, norms: Tensor) -> Tensor:
-        """Return g(a) of feature norms [n, 1]; least at `u_a`."""
+        """Return g(a) of feature norms [n, 1]; g is smallest at `u_a`."""
         a = norms.clip(self.l_a, self.u_a)
         return a / self.u_a**2 + 1.0 / a
 
@@ -97,26 +97,26 @@ class MagnitudeMargin(Margin):
         }
 
     def bound(self, l_a: float | None = None, u_a: float | None = None) -> float:
-        """Return the least lambda_g with which each sample has one best magnitude in the range.
+        """Return the least lambda_g that gives each sample one best magnitude in the range.
 
-        With less, the magnitudes of samples that are recognised with ease may fall (paper,
-        section 3.2); `l_a` and `u_a` for other limits than those set.
+        With a smaller lambda_g, the magnitudes of easy samples may fall (paper, section 3.2).
+        `l_a` and `u_a` replace the limits of this loss.
         """
         low, high = self.l_a if l_a is None else l_a, self.u_a if u_a is None else u_a
         slope = (self.u_m - self.l_m) / (high - low)
         return self.s * slope * (high * low) ** 2 / (high**2 - low**2)
 
     def notes(self) -> list[str]:
-        """Return a line that says whether lambda_g is above its bound."""
-        said = (
+        """Return a line that compares lambda_g with its bound."""
+        requirement = (
             f"{type(self).__name__}: l_a {self.l_a:g}, u_a {self.u_a:g}, l_m {self.l_m:g}, u_m "
             f"{self.u_m:g}, s {self.s:g} need lambda_g of at least {self.bound():.6g}"
         )
         if self.lambda_g >= self.bound() * (1 - BOUND_TOLERANCE):
-            return [f"{said}; it is {self.lambda_g:g}"]
+            return [f"{requirement}; it is {self.lambda_g:g}"]
         return [
-            f"WARNING: {said}; it is {self.lambda_g:g}: below the bound a sample may have its "
-            "best magnitude at the lower end of the range, however good the picture is"
+            f"WARNING: {requirement}; it is {self.lambda_g:g}: below the bound a sample may have "
+            "its best magnitude at the lower end of the range, however good the picture is"
         ]
 
 
@@ -124,8 +124,8 @@ class MagnitudeMargin(Margin):
 class MagFace(MagnitudeMargin):
     """z_y = s·cos(θ_y + m(a)), see MagnitudeMargin; z_j = s·cos θ_j elsewhere.
 
-    Where the angle is too wide for the margin to make the logit smaller, `easy_margin` leaves it
-    as it is (from 90 degrees on); else cos θ − m·sin m, as ArcFace has it (from 180° − m on).
+    Near 180° an added margin no longer lowers the cosine. With `easy_margin`, the logit stays
+    without margin from 90° on. Otherwise it is cos θ − m·sin m from 180° − m on, as in ArcFace.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class MagFace(MagnitudeMargin):
 
     def with_margin(self, cosine: Tensor, margin: Tensor) -> Tensor:
         """Return cos(θ + m)."""
-        # At ±1 the slope of the sine is infinite.
+        # The derivative of the sine is infinite at ±1.
         cosine = cosine.clip(-COSINE_LIMIT, COSINE_LIMIT)
         sine = paddle.sqrt(1.0 - cosine * cosine)
         narrowed = cosine * paddle.cos(margin) - sine * paddle.sin(margin)

@@ -1,4 +1,4 @@
-"""Margins on the angle between an embedding and its class centre: pure maths on any device."""
+"""Apply margins to the angle between an embedding and its class centre, on any device."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -13,21 +13,22 @@ from plsc.config.registry import LOSSES
 from plsc.config.schema import Range
 from plsc.recognition.losses.matrices import scaled
 
-# arccos has an infinite slope at ±1, where float32 cosines do arrive (and even pass by an ulp).
+# arccos has an infinite slope at ±1. Cosines in float32 reach ±1 and may exceed it by an ulp.
 COSINE_LIMIT = 1.0 - 1e-7
 
 
 @dataclass
 class MarginOutput:
-    """The logits that a margin makes of cosines, and what goes with them.
+    """The result of a margin.
 
     Attributes:
         logits: [n, k], ready for softmax.
-        extra: this rank's summand of a scalar to add to the cross entropy, in general a sum over
-            the rows whose target is here; the head adds up the ranks'. None without one.
+        extra: this rank's summand of a scalar that is added to the cross entropy, usually a sum
+            over the rows whose target this rank owns; the head sums over the ranks. None if the
+            loss has no such term.
         statistics: scalars to log, by name, the same on every rank.
-        reusable: nothing will ask for the logits again, neither their margin's gradient: the
-            softmax may be computed in their memory.
+        reusable: true if nothing reads the logits again, the backward of the margin included; the
+            softmax may then overwrite them.
 
     """
 
@@ -38,41 +39,41 @@ class MarginOutput:
 
 
 def target_cosines(cosines: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where each row's own class lies, in shapes that do not depend on the data.
+    """Find each row's target column, in shapes that do not depend on the data.
 
     Args:
         cosines: [n, k].
         target: [n] int64, column of the row's class, −1 where another rank owns it.
 
     Returns:
-        Cosine at the target [n, 1] (at column 0 where there is none), the column [n, 1], and
-        whether the row has a target here [n, 1], in the dtype of the cosines.
+        The cosine at the target [n, 1], taken at column 0 in a row without target; that column
+        [n, 1]; and 1 or 0 [n, 1], in the dtype of the cosines, for rows with or without target.
 
     """
     owned = (target >= 0).astype(cosines.dtype).unsqueeze(1)
     column = target.clip(min=0).unsqueeze(1)
-    # Broadcasting, even where there is nothing to broadcast, copies the cosines.
+    # With broadcast=True Paddle copies the cosines, even if there is nothing to broadcast.
     return paddle.take_along_axis(cosines, column, axis=1, broadcast=False), column, owned
 
 
 def add_at(values: Tensor, column: Tensor, change: Tensor) -> Tensor:
-    """Add `change` [n, 1] to `values` [n, k] in place, at `column` [n, 1] of each row; return them.
+    """Add `change` [n, 1] to `values` [n, k] in place, at `column` [n, 1]; return `values`.
 
-    It has no gradient: for the inside of a PyLayer. (`put_along_axis_` visits all [n, k].)
+    The operation has no gradient; use it inside a PyLayer. (`put_along_axis_` visits all [n, k].)
     """
     rows = paddle.arange(len(column))
     return values.index_put_((rows, column[:, 0]), change[:, 0], accumulate=True)
 
 
 class Margin(ABC):
-    """The base of every loss in the registry: the margin, and what a run has to know of it."""
+    """Base of every loss in the registry."""
 
     @abstractmethod
     def __call__(self, cosines: Tensor, target: Tensor, feature_norms: Tensor) -> MarginOutput:
         """Turn cosines into logits.
 
         Args:
-            cosines: [n, k] of all ranks' samples with this rank's classes.
+            cosines: [n, k] between the samples of all ranks and the classes of this rank.
             target: [n] int64, column of the row's class, −1 where another rank owns it.
             feature_norms: [n, 1], length of each sample's feature.
 
@@ -83,22 +84,22 @@ class Margin(ABC):
         return []
 
     def state(self) -> dict[str, float]:
-        """Return what it has learnt of the features so far, for checkpoints."""
+        """Return statistics that the loss has gathered, for a checkpoint."""
         return {}
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Continue from `state`, which has the same names as what `state()` returns."""
-        assert not state, f"{type(self).__name__} keeps nothing"
+        """Continue from the result of `state()` in a checkpoint."""
+        assert not state, f"{type(self).__name__} has no state"
 
 
 Move = Callable[[Tensor, Tensor | None], Tensor]
 
 
 class _Moved(PyLayer):
-    """s·c_j, but s·move(c_y, a) at the target: one pass over the cosines, and one in backward.
+    """Compute s·c_j, and s·move(c_y, a) at the target, in one pass over the cosines.
 
-    Backward works in the memory of the logits' gradient, which is the softmax's and in no other
-    hands. A margin that cannot be had by moving the target's cosine alone takes plain operations.
+    Backward is one pass, too. It overwrites the gradient of the logits, which the softmax made and
+    nothing else reads. A margin that changes more than the target's cosine needs plain operations.
     """
 
     @staticmethod
@@ -126,17 +127,17 @@ class _Moved(PyLayer):
 def moved_logits(
     cosines: Tensor, target: Tensor, move: Move, *, s: float, norms: Tensor | None = None
 ) -> Tensor:
-    """Return logits [n, k]: s times the cosines, of which `move` has changed each row's own.
+    """Return logits [n, k]: s times the cosines, after `move` changed that of each row's target.
 
     Args:
         cosines: [n, k].
         target: [n] int64, column of the row's class, −1 where another rank owns it.
         move: (cosine [n, 1], norms [n, 1] or None) -> cosine [n, 1], row by row.
         s: scale.
-        norms: [n, 1], of which `move` makes something; they get their gradient.
+        norms: [n, 1] feature norms that `move` uses; they receive a gradient.
 
     """
-    if norms is not None and norms.stop_gradient:  # a PyLayer may not return what nobody asks for
+    if norms is not None and norms.stop_gradient:  # a PyLayer must not return an unused gradient
         return _Moved.apply(cosines, None, target, lambda cosine, _: move(cosine, norms), s)
     return _Moved.apply(cosines, norms, target, move, s)
 

@@ -1,8 +1,8 @@
-"""Work on matrices [n, k] of samples and classes: the cosines of a head, its logits, its softmax.
+"""Compute with matrices [n, k] of samples and classes: cosines, logits and softmax of the head.
 
-On a GPU each function is one operator of Paddle. On a CPU, where a head is as fast as these passes
-over its memory, numpy does all but the product: it takes a fifth to a half of the time of Paddle's
-operators, and where they add up a million columns to three digits, it keeps six.
+On a GPU each function is one operator of Paddle. On a CPU these passes over memory set the speed of
+the head, and numpy does all of them but the product. numpy needs a fifth to a half of the time of
+Paddle's operators, and sums a million columns to six digits where they reach three.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor
 
-# Steps that overflow are found by their loss; numpy need not warn of them on the way.
+# The loss shows that a step overflowed, so numpy need not warn.
 _silent = np.errstate(all="ignore")
 
 
 def on_cpu() -> bool:
-    """Tell whether numpy is to do the work."""
+    """Return true if numpy does the work."""
     return paddle.get_device() == "cpu"
 
 
@@ -97,7 +97,7 @@ def _memory(tensor: Tensor) -> NDArray[Any]:
 def _room(shape: list[int], dtype: paddle.dtype) -> Tensor:
     """Return new memory on a CPU.
 
-    numpy asks Linux for large pages. To get 50 MB in small ones, as Paddle does, takes half as long
-    as the matrix product that fills them.
+    numpy asks Linux for large pages. Paddle takes small pages; to get 50 MB in them takes half as
+    long as the matrix product that fills them.
     """
     return paddle.from_dlpack(np.empty(shape, str(dtype).removeprefix("paddle.")))

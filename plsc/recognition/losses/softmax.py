@@ -1,4 +1,4 @@
-"""Cross entropy whose class axis is split over ranks."""
+"""Compute the cross entropy over a class axis that is split over ranks."""
 
 import paddle
 from paddle import Tensor
@@ -10,11 +10,11 @@ from plsc.recognition.losses.matrices import exp_, multiply_, row_maxima, row_su
 
 
 class _CrossEntropy(PyLayer):
-    """Forward: the loss of all ranks' classes. Backward: (softmax − one-hot) / n of this rank's.
+    """Compute the loss over all ranks' classes; backward is (softmax − one-hot) / n of this rank.
 
-    One tensor of the logits' size holds, one after the other, the shifted logits, their
-    exponentials and the gradient: at 100,000 classes each more would cost as much time as a tenth
-    of the matrix products, and its memory.
+    One tensor of the size of the logits holds the shifted logits, then their exponentials, then
+    the gradient. At 100,000 classes, each further tensor would cost a tenth of the time of the
+    matrix products, besides its memory.
     """
 
     @staticmethod
@@ -31,22 +31,22 @@ class _CrossEntropy(PyLayer):
     @staticmethod
     def backward(ctx, gradient):
         exponentials, total, column, owned = ctx.saved
-        ctx.saved = None  # they are about to change, and the loss keeps this ctx for long
+        ctx.saved = None  # they are about to be overwritten, while the loss keeps this ctx
         each = gradient / total.shape[0]
         probabilities = multiply_(exponentials, each / total)
         return add_at(probabilities, column, -each * owned), None
 
 
 def cross_entropy(logits: Tensor, target: Tensor, *, reuse: bool = False) -> Tensor:
-    """Return the mean over rows of −log softmax(all ranks' logits)[target], alike on all ranks.
+    """Return the mean over rows of −log softmax(all ranks' logits)[target], the same on all ranks.
 
-    Three reductions of one number per row, whatever the number of classes, two of them as one.
-    Equals `F.cross_entropy(logits, target)` in a world of one.
+    The ranks reduce three numbers per row in two collectives, whatever the number of classes. With
+    one rank the result equals `F.cross_entropy(logits, target)`.
 
     Args:
-        logits: [n, k] of this rank's classes; k may differ from rank to rank.
+        logits: [n, k] of this rank's classes; k may differ between ranks.
         target: [n] int64, column of the row's class, −1 where another rank owns it.
-        reuse: write over the logits; nothing may need them any more, see MarginOutput.
+        reuse: overwrite the logits; see `MarginOutput.reusable`.
 
     """
     return _CrossEntropy.apply(logits, target, reuse)
