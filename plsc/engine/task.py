@@ -1,9 +1,9 @@
-"""The contract of a task with the engine: network, loss, data, measures, export.
+"""Define the contract of a task with the engine: network, loss, data, evaluation, export.
 
-The engine knows a network, rows that are split over the ranks, and a task; it knows nothing of
-faces. A task is two objects: a `TaskType`, which every command can ask, and a `TrainingTask`, which
-exists only while something is trained: export and evaluation have no loss, no training set and no
-ten million class centres.
+The engine knows a network, rows that are split over the ranks, and a task. It knows nothing of
+faces. A task consists of two objects: a `TaskType`, which serves every command, and a
+`TrainingTask`, which exists only during training. Export and evaluation need no loss, no training
+set and no ten million class centres.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:  # a command asks for its task before it knows whether paddle 
 __all__ = ["Evaluator", "NetworkFunction", "StepLoss", "StepReport", "TaskType", "TrainingTask"]
 
 NetworkFunction = Callable[["np.ndarray"], Mapping[str, "np.ndarray"]]
-"""A batch of inputs -> outputs by the names that ExportSpec gives them, in evaluation mode."""
+"""Maps a batch of inputs to outputs by the names of ExportSpec, in evaluation mode."""
 
 
 class Evaluator(Protocol):
     """Measures a network on one set.
 
     Attributes:
-        name: of the set, for log and metrics.jsonl.
+        name: name of the set in the log and in metrics.jsonl.
 
     """
 
@@ -44,34 +44,35 @@ class Evaluator(Protocol):
 
     @property
     def num_samples(self) -> int:
-        """Inputs that the network is given on each rank."""
+        """Return the number of inputs that the network of each rank receives."""
 
     def report(self, network: NetworkFunction) -> Any:
-        """Return all that the set says about `network`, the same on every rank.
+        """Measure `network` on the set; all ranks call this together and return the same.
 
-        Called by all ranks, with the network in evaluation mode.
+        The network is in evaluation mode.
 
         Raises:
-            Unmeasurable: the outputs tell nothing, as early in training; the set counts as none.
+            Unmeasurable: the outputs have no meaning yet, as happens early in training. The set is
+                then left out.
 
         """
 
     def scalars(self, report: Any) -> dict[str, float]:
-        """Return the figures of `report` that a run records; `metric` chooses the best model."""
+        """Return the figures of `report` that a run records; `metric` selects the best model."""
 
     def shown(self, scalars: Mapping[str, float]) -> str:
-        """Return the part of `scalars` for a line of the log."""
+        """Format the most important `scalars` for a line of the log."""
 
     def size(self) -> str:
-        """Return how large the set is, in words."""
+        """Describe the size of the set."""
 
 
 class TaskType(ABC):
-    """A task as every command may ask it; a subclass is registered in TASKS.
+    """The part of a task that serves every command. Register a subclass in TASKS.
 
     Attributes:
-        sections: readers (value, key) -> section of the config's Model, Loss, Metric and Export;
-            see `plsc.config.sections.Config` for what all of them have.
+        sections: readers (value, key) -> section for Model, Loss, Metric and Export of the config;
+            `plsc.config.sections.Config` lists the keys that all tasks share.
 
     """
 
@@ -79,19 +80,19 @@ class TaskType(ABC):
 
     @abstractmethod
     def network(self, config: Config) -> nn.Layer:
-        """Return the network, its weights random."""
+        """Return the network with random weights."""
 
     @abstractmethod
     def training(
         self, config: Config, network: nn.Layer, dataset: TrainingSet, state_names: Sequence[str]
     ) -> TrainingTask:
-        """Return what the loop trains `network` with; called by all ranks together.
+        """Return the task that trains `network`. All ranks call this together.
 
         Args:
-            config: a checked one.
-            network: what is trained.
-            dataset: what it is trained on.
-            state_names: of the optimizer, which rows that are split over ranks have too.
+            config: checked config.
+            network: the network to train.
+            dataset: the training set.
+            state_names: names of the optimizer's state, which sharded rows have, too.
 
         """
 
@@ -99,26 +100,26 @@ class TaskType(ABC):
     def export_spec(
         self, config: Config, network: nn.Layer, state: Mapping[str, Any], source: str
     ) -> ExportSpec:
-        """Return how the network is exported and how the file is held against it.
+        """Specify the export of the network and the comparison of the file with the network.
 
         Args:
-            config: of the export.
-            network: with its weights.
-            state: of the checkpoint that these are of; empty for other weights.
-            source: where they come from.
+            config: config of the export.
+            network: the network with its weights.
+            state: state of the checkpoint that holds the weights; empty for other weights.
+            source: path of the weights.
 
         """
 
     def check(self, config: Config) -> None:  # noqa: B027
-        """Check the names and parameters of the task's own sections; touch no device.
+        """Check the names and parameters of the task's own sections, without touching a device.
 
         Raises:
-            UserError: the first that is wrong.
+            UserError: names the first mistake.
 
         """
 
     def check_training(self, config: Config) -> None:  # noqa: B027
-        """Check that all that training needs is there and fits together; touch no device.
+        """Check that the config is complete for training, without touching a device.
 
         Raises:
             UserError: a section or key is missing, or values contradict each other.
@@ -126,21 +127,24 @@ class TaskType(ABC):
         """
 
     def dataset(self, config: Config) -> TrainingSet:
-        """Return the training set; read its list, touch no device."""
+        """Return the training set; this reads its list and touches no device."""
         data = require(config.DataLoader.Train, "DataLoader.Train", "training")
-        found: TrainingSet = data.dataset.build(DATASETS)
-        return found
+        dataset: TrainingSet = data.dataset.build(DATASETS)
+        return dataset
 
     def evaluators(self, config: Config) -> Sequence[Evaluator]:
-        """Return what measures the network; touch no device."""
+        """Return the evaluators of the network, without touching a device."""
         return ()
 
     def describe(self, config: Config, network: nn.Layer) -> dict[str, str]:
-        """Return what goes along with the network's weights in a checkpoint, as texts."""
+        """Return texts that a checkpoint stores with the weights of the network."""
         return {}
 
     def network_in(self, path: str) -> NetworkInFile | None:
-        """Return the network in another program's file that keeps no config; None: knows no such.
+        """Return the network in a file of another program that holds no config.
+
+        Returns:
+            None if the task does not know such files.
 
         Raises:
             UserError: the file is damaged, or holds a network that the task does not know.
@@ -149,13 +153,13 @@ class TaskType(ABC):
         return None
 
     def for_export(self, config: Config) -> Config:
-        """Return the config whose network converters know, with the same state dict."""
+        """Return the config of a network that converters support and that has the same state."""
         return config
 
     def memory(
         self, config: Config, network: nn.Layer | None, *, ranks: int, local_ranks: int
     ) -> list[str]:
-        """Return lines about the memory that training takes; before the network is built: None."""
+        """Return lines about the memory of training; `network` is None before it is built."""
         return []
 
     def write_report(  # noqa: B027
@@ -167,4 +171,4 @@ class TaskType(ABC):
         measured: Sequence[tuple[Evaluator, Any]],
         outputs: Any,
     ) -> None:
-        """Write what the user asked `plsc-eval` for: tables, JSON, a page."""
+        """Write the tables, the JSON or the page that the user of `plsc-eval` asked for."""

@@ -62,47 +62,52 @@ def fit(
 def train_step(
     training: Training, batch: Batch, *, lr: float, upcoming: Batch | None = None
 ) -> StepReport:
-    """Take one optimizer step of all ranks on their batches; return what it did.
+    """Take one optimizer step; all ranks call this together, each with its own batch.
 
     Args:
-        training: what is trained.
-        batch: of this rank.
+        training: the network, the task, the optimizer and their state.
+        batch: the batch of this rank.
         lr: learning rate.
-        upcoming: the batch of the next step, if it is known.
+        upcoming: the batch of the next step, if it has been read already.
+
+    Returns:
+        The loss, the norm of the gradient and the statistics of the step.
 
     Raises:
-        UserError: the loss is not finite, or a gradient is not and no smaller loss scale is left
-            to try; the same on all ranks.
+        UserError: the loss is not finite, or a gradient is not finite at the smallest loss scale.
+            All ranks raise the same error.
 
     """
     network, task, progress = training.network, training.task, training.progress
     scale, parts = training.precision.scaler.scale, training.accum_steps
     paddle.seed(_step_seed(training.seed, progress.step))
-    known = upcoming if task.wants_upcoming else None
-    task.begin_step(batch, step=progress.step, fraction=progress.fraction, upcoming=known)
+    following = upcoming if task.wants_upcoming else None
+    task.begin_step(batch, step=progress.step, fraction=progress.fraction, upcoming=following)
     images = training.images.take(batch)
     scalars = dict[Any, Scalar]()
-    made = []
+    outputs_of_parts = []
     for number, part in enumerate(batch.split(parts), 1):
         inputs = _inputs(training, images, number)
         with network.synchronised(number == parts):
             with training.precision.autocast(), paddle.set_grad_enabled(not training.frozen):
                 outputs = network(inputs)
-            found = task.loss(outputs, part)
-            (found.objective * scale).backward()
-        made.append(outputs)
-        scalars[number] = found.logged.detach()
-        scalars |= {(name, number): value for name, value in found.statistics.items()}
+            loss_of_part = task.loss(outputs, part)
+            (loss_of_part.objective * scale).backward()
+        outputs_of_parts.append(outputs)
+        scalars[number] = loss_of_part.logged.detach()
+        scalars |= {(name, number): value for name, value in loss_of_part.statistics.items()}
     squares = training.updater.squares()
-    if training.images.ahead and upcoming is not None:  # while the device is at work
+    if training.images.ahead and upcoming is not None:  # while the device computes
         training.images.send(upcoming)
-    # All that the host wants to know of the step is read here, at once and before any change.
+    # This is the only wait for the device in a step. The host reads everything that it needs here,
+    # before the step changes anything.
     numbers = read_scalars({**scalars, **squares})
     loss = math.fsum(numbers[number] for number in range(1, parts + 1))
-    tensors = task.tensors()  # before the update lets go of them
+    tensors = task.tensors()  # the update releases them
     if not math.isfinite(loss):
         number = next(n for n in range(1, parts + 1) if not math.isfinite(numbers[n]))
-        suspects = _suspects(training, _inputs(training, images, number), made[number - 1], tensors)
+        inputs, outputs = _inputs(training, images, number), outputs_of_parts[number - 1]
+        suspects = _suspects(training, inputs, outputs, tensors)
         raise non_finite_error(progress.step + 1, f"the loss is {loss}", suspects)
     update = training.updater.step(
         lr=lr, step=progress.step + 1, squares={name: numbers[name] for name in squares}
@@ -113,14 +118,14 @@ def train_step(
         raise non_finite_error(progress.step + 1, what, suspects)
     statistics = {
         name: math.fsum(numbers[name, number] for number in range(1, parts + 1)) / parts
-        for name in found.statistics
+        for name in loss_of_part.statistics
     }
     figures = task.figures(progress.fraction)
     return StepReport(loss, lr, update.grad_norm, scale, update.overflow, statistics, figures)
 
 
 def _inputs(training: Training, images: Tensor, number: int) -> Tensor:
-    """Return what the network is given of the images of a step: its part `number`, from 1."""
+    """Return the network's input for part `number`, from 1, of the images of a step."""
     if training.accum_steps > 1:
         size = len(images) // training.accum_steps
         images = images[(number - 1) * size : number * size]
@@ -128,7 +133,7 @@ def _inputs(training: Training, images: Tensor, number: int) -> Tensor:
 
 
 def _step_seed(seed: int, step: int) -> int:
-    """Return the seed of dropout and the like: a resumed run needs no state of generators."""
+    """Return the seed of dropout in a step, so that a resumed run needs no generator's state."""
     rank = world.current().rank
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 
@@ -136,7 +141,7 @@ def _step_seed(seed: int, step: int) -> int:
 def _suspects(
     training: Training, inputs: Tensor, outputs: object, tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return the tensors of a part of a step in the order in which they are computed."""
+    """Return the tensors of a part of a step, in the order of their computation."""
     weights = {f"network {name}": w for name, w in training.updater.dense.weights.items()}
     leaves = named_leaves(outputs, "output")
     results = {name: leaf for name, leaf in leaves if isinstance(leaf, Tensor)}

@@ -1,4 +1,4 @@
-"""The state and the parts of a training."""
+"""Hold the state and the parts of a training."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,21 +16,21 @@ from plsc.scheduler.warmup import Schedule
 
 
 class Loader(Protocol):
-    """Batches of one epoch after `consumed` samples of its order."""
+    """Source of the batches of a rank."""
 
     def batches(self, epoch: int, consumed: int) -> Iterator[Batch]:
-        """Return this rank's batches."""
+        """Return this rank's batches of an epoch after its first `consumed` samples."""
 
     def take_skipped(self) -> dict[int, str]:
-        """Return samples left out since the last call: place and reason by number."""
+        """Return samples skipped since the last call: place and reason, by sample number."""
 
 
 @dataclass
 class Training:
-    """Everything that training changes, and the parts that change it; made by `build`.
+    """Everything that training changes, and the parts that change it; `build` makes one.
 
-    `images` brings the loader's images to the device, where `normalise` makes them the network's
-    input.
+    `images` moves the loader's images to the device. There `normalise` turns them into the input of
+    the network.
     """
 
     network: DataParallel

@@ -1,10 +1,10 @@
-"""The contract of a task in training: its loss, its sharded rows, its state in a checkpoint.
+"""Define the contract of a task in training: its loss, its sharded rows, its state in a checkpoint.
 
-The contract of a training step: `task.loss(outputs, part).objective.backward()` leaves on each rank
-its summand of the true gradient of the whole step's loss, over all ranks and all parts, and
-`logged` is the same number on all ranks. The engine multiplies by the loss scale only. Every
-trained parameter takes part in backward on every rank (multiply by zero, do not skip), and no rank
-enters a collective that the others do not.
+A training step is split into parts (micro-batches). `task.loss(outputs, part).objective.backward()`
+leaves on each rank the rank's summand of the true gradient of the loss of the whole step, over all
+ranks and all parts. `logged` is the same number on all ranks. The engine multiplies by the loss
+scale only. Every trained parameter takes part in backward on every rank: multiply by zero, do not
+skip. No rank enters a collective that the others do not enter.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class StepLoss:
     """The loss of a part of a step.
 
     Attributes:
-        objective: scalar to differentiate; its backward pass leaves this rank's summand of the
-            gradient of the whole step's loss.
-        logged: scalar, the part's summand of the step's loss, the same on all ranks.
-        statistics: further scalars by name, the same on all ranks; the mean over the parts of a
-            step is logged.
+        objective: scalar to differentiate; its backward leaves this rank's summand of the gradient
+            of the loss of the whole step.
+        logged: scalar, the part's summand of the loss of the step, the same on all ranks.
+        statistics: further scalars by name, the same on all ranks; the log shows their mean over
+            the parts of a step.
 
     """
 
@@ -49,13 +49,13 @@ class StepReport:
     """The outcome of one step.
 
     Attributes:
-        loss: of the global batch.
+        loss: loss of the global batch.
         lr: learning rate.
-        grad_norm: of the replicated parameters' gradient, before clipping.
-        loss_scale: the gradients were those of this times the loss.
-        skipped: whether a gradient overflowed, so that nothing was changed.
-        statistics: the task's scalars, for the log and metrics.jsonl.
-        figures: what only metrics.jsonl records.
+        grad_norm: norm of the gradient of the replicated parameters, before clipping.
+        loss_scale: factor on the loss before backward.
+        skipped: true if a gradient overflowed and the step changed nothing.
+        statistics: scalars of the task for the log and metrics.jsonl.
+        figures: numbers of the task for metrics.jsonl only.
 
     """
 
@@ -72,9 +72,9 @@ class Sharded(Protocol):
     """Trained rows that are split over the ranks, with their optimizer state.
 
     Attributes:
-        name: the state-dict key that the rows would have.
-        aliases: other names that `no_clip_list` and `no_weight_decay_name` may call them by.
-        lr_multiplier: the rows learn at the learning rate times this.
+        name: state-dict key of the rows.
+        aliases: other names of the rows in `no_clip_list` and `no_weight_decay_name`.
+        lr_multiplier: factor on the learning rate of the rows.
 
     """
 
@@ -84,32 +84,32 @@ class Sharded(Protocol):
 
     @property
     def stored(self) -> StoredRows:
-        """Return the rows as a checkpoint keeps them."""
+        """Return the rows that a checkpoint stores."""
 
     def squared_norm(self) -> Tensor:
-        """Return the squared norm of the step's gradient of this rank's rows, a scalar."""
+        """Return the squared norm, a scalar, of the gradient of this rank's rows."""
 
     def update(self, rule: RowUpdate) -> None:
-        """Apply an optimizer's rule to the rows that took part in the step."""
+        """Apply the optimizer's rule to the rows that took part in the step."""
 
     def end_step(self) -> None:
-        """Let go of what the step held; called whether or not there was an update."""
+        """Release the memory of the step; called with or without an update."""
 
 
 class Watcher(Protocol):
-    """Looks at each step's report and says in the log what a user should know."""
+    """Reads the report of each step and tells the user in the log what matters."""
 
     def __call__(self, report: StepReport, step: int) -> None:
         """Judge the report of optimizer step number `step`, from 1."""
 
 
 class TrainingTask(ABC):
-    """A task as the training loop asks it; a task overrides what it has a use for.
+    """The part of a task that the training loop calls. A task overrides the methods that it needs.
 
     Attributes:
         sharded: rows that are split over the ranks; empty for most tasks.
-        wants_upcoming: whether `begin_step` has a use for the batch after its own. Only then is
-            that batch read early.
+        wants_upcoming: true if `begin_step` uses the batch after its own. Only then does the loop
+            read that batch early.
 
     """
 
@@ -118,72 +118,73 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def loss(self, outputs: Any, part: Batch) -> StepLoss:
-        """Return the loss of a part of the step's batch; see the contract above.
+        """Return the loss of a part of the step's batch; see the contract of this module.
 
         Args:
-            outputs: what the network made of the part, a tensor or a nest of tensors.
-            part: the next of the batch's parts.
+            outputs: output of the network for the part, a tensor or a nest of tensors.
+            part: the next part of the batch.
 
         """
 
     def start(  # noqa: B027
         self, weights: Weights | None, network: nn.Layer, folder: Path, log: RunLog
     ) -> None:
-        """Begin from `weights` that are not a checkpoint to resume, or from nothing.
+        """Start a training that does not resume a checkpoint.
 
         Args:
-            weights: what was found at Global.pretrained_model; the network has them already.
-            network: what is trained. Its weights may be changed here, but not after the first
-                step: on a GPU the optimizer then writes them from a copy of its own.
-            folder: where large temporary files may go.
-            log: hears what was done.
+            weights: the weights of Global.pretrained_model, which the network already has; None
+                for random weights.
+            network: the network to train. Change its weights here if you need to, but not after
+                the first step: on a GPU the optimizer then holds a copy of its own.
+            folder: folder for large temporary files.
+            log: log of the run.
 
         """
 
     def begin_step(  # noqa: B027
         self, batch: Batch, *, step: int, fraction: float, upcoming: Batch | None = None
     ) -> None:
-        """Prepare for a step on `batch`, before it is parted; called by all ranks.
+        """Prepare a step before its batch is split into parts. All ranks call this together.
 
         Args:
-            batch: of this rank.
-            step: optimizer steps taken before.
-            fraction: of training that is done.
-            upcoming: the next step's batch, if it is known.
+            batch: the batch of this rank.
+            step: number of optimizer steps taken before this one.
+            fraction: completed fraction of training, in [0, 1].
+            upcoming: the batch of the next step, if it has been read already.
 
         """
 
     def figures(self, fraction: float) -> dict[str, float]:
-        """Return what metrics.jsonl records of a step beside the loss and its statistics."""
+        """Return numbers that metrics.jsonl records beside the loss and its statistics."""
         return {}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the task's own tensors of the step by name, to find those that are not finite."""
+        """Return the task's own tensors of the step by name, to find NaN and infinity in."""
         return {}
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint's state.json keeps of the task, as JSON has it."""
+        """Return the task's entries of a checkpoint's state.json, of types that JSON has."""
         return {}
 
     def check_state(self, state: Mapping[str, Any], path: str) -> None:  # noqa: B027
-        """Refuse a checkpoint that this training cannot go on from.
+        """Refuse a checkpoint from which this training cannot resume.
 
         Raises:
-            UserError: says what differs and what to do.
+            UserError: names the difference and the remedy.
 
         """
 
     def restore(self, state: Mapping[str, Any], path: str, log: RunLog) -> None:  # noqa: B027
-        """Go on from the `state` of the checkpoint at `path`."""
+        """Resume from the `state` of the checkpoint at `path`."""
 
     def notes(self) -> Sequence[str]:
         """Return lines to log when a run starts."""
         return ()
 
     def describe(self, fraction: float) -> str:
-        """Return what is trained beside the network, for a line of the log."""
+        """Describe what the task trains beside the network, for a line of the log."""
         return ""
 
     def watchers(self, log: RunLog) -> Sequence[Watcher]:
-        """Return what is to look at every step."""
+        """Return the watchers that read the report of every step."""
         return ()

@@ -22,10 +22,10 @@ class UpdateReport:
     """The outcome of an optimizer step.
 
     Attributes:
-        grad_norm: of the replicated parameters' gradient of the global batch, the loss scale taken
-            away, before clipping.
-        overflow: whether any rank's gradient was not finite; then no rank changed anything.
-        non_finite: up to three names of gradients that were not finite, with commas; else "".
+        grad_norm: norm of the gradient of the replicated parameters for the global batch, without
+            the loss scale and before clipping.
+        overflow: true if the gradient of any rank was not finite; then no rank changed anything.
+        non_finite: names of up to three gradients that were not finite, joined by commas.
 
     """
 
@@ -39,18 +39,18 @@ Key = TypeVar("Key")
 
 
 def read_scalars(scalars: Mapping[Key, Scalar]) -> dict[Key, Any]:
-    """Return scalars as numbers, under the same keys, with a single wait for the device.
+    """Return scalars as numbers under the same keys, with a single wait for the device.
 
-    A tensor of several values [n] becomes a list of so many numbers.
+    A tensor [n] becomes a list of n numbers.
     """
     tensors = {name: value for name, value in scalars.items() if isinstance(value, Tensor)}
     wide = any(tensor.dtype == paddle.float64 for tensor in tensors.values())
     dtype = "float64" if wide else "float32"
-    same = [each if each.dtype == dtype else each.astype(dtype) for each in tensors.values()]
-    if all(each.ndim == 0 for each in same):
-        joined = paddle.stack(same) if same else None
+    cast = [each if each.dtype == dtype else each.astype(dtype) for each in tensors.values()]
+    if all(each.ndim == 0 for each in cast):
+        joined = paddle.stack(cast) if cast else None
     else:
-        joined = paddle.concat([each.reshape([-1]) if each.ndim != 1 else each for each in same])
+        joined = paddle.concat([each.reshape([-1]) if each.ndim != 1 else each for each in cast])
     values = iter([] if joined is None else joined.tolist())
     numbers = {
         name: next(values) if tensor.size == 1 else list(itertools.islice(values, tensor.size))
@@ -62,15 +62,15 @@ def read_scalars(scalars: Mapping[Key, Scalar]) -> dict[Key, Any]:
 
 
 class Updater:
-    """The optimizer step after backward: `squares`, which a caller reads, then `step`.
+    """The optimizer step after backward: first `squares`, then `step` with what the host read.
 
     Args:
-        dense: the replicated parameters; their gradients are already summed over ranks.
-        sharded: rows that are split over the ranks; each has this rank's part of the gradient.
-        rule: Momentum or AdamW.
-        clip: None for no clipping.
-        scaler: the gradients are those of `scaler.scale` times the loss.
-        no_weight_decay: parts of names whose parameters do not decay.
+        dense: the replicated parameters; their gradients are already summed over the ranks.
+        sharded: rows that are split over the ranks; each has the gradient of this rank's rows.
+        rule: update rule, for example Momentum or AdamW.
+        clip: gradient clipping; None to clip nothing.
+        scaler: loss scaler; the gradients are those of `scaler.scale` times the loss.
+        no_weight_decay: parameters whose names contain one of these parts do not decay.
 
     """
 
@@ -91,21 +91,21 @@ class Updater:
 
     @paddle.no_grad()
     def squares(self) -> dict[str, Scalar]:
-        """Return ‖g‖² of what the step will change, to be read, of sharded rows over all ranks."""
+        """Return ‖g‖² of every unit that the step changes; for sharded rows, over all ranks."""
         self._units = {unit.names[0]: unit for unit in self.dense.units()}
-        found: dict[str, Scalar] = {name: unit.square() for name, unit in self._units.items()}
-        return found | {rows.name: reduce_sum(rows.squared_norm()) for rows in self.sharded}
+        dense: dict[str, Scalar] = {name: unit.square() for name, unit in self._units.items()}
+        return dense | {rows.name: reduce_sum(rows.squared_norm()) for rows in self.sharded}
 
     @paddle.no_grad()
     def step(
         self, *, lr: float, step: int, squares: Mapping[str, Any] | None = None
     ) -> UpdateReport:
-        """Apply the gradients, or skip on overflow; then forget them.
+        """Apply the gradients, or skip the step on overflow; then clear the gradients.
 
         Args:
             lr: learning rate.
-            step: from 1.
-            squares: what the host has read of `squares`; it is read here if it is not given.
+            step: number of the step, from 1.
+            squares: the values of `squares()` that the host has read; None to read them here.
 
         """
         read = read_scalars(self.squares()) if squares is None else squares
@@ -113,10 +113,10 @@ class Updater:
         for name, unit in self._units.items():
             dense |= unit.squares(read[name])
         squares = dense | {rows.name: read[rows.name] for rows in self.sharded}
-        # Dense gradients and the norms of sharded rows are sums over ranks, equal on all of them,
-        # and infinity and NaN survive a sum: one rank's overflow is every rank's.
+        # Dense gradients and norms of sharded rows are sums over the ranks, equal on all ranks.
+        # Infinity and NaN survive a sum, so all ranks see the overflow of one.
         overflow = not math.isfinite(sum(squares.values()))
-        wrong = self._wrong(squares) if overflow else []
+        non_finite = self._non_finite(squares) if overflow else []
         if not overflow:
             self._apply(squares, lr, step)
         scale = self.scaler.scale
@@ -126,7 +126,7 @@ class Updater:
         self.dense.clear_gradients()
         for rows in self.sharded:
             rows.end_step()
-        return UpdateReport(dense_norm, overflow, ", ".join(wrong[:3]))
+        return UpdateReport(dense_norm, overflow, ", ".join(non_finite[:3]))
 
     def _apply(self, squares: Mapping[str, float], lr: float, step: int) -> None:
         factors = self._factors(squares)
@@ -144,7 +144,7 @@ class Updater:
             self._update_rows(rows, factors[rows.name], lr, step)
 
     def _factors(self, squares: Mapping[str, float]) -> dict[str, float]:
-        """Return what each gradient is multiplied by: clipping, and the loss scale taken away."""
+        """Return the factor of each gradient: that of clipping, divided by the loss scale."""
         scale, aliases = self.scaler.scale, {rows.name: rows.aliases for rows in self.sharded}
         factors = dict.fromkeys(squares, 1.0)
         if self.clip is not None:
@@ -156,7 +156,7 @@ class Updater:
         return {name: factor / scale for name, factor in factors.items()}
 
     def _limits(self, *names: str) -> tuple[float, float] | None:
-        """Return between which values a gradient is kept that still has the loss scale."""
+        """Return the bounds of clipping by value for gradients that have the loss scale."""
         if self.clip is None or self.clip.limits is None or not clips(self.clip, *names):
             return None
         low, high = self.clip.limits
@@ -176,17 +176,17 @@ class Updater:
 
         rows.update(update)
 
-    def _wrong(self, squares: Mapping[str, float]) -> list[str]:
-        """Return the names of gradients that are not finite, looked at one by one."""
-        found = []
+    def _non_finite(self, squares: Mapping[str, float]) -> list[str]:
+        """Return the names of the gradients that are not finite, checked one by one."""
+        non_finite = []
         gradients = self.dense.gradients()
         for name, square in squares.items():
             if math.isfinite(square):
                 continue
             names = self._units[name].names if name in self._units else [name]
             if len(names) == 1:
-                found.append(names[0])
+                non_finite.append(names[0])
             else:
-                each = {n: paddle.square(gradients[n]).sum() for n in names}
-                found += [n for n, value in read_scalars(each).items() if not math.isfinite(value)]
-        return found
+                sums = read_scalars({n: paddle.square(gradients[n]).sum() for n in names})
+                non_finite += [n for n, value in sums.items() if not math.isfinite(value)]
+        return non_finite
