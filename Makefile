@@ -8,6 +8,10 @@ WORKERS ?= logical
 SIDE_BY_SIDE := -n $(WORKERS) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 SIDE_BY_SIDE += --max-worker-restart=0
 
+# Keep compiled modules although the caller's environment may forbid it: every process that the
+# tests start would compile the package anew, half a second each.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: install install-test quickstart quality test test-slow lint clean help
 
 help:
