@@ -183,7 +183,7 @@ def test_magfaces_protocol(models, bins, tmp_path, capsys):
     for said in (shown, html.unescape(text)):
         assert "MagFace's protocol, angles of embeddings less the mean" in said
         assert "InsightFace's protocol" not in said
-    assert f"cosine {angular['accuracy']['cosine']:.4f}: most decisions" in text
+    assert f"cosine {angular['accuracy']['cosine']:.4f}: most correct decisions" in text
     assert "InsightFace's protocol, squared distances" in capsys.readouterr().out
 
 

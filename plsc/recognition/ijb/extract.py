@@ -1,4 +1,4 @@
-"""Faces of a release -> embeddings: decoded and aligned in processes, embedded in batches."""
+"""Embed the faces of a release: worker processes decode and align, the model embeds batches."""
 
 import hashlib
 import json
@@ -20,8 +20,8 @@ from plsc.recognition.embedder import Embedder
 from plsc.recognition.embedding import Face, chunks_of, embed
 from plsc.recognition.ijb.protocol import ReleaseFaces
 
-PLACE_TOLERANCE = 0.5  # pixels
-LAYOUT = 1  # to be raised where the same images and model begin to give other embeddings
+TEMPLATE_TOLERANCE = 0.5  # pixels
+LAYOUT = 1  # raise it when the same images and model begin to give other embeddings
 
 
 def embed_faces(
@@ -35,24 +35,24 @@ def embed_faces(
     batch_size: int,
     num_workers: int,
 ) -> tuple[RowStore, int]:
-    """Embed all faces, or what is left of them where an earlier run has done others.
+    """Embed all faces that no earlier run has embedded.
 
     Args:
-        faces: the lists.
+        faces: the faces that the lists of the release name.
         images: folder of the images.
-        stamps: int64 [n, 2], of the image files.
+        stamps: int64 [n, 2], size and time of change of the image files.
         embedder: the model.
-        cache: folder for embeddings of any models and lists; each pair has a folder in it.
-        flip: also embed the mirror images; without it, embeddings with them are taken if there.
-        batch_size: images at once.
-        num_workers: processes that decode and align; 0 does it in this one.
+        cache: folder for embeddings; each combination of model and lists has a folder in it.
+        flip: also embed the mirror images. Without flip, cached embeddings with flip serve too.
+        batch_size: number of images per batch.
+        num_workers: number of processes that decode and align; 0 uses this process.
 
     Returns:
         embeddings: [n, 2, d], or without `flip` [n, 1, d].
-        num_embedded: faces that were not there yet.
+        num_embedded: number of faces that were not in the cache.
 
     Raises:
-        UserError: an image cannot be used; what has been done is kept.
+        UserError: an image cannot be used; the cache keeps all finished embeddings.
 
     """
     if not flip:
@@ -61,10 +61,11 @@ def embed_faces(
             return both, 0
     store = _store(faces, embedder, cache, views=2 if flip else 1, make=True)
     assert store is not None
-    left = store.missing(stamps)
-    if not len(left):
+    missing = store.missing(stamps)
+    if not len(missing):
         return store, 0
-    source, chunks = AlignedFaces(faces, images, embedder.info.size[0]), chunks_of(left, batch_size)
+    source = AlignedFaces(faces, images, embedder.info.size[0])
+    chunks = chunks_of(missing, batch_size)
     batches = embed(
         source,
         embedder,
@@ -72,17 +73,17 @@ def embed_faces(
         flip=flip,
         num_workers=num_workers,
         unit="faces",
-        before=len(faces) - len(left),
+        before=len(faces) - len(missing),
     )
     with store.filling(), closing(batches):
         for batch in batches:
             rows = np.array([face.index for face in batch.faces])
             store.write(rows, batch.embeddings, stamps[rows])
-    return store, len(left)
+    return store, len(missing)
 
 
 class AlignedFaces:
-    """The listed faces of a release, each cut out of its image and aligned to a square."""
+    """The faces of a release, each cut from its image and aligned to a square."""
 
     dtype: npt.DTypeLike = np.uint8
     most_faces = 1
@@ -92,7 +93,7 @@ class AlignedFaces:
         self._faces, self._images, self._side = faces, images, side
 
     def __len__(self) -> int:
-        """Return how many faces there are."""
+        """Return the number of faces."""
         return len(self._faces)
 
     def where(self, index: int) -> str:
@@ -100,10 +101,10 @@ class AlignedFaces:
         return str(self._images / self._faces.names[index])
 
     def faces(self, index: int) -> Sequence[Face]:
-        """Return the face, or why its image cannot be used.
+        """Return the aligned face, or the reason why its image cannot be used.
 
         Raises:
-            UserError: its landmarks are of no face.
+            UserError: the landmarks cannot be those of a face.
 
         """
         path = self.where(index)
@@ -125,31 +126,36 @@ class AlignedFaces:
 def _store(
     faces: ReleaseFaces, embedder: Embedder, cache: Path, *, views: int, make: bool
 ) -> RowStore | None:
-    """Return the store for these faces and this model; None if it would have to be made."""
+    """Return the store for these faces and this model; None if it does not exist and not `make`."""
     _check_crops(embedder)
-    of = {"model": embedder.digest, "faces": list_digest(faces), "views": views, "layout": LAYOUT}
-    key = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:16]
+    identity = {
+        "model": embedder.digest,
+        "faces": list_digest(faces),
+        "views": views,
+        "layout": LAYOUT,
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     if not make and not (cache / key).exists():
         return None
-    about = {"model_path": embedder.info.path, **of}
+    about = {"model_path": embedder.info.path, **identity}
     return RowStore(cache / key, (len(faces), views, embedder.info.dim), about)
 
 
 def list_digest(faces: ReleaseFaces) -> str:
-    """Return a digest of the names of the images and of the landmarks."""
+    """Return a digest of the image names and landmarks."""
     digest = hashlib.sha256("\n".join(faces.names).encode(errors="surrogateescape"))
     digest.update(np.ascontiguousarray(faces.points).tobytes())
     return digest.hexdigest()
 
 
 def _check_crops(embedder: Embedder) -> None:
-    """Refuse a model that was trained on faces aligned in another way than ours."""
+    """Refuse a model that was trained on faces aligned to another template."""
     info = embedder.info
     width, height = info.size
     if width != height:
         raise UserError(f"{info.path}: takes {width}x{height}, but faces are aligned to squares")
-    places = info.alignment_template
-    if places is not None and not np.allclose(places, template(width), atol=PLACE_TOLERANCE):
+    points = info.alignment_template
+    if points is not None and not np.allclose(points, template(width), atol=TEMPLATE_TOLERANCE):
         raise UserError(
-            f"{info.path}: was trained on faces aligned to {places}, not to {template(width)[0]}..."
+            f"{info.path}: was trained on faces aligned to {points}, not to {template(width)[0]}..."
         )

@@ -1,4 +1,4 @@
-"""The files of an IJB release as InsightFace packs it: faces, pairs, gallery and probes.
+"""Read the files of an IJB release as InsightFace packs them: faces, pairs, gallery, probes.
 
 IMAGE_PATH/loose_crop/<name>                         images
 IMAGE_PATH/meta/ijbc_face_tid_mid.txt                <name> <template> <medium>
@@ -6,7 +6,7 @@ IMAGE_PATH/meta/ijbc_name_5pts_score.txt             <name> <x1> <y1> ... <x5> <
 IMAGE_PATH/meta/ijbc_template_pair_label.txt         <template> <template> <1 if one person>
 IMAGE_PATH/meta/ijbc_1N_gallery_G1.csv, _G2.csv, ijbc_1N_probe_mixed.csv     for search 1:N
 
-The csv files are the protocol's own, and may also lie in IMAGE_PATH; without them there is no 1:N.
+The csv files come with the protocol and may also lie in IMAGE_PATH; without them there is no 1:N.
 """
 
 import os
@@ -36,8 +36,8 @@ class ReleaseFaces:
     """The faces of a release, in the order of its lists.
 
     Attributes:
-        file: the list of landmarks, whose line i + 1 is face i.
-        names: of the images, below `loose_crop`.
+        file: the list of landmarks; its line i + 1 is face i.
+        names: image names below `loose_crop`.
         points: float64 [n, 5, 2], landmarks in pixels.
         detector_scores: float64 [n].
         templates: int64 [n], template ids.
@@ -56,13 +56,13 @@ class ReleaseFaces:
         return len(self.names)
 
     def where(self, row: int) -> str:
-        """Return file and line of a face."""
+        """Return the file and line that list a face."""
         return f"{self.file}:{row + 1}"
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of templates: ids int32 [P], int32 [P], and whether they show one person, bool [P]."""
+    """Pairs of templates: two ids each, int32 [P]; `same` [P] is true if they show one person."""
 
     first: NDArray[np.int32]
     second: NDArray[np.int32]
@@ -71,7 +71,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Release:
-    """The content of a release's files."""
+    """The content of the files of a release."""
 
     images: Path
     faces: ReleaseFaces
@@ -80,11 +80,11 @@ class Release:
 
 
 def read_release(image_path: str | Path, target: Target) -> Release:
-    """Read the lists of a release and hold them against each other; images are not looked at.
+    """Read the lists of a release and check that they agree; do not read the images.
 
     Raises:
-        UserError: a list is missing, a line of it is not as it has to be, or the lists do not
-            fit each other; names file and line.
+        UserError: a list is missing, a line is malformed, or the lists disagree; the message names
+            file and line.
 
     """
     root, stem = Path(image_path), target.lower()
@@ -95,7 +95,7 @@ def read_release(image_path: str | Path, target: Target) -> Release:
     pair_list = _required(root, target, META, f"{stem}_template_pair_label.txt")
     images = _required(root, target, IMAGES)
     faces = _read_faces(members, landmarks)
-    known = np.unique(faces.templates)
+    template_ids = np.unique(faces.templates)
     pairs = read_pairs(pair_list)
     if pairs.same.all() or not pairs.same.any():
         raise UserError(
@@ -103,10 +103,10 @@ def read_release(image_path: str | Path, target: Target) -> Release:
             f"and {(~pairs.same).sum()} of two"
         )
     for ids in (pairs.first, pairs.second):
-        rows_of_templates(known, ids, str(pair_list))
+        rows_of_templates(template_ids, ids, str(pair_list))
     searches = read_searches([root / META, root], stem)
     for group in [*searches.galleries, *([searches.probes] if searches.probes else [])]:
-        rows_of_templates(known, group.templates, str(group.file))
+        rows_of_templates(template_ids, group.templates, str(group.file))
     return Release(images, faces, pairs, searches)
 
 
@@ -114,7 +114,7 @@ def image_stamps(images: Path, faces: ReleaseFaces) -> NDArray[np.int64]:
     """Return size and time of change of each image file, int64 [n, 2].
 
     Raises:
-        UserError: files are missing; names the first and says how many.
+        UserError: files are missing; the message names the first and gives their number.
 
     """
     stamps = np.zeros((len(faces), 2), np.int64)
@@ -215,7 +215,7 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def _first_bad_pair(path: Path) -> str:
-    """Return what is wrong with the first line that is no pair; looked for where there is one."""
+    """Return a message about the first line that is not a pair; empty if all lines are pairs."""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):
             fields = line.split()

@@ -1,4 +1,4 @@
-"""Embeddings of a release -> what is reported of them, 1:1 and 1:N."""
+"""Evaluate the embeddings of a release, 1:1 and 1:N."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ from plsc.recognition.metrics.templates import (
 )
 
 MEAN = "mean"
-ALIKE = 1e-6  # scores of equal vectors differ by rounding
+SCORE_ROUNDING = 1e-6  # scores of equal vectors differ by no more
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Results:
 
     Attributes:
         scores: float32 [P], in the order of the pair list.
-        curve: their ROC.
+        curve: the ROC curve of the scores.
         points: TPR at the usual FPRs.
-        searches: gallery -> results 1:N; of several also their mean, and all of them as one.
-            Empty without the files.
-        num_templates: how many there are.
-        seconds: part -> time it took.
+        searches: gallery -> 1:N results. With several galleries, also their mean and the results in
+            all galleries as one. Empty if the release has no 1:N files.
+        num_templates: number of templates.
+        seconds: part of the evaluation -> its time in seconds.
 
     """
 
@@ -50,7 +50,7 @@ class Results:
     seconds: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the scores, as JSON has it."""
+        """Return all figures except the scores as a dictionary for JSON."""
         return {
             "num_templates": self.num_templates,
             "num_same_pairs": self.curve.num_same,
@@ -59,7 +59,7 @@ class Results:
             "points": [point.to_dict() for point in self.points],
             "auc": self.curve.auc,
             "eer": self.curve.eer.to_dict(),
-            "identification": {name: found.to_dict() for name, found in self.searches.items()},
+            "identification": {name: one.to_dict() for name, one in self.searches.items()},
         }
 
 
@@ -72,18 +72,18 @@ def evaluate(
     pooling: Pooling = "magnitude",
     quality: Quality | None = None,
 ) -> Results:
-    """Pool templates, score the pairs, read the table, and search the probes.
+    """Pool templates, score the pairs, compute the TPR table, and search the probes.
 
     Args:
-        release: the lists.
-        embeddings: float32 [n, views, d], of its faces.
-        flip: add the mirrored images' embeddings.
-        detector_score: multiply a face's by the score of its detector.
-        pooling: of faces to templates, see `pool_templates`.
-        quality: for pooling by score.
+        release: the lists of the release.
+        embeddings: float32 [n, views, d], the embeddings of its faces.
+        flip: add the embeddings of the mirrored images.
+        detector_score: multiply the embedding of a face by its detector score.
+        pooling: method that pools faces to templates; see `pool_templates`.
+        quality: quality function for pooling by score.
 
     Raises:
-        UserError: the embeddings are not finite, or all alike.
+        UserError: the embeddings are not finite, or alike for all faces.
 
     """
     seconds: dict[str, float] = {}
@@ -100,7 +100,7 @@ def evaluate(
         )
     with _timed(seconds, "scoring"):
         scores = pair_scores(templates, pairs.first, pairs.second)
-    if np.ptp(scores) < ALIKE:
+    if np.ptp(scores) < SCORE_ROUNDING:
         raise UserError(
             f"all {len(scores)} pairs score {scores[0]:.4f}: the model tells no two faces apart"
         )
@@ -113,18 +113,18 @@ def evaluate(
 
 
 def _search(templates: Templates, searches: Searches) -> dict[str, Identification]:
-    """Search each gallery by itself, for their mean as the protocol has it; and all as one."""
+    """Search each gallery alone, as the protocol does for their mean, and all galleries as one."""
     probes, galleries = searches.probes, searches.galleries
     if probes is None or not galleries:
         return {}
     vectors = templates.vectors
     searched = vectors[templates.rows(probes.templates)]
 
-    def found(gallery: Subjects) -> Identification:
-        known = vectors[templates.rows(gallery.templates)]
-        return identification(searched, probes.subjects, known, gallery.subjects)
+    def search(gallery: Subjects) -> Identification:
+        members = vectors[templates.rows(gallery.templates)]
+        return identification(searched, probes.subjects, members, gallery.subjects)
 
-    results = {gallery.name: found(gallery) for gallery in galleries}
+    results = {gallery.name: search(gallery) for gallery in galleries}
     if len(galleries) > 1:
         results[MEAN] = mean_of(list(results.values()))
         together = Subjects(
@@ -133,7 +133,7 @@ def _search(templates: Templates, searches: Searches) -> dict[str, Identificatio
             templates=np.concatenate([gallery.templates for gallery in galleries]),
             subjects=np.concatenate([gallery.subjects for gallery in galleries]),
         )
-        results[together.name] = found(together)
+        results[together.name] = search(together)
     return results
 
 

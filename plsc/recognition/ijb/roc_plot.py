@@ -1,4 +1,4 @@
-"""The ROC curve of a release as a picture."""
+"""Plot the ROC curve of a release."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ from plsc.report.figures import drawing, save
 
 COLOUR, FAINT = "#4878a8", "#dddddd"
 LOWEST_FPR, HIGHEST_FPR = 1e-6, 1e-1
-OVERHANG = 1.1  # the points nearest to the first and the last rate may be that much beyond
+OVERHANG = 1.1  # points nearest to the outer rates may lie beyond them by this factor
 
 
 def draw_roc(
     curve: RocCurve, points: Sequence[NearestPoint], paths: Sequence[Path], *, title: str
 ) -> None:
-    """Write the curve and the points of the table, once for each of `paths` (.png, .pdf).
+    """Write the curve and the points of the table to each of `paths` (.png, .pdf).
 
     Raises:
-        UserError: the system refuses to write.
+        UserError: a file cannot be written.
 
     """
     with drawing((6.4, 4.4)) as figure:

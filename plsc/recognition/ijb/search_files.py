@@ -1,4 +1,4 @@
-"""Gallery and probe files of the IJB protocols: templates and whose they are."""
+"""Read the gallery and probe files of the IJB protocols: templates and their subjects."""
 
 import csv
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ TEMPLATE_COLUMN, SUBJECT_COLUMN = "TEMPLATE_ID", "SUBJECT_ID"
 
 @dataclass(frozen=True)
 class Subjects:
-    """Templates, int64 [t], and whose they are, int64 [t]; `name` is G1, for instance."""
+    """Templates, int64 [t], and the subject of each, int64 [t]; `name` is for example G1."""
 
     file: Path
     name: str
@@ -26,21 +26,21 @@ class Subjects:
 
 @dataclass(frozen=True)
 class Searches:
-    """The probes, and the galleries to search for them; without either, nothing is searched."""
+    """The probes and the galleries to search; if either is missing, nothing is searched."""
 
     galleries: Sequence[Subjects]
     probes: Subjects | None
 
 
 def read_searches(folders: Sequence[Path], stem: str) -> Searches:
-    """Read `<stem>_1N_gallery_<name>.csv` and `<stem>_1N_probe_mixed.csv`, if they are there.
+    """Read `<stem>_1N_gallery_<name>.csv` and `<stem>_1N_probe_mixed.csv` if they exist.
 
     Args:
-        folders: where to look; the first that has galleries, and the first that has probes.
+        folders: folders to look in; the first with galleries and the first with probes are used.
         stem: ijbb or ijbc.
 
     Raises:
-        UserError: a file cannot be read, or a line is something else; names file and line.
+        UserError: a file cannot be read, or a line is malformed; the message names file and line.
 
     """
     files: list[Path] = next(filter(None, (sorted(f.glob(stem + GALLERY)) for f in folders)), [])
@@ -59,21 +59,21 @@ def read_searches(folders: Sequence[Path], stem: str) -> Searches:
 
 
 def read_text(path: Path) -> str:
-    """Return the characters of a list.
+    """Return the text of a list.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file cannot be read.
 
     """
     try:
-        # Names of files need not be text in any encoding.
+        # File names need not be valid text in any encoding.
         return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _read_subjects(path: Path, name: str) -> Subjects:
-    """Return a template's subject, from a line for each of its images."""
+    """Return each template with its subject; the file has a line for each image of a template."""
     subjects: dict[int, int] = {}
     rows = csv.reader(read_text(path).splitlines())
     header = [field.strip().upper() for field in next(rows, [])]

@@ -1,4 +1,4 @@
-"""Results as tables for a terminal, in the look that IJB results have."""
+"""Format results as tables for a terminal, in the usual form of IJB results."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ UNRESOLVED = "-"
 
 
 def boxed(rows: Sequence[Sequence[str]]) -> str:
-    """Frame `rows` of equally many cells, the first of them a head; cells are centred."""
+    """Return `rows` as a framed table with centred cells; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = "+".join(["", *("-" * (width + 2) for width in widths), ""])
     lines = [
@@ -21,35 +21,35 @@ def boxed(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _centred(text: str, width: int) -> str:
-    """Centre `text`; an odd blank goes behind text of odd length, before text of even length."""
+    """Centre `text`; a spare blank goes after text of odd length, before text of even length."""
     excess = width - len(text)
     before = excess // 2 + (excess % 2 and len(text) % 2 == 0)
     return " " * before + text + " " * (excess - before)
 
 
 def tpr_table(name: str, points: Sequence[NearestPoint]) -> str:
-    """Return a table of TPR in percent at each FPR, one row."""
+    """Return a one-row table of TPR in percent at each FPR."""
     head = ["Methods", *(str(point.target) for point in points)]
     return boxed([head, [name, *(_percent(point.tpr) for point in points)]])
 
 
 def about_templates(report: Mapping[str, Any]) -> str:
-    """Return in words what the figures of `report`, as JSON has it, are of."""
+    """Return one line that says how the templates behind a JSON `report` were pooled."""
     mirrored = "with mirror images" if report["flip"] else "without mirror images"
     detector = "times detector scores" if report["detector_score"] else "no detector scores"
     return f"templates: pooling {report['pooling']}, {mirrored}, {detector}"
 
 
 def search_table(searches: Mapping[str, Identification]) -> str:
-    """Return a table of rank-k and TPIR at FPIR in percent, one row for each gallery."""
+    """Return a table of rank-k and TPIR at FPIR in percent, with one row per gallery."""
     head = ["Gallery", *(f"rank-{k}" for k in RANKS), *(f"FPIR={x:g}" for x in FPIR_TARGETS)]
     rows = [
         [
             name,
-            *(_percent(found.rank[k]) for k in RANKS),
-            *(_percent(found.tpir[fpir]) for fpir in FPIR_TARGETS),
+            *(_percent(result.rank[k]) for k in RANKS),
+            *(_percent(result.tpir[fpir]) for fpir in FPIR_TARGETS),
         ]
-        for name, found in searches.items()
+        for name, result in searches.items()
     ]
     return boxed([head, *rows])
 

@@ -1,7 +1,7 @@
-"""MagFace's 1:1 protocol: angles between embeddings, after their mean has been taken from them.
+"""MagFace's 1:1 protocol: angles between embeddings, measured after subtracting their mean.
 
 Meng et al., "MagFace: A Universal Representation for Face Recognition and Quality Assessment",
-CVPR 2021; folds, mean, distance and thresholds as the published evaluation has them. numpy only.
+CVPR 2021. Folds, mean, distance and thresholds are those of the published evaluation. numpy only.
 """
 
 import numpy as np
@@ -13,22 +13,23 @@ from plsc.recognition.metrics.folds import Accuracy, Bools, Floats, decide_folds
 def angular_accuracy(embeddings: ArrayLike, issame: ArrayLike, *, nrof_folds: int = 10) -> Accuracy:
     """Return the accuracy on each fold at the angle that is best on the other folds.
 
-    For each fold, the mean of the other folds' embeddings is taken from all embeddings. They have
-    the lengths that the model gives them then, so that long ones weigh more in the mean, and what
-    comes out differs from that of normalised ones. An embedding that equals the mean is at a right
-    angle to all others.
+    For each fold, the mean embedding of the other folds is subtracted from all embeddings. The
+    embeddings are not normalised first: long ones weigh more in the mean, so the result differs
+    from that of normalised embeddings. An embedding that equals the mean is at a right angle to
+    all others.
 
     Args:
-        embeddings: [2P, d] as the model gives them; rows 2i and 2i+1 are pair i.
-        issame: [P] whether a pair shows one person.
+        embeddings: [2P, d] as the model outputs them; rows 2i and 2i+1 are pair i.
+        issame: bool [P], true where a pair shows one person.
         nrof_folds: number of contiguous folds.
 
     Returns:
-        `threshold` and `cosine` are of embeddings less the mean of all: of no use for others.
+        The accuracy. Its `threshold` and `cosine` apply to embeddings from which the mean of this
+        set was subtracted; do not use them on other embeddings.
 
     Raises:
-        CollapsedEmbeddings: not finite, or all images alike.
-        UserError: fewer pairs than folds, or pairs of one kind only.
+        CollapsedEmbeddings: the embeddings are not finite, or alike for all images.
+        UserError: there are fewer pairs than folds, or pairs of one kind only.
 
     """
     _, same = unit_pairs(embeddings, issame, nrof_folds)
@@ -44,7 +45,10 @@ def angular_accuracy(embeddings: ArrayLike, issame: ArrayLike, *, nrof_folds: in
 
 
 def angles(rows: Floats) -> Floats:
-    """Return each pair's angle [P] in half turns, 0 to 1, from rows [2P, d]; 0.5 if one is zero."""
+    """Return the angle of each pair [P] in half turns (0 to 1) from rows [2P, d].
+
+    The angle is 0.5 where one of the two rows is zero.
+    """
     first, second = rows[0::2], rows[1::2]
     products = np.einsum("pd,pd->p", first, second)
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)

@@ -1,7 +1,7 @@
-"""1:1 verification over folds after the LFW protocol, unrestricted with labelled outside data.
+"""1:1 verification over folds by the LFW protocol "unrestricted with labelled outside data".
 
-Huang et al., "Labeled Faces in the Wild", UMass Amherst TR 07-49; thresholds and folds as in
-InsightFace and PLSC. numpy only.
+Huang et al., "Labeled Faces in the Wild", UMass Amherst TR 07-49; thresholds and folds are
+those of InsightFace and PLSC. numpy only.
 """
 
 from collections.abc import Callable
@@ -22,21 +22,21 @@ ACCURACY_THRESHOLDS = np.arange(0, 4, 0.01)
 
 
 class CollapsedEmbeddings(Unmeasurable):
-    """The embeddings do not tell images apart, so an accuracy of them would mean nothing."""
+    """The embeddings do not tell images apart, so their accuracy would mean nothing."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of right decisions.
+    """The share of correct decisions over folds.
 
     Attributes:
-        mean: over the folds.
-        std: of the population, over the folds.
-        folds: of each fold, at the threshold that is best on the others.
-        threshold: the smallest that is best on all pairs; what of, the protocol says.
+        mean: mean over the folds.
+        std: population standard deviation over the folds.
+        folds: accuracy of each fold, at the threshold that is best on the others.
+        threshold: the smallest threshold that is best on all pairs, in the unit of `protocol`.
         cosine: the threshold as a cosine.
-        protocol: `insightface`: threshold of squared distances of unit vectors, 0 to 4. `magface`:
-            of angles between embeddings less their mean, in half turns, 0 to 1.
+        protocol: `insightface`: thresholds are squared distances of unit vectors, 0 to 4.
+            `magface`: they are angles between embeddings less their mean, in half turns, 0 to 1.
 
     """
 
@@ -48,7 +48,7 @@ class Accuracy:
     protocol: ProtocolName
 
     def to_dict(self) -> dict[str, object]:
-        """Return the accuracy as JSON has it."""
+        """Return the accuracy as a dictionary for JSON."""
         return {**asdict(self), "folds": list(self.folds)}
 
 
@@ -59,14 +59,14 @@ def verification_accuracy(
 
     Args:
         embeddings: [2P, d], any length; rows 2i and 2i+1 are pair i.
-        issame: [P] whether a pair shows one person.
+        issame: bool [P], true where a pair shows one person.
         nrof_folds: number of contiguous folds.
         pca: number of principal components to project on, fitted per fold; 0 is off.
 
     Raises:
-        CollapsedEmbeddings: not finite, or all images alike.
-        UserError: fewer pairs than folds, pairs of one kind only, more components than `embeddings`
-            can give.
+        CollapsedEmbeddings: the embeddings are not finite, or alike for all images.
+        UserError: there are fewer pairs than folds, pairs of one kind only, or `pca` asks for more
+            components than `embeddings` have.
 
     """
     unit, same = unit_pairs(embeddings, issame, nrof_folds)
@@ -89,11 +89,11 @@ def decide_folds(
     """Return the accuracy over folds, each decided at the threshold that is best on the others.
 
     Args:
-        fitted: which pairs [P] may be learnt from -> distances [P] of all.
-        same: [P] whether a pair shows one person.
+        fitted: a function from a mask [P] of the pairs to learn from to the distances [P] of all.
+        same: bool [P], true where a pair shows one person.
         nrof_folds: number of contiguous folds.
-        cosine: a threshold -> the cosine that it is.
-        protocol: of the distances.
+        cosine: a function that converts a threshold to a cosine.
+        protocol: the protocol that defines the distances.
 
     """
     folds = []
@@ -109,8 +109,8 @@ def decide_folds(
 def cosines(embeddings: ArrayLike) -> Floats:
     """Return the cosine of each pair [P], -1 to 1, from embeddings [2P, d] of any length.
 
-    Taken from the squared distance, so that two equal images have exactly 1 and tie with others;
-    0 where an embedding is zero.
+    The cosine is computed from the squared distance, so that every pair of equal images scores
+    exactly 1. It is 0 where an embedding is zero.
     """
     unit = _unit(np.asarray(embeddings, np.float64))
     lengths = np.asarray(unit.any(axis=1), np.float64)
@@ -119,10 +119,10 @@ def cosines(embeddings: ArrayLike) -> Floats:
 
 
 def check_pairs(issame: ArrayLike, nrof_folds: int) -> None:
-    """Check that pairs of these kinds [P] can be measured in folds.
+    """Check that pairs with these labels [P] can be evaluated in folds.
 
     Raises:
-        UserError: fewer pairs than folds, or pairs of one kind only.
+        UserError: there are fewer pairs than folds, or pairs of one kind only.
 
     """
     same = np.asarray(issame, bool)
@@ -136,11 +136,11 @@ def check_pairs(issame: ArrayLike, nrof_folds: int) -> None:
 
 
 def unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tuple[Floats, Bools]:
-    """Check embeddings [2P, d] and `issame` [P]; return them, the embeddings at length 1.
+    """Check embeddings [2P, d] and `issame` [P]; return unit-length embeddings and labels.
 
     Raises:
-        CollapsedEmbeddings: not finite, or all images alike.
-        UserError: fewer pairs than folds, or pairs of one kind only.
+        CollapsedEmbeddings: the embeddings are not finite, or alike for all images.
+        UserError: there are fewer pairs than folds, or pairs of one kind only.
 
     """
     rows, same = np.asarray(embeddings, np.float64), np.asarray(issame, bool)
@@ -165,14 +165,14 @@ def unit_pairs(embeddings: ArrayLike, issame: ArrayLike, nrof_folds: int) -> tup
 
 
 def _unit(rows: Floats) -> Floats:
-    """Scale rows [n, d] to length 1; those of zeros stay."""
+    """Scale rows [n, d] to length 1; rows of zeros stay zero."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: Floats = rows / np.where(lengths > 0, lengths, 1)
     return unit
 
 
 def fold_masks(num_pairs: int, nrof_folds: int) -> list[Bools]:
-    """Return a mask [num_pairs] per fold: contiguous, the first longer by one where uneven."""
+    """Return a mask [num_pairs] per contiguous fold; the first folds take the remainder."""
     masks = []
     for part in np.array_split(np.arange(num_pairs), nrof_folds):
         mask = np.zeros(num_pairs, bool)
@@ -188,23 +188,23 @@ def squared_distances(unit: Floats) -> Floats:
 
 
 def count_below(values: Floats, thresholds: Floats) -> NDArray[np.int64]:
-    """Return how many of `values` [n] are below each threshold."""
+    """Return the number of `values` [n] below each threshold."""
     return np.searchsorted(np.sort(values), thresholds, side="left")
 
 
 def _best_threshold(distances: Floats, same: Bools) -> float:
-    """Return the first of ACCURACY_THRESHOLDS at which most decisions are right."""
+    """Return the lowest of ACCURACY_THRESHOLDS with the most correct decisions."""
     accepted = count_below(distances[same], ACCURACY_THRESHOLDS)
     wrongly_accepted = count_below(distances[~same], ACCURACY_THRESHOLDS)
     return float(ACCURACY_THRESHOLDS[(accepted - wrongly_accepted).argmax()])
 
 
 def _project(unit: Floats, pairs: Bools, components: int) -> Floats:
-    """Project `unit` [2P, d] on the chosen pairs' principal components, back to unit length."""
+    """Project `unit` [2P, d] on the principal components of `pairs`; return unit vectors."""
     fitted = unit[np.repeat(pairs, 2)]
     if components > min(fitted.shape):
         raise UserError(
-            f"pca {components} is more than the {min(fitted.shape)} components there are"
+            f"pca {components} is more than the {min(fitted.shape)} components of the embeddings"
         )
     mean = fitted.mean(axis=0)
     axes = np.linalg.svd(fitted - mean, full_matrices=False)[2][:components]

@@ -1,7 +1,8 @@
-"""Identification 1:N after the IJB protocols: probes are searched in a gallery of templates.
+"""Identification 1:N by the IJB protocols: each probe is searched in a gallery of templates.
 
-Closed set: whether the mate is among the first k. Open set: how many mates score above a threshold
-that few of the searches without a mate reach (TPIR at FPIR). numpy only.
+Closed set: the share of searches whose mate is among the first k (rank-k). Open set: the share of
+mates that score above a threshold which few of the searches without a mate exceed (TPIR at FPIR).
+numpy only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,14 +24,14 @@ class Identification:
     """The results of searches in one gallery.
 
     Attributes:
-        num_gallery: templates in the gallery.
-        num_mated: searches whose person is in the gallery.
-        num_nonmated: searches whose person is not.
+        num_gallery: number of templates in the gallery.
+        num_mated: number of searches for a person who is in the gallery.
+        num_nonmated: number of searches for a person who is not.
         rank: k -> share of the mated searches whose mate is among the first k.
         tpir: FPIR -> share of the mated searches whose mate scores above `thresholds[FPIR]`; None
-            where there are too few searches without a mate to tell.
-        thresholds: FPIR -> cosine that no more than this share of the searches without a mate
-            exceeds; None likewise.
+            where too few searches without a mate resolve the rate.
+        thresholds: FPIR -> cosine that at most this share of the searches without a mate exceeds;
+            None where the rate is not resolved.
 
     """
 
@@ -42,7 +43,7 @@ class Identification:
     thresholds: Mapping[float, float | None]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the results as JSON has them."""
+        """Return the results as a dictionary for JSON."""
         return {
             "num_gallery": self.num_gallery,
             "num_mated": self.num_mated,
@@ -64,46 +65,47 @@ def identification(
 ) -> Identification:
     """Search each probe in the gallery.
 
-    A person's best template counts, and another's that scores as much comes before it.
+    A person is ranked by the best of their templates. Another person's template that ties with it
+    is ranked before it.
 
     Args:
         probes: float32 [p, d], templates of length 1.
-        probe_subjects: int [p], whose they are.
-        gallery: float32 [g, d], likewise.
-        gallery_subjects: int [g], likewise.
-        ranks: the k.
+        probe_subjects: int [p], the subject of each probe.
+        gallery: float32 [g, d], templates of length 1.
+        gallery_subjects: int [g], the subject of each gallery template.
+        ranks: the values of k to report.
         fpirs: false positive identification rates, 0 to 1.
 
     Raises:
-        UserError: the gallery is empty, or has no one of the probes.
+        UserError: the gallery is empty, or holds no subject of the probes.
 
     """
-    whose, known = np.asarray(probe_subjects), np.asarray(gallery_subjects)
-    assert len(whose) == len(probes) and len(known) == len(gallery)
-    is_mated = np.isin(whose, known)
+    probe_ids, gallery_ids = np.asarray(probe_subjects), np.asarray(gallery_subjects)
+    assert len(probe_ids) == len(probes) and len(gallery_ids) == len(gallery)
+    is_mated = np.isin(probe_ids, gallery_ids)
     if not is_mated.any():
         raise UserError(
-            f"no person of the {len(whose)} probes is among the {len(known)} templates of the "
-            "gallery: are the files of one release?"
+            f"no person of the {len(probe_ids)} probes is among the {len(gallery_ids)} templates "
+            "of the gallery: are the files of one release?"
         )
-    mates, places, tops = [], [], []
+    mate_parts, rank_parts, top_parts = [], [], []
     for start in range(0, len(probes), PROBES_AT_ONCE):
         part = slice(start, start + PROBES_AT_ONCE)
         cosines = probes[part] @ gallery.T
-        own = whose[part, None] == known
+        own = probe_ids[part, None] == gallery_ids
         mate = np.where(own, cosines, -np.inf).max(axis=1)
         others = np.where(own, -np.inf, cosines)
-        mates.append(mate)
-        places.append((others >= mate[:, None]).sum(axis=1) + 1)
-        tops.append(others.max(axis=1))
-    mate, place = np.concatenate(mates)[is_mated], np.concatenate(places)[is_mated]
-    false_alarms = np.sort(np.concatenate(tops)[~is_mated])[::-1]
+        mate_parts.append(mate)
+        rank_parts.append((others >= mate[:, None]).sum(axis=1) + 1)
+        top_parts.append(others.max(axis=1))
+    mate, rank = np.concatenate(mate_parts)[is_mated], np.concatenate(rank_parts)[is_mated]
+    false_alarms = np.sort(np.concatenate(top_parts)[~is_mated])[::-1]
     thresholds = {float(fpir): _threshold(false_alarms, fpir) for fpir in fpirs}
     return Identification(
-        num_gallery=len(known),
+        num_gallery=len(gallery_ids),
         num_mated=len(mate),
         num_nonmated=len(false_alarms),
-        rank={int(k): float((place <= k).mean()) for k in ranks},
+        rank={int(k): float((rank <= k).mean()) for k in ranks},
         tpir={
             fpir: None if threshold is None else float((mate > threshold).mean())
             for fpir, threshold in thresholds.items()
@@ -113,7 +115,7 @@ def identification(
 
 
 def mean_of(results: Sequence[Identification]) -> Identification:
-    """Return the mean of the shares over galleries; None where one of them has no share."""
+    """Return the mean of each share over galleries; None where a gallery has no such share."""
     first = results[0]
     tpir: dict[float, float | None] = {}
     for fpir in first.tpir:
@@ -130,7 +132,10 @@ def mean_of(results: Sequence[Identification]) -> Identification:
 
 
 def _threshold(false_alarms: NDArray[np.float32], fpir: float) -> float | None:
-    """Return what at most `fpir` of `false_alarms` [n, descending] exceed; None if one is more."""
+    """Return the score that at most a share `fpir` of `false_alarms` [n, descending] exceeds.
+
+    Return None if a single false alarm is already more than that share.
+    """
     # 0.1 * 30 is a little more than 3 in binary, 0.07 * 100 too, and 0.29 * 100 a little less.
     allowed = int(np.floor(fpir * len(false_alarms) + 1e-9))
     if not allowed:

@@ -1,8 +1,7 @@
 """The IJB-B and IJB-C protocols on templates of faces: 1:1 scores, TPR at FPR.
 
 Whitelam et al., "IARPA Janus Benchmark-B Face Dataset", CVPRW 2017; Maze et al., "IARPA Janus
-Benchmark-C", ICB 2018; scores and the reading of the ROC curve as InsightFace does them. numpy
-only.
+Benchmark-C", ICB 2018. Scores and the reading of the ROC curve follow InsightFace. numpy only.
 """
 
 from collections.abc import Sequence
@@ -15,21 +14,21 @@ from plsc.recognition.metrics.roc import RocCurve, Threshold
 from plsc.recognition.metrics.templates import Floats, Integers, Templates
 
 FPR_TARGETS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-BLOCK_TEMPLATES = 256  # their scores with all others stay in the processor's cache
-GATHERED_PAIRS = 1024  # likewise
-GATHER_COST = 32  # of a pair scored by itself, in elements of a matrix product
+BLOCK_TEMPLATES = 256  # scores of a block with all others stay in the processor's cache
+GATHERED_PAIRS = 1024  # so do the vectors of that many pairs
+GATHER_COST = 32  # cost of scoring one pair alone, in elements of a matrix product
 
 
 def pair_scores(templates: Templates, first_ids: ArrayLike, second_ids: ArrayLike) -> Floats:
-    """Return the cosines of pairs of templates, float32 [P], in their order.
+    """Return the cosine of each pair of templates, float32 [P], in the order of the pairs.
 
-    Pairs that fill a part of the matrix of all pairs are read from a matrix product, block by
-    block; others are computed one by one.
+    Where the pairs are dense in the matrix of all pairs, their scores are read from a matrix
+    product, block by block. Other pairs are computed one by one.
 
     Args:
         templates: the templates.
-        first_ids: int [P], a pair's first template.
-        second_ids: int [P], its second.
+        first_ids: int [P], the first template of each pair.
+        second_ids: int [P], the second template of each pair.
 
     Raises:
         UserError: a template of the pairs has no faces.
@@ -56,7 +55,7 @@ def pair_scores(templates: Templates, first_ids: ArrayLike, second_ids: ArrayLik
 
 
 def _used(vectors: Floats, rows: NDArray[np.int32]) -> tuple[Floats, NDArray[np.int32]]:
-    """Return the vectors that `rows` [P] name, and where among them each of `rows` is."""
+    """Return the vectors that `rows` [P] select, and the index of each of `rows` among them."""
     used = np.bincount(rows, minlength=len(vectors)) > 0
     if used.all():
         return vectors, rows
@@ -82,10 +81,10 @@ class NearestPoint:
     """The point of a ROC curve whose FPR is nearest to the one asked for, above or below it.
 
     Attributes:
-        target: the FPR asked for.
+        target: the requested FPR.
         fpr: share of impostor pairs accepted.
-        tpr: share of same pairs accepted.
-        threshold: pairs are accepted at or above it.
+        tpr: share of genuine pairs accepted.
+        threshold: the lowest score that is accepted.
 
     """
 
@@ -95,34 +94,35 @@ class NearestPoint:
     threshold: Threshold
 
     def to_dict(self) -> dict[str, float]:
-        """Return the point and its threshold as JSON has them."""
+        """Return the point and its threshold as a dictionary for JSON."""
         point = {"target": self.target, "fpr": self.fpr, "tpr": self.tpr}
         return point | self.threshold.to_dict()
 
 
 def tpr_at_fpr(curve: RocCurve, targets: Sequence[float] = FPR_TARGETS) -> list[NearestPoint]:
-    """Read a ROC curve as tables of IJB results do.
+    """Read a ROC curve as published tables of IJB results do.
 
-    Of equally near points it is the one with the largest TPR; nothing is interpolated. Only those
-    points count that `roc_curve` of scikit-learn keeps: it drops a threshold where the step to it
-    adds as many same and as many impostor pairs as the step from it, which can decide what is near.
+    Of equally near points, take the one with the largest TPR; nothing is interpolated. Use only
+    the points that scikit-learn's `roc_curve` keeps. It drops a threshold if the step to it adds
+    as many genuine and as many impostor pairs as the step from it, which can change the nearest
+    point.
     """
     same, impostors = curve.accepted_same, curve.accepted_impostors
-    kept = np.ones(len(curve.scores), bool)
+    is_kept = np.ones(len(curve.scores), bool)
     # The first point accepts nobody: scikit-learn adds it after it has dropped others.
-    kept[2:-1] = np.diff(impostors[1:], 2) != 0
-    kept[2:-1] |= np.diff(same[1:], 2) != 0
-    places = np.flatnonzero(kept)[::-1]  # so that argmin gives the last of equals
-    fprs = impostors[places] / curve.num_impostors
+    is_kept[2:-1] = np.diff(impostors[1:], 2) != 0
+    is_kept[2:-1] |= np.diff(same[1:], 2) != 0
+    indices = np.flatnonzero(is_kept)[::-1]  # reversed, so that argmin takes the last of equals
+    fprs = impostors[indices] / curve.num_impostors
     points = []
     for target in targets:
-        place = places[np.argmin(np.abs(fprs - target))]
+        index = indices[np.argmin(np.abs(fprs - target))]
         points.append(
             NearestPoint(
                 target=float(target),
-                fpr=int(impostors[place]) / curve.num_impostors,
-                tpr=int(same[place]) / curve.num_same,
-                threshold=Threshold(float(curve.scores[place])),
+                fpr=int(impostors[index]) / curve.num_impostors,
+                tpr=int(same[index]) / curve.num_same,
+                threshold=Threshold(float(curve.scores[index])),
             )
         )
     return points

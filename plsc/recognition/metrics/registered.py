@@ -16,13 +16,13 @@ LOGGED_FAR = 1e-3  # the usual sets of 3000 impostor pairs just resolve it
 
 
 class PairMetric(ABC):
-    """Embeddings of a verification set -> a report, and the scalars of it that a run records.
+    """Turn the embeddings of a verification set into a report and the scalars that a run records.
 
     Attributes:
-        flip_test: whether the mirrored images' embeddings are needed.
+        flip_test: true if the embeddings of the mirrored images are needed.
         nrof_folds: number of contiguous folds.
-        accuracy_name: of the accuracy that selects the best model.
-        logged_threshold: name of the threshold that a line of the log shows.
+        accuracy_name: name of the accuracy that selects the best model.
+        logged_threshold: name of the threshold that the log shows.
 
     """
 
@@ -32,29 +32,29 @@ class PairMetric(ABC):
     logged_threshold: str
 
     def check(self, issame: ArrayLike) -> None:
-        """Check, before hours of training, that a set of these pairs [P] can be measured."""
+        """Check, before hours of training, that a set with these pairs [P] can be evaluated."""
         check_pairs(issame, self.nrof_folds)
 
     @abstractmethod
     def report(
         self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike, *, name: str = ""
     ) -> VerificationReport:
-        """Measure one verification set: `verify` with these settings.
+        """Evaluate one verification set by `verify` with these settings.
 
         Args:
-            embeddings: [2P, d] as the backbone gives them; rows 2i and 2i+1 are pair i.
-            flipped: [2P, d] of the mirrored images; needed where `flip_test` is on.
-            issame: [P] whether a pair shows one person.
-            name: of the set.
+            embeddings: [2P, d] as the backbone outputs them; rows 2i and 2i+1 are pair i.
+            flipped: [2P, d], embeddings of the mirrored images; required if `flip_test` is on.
+            issame: bool [P], true where a pair shows one person.
+            name: name of the set.
 
         Raises:
-            CollapsedEmbeddings, UserError: as `verify`.
+            CollapsedEmbeddings, UserError: as in `verify`.
 
         """
 
     @abstractmethod
     def thresholds(self, accuracy: Accuracy) -> dict[str, float]:
-        """Return the threshold that is best over all pairs, by name."""
+        """Return the threshold that is best over all pairs, under its name in each unit."""
 
     def __call__(
         self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike
@@ -62,20 +62,20 @@ class PairMetric(ABC):
         """Return the scalars of `report`.
 
         Returns:
-            The accuracy and `std` over the folds; `xnorm`, the mean length of the embeddings; the
-            threshold that is best over all pairs; `metric`, the accuracy once more, which selects
-            the best model. With flip also `accuracy` and `accuracy_std` without it. `val` at FAR
-            1e-3 over folds; over all pairs `auc`, `eer`, and `tar@far=1e-1` and so on where the
-            pairs resolve it.
+            The accuracy and its `std` over the folds; `xnorm`, the mean length of the embeddings;
+            the threshold that is best over all pairs; and `metric`, which repeats the accuracy and
+            selects the best model. With flip, also `accuracy` and `accuracy_std` without flip.
+            `val` at FAR 1e-3 over folds. Over all pairs `auc`, `eer`, and `tar@far=1e-1` and so on
+            for the rates that the pairs resolve.
 
         Raises:
-            CollapsedEmbeddings, UserError: as `verify`.
+            CollapsedEmbeddings, UserError: as in `verify`.
 
         """
         return self.scalars(self.report(embeddings, flipped, issame))
 
     def scalars(self, report: VerificationReport) -> dict[str, float]:
-        """Return the figures of `report` that a run records, see `__call__`."""
+        """Return the figures of `report` that a run records, as `__call__` describes them."""
         best = report.best_accuracy
         without = {"accuracy": report.accuracy.mean, "accuracy_std": report.accuracy.std}
         return {
@@ -96,9 +96,9 @@ class PairMetric(ABC):
         }
 
     def shown(self, scalars: Mapping[str, float]) -> list[str]:
-        """Return the names of the few `scalars` that a line of the log has room for.
+        """Return the names of the few `scalars` that fit into a line of the log.
 
-        The TAR is that at FAR 1e-3, or at the lowest rate that a smaller set resolves.
+        The TAR is the one at FAR 1e-3, or at the lowest rate that a smaller set resolves.
         """
         rates = [f"tar@far={far_name(far)}" for far in FARS if far >= LOGGED_FAR]
         hardest = [name for name in rates if name in scalars][-1:]
@@ -109,14 +109,14 @@ class PairMetric(ABC):
 class LFWAcc(PairMetric):
     """Verification with the 10-fold accuracy of InsightFace's protocol, under PLSC's names.
 
-    The accuracy is `accuracy-flip`, or `accuracy` without flip; its `threshold` is a squared
-    distance of unit vectors, `threshold_cosine` the cosine that is the same.
+    The accuracy is called `accuracy-flip`, or `accuracy` without flip. Its `threshold` is a squared
+    distance of unit vectors; `threshold_cosine` is the same threshold as a cosine.
 
     Args:
         flip_test: add the embeddings of the mirrored images before normalising.
         nrof_folds: number of contiguous folds.
-        pca: project on that many principal components, fitted on the other folds, for the
-            accuracies; 0 is off.
+        pca: for the accuracies, project on this many principal components, which are fitted on the
+            other folds; 0 turns it off.
 
     """
 
@@ -132,13 +132,13 @@ class LFWAcc(PairMetric):
         self.accuracy_name = "accuracy-flip" if flip_test else "accuracy"
 
     def thresholds(self, accuracy: Accuracy) -> dict[str, float]:
-        """See `PairMetric.thresholds`."""
+        """Return the threshold as `PairMetric.thresholds` describes."""
         return {"threshold": accuracy.threshold, "threshold_cosine": accuracy.cosine}
 
     def report(
         self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike, *, name: str = ""
     ) -> VerificationReport:
-        """See `PairMetric.report`."""
+        """Evaluate one set as `PairMetric.report` describes."""
         assert flipped is not None or not self.flip_test, "flip_test needs mirrored embeddings"
         mirrored = flipped if self.flip_test else None
         return verify(
@@ -148,10 +148,11 @@ class LFWAcc(PairMetric):
 
 @METRICS.register
 class AngularAcc(PairMetric):
-    """Verification with the 10-fold accuracy of MagFace's protocol; of the images as they are.
+    """Verification with the 10-fold accuracy of MagFace's protocol, without mirrored images.
 
-    The accuracy is `accuracy-magface`; its `threshold_angle` is in half turns, of embeddings less
-    their mean: no cosine to judge by. The other figures are those of `LFWAcc` without flip.
+    The accuracy is called `accuracy-magface`. Its `threshold_angle` is in half turns and applies to
+    embeddings less their mean, so it does not convert to a cosine that you can compare faces by.
+    The other figures are those of `LFWAcc` without flip.
 
     Args:
         nrof_folds: number of contiguous folds.
@@ -166,13 +167,13 @@ class AngularAcc(PairMetric):
         self.nrof_folds = nrof_folds
 
     def thresholds(self, accuracy: Accuracy) -> dict[str, float]:
-        """See `PairMetric.thresholds`."""
+        """Return the threshold as `PairMetric.thresholds` describes."""
         return {"threshold_angle": accuracy.threshold}
 
     def report(
         self, embeddings: ArrayLike, flipped: ArrayLike | None, issame: ArrayLike, *, name: str = ""
     ) -> VerificationReport:
-        """See `PairMetric.report`; the mirrored images' embeddings are left out."""
+        """Evaluate one set as `PairMetric.report` describes; mirrored images are not used."""
         return verify(
             embeddings, None, issame, name=name, nrof_folds=self.nrof_folds, protocol="magface"
         )

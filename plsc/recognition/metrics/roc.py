@@ -1,9 +1,9 @@
-"""ROC of pairs from their scores, and the thresholds that follow from it. numpy only.
+"""The ROC curve of scored pairs, and thresholds from it. numpy only.
 
-A pair is accepted where its score is at or above the threshold; equal scores are accepted together,
-so nothing depends on the order of the pairs. FAR is the share of impostor pairs (of two people)
-accepted, TAR that of pairs of one person. Scores are cosines wherever a threshold is given as a
-distance or an angle.
+A pair is accepted if its score is at or above the threshold. Equal scores are accepted together, so
+nothing depends on the order of the pairs. FAR is the accepted share of impostor pairs (two people);
+TAR is the accepted share of genuine pairs (one person). Scores must be cosines wherever a threshold
+is converted to a distance or an angle.
 """
 
 import math
@@ -20,9 +20,9 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-# far · impostors is to be the whole number it is on paper, where it is one.
+# Keeps far · impostors at the whole number that it is on paper, despite binary rounding.
 ROUNDING = 1e-9
-POINTS_PER_DECADE = 200  # of a curve that is drawn
+POINTS_PER_DECADE = 200  # in a plotted curve
 
 
 def far_name(far: float) -> str:
@@ -32,22 +32,22 @@ def far_name(far: float) -> str:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A cosine, and what it is in other programs' units; accept at or above it."""
+    """A cosine threshold, also in the units of other programs; accept at or above it."""
 
     cosine: float
 
     @property
     def squared_distance(self) -> float:
-        """Squared Euclidean distance of unit vectors, 0 to 4; accept at or below it."""
+        """Return the squared Euclidean distance of unit vectors, 0 to 4; accept at or below it."""
         return 2 - 2 * self.cosine
 
     @property
     def angle(self) -> float:
-        """Degrees between the vectors, 0 to 180; accept at or below it."""
+        """Return the angle between the vectors in degrees, 0 to 180; accept at or below it."""
         return math.degrees(math.acos(min(1.0, max(-1.0, self.cosine))))
 
     def to_dict(self) -> dict[str, float]:
-        """Return the threshold as JSON has it, in all units."""
+        """Return the threshold in all units as a dictionary for JSON."""
         return {
             "cosine": self.cosine,
             "squared_distance": self.squared_distance,
@@ -57,19 +57,20 @@ class Threshold:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The most that may be accepted at a false accept rate.
+    """The largest set of accepted pairs that keeps a false accept rate.
 
-    A rate below one impostor pair of those there are is not resolved: only a threshold that accepts
-    no impostor keeps it, which is the same for all lower rates, so its TAR would say nothing about
-    the rate. One pair suffices (3000 pairs resolve 1e-3 with three), but k accepted pairs leave the
-    rate uncertain by one part in the square root of k; so their number stands beside each figure.
+    A rate that allows less than one impostor pair is not resolved. Only a threshold that accepts no
+    impostor keeps such a rate, and that threshold is the same for all lower rates, so its TAR would
+    say nothing about the rate. One pair is enough (3000 pairs resolve 1e-3 with three), but with k
+    accepted pairs the relative uncertainty of the rate is 1/sqrt(k). Therefore the number of pairs
+    stands beside each figure.
 
     Attributes:
-        far: the rate asked for.
-        impostors: pairs of two people that there are.
-        accepted: impostor pairs accepted, at most far · impostors; None where not resolved.
-        tar: share of same pairs accepted; None where not resolved.
-        threshold: the lowest score that keeps the rate; None where not resolved.
+        far: the requested rate.
+        impostors: total number of impostor pairs.
+        accepted: accepted impostor pairs, at most far · impostors; None if not resolved.
+        tar: accepted share of genuine pairs; None if not resolved.
+        threshold: the lowest score that keeps the rate; None if not resolved.
 
     """
 
@@ -81,16 +82,16 @@ class OperatingPoint:
 
     @property
     def resolved(self) -> bool:
-        """Tell whether the impostor pairs are enough for this rate."""
+        """Return true if the impostor pairs suffice for this rate."""
         return self.threshold is not None
 
     @property
     def needed(self) -> int:
-        """Impostor pairs that the rate needs."""
+        """Return the number of impostor pairs that the rate needs."""
         return math.ceil(1 / self.far * (1 - ROUNDING))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the point as JSON has it; None for what is not resolved."""
+        """Return the point as a dictionary for JSON, with None for what is not resolved."""
         units = ("cosine", "squared_distance", "angle_degrees")
         return {
             "far": self.far,
@@ -104,7 +105,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class EqualErrorRate:
-    """The point at which the share of impostor pairs accepted is that of same pairs refused.
+    """The point at which the false accept rate equals the false reject rate.
 
     Both are interpolated between the two neighbouring points of the curve.
     """
@@ -113,19 +114,19 @@ class EqualErrorRate:
     threshold: Threshold
 
     def to_dict(self) -> dict[str, float]:
-        """Return the rate and its threshold as JSON has them."""
+        """Return the rate and its threshold as a dictionary for JSON."""
         return {"rate": self.rate, **self.threshold.to_dict()}
 
 
 @dataclass(frozen=True, eq=False)
 class RocCurve:
-    """One point per distinct score, from accepting nobody to accepting everybody.
+    """A ROC curve: one point per distinct score, from accepting nobody to accepting everybody.
 
     Attributes:
-        scores: [n] falling; a point accepts the pairs at or above its score. The first is just
-            above all that occur.
-        accepted_same: [n] pairs of one person accepted, 0 to all.
-        accepted_impostors: [n] pairs of two people accepted, 0 to all.
+        scores: [n], descending; a point accepts the pairs at or above its score. The first score
+            is just above every score that occurs.
+        accepted_same: [n], number of genuine pairs accepted, from 0 to all.
+        accepted_impostors: [n], number of impostor pairs accepted, from 0 to all.
 
     """
 
@@ -135,27 +136,30 @@ class RocCurve:
 
     @property
     def num_same(self) -> int:
-        """Pairs of one person."""
+        """Return the number of genuine pairs."""
         return int(self.accepted_same[-1])
 
     @property
     def num_impostors(self) -> int:
-        """Pairs of two people."""
+        """Return the number of impostor pairs."""
         return int(self.accepted_impostors[-1])
 
     @property
     def tar(self) -> Floats:
-        """True accept rates [n], rising."""
+        """Return the true accept rates [n], ascending."""
         return self.accepted_same / self.num_same
 
     @property
     def far(self) -> Floats:
-        """False accept rates [n], rising."""
+        """Return the false accept rates [n], ascending."""
         return self.accepted_impostors / self.num_impostors
 
     @cached_property
     def auc(self) -> float:
-        """Area under the curve: how often a same pair scores above an impostor pair, ties half."""
+        """Return the area under the curve.
+
+        It is the probability that a genuine pair scores above an impostor pair; a tie counts half.
+        """
         steps = np.diff(self.accepted_impostors)
         doubled = steps @ (self.accepted_same[1:] + self.accepted_same[:-1])
         return int(doubled) / (2 * self.num_same * self.num_impostors)
@@ -163,7 +167,7 @@ class RocCurve:
     @cached_property
     def eer(self) -> EqualErrorRate:
         """Return the equal error rate."""
-        far, excess = self.far, self.far - (1 - self.tar)  # from -1 to 1, rising at every point
+        far, excess = self.far, self.far - (1 - self.tar)  # from -1 to 1, strictly ascending
         after = int(np.argmax(excess >= 0))
         before = after - 1
         part = -excess[before] / (excess[after] - excess[before])
@@ -172,29 +176,29 @@ class RocCurve:
         return EqualErrorRate(float(rate), Threshold(float(score)))
 
     def at(self, far: float) -> OperatingPoint:
-        """Return the largest set of pairs that keeps `far`, above 0 and at most 1.
+        """Return the operating point that accepts most pairs within `far`, above 0 and at most 1.
 
-        Conservative: of the impostor pairs never more than that share is accepted; where equal
-        scores would step over it, none of them is. Nothing is interpolated: the threshold, applied
-        to these scores, gives these very figures.
+        The point is conservative: it never accepts more than this share of the impostor pairs. If
+        several pairs have equal scores and would exceed it together, none of them is accepted.
+        Nothing is interpolated: applied to these scores, the threshold gives exactly these figures.
         """
         assert 0 < far <= 1, far
         allowed = math.floor(far * self.num_impostors * (1 + ROUNDING))
         if allowed < 1:
             return OperatingPoint(far, self.num_impostors)
-        place = int(np.searchsorted(self.accepted_impostors, allowed, side="right")) - 1
+        index = int(np.searchsorted(self.accepted_impostors, allowed, side="right")) - 1
         return OperatingPoint(
             far,
             self.num_impostors,
-            accepted=int(self.accepted_impostors[place]),
-            tar=int(self.accepted_same[place]) / self.num_same,
-            threshold=Threshold(float(self.scores[place])),
+            accepted=int(self.accepted_impostors[index]),
+            tar=int(self.accepted_same[index]) / self.num_same,
+            threshold=Threshold(float(self.scores[index])),
         )
 
     def between(self, low: float, high: float) -> tuple[Floats, Floats]:
-        """Return FARs evenly on a logarithmic axis, and the TAR reached without exceeding each.
+        """Return FARs evenly spaced on a logarithmic axis, and the TAR at each, for plotting.
 
-        For drawing. It begins no lower than one impostor pair: below that the curve says nothing.
+        The range begins no lower than one impostor pair, below which the curve is not resolved.
         """
         low = min(max(low, 1 / self.num_impostors), high)
         count = 1 + max(1, round(math.log10(high / low) * POINTS_PER_DECADE))
@@ -204,14 +208,14 @@ class RocCurve:
 
 
 def roc_curve(scores: ArrayLike, issame: ArrayLike) -> RocCurve:
-    """Return the curve of pairs with these scores [P], of which `issame` [P] show one person.
+    """Return the ROC curve of pairs with `scores` [P]; `issame` [P] marks the genuine pairs.
 
     Raises:
-        UserError: pairs of one kind only, or scores that are not finite.
+        UserError: there are pairs of one kind only, or scores that are not finite.
 
     """
     values, same = np.asarray(scores), np.asarray(issame, bool)
-    if values.dtype != np.float32:  # which float64 holds exactly, but takes twice the time to sort
+    if values.dtype != np.float32:  # float64 holds float32 exactly, but takes twice as long to sort
         values = values.astype(np.float64)
     assert values.ndim == 1 and values.shape == same.shape, (values.shape, same.shape)
     if same.all() or not same.any():
@@ -222,7 +226,7 @@ def roc_curve(scores: ArrayLike, issame: ArrayLike) -> RocCurve:
     bad = ~np.isfinite(values)
     if bad.any():
         raise UserError(f"a ROC needs finite scores: {bad.sum()} of {len(values)} are not")
-    # Sort the scores alone: the order of millions of pairs takes ten times as long to find.
+    # Sort the scores alone: an argsort of millions of pairs takes ten times as long.
     falling = np.sort(values)[::-1]
     last_of_equals = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
     distinct = falling[last_of_equals].astype(np.float64)

@@ -6,18 +6,19 @@ from plsc.recognition.metrics.folds import Accuracy, ProtocolName
 from plsc.recognition.metrics.roc import OperatingPoint, far_name
 from plsc.recognition.metrics.verification import VerificationReport
 
-FAR_COLUMN = 1e-3  # the rate that the usual sets of 3000 impostor pairs just resolve
+FAR_COLUMN = 1e-3  # the usual sets of 3000 impostor pairs just resolve this rate
 PROTOCOLS: dict[ProtocolName, str] = {
     "insightface": "InsightFace's protocol, squared distances of embeddings of length 1",
     "magface": "MagFace's protocol, angles of embeddings less the mean of the other folds'",
 }
-NO_SPREAD = " " * len(" ± 0.00")  # keeps a mean below the means
+NO_SPREAD = " " * len(" ± 0.00")  # aligns a mean without spread with those that have one
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Align `rows` of equally many cells in lines: the first column left, the others right.
+    """Align `rows` in lines of text: the first column to the left, the others to the right.
 
-    Two spaces between columns; a row may have one cell more, a remark, which follows as it is.
+    Two spaces separate the columns. A row may have one more cell than the others: a remark, which
+    is appended unaligned.
     """
     num_columns = min(len(row) for row in rows)
     widths = [max(len(row[column]) for row in rows) for column in range(num_columns)]
@@ -30,19 +31,19 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def threshold_table(report: VerificationReport) -> str:
-    """Return a line with TAR and threshold per false accept rate, below a line about the set."""
+    """Return a line about the set, then a table of TAR and threshold by false accept rate."""
     return f"{report.name}: {about(report)}\n{aligned(threshold_rows(report))}"
 
 
 def about(report: VerificationReport) -> str:
-    """Return what the figures of `report` are of."""
+    """Return one line that says which pairs and embeddings `report` rests on."""
     embeddings = "sums with the mirrored images" if report.flip else "images as they are"
     impostors = report.curve.num_impostors
     return f"{len(report.issame)} pairs, {impostors} of them impostors; {embeddings}"
 
 
 def threshold_rows(report: VerificationReport) -> list[list[str]]:
-    """Return the head and a row of cells per false accept rate; one cell more where unresolved."""
+    """Return the header and a row per false accept rate; unresolved rows end with a remark."""
     head = ["FAR", "TAR %", "impostors", "cosine", "L2^2", "angle"]
     return [head, *(_threshold_row(point) for point in report.points)]
 
@@ -64,7 +65,7 @@ def _threshold_row(point: OperatingPoint) -> list[str]:
 def by_protocol(
     reports: Sequence[VerificationReport],
 ) -> dict[ProtocolName, list[VerificationReport]]:
-    """Return the reports whose accuracies can be compared with each other, in order."""
+    """Group the reports by protocol: only within a group can accuracies be compared."""
     parts: dict[ProtocolName, list[VerificationReport]] = {}
     for report in reports:
         parts.setdefault(report.accuracy.protocol, []).append(report)
@@ -72,9 +73,9 @@ def by_protocol(
 
 
 def set_tables(reports: Sequence[VerificationReport]) -> str:
-    """Return a table for each protocol of accuracies, above a line that names it.
+    """Return a table for each protocol, followed by a line that names the protocol.
 
-    It has one line per set; with several sets also the mean of each column.
+    A table has one line per set. With several sets, it ends with the mean of each column.
     """
     return "\n\n".join(
         f"{aligned(set_rows(part))}\naccuracy by {PROTOCOLS[protocol]}"
@@ -83,7 +84,7 @@ def set_tables(reports: Sequence[VerificationReport]) -> str:
 
 
 def set_rows(reports: Sequence[VerificationReport]) -> list[list[str]]:
-    """Return the cells of one of `set_tables`, its head first; `reports` are of one protocol."""
+    """Return the cells of a table of `set_tables`, header first; all `reports` share a protocol."""
     head = ["set", "pairs", "accuracy %", "without flip", "TAR@FAR=1e-3", "AUC %", "EER %", "xnorm"]
     rows = [
         [
@@ -107,7 +108,7 @@ def set_rows(reports: Sequence[VerificationReport]) -> list[list[str]]:
 
 
 def summary_rows(report: VerificationReport) -> list[tuple[str, list[str]]]:
-    """Return the names of the figures of one set, and what there is to say of each."""
+    """Return the name of each figure of one set with the lines that state it."""
     best, eer, val = report.best_accuracy, report.curve.eer, report.val
     accuracy = [f"{_with_spread(best)} % over {len(best.folds)} folds"]
     if report.flip:
@@ -126,19 +127,19 @@ def summary_rows(report: VerificationReport) -> list[tuple[str, list[str]]]:
 
 
 def _best_threshold(accuracy: Accuracy) -> list[str]:
-    right = f"cosine {accuracy.cosine:.4f}: most decisions right on all pairs"
+    right = f"cosine {accuracy.cosine:.4f}: most correct decisions on all pairs"
     if accuracy.protocol == "insightface":
         return [right]
     return [
         f"angle {accuracy.threshold:.2f} · 180°, {right}",
-        "of embeddings less the mean of all: not to be used without it",
+        "applies to embeddings less the mean of this set only",
     ]
 
 
 def _mean_row(reports: Sequence[VerificationReport]) -> list[str]:
     def mean(values: Sequence[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return sum(known) / len(known) if len(known) == len(values) else None
+        numbers = [value for value in values if value is not None]
+        return sum(numbers) / len(numbers) if len(numbers) == len(values) else None
 
     return [
         "mean",

@@ -1,8 +1,8 @@
-"""Templates of faces as the IJB protocols have them, and the ways to pool faces into one.
+"""Templates of faces by the IJB protocols, and the ways to pool faces into a template.
 
-A template is the set of one person's faces that is compared as one; its faces come from media
-(a photo, a video), of which each counts once. Pooling by magnitude is InsightFace's, and MagFace's
-(Meng et al., CVPR 2021) with quality; by media is MagFace's without. numpy only.
+A template is a set of faces of one person that is compared as a whole. Its faces come from media
+(a photograph, a video), each of which counts once. InsightFace pools by magnitude. MagFace (Meng et
+al., CVPR 2021) pools by magnitude with quality, and by media without. numpy only.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ Quality = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 POOLINGS: tuple[Pooling, ...] = ("magnitude", "mean", "media", "score")
 LEAST_SCORE = 1.0
-POOLED_FACES = 8192  # at once
-LARGEST_TABLE = 1 << 26  # entries, where template ids are looked up
+POOLED_FACES = 8192  # faces read at a time
+LARGEST_TABLE = 1 << 26  # entries of the lookup table of template ids
 
 
 class FaceFeatures(Protocol):
@@ -30,19 +30,19 @@ class FaceFeatures(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[n, d], or [n, 2, d] with those of the mirrored faces."""
+        """Return [n, d], or [n, 2, d] with the features of the mirrored faces."""
 
     def __getitem__(self, rows: slice, /) -> NDArray[np.floating]:
-        """Return consecutive faces."""
+        """Return the features of consecutive faces."""
 
 
 @dataclass(frozen=True)
 class Templates:
-    """Templates of faces, ready to be compared.
+    """Templates of faces, ready to compare.
 
     Attributes:
         ids: int64 [T], ascending.
-        vectors: float32 [T, d], of length 1; zero where all features of a template are.
+        vectors: float32 [T, d], of length 1; zero where all features of a template are zero.
 
     """
 
@@ -50,37 +50,39 @@ class Templates:
     vectors: Floats
 
     def rows(self, ids: ArrayLike, what: str = "pair list") -> NDArray[np.int32]:
-        """Return where these template ids [n] are, int32 [n]; see `rows_of_templates`."""
+        """Return the rows of these template ids [n], int32 [n], as `rows_of_templates` does."""
         return rows_of_templates(self.ids, ids, what)
 
 
-def rows_of_templates(known: NDArray[np.integer], ids: ArrayLike, what: str) -> NDArray[np.int32]:
-    """Return where `ids` [n] are in `known` [T, ascending], int32 [n].
+def rows_of_templates(
+    template_ids: NDArray[np.integer], ids: ArrayLike, what: str
+) -> NDArray[np.int32]:
+    """Return the row of each of `ids` [n] in `template_ids` [T, ascending], int32 [n].
 
     Raises:
-        UserError: a template is not known; `what` says who asks for it.
+        UserError: an id is not among `template_ids`; the message begins with `what`.
 
     """
     wanted = np.asarray(ids)
-    low, extent = np.int64(known[0]), int(known[-1]) - int(known[0]) + 1
-    if extent <= LARGEST_TABLE:  # a search takes twenty times as long
+    low, extent = np.int64(template_ids[0]), int(template_ids[-1]) - int(template_ids[0]) + 1
+    if extent <= LARGEST_TABLE:  # a binary search takes twenty times as long
         table = np.full(extent, -1, np.int32)
-        table[known - low] = np.arange(len(known), dtype=np.int32)
-        place = wanted - low
-        found = table.take(place, mode="clip")
-        found[(place < 0) | (place >= extent)] = -1
+        table[template_ids - low] = np.arange(len(template_ids), dtype=np.int32)
+        offset = wanted - low
+        rows = table.take(offset, mode="clip")
+        rows[(offset < 0) | (offset >= extent)] = -1
     else:
-        place = np.searchsorted(known, wanted)
-        found = np.minimum(place, len(known) - 1).astype(np.int32)
-        found[known[found] != wanted] = -1
-    unknown = np.flatnonzero(found < 0)
+        after = np.searchsorted(template_ids, wanted)
+        rows = np.minimum(after, len(template_ids) - 1).astype(np.int32)
+        rows[template_ids[rows] != wanted] = -1
+    unknown = np.flatnonzero(rows < 0)
     if len(unknown):
         names = np.unique(wanted[unknown])
         raise UserError(
             f"{what}: template {wanted[unknown[0]]} (entry {unknown[0] + 1}) has no faces; "
             f"{len(names)} of the templates there have none: are the files of one release?"
         )
-    return found
+    return rows
 
 
 def pool_templates(
@@ -93,26 +95,27 @@ def pool_templates(
     detector_scores: ArrayLike | None = None,
     flip: bool = True,
 ) -> Templates:
-    """Add up features by template, each medium by its mean, and bring the sums to length 1.
+    """Sum the mean features of each medium by template, and normalise the sums to length 1.
 
     Features are read once, in order, a few thousand faces at a time.
 
     Args:
-        features: [n, 2, d], of each face and its mirror image as the model gives them, not
-            normalised; or [n, d].
-        template_ids: int [n], the template that a face belongs to.
-        media_ids: int [n], the medium that it was seen in.
-        pooling: what of a face is added up. `magnitude`: its features as they are, so that longer
-            ones count more. `mean`: its features at length 1. `media`: as they are, and each
-            medium's mean is brought to length 1. `score`: at length 1, weighted by `quality`.
-        quality: magnitudes [b] -> scores [b] from 0 to 100, of the faces as they are, also where
-            mirrored ones are added; for `score`. Below 1 they count as 1, so that a template of the
-            worst faces is still one.
-        detector_scores: [n], by which a face's features are multiplied, in each kind of pooling.
-        flip: add the mirror image's features, if `features` has them, before anything else.
+        features: [n, 2, d], the features of each face and its mirror image as the model outputs
+            them, not normalised; or [n, d].
+        template_ids: int [n], the template of each face.
+        media_ids: int [n], the medium of each face.
+        pooling: the summand of a face. `magnitude`: its features as they are, so that long ones
+            count more. `mean`: its features at length 1. `media`: its features as they are, and
+            the mean of each medium is normalised to length 1. `score`: its features at length 1,
+            weighted by `quality`.
+        quality: a function from magnitudes [b] to scores [b] from 0 to 100; required for `score`.
+            The magnitudes are those of the upright faces, even if mirrored ones are added. Scores
+            below 1 count as 1, so that the worst faces still make a template.
+        detector_scores: [n], factors for the features of each face, whatever the pooling.
+        flip: add the features of the mirror image, if `features` has them, before all else.
 
     Raises:
-        UserError: there are no faces, or features are not finite.
+        UserError: there are no faces, or the features are not finite.
 
     """
     assert (quality is not None) == (pooling == "score"), pooling
@@ -145,7 +148,7 @@ def pool_templates(
 
 
 def _at_length_one(ids: NDArray[np.int64], sums: Floats) -> Templates:
-    """Return the templates whose `sums` [T, d] are brought to length 1 in place."""
+    """Normalise `sums` [T, d] to length 1 in place; return them as templates."""
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     if not np.isfinite(lengths).all():
         bad = ids[~np.isfinite(lengths[:, 0])]
@@ -162,23 +165,25 @@ def _lengths(vectors: Floats) -> NDArray[np.float64]:
 
 
 def _inverse(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what brings vectors of these `lengths` [n] to length 1; those of zeros stay."""
+    """Return the factors that scale vectors of `lengths` [n] to length 1; zero stays zero."""
     return 1 / np.where(lengths == 0, 1, lengths)
 
 
 def _media_of_templates(template_rows: Integers, media_ids: Integers) -> NDArray[np.int64]:
-    """Number faces [n] from 0 on; those of one template and medium have the same number."""
+    """Return a number from 0 for each face [n]; faces of one template and medium share it."""
     media, columns = np.unique(media_ids, return_inverse=True)
     keys = template_rows.astype(np.int64) * len(media) + columns
     return np.unique(keys, return_inverse=True)[1]
 
 
 class _UnfinishedMedia:
-    """Sums of the media whose last face has not come; those of all media would be many times more.
+    """Sums of the media whose last face has not been read yet.
+
+    Keeping the sums of all media would need many times the memory.
 
     Args:
-        media: int [n], number of each face's medium, from 0 on.
-        template_rows: int [n], where each face's template is.
+        media: int [n], the number of each face's medium, from 0.
+        template_rows: int [n], the row of each face's template.
 
     """
 
@@ -191,11 +196,11 @@ class _UnfinishedMedia:
     def add(
         self, faces: Floats, weights: NDArray[np.float64], part: slice
     ) -> tuple[Floats, Integers]:
-        """Add faces [b, k, d] of the next `part`, weighted [b].
+        """Add the faces [b, k, d] of the next `part`, weighted by `weights` [b].
 
         Returns:
-            sums: float32 [m, d], of the media that are finished now.
-            template_rows: int [m], where their templates are.
+            sums: float32 [m, d], the sums of the media that are complete now.
+            template_rows: int [m], the row of each of their templates.
 
         """
         numbers, rows = np.unique(self._media[part], return_inverse=True)
@@ -212,7 +217,7 @@ class _UnfinishedMedia:
 
 
 def _add_faces(sums: Floats, faces: Floats, rows: Integers, weights: NDArray[np.float64]) -> None:
-    """Add `faces` [b, k, d], weighted [b], to the `rows` [b] of `sums` [T, d]."""
+    """Add `faces` [b, k, d], weighted by `weights` [b], to `rows` [b] of `sums` [T, d]."""
     if not len(rows):
         return
     if (rows[1:] < rows[:-1]).any():
@@ -223,7 +228,7 @@ def _add_faces(sums: Floats, faces: Floats, rows: Integers, weights: NDArray[np.
     factors = np.repeat(weights.astype(np.float32), views)
     begins = np.flatnonzero(np.diff(rows, prepend=-1))
     ends = np.append(begins[1:], len(rows)) * views
-    # A product per template: add.reduceat takes thirty times as long.
+    # One product per template, because add.reduceat takes thirty times as long.
     for row, begin, end in zip(
         rows[begins].tolist(), (begins * views).tolist(), ends.tolist(), strict=True
     ):

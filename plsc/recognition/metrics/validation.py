@@ -1,4 +1,4 @@
-"""VAL@FAR: InsightFace's true accept rate over folds, at thresholds that other folds give.
+"""VAL@FAR: InsightFace's true accept rate over folds, at thresholds taken from other folds.
 
 numpy only.
 """
@@ -21,13 +21,13 @@ VAL_THRESHOLDS = np.arange(0, 4, 0.001)  # squared distances of unit vectors
 
 @dataclass(frozen=True)
 class Validation:
-    """VAL@FAR: share of same pairs accepted at thresholds that other folds gave for `target`.
+    """VAL@FAR: the share of genuine pairs accepted at thresholds that other folds set.
 
     Attributes:
-        val: mean over the folds that hold same pairs.
-        std: of the population, over these folds.
-        far: share of different pairs accepted there, over the folds that hold such.
-        target: the false accept rate that was asked for.
+        val: mean over the folds that hold genuine pairs.
+        std: population standard deviation over these folds.
+        far: mean share of impostor pairs accepted, over the folds that hold impostor pairs.
+        target: the requested false accept rate.
 
     """
 
@@ -40,19 +40,19 @@ class Validation:
 def val_at_far(
     embeddings: ArrayLike, issame: ArrayLike, *, far_target: float = 1e-3, nrof_folds: int = 10
 ) -> Validation:
-    """Return the share of same pairs accepted (VAL) where `far_target` of the different ones are.
+    """Return the share of genuine pairs accepted (VAL) at a false accept rate of `far_target`.
 
-    The threshold of a fold is interpolated on the other folds' curve of false accepts; where that
-    never reaches the target it is 0, which accepts nobody.
+    The threshold of a fold is interpolated on the false-accept curve of the other folds. If that
+    curve never reaches the target, the threshold is 0, which accepts nobody.
 
     Args:
-        embeddings: [2P, d], any length; rows 2i and 2i+1 are pair i.
-        issame: [P] whether a pair shows one person.
+        embeddings: [2P, d], of any length; rows 2i and 2i+1 are pair i.
+        issame: bool [P], true where a pair shows one person.
         far_target: false accept rate, 0 to 1.
         nrof_folds: number of contiguous folds.
 
     Raises:
-        CollapsedEmbeddings, UserError: as `verification_accuracy`.
+        CollapsedEmbeddings, UserError: as in `verification_accuracy`.
 
     """
     unit, same = unit_pairs(embeddings, issame, nrof_folds)
@@ -80,7 +80,7 @@ def _threshold_at_far(different: Floats, far_target: float) -> float:
     far = count_below(different, VAL_THRESHOLDS) / len(different)
     if far[-1] < far_target:
         return 0.0
-    # The curve has steps: interpolation needs one threshold per rate, the last that still has it.
+    # The curve has steps, and interpolation needs one threshold per rate: take the last one.
     rates, first_of_reversed = np.unique(far[::-1], return_index=True)
     thresholds = VAL_THRESHOLDS[::-1][first_of_reversed]
     return float(np.interp(far_target, rates, thresholds))

@@ -1,4 +1,4 @@
-"""Everything that is measured on one verification set. numpy only."""
+"""All figures of one verification set. numpy only."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -27,17 +27,17 @@ __all__ = ["CollapsedEmbeddings", "VerificationReport", "thresholds_of", "verify
 class VerificationReport:
     """The figures of embeddings on one verification set.
 
-    With flip, all but `accuracy` is of the sums with the mirrored images' embeddings, because these
-    are what a user of the thresholds compares.
+    With flip, all figures except `accuracy` rest on the sum of each embedding with that of the
+    mirrored image, because users of the thresholds compare these sums.
 
     Attributes:
-        name: of the set.
-        accuracy: over folds, of the embeddings of the images as they are; names its protocol.
-        accuracy_flip: over folds, of their sums with the mirrored images'; None without such.
+        name: name of the set.
+        accuracy: accuracy over folds without mirrored images; it names its protocol.
+        accuracy_flip: accuracy over folds of the sums with mirrored images; None without flip.
         val: VAL at FAR 1e-3 over folds.
-        xnorm: mean length of all embeddings, before anything is added or normalised.
-        scores: [P] cosine of each pair.
-        issame: [P] whether a pair shows one person.
+        xnorm: mean length of all embeddings, before they are added or normalised.
+        scores: [P], the cosine of each pair.
+        issame: bool [P], true where a pair shows one person.
 
     """
 
@@ -51,26 +51,26 @@ class VerificationReport:
 
     @property
     def flip(self) -> bool:
-        """Tell whether the figures are of sums with the mirrored images' embeddings."""
+        """Return true if the figures rest on sums with the embeddings of mirrored images."""
         return self.accuracy_flip is not None
 
     @property
     def best_accuracy(self) -> Accuracy:
-        """Return the accuracy to compare networks by: `accuracy_flip` if flip was asked for."""
+        """Return the accuracy to compare networks by: `accuracy_flip` if there is one."""
         return self.accuracy_flip or self.accuracy
 
     @cached_property
     def curve(self) -> RocCurve:
-        """ROC over all pairs, without folds; gives AUC and EER."""
+        """Return the ROC curve over all pairs, without folds; it yields AUC and EER."""
         return roc_curve(self.scores, self.issame)
 
     @cached_property
     def points(self) -> tuple[OperatingPoint, ...]:
-        """TAR and threshold at each of FARS."""
+        """Return TAR and threshold at each of FARS."""
         return tuple(self.curve.at(far) for far in FARS)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON has it: everything but curve and scores."""
+        """Return the report without curve and scores as a dictionary for JSON."""
         return {
             "set": self.name,
             "pairs": len(self.issame),
@@ -96,28 +96,28 @@ def verify(
     pca: int = 0,
     protocol: ProtocolName = "insightface",
 ) -> VerificationReport:
-    """Measure one verification set.
+    """Evaluate one verification set.
 
     Args:
-        embeddings: [2P, d] as the backbone gives them; rows 2i and 2i+1 are pair i.
-        flipped: [2P, d] of the mirrored images, or None: no flip test.
-        issame: [P] whether a pair shows one person.
-        name: of the set.
+        embeddings: [2P, d] as the backbone outputs them; rows 2i and 2i+1 are pair i.
+        flipped: [2P, d], embeddings of the mirrored images; None for no flip test.
+        issame: bool [P], true where a pair shows one person.
+        name: name of the set.
         nrof_folds: number of contiguous folds.
-        pca: project on that many principal components, fitted on the other folds, for the
-            accuracies; 0 is off.
-        protocol: of the accuracies; all else is the same in both. `magface` knows neither mirrored
-            images nor principal components.
+        pca: for the accuracies, project on this many principal components, which are fitted on the
+            other folds; 0 turns it off.
+        protocol: protocol of the accuracies; the other figures do not depend on it. `magface`
+            supports neither mirrored images nor principal components.
 
     Raises:
-        CollapsedEmbeddings: nothing to measure.
-        UserError: fewer pairs than folds, or pairs of one kind only.
+        CollapsedEmbeddings: the embeddings are not finite, or alike for all images.
+        UserError: there are fewer pairs than folds, or pairs of one kind only.
 
     """
     plain = rows = np.asarray(embeddings, np.float64)
     lengths = np.linalg.norm(plain, axis=1)
     if protocol == "magface":
-        assert flipped is None and not pca, "magface: of the embeddings as they are"
+        assert flipped is None and not pca, "magface takes neither mirrored images nor pca"
         accuracy = angular_accuracy(plain, issame, nrof_folds=nrof_folds)
     else:
         accuracy = verification_accuracy(plain, issame, nrof_folds=nrof_folds, pca=pca)
@@ -142,9 +142,9 @@ def thresholds_of(report: VerificationReport) -> dict[str, Any]:
     """Return the thresholds of `report` as plain data that a model can carry.
 
     Returns:
-        `set`, its name; `flip`, whether embeddings are to be summed with the mirrored image's
-        before they are compared; `far`, for each rate that the set resolves (`"1e-3"`): `cosine`
-        (accept at or above it), `tar`, and `impostors`, the number of pairs the rate is of.
+        `set`: the name. `flip`: true if an embedding must be summed with that of the mirrored image
+        before it is compared. `far`: for each rate that the set resolves (`"1e-3"`) the `cosine`
+        (accept at or above it), the `tar`, and `impostors`, the number of pairs behind the rate.
 
     """
     return {

@@ -97,4 +97,4 @@ def test_summary_names_the_protocol_and_the_unit_of_its_threshold():
     threshold, caution = angular["Best threshold"]
     half_turns, cosine = measured.accuracy.threshold, measured.accuracy.cosine
     assert threshold.startswith(f"angle {half_turns:.2f} · 180°, cosine {cosine:.4f}: ")
-    assert "not to be used" in caution
+    assert "of this set only" in caution
