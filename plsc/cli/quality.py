@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
         require_storable(info.kind, "--calibrate without --calibration C.json")
     reference = Reference(None, "none")
     if not options.calibrate:
-        reference = references.given(embedder, own_file)
+        reference = references.stored(embedder, own_file)
     kept = options.out or not are_files(options.images)
     about = {
         "digest": embedder.digest,

@@ -1,8 +1,8 @@
-"""Error-versus-reject curves: what rejecting the pairs of worst quality gains. numpy only.
+"""Error-versus-reject curves: the gain from rejecting the pairs of worst quality. numpy only.
 
 Grother & Tabassi, "Performance of Biometric Quality Measures", TPAMI 2007; the protocol is that of
-MagFace's quality assessment (arXiv:2103.06627). Distances are angles in half turns; a pair is
-accepted strictly below a threshold.
+MagFace's quality assessment (arXiv:2103.06627). Distances are angles in half turns. A pair is
+accepted if its distance is strictly below the threshold.
 """
 
 import math
@@ -15,27 +15,27 @@ from plsc.errors import UserError
 from plsc.quality.reject_curve import REJECTS, CurveEnd, RejectCurve, RejectPoint
 from plsc.recognition.metrics.folds import Bools, Floats
 
-ALIKE = 1e-5  # relative: lengths of float32 vectors that were normalised differ by less
+RELATIVE_ROUNDING = 1e-5  # lengths of normalised float32 vectors differ by less
 
 
 def error_reject_curve(
     distances: ArrayLike, issame: ArrayLike, quality: ArrayLike, *, fmr: float, fixed: bool = False
 ) -> RejectCurve:
-    """Return the curve of pairs that are rejected by rising quality.
+    """Return the error curve of pairs that are rejected in order of rising quality.
 
-    Pairs of equal quality are rejected in their order in the set: which of them come first changes
-    the curve, and a stable sort makes it the same everywhere.
+    Pairs of equal quality are rejected in their order in the set. Their order changes the curve,
+    and a stable sort gives the same curve on every machine.
 
     Args:
-        distances: [P] between the two embeddings, as `angular.angles` has them.
-        issame: [P] whether a pair shows one person.
-        quality: [P] of each pair, as `pair_quality` has it; the lowest are rejected first.
-        fmr: false match rate, a power of ten from 1e-1 down.
-        fixed: keep the threshold of the full set; else it is estimated anew on what is left.
+        distances: [P], distances between the two embeddings as `angular.angles` computes them.
+        issame: bool [P], true where a pair shows one person.
+        quality: [P], quality of each pair as `pair_quality` computes it; low ones go first.
+        fmr: false match rate, a power of ten, at most 1e-1.
+        fixed: keep the threshold of the full set; otherwise estimate it again at each share.
 
     Raises:
-        UserError: pairs of one kind only, qualities that are all the same or not finite, or a rate
-            that is no power of ten.
+        UserError: there are pairs of one kind only, the qualities are equal or not finite, or the
+            rate is not a power of ten.
 
     """
     near, same = np.asarray(distances, np.float64), np.asarray(issame, bool)
@@ -53,9 +53,10 @@ def error_reject_curve(
         genuine, impostors = near[rejected:][same[rejected:]], near[rejected:][~same[rejected:]]
         threshold = on_full_set if fixed else threshold_at(np.sort(impostors), num_decades)
         if threshold is None or not len(genuine):
-            kind, left = ("impostor", len(impostors)) if threshold is None else ("genuine", 0)
+            kind, count = ("impostor", len(impostors)) if threshold is None else ("genuine", 0)
             needed = impostors_needed(fmr) if threshold is None else 1
-            return RejectCurve(fmr, fixed, tuple(points), CurveEnd(reject, left, needed, kind, fmr))
+            end = CurveEnd(reject, count, needed, kind, fmr)
+            return RejectCurve(fmr, fixed, tuple(points), end)
         measured_on = int((~same).sum()) if fixed else len(impostors)
         points.append(
             RejectPoint(
@@ -73,48 +74,48 @@ def error_reject_curve(
 
 
 def pair_quality(quality: ArrayLike) -> Floats:
-    """Return quality [P] of pairs from that of their images [2P]: the worse of the two."""
+    """Return the quality [P] of pairs: the worse quality of their two images [2P]."""
     worse: Floats = np.asarray(quality, np.float64).reshape(-1, 2).min(axis=1)
     return worse
 
 
 def threshold_at(impostors: Floats, num_decades: int) -> float | None:
-    """Return the distance below which 10^-num_decades of `impostors` [n], ascending, are.
+    """Return the distance below which a share 10^-num_decades of `impostors` [n], ascending, lies.
 
-    A walk from the farthest impostor towards the nearest: each decade divides the place by ten,
-    and from place 0 no step leads on: then there are too few, and the distance is None.
+    Start at the index of the farthest impostor and divide it by ten for each decade. If the index
+    is 0 before the last decade, there are too few impostors; return None.
     """
-    place = len(impostors) - 1
+    index = len(impostors) - 1
     for _ in range(num_decades):
-        if place <= 0:
+        if index <= 0:
             return None
-        place //= 10
-    return float(impostors[place])
+        index //= 10
+    return float(impostors[index])
 
 
 def impostors_needed(fmr: float) -> int:
-    """Return how many impostor pairs a threshold at `fmr` takes: 101 at 1e-3."""
+    """Return the number of impostor pairs that a threshold at `fmr` needs: 101 at 1e-3."""
     return 10 ** (decades(fmr) - 1) + 1
 
 
 def decades(fmr: float) -> int:
-    """Return the power of ten that a rate is: 3 for 1e-3.
+    """Return the negated exponent of a rate that is a power of ten: 3 for 1e-3.
 
     Raises:
-        UserError: no power of ten, or none from 1e-1 to 1e-9.
+        UserError: the rate is not a power of ten from 1e-1 to 1e-9.
 
     """
-    found = round(-math.log10(fmr)) if 0 < fmr < 1 else 0
-    if not 1 <= found <= 9 or not math.isclose(fmr, 10**-found):
-        raise UserError(f"a false match rate here is a power of ten from 1e-1 to 1e-9, got {fmr:g}")
-    return found
+    exponent = round(-math.log10(fmr)) if 0 < fmr < 1 else 0
+    if not 1 <= exponent <= 9 or not math.isclose(fmr, 10**-exponent):
+        raise UserError(f"a false match rate must be a power of ten from 1e-1 to 1e-9, got {fmr:g}")
+    return exponent
 
 
 def check_both_kinds(issame: NDArray[np.bool_] | Sequence[bool]) -> None:
-    """Refuse pairs [P] of one kind.
+    """Refuse pairs [P] of one kind only.
 
     Raises:
-        UserError: says how many there are of each.
+        UserError: one kind is missing; the message counts both.
 
     """
     same: Bools = np.asarray(issame, bool)
@@ -126,17 +127,17 @@ def check_both_kinds(issame: NDArray[np.bool_] | Sequence[bool]) -> None:
 
 
 def check_differs(quality: Floats) -> None:
-    """Refuse qualities [n] that rank nothing.
+    """Refuse qualities [n] that cannot rank pairs.
 
     Raises:
-        UserError: they are not finite, or all the same but for rounding.
+        UserError: they are not finite, or equal except for rounding.
 
     """
     bad = ~np.isfinite(quality)
     if bad.any():
         raise UserError(f"quality must be finite: {bad.sum()} of {len(quality)} values are not")
-    if np.ptp(quality) <= ALIKE * np.abs(quality).max():
+    if np.ptp(quality) <= RELATIVE_ROUNDING * np.abs(quality).max():
         raise UserError(
-            f"quality is all the same, {quality[0]:g} for each of {len(quality)}: it says nothing "
-            "about which to reject"
+            f"quality is {quality[0]:g} for each of {len(quality)}: equal values do not say which "
+            "to reject"
         )

@@ -1,4 +1,4 @@
-"""Error-versus-reject curves of a verification set as a picture."""
+"""Plot the error-versus-reject curves of a verification set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,50 +10,51 @@ from plsc.quality.reject_curve import REJECTS, RejectCurve
 from plsc.recognition.metrics.roc import far_name
 from plsc.report.figures import DARK, FAINT, SMALL_LETTERS, drawing, save
 
-# Told apart also by those who confuse red and green; the control is grey.
+# People who confuse red and green can tell these apart; the control is grey.
 OWN_COLOURS = {
     "magnitude": "#2f6fa8", "sharpness": "#d9772b", "brightness": "#2a9d8f", "contrast": "#8a5aa8",
     "random": "#999999",
 }  # fmt: skip
-COLOURS = ("#c2405b", "#7a6a2f", "#5b8def", "#444444")  # of users' own measures
+COLOURS = ("#c2405b", "#7a6a2f", "#5b8def", "#444444")  # for measures that users bring
 STYLES = ("solid", (0, (4, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (2, 3)))
 PALE = 0.42
 FONT, SMALL = 9, 7
 PANEL, HEAD, NARROWEST = (3.2, 2.4), 0.6, 4.6  # inches
 LEGEND_ENTRY = (1.5, 0.2)
-TOLD = {False: "re-estimated threshold", True: "threshold of the full set"}
+THRESHOLD_LABELS = {False: "re-estimated threshold", True: "threshold of the full set"}
 
 
-def draw_curves(found: SetCurves, paths: Sequence[Path]) -> None:
-    """Write the curves of a set, once for each of `paths` (.png, .pdf).
+def draw_curves(curves: SetCurves, paths: Sequence[Path]) -> None:
+    """Write the curves of a set to each of `paths` (.png, .pdf).
 
-    A column of panels per FMR, a row per kind of threshold; a colour per measure, dashes per model.
+    The plot has a column of panels per FMR and a row per kind of threshold. Colours tell measures
+    apart; dashes tell models apart.
 
     Raises:
-        UserError: the system refuses to write.
+        UserError: a file cannot be written.
 
     """
-    colours, styles = colours_of(found.measures), dict(zip(found.models, STYLES, strict=False))
-    drawn = [fmr for fmr in found.fmrs if any(line.curve.points for line in found.of_rate(fmr))]
+    colours, styles = colours_of(curves.measures), dict(zip(curves.models, STYLES, strict=False))
+    drawn = [fmr for fmr in curves.fmrs if any(line.curve.points for line in curves.of_rate(fmr))]
     width = max(PANEL[0] * len(drawn) + 0.5, NARROWEST)
-    handles, per_line = _legend(found, colours, styles), int(width / LEGEND_ENTRY[0])
+    handles, per_line = _legend(curves, colours, styles), int(width / LEGEND_ENTRY[0])
     lines = -(-len(handles) // per_line)
-    height = PANEL[1] * len(found.fixed) + HEAD + LEGEND_ENTRY[1] * lines
+    height = PANEL[1] * len(curves.fixed) + HEAD + LEGEND_ENTRY[1] * lines
     with drawing((width, height), SMALL_LETTERS, {"pdf.fonttype": 42}) as figure:
         panels = figure.subplots(
-            len(found.fixed), len(drawn), sharex=True, sharey="col", squeeze=False
+            len(curves.fixed), len(drawn), sharex=True, sharey="col", squeeze=False
         )
-        for across, fixed in zip(panels, found.fixed, strict=True):
+        for across, fixed in zip(panels, curves.fixed, strict=True):
             for axes, fmr in zip(across, drawn, strict=True):
-                _draw_panel(axes, found, fmr, fixed, colours, styles)
-            across[0].set_ylabel(f"FNMR, %\n{TOLD[fixed]}")
+                _draw_panel(axes, curves, fmr, fixed, colours, styles)
+            across[0].set_ylabel(f"FNMR, %\n{THRESHOLD_LABELS[fixed]}")
         for axes, fmr in zip(panels[0], drawn, strict=True):
             axes.set_title(f"FMR {far_name(fmr)}", fontsize=FONT + 0.5, loc="left")
         for axes in panels[-1]:
             axes.set_xlabel("pairs rejected, %")
         for column in range(len(drawn)):
             _limit(list(panels[:, column]))
-        figure.suptitle(_title(found, drawn), fontsize=FONT + 0.5)
+        figure.suptitle(_title(curves, drawn), fontsize=FONT + 0.5)
         figure.legend(
             handles=_by_rows(handles, per_line), loc="outside lower center", ncols=per_line,
             frameon=False, handlelength=2.6, columnspacing=1.2, fontsize=FONT - 0.5,
@@ -62,18 +63,18 @@ def draw_curves(found: SetCurves, paths: Sequence[Path]) -> None:
 
 
 def colours_of(measures: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each measure; at most as many as COLOURS may be unknown here."""
+    """Return a colour for each measure; at most len(COLOURS) of them may be users' own."""
     others = iter(COLOURS)
     return {measure: OWN_COLOURS.get(measure) or next(others) for measure in measures}
 
 
-def _title(found: SetCurves, drawn: Sequence[float]) -> str:
-    genuine, impostors = int(found.issame.sum()), int((~found.issame).sum())
-    models = f"{found.models[0]} on " if len(found.models) == 1 else ""
-    title = f"{models}{found.name}: {genuine:,} genuine and {impostors:,} impostor pairs"
+def _title(curves: SetCurves, drawn: Sequence[float]) -> str:
+    genuine, impostors = int(curves.issame.sum()), int((~curves.issame).sum())
+    models = f"{curves.models[0]} on " if len(curves.models) == 1 else ""
+    title = f"{models}{curves.name}: {genuine:,} genuine and {impostors:,} impostor pairs"
     missing = [
         f"FMR {far_name(fmr)} needs {impostors_needed(fmr):,} impostors"
-        for fmr in found.fmrs
+        for fmr in curves.fmrs
         if fmr not in drawn
     ]
     return "\n".join([title, *([f"not drawn: {', '.join(missing)}"] if missing else [])])
@@ -81,17 +82,17 @@ def _title(found: SetCurves, drawn: Sequence[float]) -> str:
 
 def _draw_panel(
     axes: Any,
-    found: SetCurves,
+    curves: SetCurves,
     fmr: float,
     fixed: bool,
     colours: dict[str, str],
     styles: dict[str, Any],
 ) -> None:
-    lines = found.panel(fmr, fixed)
-    for line in reversed(lines):  # the first is the one to be seen
+    lines = curves.panel(fmr, fixed)
+    for line in reversed(lines):  # draw the first one last, on top
         _draw_curve(axes, line.curve, colours[line.measure], styles[line.model])
     if fixed:
-        for model in found.models:
+        for model in curves.models:
             curve = next(line.curve for line in lines if line.model == model)
             if curve.points:
                 axes.plot(100 * REJECTS, 100 * curve.perfect(), color=DARK, linewidth=0.7,
@@ -105,7 +106,7 @@ def _draw_panel(
 
 
 def _draw_curve(axes: Any, curve: RejectCurve, colour: str, style: Any) -> None:
-    """Draw a line, pale where too few impostors resolve the rate, and a cross where it ends."""
+    """Draw a curve: pale where too few impostors resolve the rate, with a cross at an early end."""
     rejects = [100 * point.reject for point in curve.points]
     fnmrs = [100 * point.fnmr for point in curve.points]
     resolved = sum(point.resolved for point in curve.points)
@@ -120,7 +121,7 @@ def _draw_curve(axes: Any, curve: RejectCurve, colour: str, style: Any) -> None:
 
 
 def _reasons(curves: Sequence[RejectCurve]) -> list[str]:
-    """Return the reasons why curves of a panel end, each once."""
+    """Return each reason why a curve of the panel ends early, once."""
     ends = {(curve.end.kind, curve.end.needed) for curve in curves if curve.end}
     return [
         f"× fewer than {needed:,} impostors left"
@@ -131,29 +132,29 @@ def _reasons(curves: Sequence[RejectCurve]) -> list[str]:
 
 
 def _limit(panels: Sequence[Any]) -> None:
-    """Set a column's axis from 0 to a little above its highest line."""
+    """Set the axis of a column of panels from 0 to just above its highest line."""
     highest = max(max(line.get_ydata(), default=0) for axes in panels for line in axes.lines)
     panels[0].set_ylim(0, max(1.0, min(1.12 * highest, 104.0)))
 
 
 def _by_rows(handles: Sequence[Any], per_line: int) -> list[Any]:
-    """Order `handles` so that a legend, which fills its columns first, shows them by rows."""
+    """Reorder `handles` so that a legend, which fills columns first, shows them row by row."""
     return [handle for column in range(per_line) for handle in handles[column::per_line]]
 
 
-def _legend(found: SetCurves, colours: dict[str, str], styles: dict[str, Any]) -> list[Any]:
+def _legend(curves: SetCurves, colours: dict[str, str], styles: dict[str, Any]) -> list[Any]:
     from matplotlib.lines import Line2D
 
-    several = len(found.models) > 1
-    handles = [Line2D([], [], color=colours[m], linewidth=1.8, label=m) for m in found.measures]
+    several = len(curves.models) > 1
+    handles = [Line2D([], [], color=colours[m], linewidth=1.8, label=m) for m in curves.measures]
     if several:
         handles += [
             Line2D([], [], color="#777777", linewidth=1.5, linestyle=styles[model], label=model)
-            for model in found.models
+            for model in curves.models
         ]
-    if True in found.fixed:
+    if True in curves.fixed:
         handles.append(Line2D([], [], color=DARK, linewidth=0.7, label="errors rejected first"))
-    if any(not point.resolved for line in found.lines for point in line.curve.points):
+    if any(not point.resolved for line in curves.lines for point in line.curve.points):
         handles.append(
             Line2D(
                 [],

@@ -1,4 +1,4 @@
-"""Error-versus-reject curves of one verification set: all models, measures and rates; as text."""
+"""Compute error-versus-reject curves of one set for models, measures and rates; format them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,16 +18,19 @@ from plsc.recognition.metrics.tables import aligned
 Floats = NDArray[np.float64]
 
 THRESHOLDS = {"reestimated": (False,), "fixed": (True,), "both": (False, True)}
-TOLD = {False: "threshold re-estimated at each share", True: "threshold of the full set kept"}
+THRESHOLD_LABELS = {
+    False: "threshold re-estimated at each share",
+    True: "threshold of the full set kept",
+}
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.5)  # columns of the table
 MARK = "*"
 UNRESOLVED = f"\n{MARK} the threshold rests on fewer than 1/FMR impostor pairs"
-ALIKE = 1e-6  # half turns: distances of equal vectors differ by rounding
+DISTANCE_ROUNDING = 1e-6  # half turns; distances of equal vectors differ by no more
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a plot and of a table: a measure on a model's distances."""
+    """One line of the plot and of the table: one measure applied to the distances of one model."""
 
     model: str
     measure: str
@@ -39,13 +42,13 @@ class SetCurves:
     """The results on one set.
 
     Attributes:
-        name: of the set.
-        issame: [P] whether a pair shows one person.
-        flip: whether distances are of sums with the mirrored images' embeddings.
-        fmrs: the rates, in the user's order.
-        fixed: which thresholds: re-estimated, kept, or both.
-        lines: by model, then by measure, then by rate and threshold.
-        partial: the share where partial areas end.
+        name: name of the set.
+        issame: bool [P], true where a pair shows one person.
+        flip: true if the embeddings were summed with those of the mirrored images.
+        fmrs: the false match rates, in the user's order.
+        fixed: kinds of threshold: False re-estimated, True kept.
+        lines: ordered by model, measure, rate and kind of threshold.
+        partial: the share rejected at which partial areas end.
 
     """
 
@@ -59,12 +62,12 @@ class SetCurves:
 
     @property
     def models(self) -> list[str]:
-        """Return their names, in order."""
+        """Return the names of the models, in order."""
         return list(dict.fromkeys(line.model for line in self.lines))
 
     @property
     def measures(self) -> list[str]:
-        """Return their names, in order."""
+        """Return the names of the measures, in order."""
         return list(dict.fromkeys(line.measure for line in self.lines))
 
     def panel(self, fmr: float, fixed: bool) -> list[Line]:
@@ -76,7 +79,7 @@ class SetCurves:
         return [line for line in self.lines if line.curve.fmr == fmr]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all as JSON has it."""
+        """Return all curves as a dictionary for JSON."""
         return {
             "set": self.name,
             "pairs": len(self.issame),
@@ -103,18 +106,18 @@ def curves_of(
     """Return all lines of one model on one set.
 
     Args:
-        distances: [P] of the pairs, as `plsc.recognition.metrics.angular.angles` has them.
-        issame: [P] whether a pair shows one person.
+        distances: [P], distances as `plsc.recognition.metrics.angular.angles` computes them.
+        issame: bool [P], true where a pair shows one person.
         qualities: measure -> quality [2P] of the images.
-        model: its name.
-        fmrs: the rates.
-        fixed: as of SetCurves.
+        model: name of the model.
+        fmrs: the false match rates.
+        fixed: kinds of threshold, as in `SetCurves`.
 
     Raises:
-        UserError: qualities that are all the same; distances that are.
+        UserError: all qualities or all distances are equal.
 
     """
-    if np.ptp(distances) < ALIKE:
+    if np.ptp(distances) < DISTANCE_ROUNDING:
         raise UserError(f"{model}: embeddings have collapsed: all pairs are at one distance")
     lines = []
     for measure, quality in qualities.items():
@@ -127,10 +130,10 @@ def curves_of(
                 Line(
                     model,
                     measure,
-                    error_reject_curve(distances, issame, of_pairs, fmr=fmr, fixed=kept),
+                    error_reject_curve(distances, issame, of_pairs, fmr=fmr, fixed=is_fixed),
                 )
                 for fmr in fmrs
-                for kept in fixed
+                for is_fixed in fixed
             ]
         except UserError as error:
             hint = ", or leave magnitude out (--measure)" if measure == MAGNITUDE else ""
@@ -138,39 +141,39 @@ def curves_of(
     return lines
 
 
-def text_of(found: SetCurves) -> str:
+def text_of(curves: SetCurves) -> str:
     """Return tables for a terminal, one for each rate and kind of threshold."""
-    embeddings = "sums with the mirrored images" if found.flip else "images as they are"
-    impostors = int((~found.issame).sum())
-    parts = [f"{found.name}: {len(found.issame)} pairs, {impostors} impostors; {embeddings}"]
-    for fmr in found.fmrs:
-        for fixed in found.fixed:
-            lines = found.panel(fmr, fixed)
-            head = f"FNMR % at FMR {far_name(fmr)}, {TOLD[fixed]}"
+    embeddings = "sums with the mirrored images" if curves.flip else "images as they are"
+    impostors = int((~curves.issame).sum())
+    parts = [f"{curves.name}: {len(curves.issame)} pairs, {impostors} impostors; {embeddings}"]
+    for fmr in curves.fmrs:
+        for fixed in curves.fixed:
+            lines = curves.panel(fmr, fixed)
+            head = f"FNMR % at FMR {far_name(fmr)}, {THRESHOLD_LABELS[fixed]}"
             if not any(line.curve.points for line in lines) and lines[0].curve.end:
                 parts.append(f"{head}\nno curve: {lines[0].curve.end.reason}")
             else:
-                table = aligned(_rows(found, lines))
+                table = aligned(_rows(curves, lines))
                 parts.append(f"{head}\n{table}" + (UNRESOLVED if MARK in table else ""))
     return "\n\n".join(parts)
 
 
-def _rows(found: SetCurves, lines: Sequence[Line]) -> list[list[str]]:
+def _rows(curves: SetCurves, lines: Sequence[Line]) -> list[list[str]]:
     shares = [f"{100 * share:.0f} % " for share in SHARES]
-    head = ["rejected:", *shares, f"mean to {100 * found.partial:g} %", "mean to 95 %"]
-    return [head, *(_row(found, line) for line in lines)]
+    head = ["rejected:", *shares, f"mean to {100 * curves.partial:g} %", "mean to 95 %"]
+    return [head, *(_row(curves, line) for line in lines)]
 
 
-def _row(found: SetCurves, line: Line) -> list[str]:
+def _row(curves: SetCurves, line: Line) -> list[str]:
     curve = line.curve
-    name = line.measure if len(found.models) == 1 else f"{line.model} {line.measure}"
+    name = line.measure if len(curves.models) == 1 else f"{line.model} {line.measure}"
     cells = [name, *(_at(curve, share) for share in SHARES)]
-    cells += [_mean(curve.area(found.partial), found.partial), _mean(curve.area(), 0.95)]
+    cells += [_mean(curve.area(curves.partial), curves.partial), _mean(curve.area(), 0.95)]
     return [*cells, f"ends: {curve.end.reason}"] if curve.end else cells
 
 
 def _at(curve: RejectCurve, share: float) -> str:
-    """Return FNMR at a share, marked where it is not resolved."""
+    """Return the FNMR at a share, with a mark if it is not resolved."""
     point = curve.at(share)
     if point is None:
         return "- "
@@ -178,7 +181,7 @@ def _at(curve: RejectCurve, share: float) -> str:
 
 
 def _mean(area: Area | None, stop: float) -> str:
-    """Return the mean, with how far it goes if that is less than `stop`."""
+    """Return the mean FNMR; if the area ends before `stop`, say where."""
     if area is None:
         return "-"
     short = f"(to {100 * area.stop:g} %) " if area.stop < stop - 1e-9 else ""

@@ -1,4 +1,4 @@
-"""Name the images that plsc-quality scores, and keep its picture apart from them."""
+"""Name the images that plsc-quality scores, and keep its contact sheet out of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,24 +11,24 @@ from plsc.inference.quality_calibration import NAME_LENGTH
 
 
 def require_apart(picture: str, images: Sequence[str]) -> None:
-    """Refuse to write a picture where it would take the place of an image, or count as one.
+    """Refuse to write a picture over an image, or into a folder of images where it would count.
 
     Raises:
-        UserError: it would.
+        UserError: `picture` lies among `images`.
 
     """
     target = Path(picture).resolve()
     for image in images:
-        place = Path(image).resolve()
-        if place == target or (place in target.parents and is_plain_folder(place)):
-            raise UserError(f"{shown(picture)}: lies among the images: name another place for it")
+        source = Path(image).resolve()
+        if source == target or (source in target.parents and is_plain_folder(source)):
+            raise UserError(f"{shown(picture)}: lies among the images: choose another folder")
 
 
 def name_of_images(images: Sequence[str]) -> str:
-    """Return what a calibration made of `images` calls them: in one line and printable."""
+    """Return the printable one-line name under which a calibration records `images`."""
     if are_files(images):
         return f"{len(images)} image files"
-    place = Path(images[0]).resolve()
-    if place.name == LABEL_FILE:  # every set's list has this name
-        place = place.parent
-    return shown(place.name)[:NAME_LENGTH]
+    source = Path(images[0]).resolve()
+    if source.name == LABEL_FILE:  # the list of every set has this name, so take its folder's
+        source = source.parent
+    return shown(source.name)[:NAME_LENGTH]

@@ -1,9 +1,9 @@
-"""Magnitudes of a set's images: measured in batches, kept when killed, published as a CSV.
+"""Measure the magnitudes of a set's images in batches, resumably, and publish them as a CSV.
 
     OUT.csv          path, magnitude, percentile, score, error
-    OUT.about.json   what the magnitudes are of
+    OUT.about.json   the model, images and options behind the magnitudes
 
-Until all is measured it lies in the folder OUT.csv.partial.
+Until all images are measured, the rows lie in the folder OUT.csv.partial.
 """
 
 import csv
@@ -35,9 +35,9 @@ class Magnitudes:
     """The magnitudes of a set's images.
 
     Attributes:
-        paths: of each image, or its key.
+        paths: path or key of each image.
         magnitudes: float64 [n], NaN where the image could not be used.
-        errors: what was wrong with it, or "".
+        errors: the reason why an image could not be used, or "".
 
     """
 
@@ -47,42 +47,43 @@ class Magnitudes:
 
     @property
     def usable(self) -> NDArray[np.intp]:
-        """Return rows of the images that could be used."""
+        """Return the rows of the images that could be used."""
         return np.flatnonzero(np.isfinite(self.magnitudes))
 
 
 class MagnitudeOutput(ResumableRows):
-    """Takes embeddings in order and keeps their magnitudes.
+    """Take embeddings in order and keep their magnitudes.
 
     Attributes:
-        whole: the CSV is there, of the same model, images and options.
+        whole: true if a finished CSV of the same model, images and options exists.
 
     """
 
     def __init__(
         self, path: str | Path, *, num_images: int, about: Mapping[str, Any], overwrite: bool
     ):
-        """Find out what is there of the CSV.
+        """Look for a finished or begun CSV at `path`.
 
         Args:
-            path: ends in `.csv`.
-            num_images: of the set.
-            about: all that the magnitudes depend on, as JSON has it.
-            overwrite: replace what is finished or begun of anything else, and what is finished of
-                the same; it stays until the new file is whole.
+            path: path of the CSV; it ends in `.csv`.
+            num_images: number of images of the set.
+            about: everything that the magnitudes depend on, as data for JSON.
+            overwrite: replace any finished file, and begun rows of anything else. A finished file
+                stays until the new one is complete.
 
         Raises:
-            UserError: something else is there, or the path is wrong.
+            UserError: another file is there, or `path` does not end in `.csv`.
 
         """
         super().__init__(Path(path), shape=(num_images, 1), about=about)
         if self.path.suffix != ".csv":
             raise UserError(f"--out must end in .csv, got {str(path)!r}")
         self._about_path = self.path.with_suffix(".about.json")
-        said = read_object(self._about_path)
+        recorded = read_object(self._about_path)
         self._digest = _digest_of(self.path)
-        same = said.get("key") == self.key
-        written = self._digest != "" and self._digest in (said.get("csv"), said.get("replaces"))
+        same = recorded.get("key") == self.key
+        digests = recorded.get("csv"), recorded.get("replaces")
+        written = self._digest != "" and self._digest in digests
         self.whole = same and written and not overwrite
         if not self.whole and not overwrite:
             changed = "was changed since it was written"
@@ -93,19 +94,19 @@ class MagnitudeOutput(ResumableRows):
         """Keep the magnitudes of the next embeddings [k, d].
 
         Raises:
-            UserError: they are all the same, as where the model normalises its embeddings; the
-                system refuses to write.
+            UserError: all magnitudes are equal, because the model normalises its embeddings; or the
+                file cannot be written.
 
         """
         lengths = magnitude(rows)
         usable = lengths[np.isfinite(lengths)]
-        # At the first batch rather than after all of them, which may be hours.
+        # Check at the first batch: measuring all images may take hours.
         if not self.done and len(usable) >= MIN_IMAGES and abs(usable[0] - 1) < 0.1:
             refuse_constant(usable)
         super().append(lengths.astype(np.float32)[:, None], entries)
 
     def measured(self) -> Magnitudes:
-        """Return all magnitudes, once they are there: from a whole CSV, else as measured."""
+        """Return all magnitudes from a finished CSV or, after the last `append`, from the rows."""
         if self.whole:
             with open(self.path, newline="", encoding="utf-8", errors="surrogateescape") as file:
                 _, *lines = csv.reader(file)
@@ -121,21 +122,23 @@ class MagnitudeOutput(ResumableRows):
     def publish(
         self, measured: Magnitudes, calibration: Calibration | None, *, remarks: Mapping[str, Any]
     ) -> None:
-        """Write the CSV, unless it is there with the same content.
+        """Write the CSV, unless it exists with the same content.
 
         Args:
-            measured: what `measured` gives.
-            calibration: gives percentiles and scores; None leaves them empty.
-            remarks: what else is worth keeping beside the CSV.
+            measured: the magnitudes that `measured` returns.
+            calibration: calibration of percentiles and scores; None leaves these columns empty.
+            remarks: further entries for OUT.about.json.
 
         Raises:
-            UserError: the system refuses.
+            UserError: a file cannot be written.
 
         """
         text = csv_of(measured, calibration).encode(errors="surrogateescape")
         digest = hashlib.sha256(text).hexdigest()
         try:
-            if not self.whole:  # all is in the partial folder: killed below, it is published again
+            if (
+                not self.whole
+            ):  # the partial folder has all rows: after a kill they are published again
                 self.path.unlink(missing_ok=True)
             if not self.whole or digest != self._digest:
                 about = {**remarks, **self.about, "csv": digest}
@@ -150,13 +153,13 @@ class MagnitudeOutput(ResumableRows):
 
 
 def csv_of(measured: Magnitudes, calibration: Calibration | None) -> str:
-    """Return the table; magnitudes have all digits of a float32, to be read as they were."""
+    """Return the table; magnitudes have all digits of a float32, so that they read back equal."""
     nothing = np.full(len(measured.paths), np.nan)
     percentiles = calibration.percentiles(measured.magnitudes) if calibration else nothing
     scores = calibration.scores(measured.magnitudes) if calibration else nothing
     text = io.StringIO()
     plain = csv.writer(text, lineterminator="\n")
-    # Not every Python quotes a carriage return, which ends a line to a reader.
+    # Some versions of Python do not quote a carriage return, which readers take for a line end.
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     plain.writerow(COLUMNS)
     for path, length, percentile, score, error in zip(
@@ -172,7 +175,7 @@ def _number(value: float, digits: str = ".2f") -> str:
 
 
 def _digest_of(path: Path) -> str:
-    """Return the sha256 of a file in hex; "" where there is none."""
+    """Return the SHA-256 of a file in hex, or "" if the file does not exist."""
     if not os.path.lexists(path):
         return ""
     try:

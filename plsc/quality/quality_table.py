@@ -1,4 +1,4 @@
-"""Quality of images as a table of the user's own: CSV with a path and a number in each line."""
+"""Read a user's own table of image quality: a CSV with a path and a number in each line."""
 
 import csv
 import io
@@ -22,32 +22,30 @@ Quality = float | None
 
 @dataclass(frozen=True)
 class QualityTable:
-    """Images' quality by what the table calls them; higher is better.
+    """The quality of images under the names that the table gives them; higher is better.
 
     Attributes:
-        name: of the measure.
-        file: where it was read.
-        values: by the text of the table; None where the number is left empty.
-        by_place: by that text as an absolute path, seen from the working directory.
+        name: name of the measure.
+        file: path of the table.
+        values: quality by the path in the table; None where the number is empty.
+        by_absolute_path: the same by that path made absolute from the working directory.
 
     """
 
     name: str
     file: str
     values: dict[str, Quality]
-    by_place: dict[str, Quality]
+    by_absolute_path: dict[str, Quality]
 
     def of(self, pairs: PairSet) -> NDArray[np.float64]:
-        """Return quality float64 [2P] of a set's images.
-
-        An image is found by one of its `names`.
+        """Return the quality of a set's images, float64 [2P], looked up by each image's `names`.
 
         Raises:
-            UserError: rows or their numbers are missing; names the first image without and says
-                how many there are.
+            UserError: rows or numbers are missing; the message names the first such image and
+                counts them.
 
         """
-        found: list[float] = []
+        qualities: list[float] = []
         without_row, without_number = list[str](), list[str]()
         for index in range(len(pairs)):
             names = pairs.names(index)
@@ -57,33 +55,37 @@ class QualityTable:
             elif rows[0] is None:
                 without_number.append(shown(names[0]))
             else:
-                found.append(rows[0])
+                qualities.append(rows[0])
         for lacking, what, remedy in (
-            (without_row, "row", "plsc-quality, given this set, calls its images so"),
-            (without_number, "number", "leave its pairs out, or mend the image and measure anew"),
+            (without_row, "row", "name images as plsc-quality does for this set"),
+            (
+                without_number,
+                "number",
+                "leave out its pairs, or replace the image and measure again",
+            ),
         ):
             if lacking:
                 raise UserError(
                     f"{self.file}: no {what} for {len(lacking)} of {len(pairs)} images, the first "
                     f"is {lacking[0]}: {remedy}"
                 )
-        return np.array(found)
+        return np.array(qualities)
 
     @property
     def _tables(self) -> tuple[dict[str, Quality], ...]:
-        return self.values, self.by_place
+        return self.values, self.by_absolute_path
 
 
 def read_quality_table(name: str, path: str | Path) -> QualityTable:
-    """Read a CSV file, its fields between commas, semicolons or tabs.
+    """Read a CSV file whose fields are separated by commas, semicolons or tabs.
 
-    With a header the images are in the column `path`, else in the first; the number is in the
-    column `name`, or in the only other one. Without a header a line is a path and a number. An
-    image that could not be measured has none.
+    With a header, the paths are in the column `path`, or else in the first column. The numbers are
+    in the column `name`, or in the only other column. Without a header, each line is a path and a
+    number. The number is empty for an image that could not be measured.
 
     Raises:
-        UserError: it cannot be read, a column cannot be told, a value is neither empty nor a finite
-            number, or two lines say different things of one image; names file and line.
+        UserError: the file cannot be read, the columns are ambiguous, a value is neither empty nor
+            a finite number, or two lines disagree about an image; the message names file and line.
 
     """
     rows = _rows(path)
@@ -98,14 +100,14 @@ def read_quality_table(name: str, path: str | Path) -> QualityTable:
         columns = _columns([field.strip() for field in first], name, path)
     for number, fields in rows:
         _put(values, fields, columns, f"{path}:{number}")
-    by_place = {os.path.abspath(text): value for text, value in values.items()}
-    return QualityTable(name, str(path), values, by_place)
+    by_absolute_path = {os.path.abspath(text): value for text, value in values.items()}
+    return QualityTable(name, str(path), values, by_absolute_path)
 
 
 def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and fields of the lines that are not blank."""
+    """Yield the number and fields of each line that is not blank."""
     try:
-        # Names of files need not be text in any encoding, and may hold line ends.
+        # File names need not be valid text in any encoding, and may contain line ends.
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             text = io.StringIO(file.read(), newline="")
     except OSError as error:
@@ -119,20 +121,20 @@ def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
             if fields:
                 yield rows.line_num, fields
     except csv.Error as error:
-        raise UserError(f"{path}:{rows.line_num}: is no CSV: {error}") from error
+        raise UserError(f"{path}:{rows.line_num}: is not CSV: {error}") from error
 
 
 def _columns(header: list[str], name: str, path: str | Path) -> tuple[int, int]:
-    """Return which column is the path, and which the number."""
-    place = header.index(PATH_COLUMN) if PATH_COLUMN in header else 0
-    others = [column for column in range(len(header)) if column != place]
-    if name in header and header.index(name) != place:
-        return place, header.index(name)
+    """Return the indices of the columns of the path and the number."""
+    path_column = header.index(PATH_COLUMN) if PATH_COLUMN in header else 0
+    others = [column for column in range(len(header)) if column != path_column]
+    if name in header and header.index(name) != path_column:
+        return path_column, header.index(name)
     if len(others) == 1:
-        return place, others[0]
+        return path_column, others[0]
     raise UserError(
-        f"{path}:1: no column {name!r} among {', '.join(map(repr, header))[:120]}: call the "
-        "measure as its column, or leave two columns, path and number"
+        f"{path}:1: no column {name!r} among {', '.join(map(repr, header))[:120]}: give "
+        "the measure the name of its column, or keep two columns only, path and number"
     )
 
 
@@ -151,7 +153,7 @@ def _put(
 
 
 def _is_number(text: str) -> bool:
-    """Tell whether a field is a number, or empty."""
+    """Return true if a field is a number, or empty."""
     try:
         float(text or 0)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Spearman's rank correlation, and how sure it is. numpy only."""
+"""Spearman's rank correlation and its confidence interval. numpy only."""
 
 from collections.abc import Sequence
 
@@ -9,23 +9,23 @@ Floats = NDArray[np.float64]
 
 
 def ranks(values: ArrayLike) -> Floats:
-    """Return ranks [n] of `values` [n] from 1 on; equal values share the mean of their places.
+    """Return the ranks [n] of `values` [n], from 1; equal values share the mean of their ranks.
 
-    NaN has no place in an order: whoever calls leaves such images out.
+    No value may be NaN, which has no rank.
     """
     series = np.asarray(values)
     assert not np.isnan(series).any(), "NaN among the values"
-    _, place, count = np.unique(series, return_inverse=True, return_counts=True)
+    _, group, count = np.unique(series, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
-    shared: Floats = (last - (count - 1) / 2)[place]
+    shared: Floats = (last - (count - 1) / 2)[group]
     return shared
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
     """Return Pearson's correlation of the ranks of two series [n], from -1 to 1.
 
-    NaN where it is not defined: fewer than two values, or a series that is all the same. No value
-    may be NaN.
+    Return NaN if the correlation is not defined: for fewer than two values, or a constant series.
+    No value may be NaN.
     """
     x, y = (ranks(values) - (np.size(values) + 1) / 2 for values in (first, second))
     assert x.shape == y.shape, (x.shape, y.shape)
@@ -42,18 +42,18 @@ def spearman_interval(
     resamples: int = 500,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Bound `spearman` by a percentile bootstrap, drawing whole groups with replacement.
+    """Bound `spearman` by a percentile bootstrap that draws whole groups with replacement.
 
-    Images of one person are alike in much besides what is measured, so people are drawn, not
-    images: drawn one by one, these would make the interval too narrow.
+    Images of one person resemble each other in more than the measured quality. Drawing single
+    images would therefore make the interval too narrow, so people are drawn.
 
     Args:
         first: [n], without NaN.
-        second: [n], likewise.
-        groups: [n], equal where two belong together.
-        level: share of the resamples that lie within.
-        resamples: how many; those for which the correlation is not defined are left out.
-        seed: of the drawing.
+        second: [n], without NaN.
+        groups: [n], equal for members of one group.
+        level: share of the resamples within the interval.
+        resamples: number of resamples; those without a defined correlation are ignored.
+        seed: seed of the random draws.
 
     Returns:
         Lower and upper bound.

@@ -1,4 +1,4 @@
-"""Choose the calibration for percentiles and scores: a file's, the model's, or one learned now."""
+"""Choose the calibration of percentiles and scores: from a file, from the model, or learned now."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from plsc.quality.magnitudes import Magnitudes
 from plsc.recognition.embedder import Embedder
 
 REMEDY = "name another --calibration, or give --overwrite"
-ENOUGH = 100  # images whose quartiles are known to a few percentiles
+ENOUGH = 100  # with so many images, quartiles are accurate to a few percentiles
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Reference:
     """The calibration that percentiles and scores are relative to.
 
     Attributes:
-        calibration: None gives neither.
-        origin: "file", "model", "images" (those at hand), or "none".
+        calibration: the calibration; None if there are neither percentiles nor scores.
+        origin: source of the calibration: "file", "model", "images" (those measured), or "none".
         notes: lines for standard error.
 
     """
@@ -37,55 +37,57 @@ class Reference:
     notes: tuple[str, ...] = ()
 
 
-def given(embedder: Embedder, file: str | None) -> Reference:
-    """Return the calibration in `file`, else the model's own, else none; before any image is read.
+def stored(embedder: Embedder, file: str | None) -> Reference:
+    """Return the calibration in `file`, or else the model's own, or else none.
+
+    Call it before any image is read.
 
     Raises:
-        UserError: it is damaged, or of images that were prepared otherwise.
+        UserError: the calibration is damaged, or its images were prepared in another way.
 
     """
     info, notes = embedder.info, []
-    found, origin = (info.calibration, "model") if file is None else (None, "file")
+    calibration, origin = (info.calibration, "model") if file is None else (None, "file")
     if file is not None:
         content = _content(file)
-        found = Calibration.from_dict(content, source=file)
+        calibration = Calibration.from_dict(content, source=file)
         made_with = content.get("model")
         if isinstance(made_with, Mapping) and made_with.get("digest") != embedder.digest:
             notes.append(
-                f"{file}: was made with {str(made_with.get('path'))[:200]!r}, which is another "
-                "file: its scores hold only if both hold the same network"
+                f"{file}: was made with another model file, {str(made_with.get('path'))[:200]!r}: "
+                "its scores are valid only if both files hold the same network"
             )
-    if found is None:
+    if calibration is None:
         return Reference(None, "none")
-    require_alike(found, info.preparation)
-    return Reference(found, "file" if origin == "file" else "model", tuple(notes))
+    require_alike(calibration, info.preparation)
+    return Reference(calibration, "file" if origin == "file" else "model", tuple(notes))
 
 
 def learned(measured: Magnitudes, info: ModelInfo, set_name: str) -> Reference:
-    """Return the calibration that the images at hand teach.
+    """Return a calibration fitted to the measured images.
 
     Raises:
-        UserError: they teach none.
+        UserError: the images are too few, or their magnitudes are all equal.
 
     """
     lengths = measured.magnitudes[measured.usable]
-    found = Calibration.fit(lengths, set_name=set_name, prepared=info.preparation)
-    few = f"{len(lengths)} images are few to calibrate by: hundreds of all qualities are better"
-    return Reference(found, "images", (few,) if len(lengths) < ENOUGH else ())
+    calibration = Calibration.fit(lengths, set_name=set_name, prepared=info.preparation)
+    few = f"{len(lengths)} images are few for a calibration: use hundreds, of all qualities"
+    return Reference(calibration, "images", (few,) if len(lengths) < ENOUGH else ())
 
 
 def relative(measured: Magnitudes, info: ModelInfo, set_name: str) -> Reference:
-    """Return the images at hand as their own reference, where nothing else is known.
+    """Return the measured images as their own reference, if there is no other calibration.
 
     Raises:
-        UserError: their magnitudes are all the same.
+        UserError: their magnitudes are all equal.
 
     """
-    count, remedy = len(measured.usable), "--calibrate with a reference set mends that"
+    count, remedy = len(measured.usable), "run --calibrate on a reference set"
     if count < MIN_IMAGES:
         note = (
             f"no calibration, and {count} {'image is' if count == 1 else 'images are'} too few to "
-            f"compare with each other ({MIN_IMAGES} are needed): magnitudes alone; {remedy}"
+            f"compare with each other ({MIN_IMAGES} are needed): magnitudes only; {remedy}"
         )
         return Reference(None, "none", (note,))
     note = f"no calibration: percentiles and scores are relative to these {count} images; {remedy}"
@@ -93,14 +95,14 @@ def relative(measured: Magnitudes, info: ModelInfo, set_name: str) -> Reference:
 
 
 def require_own(file: str, key: str) -> None:
-    """Refuse, before the images are measured, to replace a file that is of something else.
+    """Refuse, before the images are measured, to replace a calibration of something else.
 
     Args:
-        file: where `keep` is to save a calibration; may be missing.
-        key: what `keep` is given.
+        file: path where `keep` will save the calibration; it need not exist.
+        key: key that `keep` will store.
 
     Raises:
-        UserError: the file is there, and of other images, another model or other options.
+        UserError: the file exists and belongs to other images, another model or other options.
 
     """
     if os.path.lexists(file) and read_object(Path(file)).get("key") != key:
@@ -110,17 +112,20 @@ def require_own(file: str, key: str) -> None:
 def keep(
     calibration: Calibration, embedder: Embedder, file: str | None, *, key: str, overwrite: bool
 ) -> tuple[Path, str]:
-    """Save what was learned in `file`, else in the model; return where, and what it replaced or "".
+    """Save a calibration in `file`, or else in the model.
 
     Args:
-        calibration: what was learned.
+        calibration: the calibration to save.
         embedder: the model.
-        file: the file, if any.
-        key: of what the magnitudes depend on, kept in the file.
+        file: path of the file; None saves in the model.
+        key: key of everything that the magnitudes depend on; it is stored in the file.
         overwrite: replace another calibration in `file`.
 
+    Returns:
+        The path written, and the name of the calibration that was replaced, or "".
+
     Raises:
-        UserError: another calibration is in `file`, or the system refuses to write.
+        UserError: `file` holds another calibration, or cannot be written.
 
     """
     info, before = embedder.info, embedder.info.calibration
@@ -137,7 +142,7 @@ def keep(
         if path.read_bytes() == text.encode():
             return path, ""
         if not overwrite:
-            raise UserError(f"{file}: exists, and is not this calibration: {REMEDY}")
+            raise UserError(f"{file}: exists and holds another calibration: {REMEDY}")
     write_output(path, text)
     return path, ""
 
@@ -152,5 +157,5 @@ def _content(file: str) -> Any:
     except OSError as error:
         raise UserError(f"--calibration {file}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError):
-        raise UserError(f"--calibration {file}: is no JSON file") from None
+        raise UserError(f"--calibration {file}: is not a JSON file") from None
     return content

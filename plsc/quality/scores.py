@@ -1,4 +1,4 @@
-"""The quality scores of a model's faces, for commands that weigh by them."""
+"""Quality scores of faces, for commands that weight faces by quality."""
 
 from collections.abc import Callable
 
@@ -13,17 +13,17 @@ Floats = NDArray[np.float64]
 
 
 def quality_scores(embedder: Embedder) -> Callable[[Floats], Floats]:
-    """Return a function: magnitudes [n] -> scores [n] from 0 to 100, by the model's calibration.
+    """Return a function from magnitudes [n] to scores [n], 0 to 100, by the model's calibration.
 
     Raises:
-        UserError: it carries none, or one of images that were prepared otherwise.
+        UserError: the model has no calibration, or one of images prepared in another way.
 
     """
     info = embedder.info
     if info.calibration is None:
         raise UserError(
-            f"{info.path} carries no calibration of its magnitudes, which quality scores need: "
-            f"make one with plsc-quality {info.path} REFERENCE --calibrate"
+            f"{info.path} has no calibration of magnitudes, which quality scores need: make one "
+            f"with plsc-quality {info.path} REFERENCE --calibrate"
         )
     require_alike(info.calibration, info.preparation)
     return info.calibration.scores

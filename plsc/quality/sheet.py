@@ -1,4 +1,4 @@
-"""A contact sheet: faces in the order of their quality, worst to best."""
+"""Draw a contact sheet of faces, ordered from worst to best quality."""
 
 import os
 import zlib
@@ -22,25 +22,26 @@ COLUMNS = 10
 CELL, GAP, MARGIN = 128, 10, 16  # pixels
 BAR, LINE, HEAD = 6, 17, 56
 GROUND, TRACK, PLAIN, FAINT = (30, 30, 30), (66, 66, 66), (240, 240, 240), (165, 165, 165)
-# From bad to good; as Okabe and Ito choose them, told apart by the colour-blind, too.
+# From bad to good, in colours of Okabe and Ito that colour-blind people can tell apart.
 LOW, MIDDLE, HIGH = (0, 94, 213), (66, 228, 240), (178, 114, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-LARGE, SMALL = 0.45, 0.38  # of the font
-# A PNG begins with 8 bytes and IHDR, 25; its chunks are length, type, text and their CRC-32.
+LARGE, SMALL = 0.45, 0.38  # scales of the font
+# A PNG begins with 8 bytes and the chunk IHDR of 25. A chunk is length, type, text and CRC-32.
 HEADER_BYTES = 33
-SAID = b"tEXtSoftware\0plsc-quality"
-MARK = (len(SAID) - 4).to_bytes(4, "big") + SAID + zlib.crc32(SAID).to_bytes(4, "big")
+SOFTWARE = b"tEXtSoftware\0plsc-quality"
+MARK = (len(SOFTWARE) - 4).to_bytes(4, "big") + SOFTWARE
+MARK += zlib.crc32(SOFTWARE).to_bytes(4, "big")
 
 
 @dataclass(frozen=True)
 class Face:
-    """One picture of the sheet.
+    """One face of the sheet.
 
     Attributes:
         pixels: RGB uint8 [h, w, 3].
-        magnitude: of its embedding.
-        score: 0 to 100; None where there is none.
-        name: its path or key.
+        magnitude: magnitude of its embedding.
+        score: quality from 0 to 100; None without calibration.
+        name: path or key of the image.
 
     """
 
@@ -51,15 +52,15 @@ class Face:
 
 
 def sampled(count: int, most: int = MOST) -> NDArray[np.intp]:
-    """Return at most `most` places of `count` in even distance, the first and last among them."""
+    """Return at most `most` evenly spaced indices below `count`, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
 def require_sheet(path: str | Path) -> None:
-    """Refuse to replace anything but a sheet.
+    """Refuse to replace a file that is not a contact sheet.
 
     Raises:
-        UserError: there is something else, or it cannot be read.
+        UserError: `path` is another file, or cannot be read.
 
     """
     if not os.path.lexists(path):
@@ -71,25 +72,25 @@ def require_sheet(path: str | Path) -> None:
         raise UserError(f"{shown(str(path))}: cannot be read: {error.strerror}") from error
     if begins[HEADER_BYTES:] != MARK:
         raise UserError(
-            f"{shown(str(path))}: exists, and is no sheet of plsc-quality: name another --sheet, "
-            "or give --overwrite"
+            f"{shown(str(path))}: exists and is not a sheet of plsc-quality: choose another "
+            "--sheet, or pass --overwrite"
         )
 
 
 def write_quality_sheet(path: str | Path, faces: Sequence[Face], *, title: str, note: str) -> None:
-    """Write a PNG with all `faces` in their order, row by row.
+    """Write a PNG that shows all `faces` in their order, row by row.
 
-    Below each are its magnitude on the left, its score on the right and as a bar, and the end of
-    its name.
+    Below each face stand its magnitude (left), its score (right, and as a bar) and the end of its
+    name.
 
     Args:
-        path: the PNG; replaced if it is there.
-        faces: worst first.
-        title: stands above.
-        note: below the title, smaller.
+        path: path of the PNG; an existing file is replaced.
+        faces: the faces, worst first.
+        title: line at the top.
+        note: smaller line below the title.
 
     Raises:
-        UserError: the picture cannot be written.
+        UserError: the file cannot be written.
 
     """
     columns = min(COLUMNS, max(4, int(np.ceil((1.6 * len(faces)) ** 0.5))))
@@ -131,7 +132,7 @@ def _cell(face: Face, height: int) -> Pixels:
 
 
 def colour_of(score: float) -> Colour:
-    """Return the colour of a score's bar: from orange through yellow to blue."""
+    """Return the colour of the bar of a score, from orange through yellow to blue."""
     first, second = (LOW, MIDDLE) if score < 50 else (MIDDLE, HIGH)
     part = score % 50 / 50 if score < 100 else 1.0
     blue, green, red = (round(a + (b - a) * part) for a, b in zip(first, second, strict=True))
@@ -139,7 +140,7 @@ def colour_of(score: float) -> Colour:
 
 
 def _square(pixels: Pixels) -> Pixels:
-    """Return the whole picture in a square cell, its shape kept."""
+    """Return the whole image in a square cell, with its aspect ratio."""
     height, width = pixels.shape[:2]
     scale = CELL / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -152,8 +153,10 @@ def _square(pixels: Pixels) -> Pixels:
 
 
 def _end_of(name: str) -> str:
-    """Return as much of the end of a name as a cell is wide."""
-    text = "".join(char if " " <= char <= "~" else "?" for char in name)  # all that the font has
+    """Return the end of a name that fits into a cell."""
+    text = "".join(
+        char if " " <= char <= "~" else "?" for char in name
+    )  # the font has no other characters
     if _width(text, SMALL) <= CELL - 2:
         return text
     while _width("..." + text, SMALL) > CELL - 2:
@@ -165,5 +168,5 @@ def _width(text: str, scale: float) -> int:
     return int(cv2.getTextSize(text, FONT, scale, 1)[0][0])
 
 
-def _text(image: Pixels, text: str, place: tuple[int, int], scale: float, colour: Colour) -> None:
-    cv2.putText(image, text, place, FONT, scale, colour, 1, cv2.LINE_AA)
+def _text(image: Pixels, text: str, corner: tuple[int, int], scale: float, colour: Colour) -> None:
+    cv2.putText(image, text, corner, FONT, scale, colour, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Summarise a set: the spread of its magnitudes, its worst and best images."""
+"""Summarise a set by the spread of its magnitudes and its worst and best images."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from plsc.quality.magnitudes import Magnitudes
 from plsc.quality.reference import Reference
 
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # percent
-ENDS = 5  # images at either end that are shown
-ALL_SHOWN = 20  # images that are few enough to show all
+ENDS = 5  # images shown at either end
+ALL_SHOWN = 20  # show all images of a set up to this size
 ORIGINS = {
     "file": "the calibration file",
     "model": "the model's calibration",
@@ -20,13 +20,13 @@ ORIGINS = {
 
 
 def worst_first(measured: Magnitudes) -> np.ndarray:
-    """Return rows of the usable images, by magnitude; equal ones in their order."""
+    """Return the rows of the usable images in order of magnitude; equal ones keep their order."""
     usable = measured.usable
     return usable[np.argsort(measured.magnitudes[usable], kind="stable")]
 
 
 def summary(measured: Magnitudes, reference: Reference) -> dict[str, Any]:
-    """Return the figures as JSON has them; all images where they are few, else worst and best."""
+    """Return the figures as a dictionary for JSON, with all images or the worst and best."""
     order, calibration = worst_first(measured), reference.calibration
     few = len(order) <= ALL_SHOWN
     percent = np.percentile(measured.magnitudes[order], QUANTILES)
@@ -59,15 +59,15 @@ def rows(measured: Magnitudes, order: np.ndarray, reference: Reference) -> list[
 
 
 def text(report: dict[str, Any]) -> str:
-    """Return the report for people to read."""
-    said, skipped = report["relative_to"], report["num_skipped"]
+    """Return the report as text."""
+    relative_to, skipped = report["relative_to"], report["num_skipped"]
     count = report["num_images"] - skipped
     lines = [f"{count} image{'s' * (count > 1)}" + (f", {skipped} skipped" * bool(skipped))]
     if report["output"]:
         lines[0] = f"{report['output']}: {lines[0]}"
     if report["num_present_before"]:
         lines.append(f"{report['num_present_before']} of them were measured before this run")
-    if count >= MIN_IMAGES:  # of fewer, quantiles say less than the images themselves
+    if count >= MIN_IMAGES:  # quantiles of fewer images say less than the images
         values = report["magnitude"].items()
         lines += ["", "".join(f"{_quantile(at):>9}" for at, _ in values)]
         lines += ["".join(f"{value:9.2f}" for _, value in values) + "   magnitude"]
@@ -75,11 +75,12 @@ def text(report: dict[str, Any]) -> str:
     lines += [_line(row) for row in report["worst"]]
     if report["best"]:
         lines += [f"{'...':>9}", *map(_line, report["best"])]
-    if said["origin"] != "none":
+    if relative_to["origin"] != "none":
         lines += [
             "",
-            f"percentile and score by {ORIGINS[said['origin']]}: {said['set']}, "
-            f"{said['num_images']} images; a quarter of those scores below 25, a quarter above 75",
+            f"percentile and score by {ORIGINS[relative_to['origin']]}: {relative_to['set']}, "
+            f"{relative_to['num_images']} images; a quarter of those scores below 25, a quarter "
+            "above 75",
         ]
     if report["stored_in"]:
         lines.append(f"calibration saved in {report['stored_in']}")

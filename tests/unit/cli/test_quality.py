@@ -106,7 +106,7 @@ def test_the_csv(place, quality):
         column("quality.csv", "percentile"), own.percentiles(magnitudes), atol=0.01
     )
     assert {row["error"] for row in rows_of("quality.csv")} == {""}
-    assert notes == [notes[0]] and "relative to these 40 images; --calibrate" in notes[0]
+    assert notes == [notes[0]] and "relative to these 40 images; run --calibrate" in notes[0]
     assert (report["num_images"], report["output"]) == (40, "quality.csv")
     order = [f"{number:02d}.png" for number in np.argsort(GREYS)]
     assert [row["path"] for row in report["worst"]] == order[:5]
@@ -143,7 +143,7 @@ def test_what_is_learned_stays_with_the_model(place, quality, refused):
     digest = Embedder("model.onnx").digest
     report, notes = quality("faces", "--calibrate", "--out", "reference.csv")
     assert report["stored_in"] == str(place / "model.onnx")
-    assert "40 images are few to calibrate by" in notes[0] and len(notes) == 1
+    assert "40 images are few for a calibration" in notes[0] and len(notes) == 1
     model = Embedder("model.onnx")
     assert model.digest == digest and model.info.calibration.set_name == "faces"
     assert model.info.calibration.prepared["mean"] == (0.0,) * 3
@@ -189,7 +189,7 @@ def test_a_calibration_of_images_that_were_exchanged_is_not_replaced(place, qual
     written = (place / "c.json").read_bytes()
     write_face(place / "faces" / "01.png", 250)
     error = refused("faces", "--calibrate", "--calibration", "c.json", "--out", "new.csv")
-    assert error.startswith("c.json: exists, and is not this calibration")
+    assert error.startswith("c.json: exists and holds another calibration")
     assert (place / "c.json").read_bytes() == written
 
 
@@ -199,7 +199,7 @@ def test_a_file_of_another_model_is_noted(place, quality):
     content["model"] = {"path": "theirs.onnx", "digest": "0"}
     (place / "c.json").write_text(json.dumps(content))
     _, (note,) = quality("faces", "--calibration", "c.json")
-    assert "c.json: was made with 'theirs.onnx', which is another file" in note
+    assert "c.json: was made with another model file, 'theirs.onnx'" in note
 
 
 def test_a_picture_that_is_no_sheet_is_not_replaced(place, quality, refused, monkeypatch):
@@ -210,7 +210,7 @@ def test_a_picture_that_is_no_sheet_is_not_replaced(place, quality, refused, mon
         patch.setattr(command, "embed_into", None)
         for name in ("mine.png", "empty.png"):
             error = refused("faces", "--sheet", name)
-            assert error.startswith(f"{name}: exists, and is no sheet of plsc-quality: name anothe")
+            assert error.startswith(f"{name}: exists and is not a sheet of plsc-quality: choose")
         assert refused("faces", "--sheet", "nowhere.png").startswith("nowhere.png: cannot be read")
     assert (place / "mine.png").read_bytes() == mine
     few = "faces/00.png", "faces/01.png", "--sheet"
@@ -312,7 +312,7 @@ def test_files_are_known_by_place_and_time(place, quality, refused):
         (["faces", "--sheet", "faces/x.png"], "faces/x.png: lies among the images"),
         (["faces/00.png", "--sheet", "same/../faces/00.png"], "00.png: lies among the images"),
         (["faces", "--calibration", "c.json"], "c.json: cannot be read: No such file"),
-        (["faces", "--calibration", "model.onnx"], "model.onnx: is no JSON file"),
+        (["faces", "--calibration", "model.onnx"], "model.onnx: is not a JSON file"),
         (["faces", "--calibration", "bad.json"], "bad.json: a quality calibration of version 1"),
         (["faces", "--calibrate", "--calibration", "no/c.json"], "no/c.json: cannot be written"),
         (["faces/00.png", "--calibrate"], "a calibration needs 10 images or more"),

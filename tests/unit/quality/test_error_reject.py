@@ -68,7 +68,7 @@ def test_as_the_protocol_is_worded(pairs, steps, fixed):
     assert [(point.fnmr, point.threshold) for point in curve.points] == expected
     assert (curve.end is None) == (len(expected) == len(REJECTS))
     if curve.end:
-        assert curve.end.reject == REJECTS[len(expected)] and curve.end.left < curve.end.needed
+        assert curve.end.reject == REJECTS[len(expected)] and curve.end.remaining < curve.end.needed
     for point, reject in zip(curve.points, REJECTS, strict=False):
         assert point.reject == pytest.approx(reject, abs=1e-9)
         assert point.rejected + point.genuine + point.impostors == len(pairs[0])
@@ -232,9 +232,9 @@ def test_a_pair_is_as_good_as_the_worse_of_its_images():
     [
         ([True] * 4, [1, 2, 3, 4], 1e-2, "needs pairs of both kinds, got 4 of one person and 0"),
         ([], [], 1e-2, "got 0 of one person and 0 of two"),
-        ([True, False] * 2, [7.5] * 4, 1e-2, "all the same, 7.5 for each of 4: it says nothing"),
-        ([True, False] * 2, [1, 1 + 1e-7] * 2, 1e-2, "all the same"),
-        ([True, False] * 2, [0.0] * 4, 1e-2, "all the same"),
+        ([True, False] * 2, [7.5] * 4, 1e-2, "quality is 7.5 for each of 4: equal values"),
+        ([True, False] * 2, [1, 1 + 1e-7] * 2, 1e-2, "equal values"),
+        ([True, False] * 2, [0.0] * 4, 1e-2, "equal values"),
         ([True, False] * 2, [1, 2, math.nan, 3], 1e-2, "1 of 4 values are not"),
         ([True, False] * 2, [1, 2, 3, 4], 5e-3, "a power of ten from 1e-1 to 1e-9, got 0.005"),
         ([True, False] * 2, [1, 2, 3, 4], 1.0, "got 1"),

@@ -161,7 +161,7 @@ def test_what_says_nothing():
         UserError, match=r"net: magnitude: .*length 1.*Export.preprocessing=none, or"
     ):
         curves_of(distances, issame, {"magnitude": unit}, **how)
-    with pytest.raises(UserError, match="net: mine: quality is all the same, 3 for each of 1200"):
+    with pytest.raises(UserError, match="net: mine: quality is 3 for each of 1200"):
         curves_of(distances, issame, {"mine": np.full(2 * PAIRS, 3.0)}, **how)
     with pytest.raises(UserError, match="net: embeddings have collapsed: all pairs are at one"):
         curves_of(np.full(PAIRS, 0.5), issame, qualities, **how)

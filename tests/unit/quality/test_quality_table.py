@@ -83,7 +83,7 @@ def test_an_image_that_was_skipped(tmp_path, pairs, header):
     rows = "a/1.png,1\nb/2.png,2\na/3.png,3\n"
     table = read(tmp_path, f"{header}other.png,\nother.png,\n{rows}")
     assert table.of(pairs).tolist() == [1, 2, 1, 3]
-    skipped = r"quality.csv: no number for 1 of 4 images, the first is b/2.png: leave its pairs out"
+    skipped = r"quality.csv: no number for 1 of 4 images, the first is b/2.png: leave out its pairs"
     for text in (rows.replace(",2", ","), "b/2.png,\n" + rows.replace("b/2.png,2\n", "")):
         with pytest.raises(UserError, match=skipped):
             read(tmp_path, header + text).of(pairs)
@@ -100,7 +100,10 @@ def test_an_image_that_was_skipped(tmp_path, pairs, header):
         ("a.png,1\na.png,\n", ":2: a.png has quality none here and 1 above"),
         ("a.png,1\nb.png,good\n", ":2: quality must be a finite number, got 'good'"),
         ("a.png,1\nb.png\n", ":2: must be a path and a number, got 'b.png'"),
-        ("path,x,y\na.png,1,2\n", "no column 'mine' among 'path', 'x', 'y': call the measure as"),
+        (
+            "path,x,y\na.png,1,2\n",
+            "no column 'mine' among 'path', 'x', 'y': give the measure the name",
+        ),
         ("a.png,1,2\n", "no column 'mine' among 'a.png', '1', '2'"),
         ("path\na.png\n", "no column 'mine' among 'path'"),
         ("a.png,1\na.png,2\n", ":2: a.png has quality 2 here and 1 above"),

@@ -92,5 +92,5 @@ def test_a_sheet_is_known_again(tmp_path):
     require_sheet(tmp_path / "s.png")
     require_sheet(tmp_path / "new.png")
     cv2.imwrite(str(tmp_path / "s.png"), cv2.imread(str(tmp_path / "s.png")))
-    with pytest.raises(UserError, match="s.png: exists, and is no sheet of plsc-quality"):
+    with pytest.raises(UserError, match="s.png: exists and is not a sheet of plsc-quality"):
         require_sheet(tmp_path / "s.png")
