@@ -86,9 +86,10 @@ def examine(*, backbone: str, seconds: float) -> dict:
     import paddle
 
     from plsc.engine.build import set_device
+    from plsc.nn.device import num_gpus
     from plsc.recognition.trial import run_trial
 
-    gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+    gpus = num_gpus()
     device = "gpu" if gpus else "cpu"
     set_device(device)
     world.init(device=device)

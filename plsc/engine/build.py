@@ -23,6 +23,7 @@ from plsc.engine.task import Evaluator, TaskType
 from plsc.engine.training import Training
 from plsc.engine.update import Updater
 from plsc.errors import UserError
+from plsc.nn.device import num_gpus
 from plsc.nn.layers import frozen_names
 from plsc.optimizer.arrangement import trained_parameters
 
@@ -106,7 +107,7 @@ def set_device(name: str) -> None:
                 "Global.device is gpu but this Paddle is built for CPU only: install "
                 "paddlepaddle-gpu, or use the CPU with -o Global.device=cpu"
             )
-        if paddle.device.cuda.device_count() == 0:
+        if num_gpus() == 0:
             raise UserError(
                 "Global.device is gpu but no GPU is visible here: check CUDA_VISIBLE_DEVICES, or "
                 "use the CPU with -o Global.device=cpu"

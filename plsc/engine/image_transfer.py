@@ -5,6 +5,7 @@ import paddle
 from paddle import Tensor
 
 from plsc.data.loader.batch import Batch
+from plsc.nn.device import on_gpu
 
 IMAGES = "images"  # the field of a batch that the network is given
 
@@ -22,7 +23,7 @@ class ImageTransfer:
     """
 
     def __init__(self, *, ahead: bool | None = False):
-        self.ahead = _on_gpu() if ahead is None else ahead
+        self.ahead = on_gpu() if ahead is None else ahead
         self._sent: tuple[Batch, Tensor, Tensor] | None = None  # batch, source, on the device
 
     def send(self, batch: Batch) -> None:
@@ -40,13 +41,9 @@ class ImageTransfer:
 
 def _page_locked(array: np.ndarray) -> Tensor:
     """Return a copy of `array` in host memory from which a GPU copies by itself."""
-    place = paddle.CUDAPinnedPlace() if _on_gpu() else paddle.CPUPlace()
+    place = paddle.CUDAPinnedPlace() if on_gpu() else paddle.CPUPlace()
     return paddle.to_tensor(array, place=place)
 
 
 def _to_device(tensor: Tensor) -> Tensor:
-    return tensor.cuda(blocking=False) if _on_gpu() else tensor
-
-
-def _on_gpu() -> bool:
-    return paddle.get_device().startswith("gpu")
+    return tensor.cuda(blocking=False) if on_gpu() else tensor

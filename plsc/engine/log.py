@@ -15,6 +15,7 @@ import paddle
 from tqdm import tqdm
 
 from plsc.files.atomic import write_text
+from plsc.nn.device import on_gpu
 
 try:
     import resource
@@ -214,6 +215,6 @@ def memory_peak() -> str:
         unit = 1 if sys.platform == "darwin" else 1024
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         text = f"peak memory {resident / 2**30:.2f} GiB"
-    if paddle.device.get_device().startswith("gpu"):
+    if on_gpu():
         text += f", on the device {paddle.device.cuda.max_memory_allocated() / 2**30:.2f} GiB"
     return text

@@ -21,7 +21,8 @@ class NetworkMemory:
 
     Attributes:
         weights: parameters and statistics, in float32.
-        optimizer: its state.
+        optimizer: state of the optimizer.
+        vector: the copy of the trained weights that a GPU updates at once; 0 on a CPU.
         half_weights: copies of the parameters for a step in half precision.
         gradients: of the parameters that are trained.
         reduced: buffers in which the gradients of all ranks are summed.
@@ -29,11 +30,13 @@ class NetworkMemory:
         inputs: the batch of a step as it is loaded.
         activations: held when the forward pass of a micro-batch ends.
         backward: the most that its activations and gradients are together.
+        update: the joined gradients and the intermediate results of an update of `vector`.
 
     """
 
     weights: int
     optimizer: int
+    vector: int
     half_weights: int
     gradients: int
     reduced: int
@@ -41,6 +44,7 @@ class NetworkMemory:
     inputs: int
     activations: int
     backward: int
+    update: int
 
 
 @dataclass(frozen=True)
@@ -124,10 +128,12 @@ def network_memory(
     train = require(config.DataLoader.Train, "DataLoader.Train", "a plan")
     batch, parts = train.sampler.batch_size, config.Global.accum_steps
     trained = 0 if config.Global.freeze_backbone else trace.parameters
+    states, joined = optimizer_states(config), config.Global.device != "cpu"
     activations = _activations(config, trace, batch=batch // parts)
     return NetworkMemory(
         weights=FLOAT * (trace.parameters + trace.statistics),
-        optimizer=FLOAT * trained * optimizer_states(config),
+        optimizer=FLOAT * trained * states,
+        vector=FLOAT * trained if joined else 0,
         half_weights=HALF * trace.parameters if computes_in_half(config) else 0,
         gradients=FLOAT * trained,
         # paddle.DataParallel's buffers, packed and reduced: measured with two ranks on a CPU.
@@ -136,6 +142,8 @@ def network_memory(
         inputs=batch * sample_bytes,
         activations=activations.kept,
         backward=activations.backward,
+        # Allocated beside the gradients: 2 vectors for Momentum, 4 for AdamW (measured on a CPU).
+        update=2 * FLOAT * trained * states if joined else 0,
     )
 
 
@@ -155,11 +163,11 @@ def peak_memory(network: NetworkMemory, task: TaskMemory, machine: Machine) -> t
     """
     forward = network.activations + network.earlier + task.forward
     backward = network.backward + network.earlier + task.backward
-    update = network.gradients + task.update
+    update = network.gradients + network.update + task.update
     step = network.half_weights + network.inputs + network.reduced + task.step
     step += max(forward, backward, update)
     slack = min(machine.slack * step, machine.most_slack)
-    resident = network.weights + network.optimizer + task.resident
+    resident = network.weights + network.optimizer + network.vector + task.resident
     return int(machine.framework + resident + step + slack), int(slack)
 
 

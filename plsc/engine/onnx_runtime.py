@@ -7,7 +7,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import paddle
 from paddle import nn
 
 from plsc.distributed import world
@@ -19,6 +18,7 @@ from plsc.files import onnx_file
 from plsc.files.onnx_file import Run
 from plsc.nn import environment as runtime
 from plsc.nn.cpu_layers import DepthwiseConv2D
+from plsc.nn.device import on_cpu
 from plsc.nn.kernels.compiled import wanted
 
 # Forward passes of single samples on one rank. Making and loading the file takes 3 to 6 s; a face
@@ -39,7 +39,7 @@ def onnx_function(network: nn.Layer, spec: ExportSpec, *, num_samples: int) -> R
     network on any rank, of which a warning tells. The network stays as it is. Of `spec`, metadata
     and transform do not matter.
     """
-    if num_samples < FEWEST_SAMPLES or paddle.get_device() != "cpu":
+    if num_samples < FEWEST_SAMPLES or not on_cpu():
         return None
     function = None
     if _possible() and not _faster_as_it_is(network):

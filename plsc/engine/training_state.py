@@ -25,6 +25,7 @@ from plsc.engine.log import RunLog
 from plsc.engine.training import Training
 from plsc.errors import UserError
 from plsc.nn import environment
+from plsc.nn.device import on_cpu
 from plsc.weights.pretrained import set_backbone
 
 STATISTICS = "statistics"  # files of each rank's BatchNorm running statistics, a row of each
@@ -201,7 +202,7 @@ def _report(training: Training, state: dict, path: str, before: int, log: RunLog
             "on at the same fraction of training"
         )
     now = environment.in_effect()
-    if state.get("runtime") != now and paddle.device.get_device() == "cpu":
+    if state.get("runtime") != now and on_cpu():
         log.line(
             f"WARNING: threads or CPU path differ from the checkpoint's ({state.get('runtime')} "
             f"then, {now} now): losses may differ in the last bits"

@@ -119,9 +119,9 @@ def start_paddle(provider: str) -> None:
     _import_paddle()
     import paddle
 
-    if name == "cuda" and not (
-        paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count()
-    ):
+    from plsc.nn.device import num_gpus
+
+    if name == "cuda" and not num_gpus():
         raise UserError("provider cuda: this Paddle sees no GPU, or is built for CPU only: use cpu")
     paddle.set_device(DEVICES[name])
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-import paddle
 from paddle import nn
 
+from plsc.nn.device import on_cpu
 from plsc.nn.kernels.compiled import wanted
 from plsc.optimizer.clip import GradClip, clips, named
 from plsc.optimizer.dense import DenseParameters
@@ -20,7 +20,7 @@ def trained_parameters(
     no_weight_decay: Sequence[str],
 ) -> DenseParameters:
     """Return what is updated: tensor by tensor where a CPU's kernels do it, else as one vector."""
-    if paddle.get_device() == "cpu" and wanted():
+    if on_cpu() and wanted():
         return DenseParameters(network, state_names=state_names, frozen=frozen)
 
     def kind_of(name: str) -> tuple[bool, bool]:

@@ -9,12 +9,12 @@ import pytest
 SCRIPT = Path(__file__).with_name("golden_run.py")
 
 
-def trained(worlds, golden, name):
+def trained(worlds, golden, name, **environment):
     case_file = golden / f"{name}.json"
     case = json.loads(case_file.read_text())
     threads = "2" if case["ranks"] == 1 else "1"
     out = worlds.folder / "out"
-    worlds.run(case["ranks"], SCRIPT, case_file, out, PLSC_NUM_THREADS=threads)
+    worlds.run(case["ranks"], SCRIPT, case_file, out, PLSC_NUM_THREADS=threads, **environment)
     outs = [worlds.folder / f"out.{rank}" for rank in range(case["ranks"])]
     return case, [json.loads(out.read_text()) for out in outs]
 
@@ -38,9 +38,16 @@ def test_cosface_on_real_faces_trains_like_arcface_torch(worlds, golden, real_fa
         assert other["trajectory"] == found["trajectory"]
 
 
-def test_arcface_without_clipping_on_two_ranks(worlds, golden):
+@pytest.mark.parametrize(
+    "stock",
+    ["0", pytest.param("1", marks=pytest.mark.slow)],
+    ids=["tensor by tensor", "one vector"],
+)
+def test_arcface_without_clipping_on_two_ranks(worlds, golden, stock):
     """No clipping and strong decay: a gradient off by a factor, or a decay left out, shows."""
-    case, (first, second) = trained(worlds, golden, "iresnet18_arcface_trajectory_2ranks_noclip")
+    case, (first, second) = trained(
+        worlds, golden, "iresnet18_arcface_trajectory_2ranks_noclip", PLSC_STOCK_CPU=stock
+    )
     check_trajectory(case, first)
     assert first["conv1"] == second["conv1"]
     np.testing.assert_allclose(

@@ -1,5 +1,7 @@
 """Commands with a GPU's answers, on CPU tensors: the same numbers, by the lines that a GPU runs."""
 
+import json
+
 import numpy as np
 import pytest
 from checkpoints import backbone_of
@@ -45,6 +47,29 @@ def test_training_evaluation_and_resume(tmp_path, tiny_faces, storage):
         weights = f"Global.pretrained_model={gpu.output}/latest"
         evaluated = gpu("eval", *GPU, weights).stdout
         assert "[Eval]" in evaluated
+
+
+DOCTOR_AND_EMBEDDER = """
+import json, sys
+import gpu_answers
+import numpy as np
+from plsc import Embedder
+from plsc.cli import doctor
+faces = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3)).astype(np.uint8)
+cpu, gpu = (Embedder(sys.argv[1], provider=name).embed(faces) for name in ("cpu", "cuda"))
+np.testing.assert_allclose(gpu, cpu, rtol=1e-5, atol=1e-6)
+doctor.main(["--seconds", "0.5", "--json"])
+"""
+
+
+def test_doctor_and_embedder(tmp_path, tiny_faces):
+    """Both ask for GPUs by themselves, without a config."""
+    run = run_in(tmp_path / "run", tiny_faces)
+    run("train", "Global.max_train_step=2")
+    script = "-c", DOCTOR_AND_EMBEDDER, run.output / "latest"
+    done = run.world.run(1, *script, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")
+    report = json.loads(done.stdout)
+    assert (report["gpus"], report["paddle_built_for"]) == (1, "gpu")
 
 
 def test_two_ranks(tmp_path, tiny_faces):

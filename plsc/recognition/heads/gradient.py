@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import paddle
 from paddle import Tensor
 
+from plsc.nn.device import on_gpu
+
 CPU_CHUNK = 1024  # rows whose weight, state and gradient fit into the cache of a core
 GPU_CHUNK = 65536
 
@@ -15,7 +17,7 @@ def chunks(num_rows: int) -> Iterator[tuple[int, int]]:
     Memory bounds Paddle's elementwise operations on a CPU. In pieces that fit into the cache, an
     update of 100,000 rows takes half the time of an update at once, and needs no second copy.
     """
-    step = GPU_CHUNK if paddle.get_device().startswith("gpu") else CPU_CHUNK
+    step = GPU_CHUNK if on_gpu() else CPU_CHUNK
     for start in range(0, num_rows, step):
         yield start, min(start + step, num_rows)
 

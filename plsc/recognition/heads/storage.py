@@ -10,6 +10,7 @@ from plsc.checkpoint.sharded_files import WEIGHT
 from plsc.distributed.collectives import agree
 from plsc.distributed.sharding import RowShard
 from plsc.files.rounding import NUMPY_DTYPES, round_nearest
+from plsc.nn.device import on_cpu
 from plsc.recognition.heads.centres import ClassCentres
 from plsc.recognition.heads.file_rows import make_files
 from plsc.recognition.heads.initial import initial_centres
@@ -45,7 +46,7 @@ def build_centres(
         UserError: the disk has no room for the files.
 
     """
-    names, on_cpu = (WEIGHT, *state_names), paddle.get_device() == "cpu"
+    names, host_memory = (WEIGHT, *state_names), on_cpu()  # the memory of a CPU is the host's
     if storage == "file":
         files = make_files(folder, (shard.num_local, dim), names=names, dtype=dtype)
         order = RowOrder(shard.num_local, seed=(seed, shard.rank))
@@ -55,11 +56,11 @@ def build_centres(
     else:
         shape = (shard.num_local, dim)
         stores: dict[str, RowStore]
-        if storage == "host" or on_cpu:
+        if storage == "host" or host_memory:
             stores = {name: HostRows(np.zeros(shape, NUMPY_DTYPES[dtype])) for name in names}
         else:
             stores = {name: DeviceRows(paddle.zeros(list(shape), dtype)) for name in names}
-        centres = ClassCentres(shard, dim, stores, prefetch=storage == "host" and not on_cpu)
+        centres = ClassCentres(shard, dim, stores, prefetch=storage == "host" and not host_memory)
         pieces = initial_centres(shard, dim, seed=seed)
     # The ranks synchronise at every piece, because gloo gives up on a rank for which the others
     # wait half a minute.

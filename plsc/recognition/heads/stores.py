@@ -17,6 +17,7 @@ from plsc.files.rounding import (
     random_bits,
     round_unbiased,
 )
+from plsc.nn.device import on_cpu
 from plsc.recognition.heads.device_rounding import round_unbiased_on_device
 
 RowNumbers = np.ndarray | slice  # distinct and ascending
@@ -70,7 +71,7 @@ class ArrayRows(ABC):
 
     def take(self, numbers: RowNumbers, room: Tensor | None = None) -> Tensor:
         """See RowStore."""
-        if self.dtype in LIMITS or paddle.get_device() != "cpu":
+        if self.dtype in LIMITS or not on_cpu():
             return to_device(self.read(numbers), room)
         rows = room
         if rows is None:
@@ -80,7 +81,7 @@ class ArrayRows(ABC):
 
     def put(self, numbers: RowNumbers, values: Tensor, *, key: Sequence[int]) -> None:
         """See RowStore."""
-        array = np.from_dlpack(values) if paddle.get_device() == "cpu" else values.numpy()
+        array = np.from_dlpack(values) if on_cpu() else values.numpy()
         if self.dtype in LIMITS:
             array = round_unbiased(array, self.dtype, random_bits(key, array.size))
         self.write(numbers, array)
@@ -93,7 +94,7 @@ def count(numbers: RowNumbers, num_rows: int) -> int:
 
 def to_device(stored: Stored, room: Tensor | None = None) -> Tensor:
     """Return stored rows in the dtype of computation on the device; see RowStore.take."""
-    if paddle.get_device() != "cpu":
+    if not on_cpu():
         # Few bits travel to the device. Paddle, like plsc, holds bfloat16 in numpy as uint16.
         wide = "float64" if stored.dtype == np.float64 else "float32"
         return paddle.to_tensor(stored).astype(wide)
@@ -113,8 +114,7 @@ class HostRows(ArrayRows):
 
     def take(self, numbers: RowNumbers, room: Tensor | None = None) -> Tensor:
         """See RowStore."""
-        cpu = paddle.get_device() == "cpu"
-        if isinstance(numbers, slice) and cpu and self.dtype not in LIMITS:
+        if isinstance(numbers, slice) and on_cpu() and self.dtype not in LIMITS:
             return paddle.from_dlpack(self.array[numbers])
         return super().take(numbers, room)
 

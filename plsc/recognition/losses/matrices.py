@@ -12,13 +12,10 @@ import paddle
 from numpy.typing import NDArray
 from paddle import Tensor
 
+from plsc.nn.device import on_cpu
+
 # The loss shows that a step overflowed, so numpy need not warn.
 _silent = np.errstate(all="ignore")
-
-
-def on_cpu() -> bool:
-    """Return true if numpy does the work."""
-    return paddle.get_device() == "cpu"
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ def to_estimate(config: Config, sizes: TrainingSizes) -> Estimate:
     return Estimate(
         peak=sizes.peak,
         parts={
-            "backbone and optimizer": network.weights + network.optimizer,
+            "backbone and optimizer": network.weights + network.optimizer + network.vector,
             CENTRES: task.resident,
             ACTIVATIONS: network.activations,
             HEAD: head.taken + task.step + head.logits,

@@ -22,6 +22,7 @@ from plsc.engine.network_trace import LayerTrace, NetworkTrace
 NETWORK = NetworkMemory(
     weights=1000,
     optimizer=2000,
+    vector=500,
     half_weights=1,
     gradients=30,
     reduced=2,
@@ -29,6 +30,7 @@ NETWORK = NetworkMemory(
     inputs=4,
     activations=100,
     backward=150,
+    update=60,
 )
 BARE = Machine(framework=0.0)
 ESTIMATE = Estimate(
@@ -61,21 +63,21 @@ def free(monkeypatch):
 
 
 def test_the_peak_is_that_of_the_fullest_phase():
-    throughout = 1000 + 2000 + 1 + 4 + 2 + 7 + 50
+    throughout = 1000 + 2000 + 500 + 1 + 4 + 2 + 7 + 50
     task = TaskMemory(resident=50, step=7, forward=20, backward=20, update=20)
     assert peak_memory(NETWORK, task, BARE) == (throughout + 150 + 3 + 20, 0)
     loss = replace(task, forward=1000)
     assert peak_memory(NETWORK, loss, BARE) == (throughout + 100 + 3 + 1000, 0)
     update = replace(task, update=1000)
-    assert peak_memory(NETWORK, update, BARE) == (throughout + 30 + 1000, 0)
+    assert peak_memory(NETWORK, update, BARE) == (throughout + 30 + 60 + 1000, 0)
 
 
 def test_the_allocator_keeps_a_share_of_a_step_up_to_a_limit():
     step = 1 + 4 + 2 + 150 + 3
     machine = Machine(framework=10_000, slack=0.5, most_slack=90)
-    assert peak_memory(NETWORK, TaskMemory(), machine) == (10_000 + 3000 + step + 80, 80)
+    assert peak_memory(NETWORK, TaskMemory(), machine) == (10_000 + 3500 + step + 80, 80)
     machine = replace(machine, most_slack=15)
-    assert peak_memory(NETWORK, TaskMemory(), machine) == (10_000 + 3000 + step + 15, 15)
+    assert peak_memory(NETWORK, TaskMemory(), machine) == (10_000 + 3500 + step + 15, 15)
 
 
 def test_a_network_without_any_head():
@@ -85,6 +87,7 @@ def test_a_network_without_any_head():
     assert found == NetworkMemory(
         weights=4 * 205,
         optimizer=2 * 4 * 200,
+        vector=0,
         half_weights=0,
         gradients=4 * 200,
         reduced=0,
@@ -92,7 +95,10 @@ def test_a_network_without_any_head():
         inputs=8 * 3,
         activations=8 * 40,
         backward=8 * (40 + 4 * 30) + 4 * 200,
+        update=0,
     )
+    on_gpu = network_memory(config("gpu"), trace, ranks=1, sample_bytes=3)
+    assert on_gpu == replace(found, vector=4 * 200, update=4 * 4 * 200), "AdamW has two states"
     parts = config(Global={"accum_steps": 2, "device": "cpu"})
     found = network_memory(parts, trace, ranks=2, sample_bytes=3)
     assert (found.earlier, found.reduced, found.activations) == (4 * 200, 2 * 4 * 200, 4 * 40)
