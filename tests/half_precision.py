@@ -2,12 +2,13 @@
 
 Inside `paddle.amp.auto_cast`, convolutions and matrix products, which O1's white list sends to half
 precision, see inputs and weights rounded to it and give rounded outputs; so does BatchNorm, which
-keeps its input's precision and computes in float32. Backward rounds the gradients at the same
-places, which may overflow as they would on a GPU.
+keeps its input's precision and computes in float32. A sum of two such outputs (a residual) is
+rounded too. Backward rounds the gradients at the same places, which may overflow as they would on a
+GPU.
 
 It cannot show: the order in which a GPU adds (products are added in float32 here, as tensor cores
-do it); other operators of neither list (PReLU with its float32 slopes gives float32; sums of two
-half precision tensors are not rounded here); a kernel that a GPU lacks; the time anything takes.
+do it); other operators of neither list (PReLU with its float32 slopes gives float32; what pooling
+or a reshape returns counts as float32 here); a kernel that a GPU lacks; the time anything takes.
 """
 
 import contextlib
@@ -34,7 +35,9 @@ class HalfPrecision:
         """Return the float32 tensor rounded to the dtype; its gradient is rounded as well."""
         if tensor is None or tensor.dtype != paddle.float32:
             return tensor
-        return tensor.astype(self.dtype).astype("float32")
+        found = tensor.astype(self.dtype).astype("float32")
+        found.is_half = True
+        return found
 
     def operator(self, name, function):
         """Return `function`, of tensors, that rounds what goes in and out."""
@@ -45,6 +48,18 @@ class HalfPrecision:
             self.calls.append(name)
             given = [self.rounded(each) if isinstance(each, Tensor) else each for each in given]
             return self.rounded(function(*given, **options))
+
+        return call
+
+    def sum(self, add):
+        """Return `add`, of two tensors, that rounds the sum of two rounded ones."""
+
+        def call(left, right):
+            total = add(left, right)
+            if self.dtype and all(getattr(each, "is_half", False) for each in (left, right)):
+                self.calls.append("add")
+                return self.rounded(total)
+            return total
 
         return call
 
@@ -68,6 +83,7 @@ def emulate(monkeypatch) -> HalfPrecision:
     monkeypatch.setattr(paddle, "matmul", half.operator("matmul", paddle.matmul))
     product = half.operator("matmul", Tensor.__matmul__)
     monkeypatch.setattr(Tensor, "__matmul__", lambda x, y: product(x, y))
+    monkeypatch.setattr(Tensor, "__add__", half.sum(Tensor.__add__))
     convolve = half.operator("conv2d", functional.conv2d)
     forward = nn.Conv2D.forward
 

@@ -78,6 +78,9 @@ def test_embedding_layers_long_sums_survive_half_precision(half, dtype, bound):
     assert np.isfinite(layer.weight.grad.numpy()).all()
 
 
+SUMS = {"IResNet18": 8, "MobileFaceNet_base": 12}  # residuals of two half precision tensors
+
+
 def a_step(name, level):
     net = filled(BACKBONES.get(name, "Model.name")(num_features=DIM))
     net.train()
@@ -101,7 +104,9 @@ def test_a_step_of_a_backbone_is_close_to_float32s(half, name):
     layers = [each for each in net.sublayers() if isinstance(each, nn.Linear)]
     layers += [e for e in net.sublayers() if isinstance(e, nn.Conv2D) and e._groups == 1]
     attention = 2 * getattr(net, "depth", 0)
-    assert len(half.calls) == len(layers) + attention
+    sums = half.calls.count("add")
+    assert len(half.calls) - sums == len(layers) + attention
+    assert sums == SUMS.get(name, sums)
     assert not found.skipped and found.loss != expected.loss
     assert found.loss == pytest.approx(expected.loss, rel=5e-3)
     assert found.grad_norm == pytest.approx(expected.grad_norm, rel=5e-2)
