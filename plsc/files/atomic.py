@@ -32,6 +32,20 @@ def require_writable(path: str | Path) -> None:
         raise UserError(f"{path}: cannot be written: it is a folder")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder with all above it, where it is not there already.
+
+    Raises:
+        UserError: the system refuses: no permission, a file above, a name that is too long.
+
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: the folder cannot be made: {reason}") from error
+
+
 def sync(path: Path) -> None:
     """Have the system write a file, or the names in a folder, to the disk."""
     if os.name == "nt" and os.path.isdir(path):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from plsc.config.expanded import expand
 from plsc.errors import UserError
+from plsc.files.mapped_file import regular
 from plsc.files.torch_file import is_torch_file
 from plsc.inference.network import Network
 from plsc.inference.onnx_network import open_onnx
@@ -45,7 +46,7 @@ def open_network(model: str, provider: str, *, output: str | None = None) -> Net
 
 def _begins_as_onnx(path: Path) -> bool:
     """Tell an ONNX file of another name: its first field is the format's version, then text."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         start = file.read(4)
     return len(start) == 4 and start[0] == 0x08 and 3 <= start[1] <= 20 and start[2] in b"\x12\x3a"
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.pairs import PairSet
 from plsc.errors import UserError
+from plsc.files.mapped_file import regular
 
 PATH_COLUMN = "path"
 
@@ -106,7 +107,9 @@ def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield number and fields of the lines that are not blank."""
     try:
         # Names of files need not be text in any encoding, and may hold line ends.
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with open(
+            path, encoding="utf-8-sig", errors="surrogateescape", newline="", opener=regular
+        ) as file:
             text = io.StringIO(file.read(), newline="")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
