@@ -75,7 +75,12 @@ def is_mindspore_file(path: str | Path) -> bool:
     except _Damaged:
         return False
     first = PARAMETER << 3 | LENGTH
-    return start[0] == first and position < len(start) and start[position] == NAME << 3 | LENGTH
+    return (
+        len(start) > 0
+        and start[0] == first
+        and position < len(start)
+        and start[position] == NAME << 3 | LENGTH
+    )
 
 
 def load_mindspore(path: str | Path) -> dict[str, MindSporeTensor]:
