@@ -43,11 +43,10 @@ def _are_losses(value: Any) -> bool:
 
 
 KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "run": (_is_text, "a name"),
-    **dict.fromkeys(("step", "epoch", "consumed"), (_is_count, "a whole number from 0 on")),
+    "run": (lambda value: _is_text(value) or _is_count(value), "a name or number"),
     **dict.fromkeys(
-        ("num_images", "global_batch", "world_size"),
-        (lambda value: _is_count(value) and value > 0, "a whole number from 1 on"),
+        ("step", "epoch", "consumed", "num_images", "global_batch", "world_size"),
+        (_is_count, "a whole number from 0 on"),
     ),
     "best_metric": (lambda value: value is None or _is_number(value), "a number or null"),
     "scaler": (_is_scaler, "the state of a loss scale"),
