@@ -36,6 +36,11 @@ def exit_status(command: str, work: Callable[[], int | None]) -> int:
             return 128 + getattr(signal, "SIGPIPE", 13)  # Windows does not name it
         except (UserError, OSError, MemoryError) as error:
             return _end(command, one_line(error))
+        except ValueError as error:
+            if not str(error).startswith("embedded null"):  # Python's words for such a path
+                record_failure(f"{type(error).__name__}: {error}")
+                raise
+            return _end(command, "a path holds a zero byte, which no file's name has")
         except Exception as error:
             record_failure(f"{type(error).__name__}: {error}")
             raise

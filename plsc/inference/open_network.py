@@ -28,6 +28,8 @@ def open_network(model: str, provider: str, *, output: str | None = None) -> Net
     """
     model = expand(model)
     path = Path(model)
+    if not path.name:
+        raise UserError(f"{model!r}: {_what_else(path / 'model')}")
     if path.suffix in (".onnx", *SUFFIXES) and not path.is_file():
         raise UserError(f"{model}: no such file")
     if path.suffix == ".onnx" or (path.is_file() and is_onnx_file(path)):
