@@ -1,5 +1,10 @@
 """The one exception that means: the user can mend this."""
 
+import os
+
+SHOWN = 40  # characters of a value in a message
+MOST_BITS = 128  # of a whole number in a message
+
 
 class UserError(ValueError):
     """A mistake in a config, a file or a command line.
@@ -21,3 +26,30 @@ class Unmeasurable(UserError):
 def first_line(error: BaseException) -> str:
     """Return another library's message as one line; the exception's class where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def short(value: object) -> str:
+    """Return a value from a file as a few printable characters, whatever it is and holds."""
+    if isinstance(value, str | bytes):
+        return printable(repr(value[:SHOWN])) + ("…" if len(value) > SHOWN else "")
+    if isinstance(value, bool | float | type(None)):
+        return repr(value)
+    if isinstance(value, int) and value.bit_length() < MOST_BITS:
+        return str(value)
+    return f"a value of type {type(value).__name__}"
+
+
+def refusal(error: OSError) -> str:
+    """Return what the system refused and where, as one line without Python's own words."""
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{place}{error.strerror or first_line(error)}"
+
+
+def printable(text: str) -> str:
+    """Return `text` with whatever a terminal would act on, or could not show, as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+LATEST_TIME = 2.0**53  # seconds
 SAVED_AT, CHECKSUMS, STATE_SUM = "saved_at", "checksums", "state"
 
 
@@ -48,8 +49,13 @@ def opened(content: dict[str, Any]) -> tuple[dict[str, Any], Known]:
     sums, saved_at = content.get(CHECKSUMS), content.get(SAVED_AT)
     if not isinstance(sums, dict) or sums.get(STATE_SUM) != _sum(content):
         raise ValueError("its content is not what was written")
+    files = sums.get("files")
+    if not isinstance(files, dict) or not all(isinstance(text, str) for text in files.values()):
+        raise ValueError("its sums are none")
+    if not isinstance(saved_at, int | float) or not abs(saved_at) < LATEST_TIME:
+        raise ValueError("its time is none")
     state = {name: entry for name, entry in content.items() if name not in (SAVED_AT, CHECKSUMS)}
-    return state, Known(sums["files"], saved_at)
+    return state, Known(files, saved_at)
 
 
 def changed(content: dict[str, Any], entries: Mapping[str, Any]) -> str:

@@ -15,7 +15,6 @@
 A checkpoint is written as `.<name>.partial`, synced and renamed.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,12 +31,14 @@ from plsc.checkpoint.sharded_files import (
     parts_of,
     tensors_of,
 )
+from plsc.checkpoint.state_kinds import wrong_kind
 from plsc.checkpoint.write_meter import WriteMeter
 from plsc.distributed import world
 from plsc.distributed.collectives import gather_objects
 from plsc.distributed.joint_work import JointWork
 from plsc.errors import DamagedFile, UserError
 from plsc.files.atomic import replace, sync
+from plsc.files.mapped_file import read_json
 from plsc.files.tensor_file import RowSource, file_bytes, read_tensors, write_tensors
 
 BACKBONE = "backbone.safetensors"
@@ -208,10 +209,12 @@ class Checkpoint:
             raise DamagedFile(f"checkpoint {self.path} {what} (a folder that holds {STATE})")
 
         try:
-            content = json.loads((self.path / STATE).read_text(encoding="utf-8"))
+            content = read_json(self.path / STATE, "state")
             content = content if isinstance(content, dict) else {}
             missing = [key for key in REQUIRED if key not in content]
             state, known = ({}, Known()) if missing else opened(content)
+            if wrong := wrong_kind(state):
+                raise ValueError(wrong)
         except (OSError, ValueError) as error:
             raise DamagedFile(
                 f"{self.path / STATE} is damaged: {error}; copy it anew or take another checkpoint"

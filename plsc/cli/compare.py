@@ -152,5 +152,4 @@ def _text(report: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    options = build_parser().parse_args(argv)
-    return exit_status("plsc-compare", lambda: run(options))
+    return exit_status("plsc-compare", lambda: run(build_parser().parse_args(argv)))

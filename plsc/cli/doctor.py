@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from plsc import __version__
 from plsc.cli.options import add_shared, new_parser
+from plsc.cli.status import exit_status
 from plsc.distributed import world
-from plsc.errors import UserError
 from plsc.nn import environment as runtime
 
 PACKAGES = (
@@ -104,16 +104,16 @@ def examine(*, backbone: str, seconds: float) -> dict:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `plsc-doctor`; the exit status is 0 where training works."""
+    return exit_status("plsc-doctor", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = new_parser("plsc-doctor", description=DESCRIPTION)
     parser.add_argument("--backbone", default="QuickFace_nano", help="what the check trains")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long it trains")
     add_shared(parser, "json")
     options = parser.parse_args(argv)
-    try:
-        report = examine(backbone=options.backbone, seconds=options.seconds)
-    except UserError as error:
-        print(f"plsc-doctor: error: {error}", file=sys.stderr)
-        return 2
+    report = examine(backbone=options.backbone, seconds=options.seconds)
     if world.current().is_main:
         print(json.dumps(report, indent=1) if options.json else _text(report), flush=True)
     return 0 if report["ready"] else 1

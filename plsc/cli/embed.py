@@ -134,5 +134,4 @@ def _text(report: dict[str, Any], before: bool) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    options = build_parser().parse_args(argv)
-    return exit_status("plsc-embed", lambda: run(options))
+    return exit_status("plsc-embed", lambda: run(build_parser().parse_args(argv)))

@@ -1,11 +1,11 @@
 """`plsc-eval`: measure a model on pairs of faces, with a config or without one."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from plsc.cli.options import OF_MODEL, add_flip, add_input_options, add_shared, spellings
 from plsc.cli.run_config import config_parser, output_folder, run_config
+from plsc.cli.status import exit_status
 from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.errors import UserError
@@ -32,20 +32,20 @@ MODEL_ONLY = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
+    return exit_status("plsc-eval", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     options = build_parser().parse_args(argv)
-    try:
-        check_way_of_use(options)
-        if options.model is not None and world.current().size > 1:
-            raise UserError("--model works in one process: call it without the launcher")
-    except UserError as error:
-        print(f"plsc-eval: error: {error}", file=sys.stderr, flush=True)
-        return 2
+    check_way_of_use(options)
     if options.model is None:
         return run_config("eval", options, argv, lambda config, _: _evaluate(config, options))
+    if world.current().size > 1:
+        raise UserError("--model works in one process: call it without the launcher")
     from plsc.cli import evaluate_model
-    from plsc.cli.status import exit_status
 
-    return exit_status("plsc-eval", lambda: evaluate_model.run(options))
+    evaluate_model.run(options)
+    return 0
 
 
 def _evaluate(config: Config, options: argparse.Namespace) -> None:

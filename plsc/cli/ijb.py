@@ -67,9 +67,7 @@ with --pooling magnitude is its magface_qlt 1, with --pooling media its magface_
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    parser = build_parser()
-    options = parser.parse_args(argv)
-    return exit_status(parser.prog, lambda: run(options))
+    return exit_status("plsc-ijb", lambda: run(build_parser().parse_args(argv)))
 
 
 def build_parser() -> argparse.ArgumentParser:

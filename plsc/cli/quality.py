@@ -245,5 +245,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         from plsc.cli import quality_evr as evr_command
 
         return evr_command.main(given[1:])
-    options = build_parser().parse_intermixed_args(given)
-    return exit_status("plsc-quality", lambda: run(options))
+    return exit_status("plsc-quality", lambda: run(build_parser().parse_intermixed_args(given)))

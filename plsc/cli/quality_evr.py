@@ -35,9 +35,7 @@ from plsc.report.figures import INSTALL, can_draw
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    parser = build_parser()
-    options = parser.parse_args(argv)
-    return exit_status(parser.prog, lambda: run(options))
+    return exit_status("plsc-quality evr", lambda: run(build_parser().parse_args(argv)))
 
 
 def run(options: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ Paddle is imported after the config has been read.
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,9 +15,8 @@ from plsc.config.load import load_config, load_global, require
 from plsc.config.plugins import import_plugins
 from plsc.config.sections import Config
 from plsc.distributed import world
-from plsc.errors import UserError
 from plsc.nn import environment as runtime
-from plsc.supervise import SUPERVISED, Heartbeat, record_failure, supervise
+from plsc.supervise import SUPERVISED, Heartbeat, supervise
 
 
 def config_parser(
@@ -63,39 +61,31 @@ def run_config(
         argv: the arguments that `options` were read from; None for those of this process.
         work: is called when paddle has been imported.
 
+    Raises:
+        UserError: a mistake in the config, or what `work` refuses.
+
     """
     place = world.current()
-    try:
-        if place.size > 1 and SUPERVISED not in os.environ:
-            settings, name = load_global(options.config, options.override)
-            if (
-                not settings.plugins
-            ):  # else it is the process that imports them that checks the rest
-                load_config(options.config, options.override)
-            arguments = sys.argv[1:] if argv is None else argv
-            return supervise(
-                [sys.executable, *_this_command(command), *arguments],
-                folder=Path(settings.output_dir) / name / ".run" / world.launch_id(),
-                rank=place.rank,
-                size=place.size,
-                host=place.host,
-                heartbeat_timeout=settings.rank_timeout,
-                hint=world.INTERFACE_HINT,
-            )
-        config = load_config(options.config, options.override, importer=_import_plugins)
-        runtime.prepare(local_size=place.local_size)
-        runtime.import_paddle()
-        with Heartbeat() as heartbeat:
-            work(config, heartbeat)
-        return 0
-    except UserError as error:
-        print(f"plsc-{command}: error: {error}", file=sys.stderr, flush=True)
-        record_failure(str(error))
-        return 2
-    except Exception as error:
-        traceback.print_exc()
-        record_failure(f"{type(error).__name__}: {error}")
-        return 1
+    if place.size > 1 and SUPERVISED not in os.environ:
+        settings, name = load_global(options.config, options.override)
+        if not settings.plugins:  # else it is the process that imports them that checks the rest
+            load_config(options.config, options.override)
+        arguments = sys.argv[1:] if argv is None else argv
+        return supervise(
+            [sys.executable, *_this_command(command), *arguments],
+            folder=Path(settings.output_dir) / name / ".run" / world.launch_id(),
+            rank=place.rank,
+            size=place.size,
+            host=place.host,
+            heartbeat_timeout=settings.rank_timeout,
+            hint=world.INTERFACE_HINT,
+        )
+    config = load_config(options.config, options.override, importer=_import_plugins)
+    runtime.prepare(local_size=place.local_size)
+    runtime.import_paddle()
+    with Heartbeat() as heartbeat:
+        work(config, heartbeat)
+    return 0
 
 
 def output_folder(config: Config) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from plsc.cli.run_config import config_parser, output_folder, run_config
+from plsc.cli.status import exit_status
 from plsc.config.sections import Config
 from plsc.distributed import world
 from plsc.supervise import Heartbeat
@@ -22,6 +23,10 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
+    return exit_status("plsc-train", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = config_parser("train", description=DESCRIPTION, examples=EXAMPLES)
     return run_config("train", parser.parse_args(argv), argv, _train)
 

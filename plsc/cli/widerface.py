@@ -121,5 +121,4 @@ def run(options: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    options = build_parser().parse_args(argv)
-    return exit_status("plsc-widerface", lambda: run(options))
+    return exit_status("plsc-widerface", lambda: run(build_parser().parse_args(argv)))

@@ -4,6 +4,7 @@ A tree holds dicts with text keys, lists, text, numbers, booleans and None; noth
 shared, so the reader of a section may take it apart.
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from plsc.config.expanded import expand
 from plsc.config.schema import parse_literal
 from plsc.errors import UserError
+from plsc.files.mapped_file import read_regular
 
 Tree = dict[str, Any]
 
@@ -21,6 +23,9 @@ Tree = dict[str, Any]
 _EXPONENT = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
 _NAMES = re.compile(r"\[(\s*[^\W\d][\w.]*(?:\s*,\s*[^\W\d][\w.]*)*\s*)\]")
 MAX_DEPTH = 50
+MOST_NODES = 100_000  # values of a config, those that aliases repeat among them
+MOST_BYTES = 256 * 2**10  # of a config; they have a few thousand
+MOST_BITS = 1000  # of a whole number: a float holds it, and it can be written
 _WORDS: dict[str, bool | None] = {"": None, "null": None, "true": True, "false": False}
 
 
@@ -70,7 +75,7 @@ def parse(text: str, source: str) -> Tree:
 
     """
     try:
-        value = yaml.load(text, Loader=_Loader)  # a SafeLoader: builds plain values only
+        value = _value_of(text, source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}, line {mark.line + 1}" if mark else source
@@ -82,26 +87,65 @@ def parse(text: str, source: str) -> Tree:
         raise UserError(f"{source}, line {line}: {character} may not stand in YAML") from None
     except RecursionError:
         raise UserError(f"{source}: nested too deeply") from None
-    except (ValueError, OverflowError) as error:  # `!!int x`, a whole number of 5000 digits
-        raise UserError(f"{source}: {' '.join(str(error).split())}") from None
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # `!!int x`, `!!bool 1`, `!!timestamp now`, a whole number of 5000 digits
+        reason = " ".join(str(error).split())
+        what = reason if isinstance(error, ValueError) else "a value is not what its tag says"
+        raise UserError(f"{source}: {what:.80}") from None
     if not isinstance(value, dict):
         raise UserError(f"{source}: the file must be a mapping of sections, got {_short(value)}")
     tree: Tree = _plain(value, source)
     return tree
 
 
+def _value_of(text: str, source: str) -> Any:
+    loader = _Loader(text)  # a SafeLoader: builds plain values only
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _num_nodes(node, {}) > MOST_NODES:
+            raise UserError(f"{source}: its aliases (*name) repeat more than {MOST_NODES} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _num_nodes(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many nodes there are when each alias is written out.
+
+
+    Merging (`<<`) copies what it names, so this is known before any value is built.
+
+    Raises:
+        RecursionError: a node holds itself, or they are nested too deeply.
+
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0  # as long as its parts are counted
+        items = itertools.chain.from_iterable(node.value) if _is_mapping(node) else node.value
+        known[id(node)] = 1 + sum(_num_nodes(item, known) for item in items)
+    elif not known[id(node)]:
+        raise RecursionError
+    return known[id(node)]
+
+
+def _is_mapping(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.MappingNode)
+
+
 def read(path: Path) -> Tree:
     """Return the tree in the file at `path` (see `parse`); a UserError if it cannot be read."""
     path = Path(expand(str(path)))
     try:
-        return parse(path.read_text(encoding="utf-8-sig"), str(path))
+        text = read_regular(path, "config", most_bytes=MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8 text") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        if isinstance(error, UserError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(f"{path}: cannot read this config: {reason}") from None
+    return parse(text, str(path))
 
 
 def dump(tree: Tree) -> str:
@@ -171,6 +215,8 @@ def _assign(tree: Tree, parts: list[str], value: Any, assignment: str) -> None:
 
 def _plain(value: Any, source: str, depth: int = 0) -> Any:
     """Return `value` without shared parts, tuples as lists; UserError for anything but data."""
+    if type(value) is int and value.bit_length() > MOST_BITS:
+        raise UserError(f"{source}: a whole number of {value.bit_length()} bits is too large")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if not isinstance(value, dict | list | tuple):

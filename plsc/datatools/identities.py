@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plsc.errors import UserError
+from plsc.files.mapped_file import read_regular
 
 IDENTITIES = "identities.txt"
+MOST_BYTES = 1 << 30  # a name of 50 bytes for each of 20 million people
 
 
 def write_identities(path: Path, names: Sequence[str]) -> None:
@@ -32,10 +34,11 @@ def read_identities(path: Path) -> list[str]:
     """
     if not path.exists():
         return []
-    try:
-        lines = os.fsdecode(path.read_bytes()).removesuffix("\n").split("\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    lines = (
+        os.fsdecode(read_regular(path, "list of identities", most_bytes=MOST_BYTES))
+        .removesuffix("\n")
+        .split("\n")
+    )
     names: list[str] = []
     for number, line in enumerate(lines, start=1):
         label, _, name = line.rstrip("\r").partition("\t")

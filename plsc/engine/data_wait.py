@@ -9,7 +9,8 @@ from plsc.config.load import require
 from plsc.config.sections import Config, TrainDataConfig
 from plsc.distributed import world
 from plsc.distributed.collectives import gather
-from plsc.engine.log import RunLog, StepTimer
+from plsc.engine.log import RunLog
+from plsc.engine.step_timer import StepTimer
 from plsc.nn.environment import cores
 
 SHARE = 0.3  # of the time spent waiting, from which on data counts as the limit

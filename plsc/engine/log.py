@@ -1,5 +1,6 @@
 """Show a run: lines, a progress bar on a terminal, metrics.jsonl, VisualDL."""
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -9,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import paddle
 from tqdm import tqdm
 
-from plsc.files.atomic import write_text
+from plsc.errors import UserError, printable, refusal
+from plsc.files.atomic import make_folder, replacing
 from plsc.nn.device import on_gpu
 
 try:
@@ -22,13 +24,12 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-WARM_STEPS = 5  # steps whose time is not typical: allocation, kernels chosen, workers started
-
 
 class RunLog:
     """Lines for people (`<folder>/<mode>.log` and stdout) and objects for programs.
 
-    On ranks other than the first all methods do nothing, so no caller asks for a rank.
+    On ranks other than the first all methods do nothing, so no caller asks for a rank. A file or a
+    console that cannot be written, as on a full disk, ends no run: one line says so where one can.
 
     Args:
         folder: `<output_dir>/<Model.name>`.
@@ -51,13 +52,14 @@ class RunLog:
         self.enabled = enabled
         self._console = console
         self.metrics_file = folder / "metrics.jsonl"
-        self._text: TextIO | None = None
+        self._text: BinaryIO | None = None
+        self._failed: set[str] = set()  # what could not be written, and has been said
         self._scalars: Any = None
         self._bar: tqdm | None = None
         if not enabled:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        self._text = open(folder / f"{mode}.log", "a", encoding="utf-8")  # noqa: SIM115
+        make_folder(folder)
+        self._text = _appended(folder / f"{mode}.log")
         if visualdl:
             self._scalars = _visualdl_writer(folder.parent / "vdl")
             if self._scalars is None:
@@ -77,12 +79,27 @@ class RunLog:
     def _write(self, level: str, text: str) -> None:
         if not self.enabled or self._text is None:
             return
-        stamped = f"[{time.strftime('%Y/%m/%d %H:%M:%S')}] plsc {level}: {text}"
-        self._text.write(stamped + "\n")
-        self._text.flush()
+        shown = "\n".join(map(printable, text.split("\n")))
+        stamped = f"[{time.strftime('%Y/%m/%d %H:%M:%S')}] plsc {level}: {shown}"
+        self._console_line(stamped)
+        with self.going_on("the log"):
+            _write_all(self._text, stamped)
+
+    def _console_line(self, text: str) -> None:
         console = self._console or sys.stdout
-        tqdm.write(stamped, file=console)
-        console.flush()
+        with self.going_on("the console"):
+            tqdm.write(text, file=console)
+            console.flush()
+
+    @contextmanager
+    def going_on(self, what: str) -> Iterator[None]:
+        """Say once that the block could not write `what`, in place of an OSError."""
+        try:
+            yield
+        except OSError as error:
+            if what not in self._failed:
+                self._failed.add(what)
+                self.warning(f"{what} cannot be written, and the work goes on: {refusal(error)}")
 
     def record(
         self, entry: Mapping[str, Any], *, scalars: Mapping[str, float] | None = None
@@ -90,11 +107,13 @@ class RunLog:
         """Write an object to metrics.jsonl, and `scalars` to VisualDL at the entry's step."""
         if not self.enabled:
             return
-        with open(self.metrics_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps({key: _json(value) for key, value in entry.items()}) + "\n")
+        text = json.dumps({key: _json(value) for key, value in entry.items()})
+        with self.going_on("metrics.jsonl"), open(self.metrics_file, "ab", buffering=0) as file:
+            _write_all(file, text)
         if self._scalars is not None:
-            for tag, value in (scalars or {}).items():
-                self._scalars.add_scalar(tag=tag, value=value, step=entry["step"])
+            with self.going_on("VisualDL's log"):
+                for tag, value in (scalars or {}).items():
+                    self._scalars.add_scalar(tag=tag, value=value, step=entry["step"])
 
     def begin_metrics(self, *, resumed_at: int | None) -> None:
         """Make metrics.jsonl the history of this run.
@@ -104,12 +123,14 @@ class RunLog:
         """
         if not self.enabled or not self.metrics_file.exists():
             return
-        if resumed_at is None:
-            self.metrics_file.replace(self.metrics_file.with_suffix(".previous.jsonl"))
-            return
-        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _step_of(line) <= resumed_at]
-        write_text(self.metrics_file, "".join(line + "\n" for line in kept))
+        with self.going_on("metrics.jsonl"):
+            if resumed_at is None:
+                self.metrics_file.replace(self.metrics_file.with_suffix(".previous.jsonl"))
+                return
+            lines = self.metrics_file.read_bytes().split(b"\n")
+            kept = [line for line in lines if _step_of(line) <= resumed_at]
+            with replacing(self.metrics_file) as beside:
+                beside.write_bytes(b"".join(line + b"\n" for line in kept))
 
     def progress(self, *, total: int, done: int, epoch: str) -> None:
         """Show a progress bar over the epoch's steps, if someone is looking."""
@@ -133,10 +154,12 @@ class RunLog:
         """Close files."""
         self.end_progress()
         if self._text is not None:
-            self._text.close()
+            with contextlib.suppress(OSError):  # a network file system may refuse only now
+                self._text.close()
             self._text = None
         if self._scalars is not None:
-            self._scalars.close()
+            with contextlib.suppress(OSError):
+                self._scalars.close()
 
 
 def _json(value: Any) -> Any:
@@ -144,12 +167,37 @@ def _json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _step_of(line: str) -> float:
-    """Return the step of a metrics.jsonl line; infinity for one that was cut short."""
+def _step_of(line: bytes) -> float:
+    """Return the step of a metrics.jsonl line; infinity for one that is cut short or damaged."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")
+
+
+def _appended(path: Path) -> BinaryIO:
+    """Return a file to append to, without a buffer that would fail once more when it is closed.
+
+    Raises:
+        UserError: the system refuses.
+
+    """
+    try:
+        return open(path, "ab", buffering=0)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _write_all(file: Any, line: str) -> None:
+    """Write a line; a disk that fills up within it raises OSError, and the next line is whole."""
+    left = memoryview(line.encode("utf-8", "backslashreplace") + b"\n")
+    while left:
+        try:
+            left = left[file.write(left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.write(b"\n")
+            raise
 
 
 def _visualdl_writer(folder: Path) -> Any:
@@ -159,47 +207,6 @@ def _visualdl_writer(folder: Path) -> Any:
     from visualdl import LogWriter
 
     return LogWriter(logdir=str(folder))
-
-
-class StepTimer:
-    """Time per step and time spent waiting for data, averaged since the last `reset`.
-
-    Attributes:
-        steps: of the interval since then.
-
-    """
-
-    def __init__(self) -> None:
-        self.steps_seen = 0
-        self.reset()
-
-    def reset(self) -> None:
-        """Start a new interval."""
-        self._start, self.steps, self._waiting = time.perf_counter(), 0, 0.0
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count the time of the block as wait for data."""
-        if self.steps_seen == WARM_STEPS:
-            self.reset()
-        before = time.perf_counter()
-        yield
-        self._waiting += time.perf_counter() - before
-
-    def step(self) -> None:
-        """Count a step."""
-        self.steps += 1
-        self.steps_seen += 1
-
-    @property
-    def batch_cost(self) -> float:
-        """Seconds per step."""
-        return (time.perf_counter() - self._start) / max(self.steps, 1)
-
-    @property
-    def reader_cost(self) -> float:
-        """Seconds per step spent waiting for data."""
-        return self._waiting / max(self.steps, 1)
 
 
 def duration(seconds: float) -> str:

@@ -11,8 +11,9 @@ from plsc.checkpoint.saver import BEST, LATEST
 from plsc.config.sections import Config
 from plsc.data.loader.batch import Batch
 from plsc.engine.data_wait import DataWaitAdvice
-from plsc.engine.log import RunLog, StepTimer, duration, memory_peak
+from plsc.engine.log import RunLog, duration, memory_peak
 from plsc.engine.skipped_images import SkipReport
+from plsc.engine.step_timer import StepTimer
 from plsc.engine.training import Training
 from plsc.engine.training_task import StepReport, Watcher
 

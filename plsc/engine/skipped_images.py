@@ -35,7 +35,8 @@ class SkipReport:
         place = world.current()
         if skipped:
             self._skipped.update(skipped)
-            self._write(self._folder / list_name(f"{place.rank:05d}", place.size))
+            with self._log.going_on("the list of skipped images"):
+                self._write(self._folder / list_name(f"{place.rank:05d}", place.size))
         # The same image may have been met on two ranks: where an epoch's last batch was filled
         # up, or by standing in for another.
         everyone = np.concatenate(gather_objects(np.array(sorted(skipped), np.int64)))
@@ -50,8 +51,7 @@ class SkipReport:
             f"{len(skipped)} of them by rank {place.rank}{': ' if first else ''}{'; '.join(first)} "
             f"(all are listed in {self._folder / list_name('*', place.size)})"
         )
-        # A path of bytes that are no text must not end the run.
-        self._log.line(text.encode(errors="backslashreplace").decode())
+        self._log.line(text)
 
     def _write(self, path: Path) -> None:
         lines = (" ".join(self._skipped[key].splitlines()) + "\n" for key in sorted(self._skipped))

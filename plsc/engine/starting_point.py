@@ -190,7 +190,7 @@ def _pretrained(training: Training, config: Config, dataset: Any, log: RunLog) -
 
 def _best_set(state: dict[str, Any]) -> str:
     """Return `Metric.best_set` of the run that wrote `state`."""
-    metric = state.get("config", {}).get("Metric", {})
+    metric = state.get("config", {}).get("Metric") or {}
     return str(metric.get("best_set", MEAN))
 
 

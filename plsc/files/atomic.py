@@ -20,7 +20,8 @@ def require_writable(path: str | Path) -> None:
     """Refuse a file that could not be written, before the work that fills it.
 
     Raises:
-        UserError: its folder is missing or closed to this user, or it is a folder itself.
+        UserError: its folder is missing or closed to this user, or it is there and no regular
+            file: a folder, a device or a pipe, which a renamed file would replace.
 
     """
     folder = Path(path).absolute().parent
@@ -30,6 +31,26 @@ def require_writable(path: str | Path) -> None:
         raise UserError(f"{path}: cannot be written: no permission for {folder}")
     if Path(path).is_dir():
         raise UserError(f"{path}: cannot be written: it is a folder")
+    _require_replaceable(path)
+
+
+def _require_replaceable(path: str | Path) -> None:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UserError(f"{path}: cannot be written: it is there, and no regular file")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with all above it, where it is not there already.
+
+    Raises:
+        UserError: the system refuses: no permission, a file above, a name that is too long.
+
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: the folder cannot be made: {reason}") from error
 
 
 def sync(path: Path) -> None:
@@ -110,13 +131,15 @@ def write_output(path: str | Path, content: str | bytes) -> None:
 def output_file(path: str | Path) -> Iterator[Path]:
     """Give a path to write to, which becomes `path` when the `with` block ends well.
 
-    It keeps the ending of `path`. A kill leaves it behind; any other end removes it.
+    It keeps the ending of `path`; a link stays one. A kill leaves it behind; any other end removes
+    it.
 
     Raises:
-        UserError: the system refuses to write.
+        UserError: the system refuses to write, or `path` is there and no regular file.
 
     """
-    target = Path(path)
+    _require_replaceable(path)
+    target = Path(os.path.realpath(path))
     partial = target.with_name(f"{target.stem}.partial-{secrets.token_hex(4)}{target.suffix}")
     try:
         with replacing(target, partial=partial):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
-from plsc.files.mapped_file import map_file
+from plsc.files.mapped_file import map_file, regular
 
 PARAMETER, NAME, TENSOR = 1, 1, 2  # numbers of fields, of a file and of a parameter
 DIMENSION, TYPE, CONTENT = 1, 2, 3  # and of a tensor
@@ -68,14 +68,19 @@ class _Damaged(Exception):
 
 def is_mindspore_file(path: str | Path) -> bool:
     """Tell whether the file begins like a checkpoint of MindSpore: with a parameter, its name."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         start = memoryview(file.read(64))
     try:
         _, position = _varint(start, 1, len(start))
     except _Damaged:
         return False
     first = PARAMETER << 3 | LENGTH
-    return start[0] == first and position < len(start) and start[position] == NAME << 3 | LENGTH
+    return (
+        len(start) > 0
+        and start[0] == first
+        and position < len(start)
+        and start[position] == NAME << 3 | LENGTH
+    )
 
 
 def load_mindspore(path: str | Path) -> dict[str, MindSporeTensor]:

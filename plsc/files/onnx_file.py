@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plsc import __version__
 from plsc.errors import UserError, first_line
 from plsc.files import onnx_edit
+from plsc.files.mapped_file import regular
 
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[Arrays], dict[str, NDArray[Any]]]
@@ -20,6 +21,13 @@ Run = Callable[[Arrays], dict[str, NDArray[Any]]]
 BLOCK_BYTES = 1 << 20
 BATCH = "N"  # what files call the axis of the samples
 MODULES = ("onnx", "onnxruntime", "paddle2onnx")
+
+
+def is_onnx_file(path: str | Path) -> bool:
+    """Tell whether the file begins like one of ONNX: with the format's version, then text."""
+    with open(path, "rb", opener=regular) as file:
+        start = file.read(4)
+    return len(start) == 4 and start[0] == 0x08 and 3 <= start[1] <= 20 and start[2] in b"\x12\x3a"
 
 
 def require_installed() -> None:

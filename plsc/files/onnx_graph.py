@@ -5,6 +5,7 @@ or an Add behind; a LayerNorm is one node or ten; a BatchNorm may be gone, multi
 convolution before. Here a graph becomes a list of plain operations that know what they come after.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,10 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError, first_line
+from plsc.files.mapped_file import open_regular
 from plsc.files.onnx_operations import LEARNED, Floats, Operation, attributes_of, name_of
 
 UNCHANGED = {"Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 NUMBERS = ("value_float", "value_floats", "value_int", "value_ints")  # of a Constant node
+MOST_REASON = 200  # characters of another library's message
+DAMAGED = (  # what a node that no exporter writes leads to
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
 
 
@@ -56,9 +69,14 @@ def read_graph(path: str) -> Graph:
     import onnx
 
     try:
+        os.close(open_regular(path, "ONNX file"))  # onnx would wait for a pipe
         model = onnx.load(path)
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            from onnx import inliner  # no part of onnx until it is asked for
+
+            model = inliner.inline_local_functions(model)
+    except UserError:
+        raise
     except Exception as error:  # of protobuf, of onnx or of the file system, with no common base
         said = first_line(error)
         raise UserError(f"{path}: not a sound ONNX file: {said}") from error
@@ -68,8 +86,9 @@ def read_graph(path: str) -> Graph:
     for node in model.graph.node:
         try:
             reader.read(node)
-        except (ValueError, LookupError, TypeError) as error:
-            raise UserError(f"{path}: its node {name_of(node)} is damaged: {error}") from error
+        except DAMAGED as error:
+            reason = first_line(error)[:MOST_REASON]
+            raise UserError(f"{path}: its node {name_of(node)} is damaged: {reason}") from error
     graph = reader.graph
     graph.metadata = {entry.key: entry.value for entry in model.metadata_props}
     return graph
@@ -87,7 +106,7 @@ def read_front(model: Any) -> Graph:
         try:
             if not reader.read_preparing(node):
                 break
-        except (AttributeError, ValueError, LookupError, TypeError, OSError, ValidationError):
+        except (*DAMAGED, OSError, ValidationError):
             break  # damaged, or weights that are not loaded: not for this to say
     return reader.graph
 

@@ -11,6 +11,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from plsc.errors import short
+
+MOST_EXTENT = 2**48
+MOST_DIMENSIONS = 16
 DTYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|c8|c16|[SUV][1-9][0-9]{0,8})")
 
 
@@ -79,12 +83,18 @@ class _Array:
         if isinstance(raw, list):
             raise Refused("it holds an array of Python objects")
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if len(shape) > MOST_DIMENSIONS:
+            raise ValueError(f"an array of {len(shape)} dimensions")
         return _flat(raw, dtype, shape).reshape(shape, order=order)
 
 
 def as_text(value: Any) -> str:
     """Return text, which Python 2 pickled as bytes."""
-    return value.decode("ascii") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode("ascii")
+    if not isinstance(value, str):
+        raise Refused(f"{short(value)} stands where text belongs")
+    return value
 
 
 def _flat(raw: Any, dtype: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -92,8 +102,8 @@ def _flat(raw: Any, dtype: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         raise ValueError("an array that is not made of a dtype and bytes")
     kind, count = dtype.build(), 1
     for extent in shape:
-        if type(extent) is not int or extent < 0:
-            raise ValueError(f"an array of shape {shape}")
+        if type(extent) is not int or not 0 <= extent <= MOST_EXTENT:
+            raise ValueError(f"an array with an extent of {short(extent)}")
         count *= extent
     if count * kind.itemsize != len(raw):
         raise ValueError(f"{len(raw)} bytes for an array of shape {shape} and dtype {kind}")
@@ -167,6 +177,8 @@ def _sequence(kind: Callable[..., Any]) -> Callable[..., Any]:
     def make(items: Any = ()) -> Any:
         if not isinstance(items, bytes | list | tuple):  # bytearray(2**40) would be memory
             raise Refused("it builds a container of something that is not data")
+        if kind in (tuple, set) and any(isinstance(item, tuple | frozenset) for item in items):
+            raise Refused("it builds a container of containers by a call")  # see pickle_sharing.py
         return kind(items)
 
     return make

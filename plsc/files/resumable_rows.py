@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from plsc.errors import UserError
 from plsc.files.locks import only_holder
+from plsc.files.mapped_file import read_json
 from plsc.files.row_store import ABOUT, FINISHED, RowStore, make_store
 
 INDEX = "index.tsv"
@@ -158,8 +159,8 @@ class ResumableRows:
 def read_object(path: Path) -> dict[str, Any]:
     """Return what a JSON file holds; nothing where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path, "file")
+    except UserError:
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -23,7 +23,9 @@ from plsc.files.tensor_types import NAMES, TYPES, as_type
 
 PIECE_BYTES = 16 * 2**20  # larger ones come fresh from the system, page by page, each time
 LENGTH_BYTES = 8
-MOST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+MOST_HEADER = 10 * 2**20  # bytes: 100,000 tensors
+MOST_DIMENSIONS = 16
+MOST_VALUES = 2**48  # of a tensor, without the extents that are 0
 ALIGNMENT = 8
 
 
@@ -213,7 +215,7 @@ class TensorFile:
             header.pop("__metadata__", None)
             tensors = {name: _stored(entry, end) for name, entry in header.items()}
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise self._file.unreadable(f"its header is damaged ({error})") from error
+            raise self._file.unreadable(f"its header is damaged ({str(error)[:80]})") from error
         for name, tensor in sorted(tensors.items(), key=lambda item: item[1].place):
             if tensor.offset != end:
                 raise self._file.unreadable(
@@ -230,6 +232,8 @@ def _stored(entry: Any, first: int) -> StoredTensor:
     shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
     if any(type(number) is not int or number < 0 for number in (*shape, start, stop)):
         raise ValueError("shapes and offsets are no whole numbers")
+    if len(shape) > MOST_DIMENSIONS or math.prod(extent or 1 for extent in shape) > MOST_VALUES:
+        raise ValueError("a shape that no array has")
     tensor = StoredTensor(NAMES[entry["dtype"]], shape, first + start)
     if stop - start != tensor.size:
         raise ValueError(f"{stop - start} bytes for {tensor.dtype} {list(shape)}")

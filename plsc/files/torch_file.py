@@ -15,9 +15,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from plsc.errors import UserError
-from plsc.files.mapped_file import map_file
-from plsc.files.pickled_arrays import Refused, as_text
+from plsc.errors import UserError, short
+from plsc.files.mapped_file import map_file, regular
+from plsc.files.pickled_arrays import MOST_EXTENT, Refused, as_text
 from plsc.files.torch_tensors import NAMES, Storage, StorageType
 from plsc.files.unpickle import load_part
 
@@ -39,7 +39,7 @@ BAD_ZIP = (  # what zipfile raises over bytes that are no sound archive
 
 def is_torch_file(path: str | Path) -> bool:
     """Tell whether the file begins like one of torch.save."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         start = file.read(len(LEGACY_MAGIC))
     return start.startswith((ZIP_MAGIC, LEGACY_MAGIC))
 
@@ -86,8 +86,12 @@ class _TorchFile(ABC):
         kind, type_, key, _, numel, *view = reference
         if as_text(kind) != "storage" or not isinstance(type_, StorageType):
             raise Refused("it refers to something that is not a storage")
-        if type(numel) is not int or numel < 0 or any(item is not None for item in view):
-            raise ValueError(f"a storage of {numel} elements")
+        if (
+            type(numel) is not int
+            or not 0 <= numel <= MOST_EXTENT
+            or any(item is not None for item in view)
+        ):
+            raise ValueError(f"a storage of {short(numel)} elements")
         key = as_text(key)
         storage = Storage(
             type_.name, numel, big_endian=self.big_endian, read=lambda size: self.read(key, size)

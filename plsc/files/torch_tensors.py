@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from plsc.files.pickled_arrays import STAND_INS, Refused, StandIn
+from plsc.files.pickled_arrays import MOST_EXTENT, STAND_INS, Refused, StandIn
 
 DTYPES = {
     "FloatStorage": "f4",
@@ -90,10 +90,12 @@ class TorchTensor(_Inert):
         if not isinstance(storage, Storage) or len(shape) != len(strides):
             raise ValueError("a tensor that is not made of a storage, a shape and strides")
         if any(type(extent) is not int or extent < 0 for extent in extents):
-            raise ValueError(f"a tensor with offset, shape and strides {extents}")
+            raise ValueError("a tensor whose offset, shape or strides are no whole numbers")
+        if len(shape) > MAX_DIMENSIONS or any(extent > MOST_EXTENT for extent in extents):
+            raise ValueError(f"a tensor of {len(shape)} dimensions, or of an extent too large")
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         numel = math.prod(shape)
-        if len(shape) > MAX_DIMENSIONS or numel > storage.numel:
+        if numel > storage.numel:
             raise ValueError(f"a tensor of shape {shape} in a storage of {storage.numel}")
         if offset > storage.numel or (numel and last >= storage.numel):
             raise ValueError(f"a tensor that reaches beyond its storage of {storage.numel}")
@@ -119,11 +121,17 @@ class _OrderedDict(dict):
         pass
 
 
+def _parameter(tensor: Any, *_: Any) -> TorchTensor:
+    if not isinstance(tensor, TorchTensor):
+        raise Refused("it makes a parameter of something that is no tensor")
+    return tensor
+
+
 NAMES: dict[tuple[str, str], Any] = {
     **STAND_INS,
     **{("torch", name): StorageType(name) for name in DTYPES},
     ("torch._utils", "_rebuild_tensor_v2"): StandIn(TorchTensor),
-    ("torch._utils", "_rebuild_parameter"): StandIn(lambda tensor, *_: tensor),
+    ("torch._utils", "_rebuild_parameter"): StandIn(_parameter),
     ("torch", "Size"): STAND_INS["builtins", "tuple"],
     ("collections", "OrderedDict"): StandIn(_OrderedDict),
 }

@@ -9,12 +9,13 @@ import mmap
 import pickle
 import pickletools
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from plsc.errors import UserError
 from plsc.files.mapped_file import map_file
+from plsc.files.pickle_sharing import WATCHED, SharedParts, Step, refuse_repetition
 from plsc.files.pickled_arrays import STAND_INS, Refused, with_arrays
 
 OUTSIDE = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
@@ -118,6 +119,7 @@ def _walk(
 ) -> int:
     """Step over every operation up to STOP, executing none; return where the pickle ends."""
     position, count, size = start, 0, len(data)
+    watch, previous = SharedParts(), ""
     while True:
         if position >= size:
             raise UserError(f"{name}: truncated: the pickle does not end before byte {size}")
@@ -130,17 +132,27 @@ def _walk(
                 f"{name}: truncated: the operation at byte {position} needs bytes up to {end}, "
                 f"the file has {size}"
             )
-        # The unpickler allots a table as large as the index says, however short the file.
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+        kind = operation.name
+        if kind in WATCHED:
+            if kind == "STOP":
+                if watch.found:
+                    refuse_repetition(data, _steps(data, start, end, operations), name)
+                return end
             argument = data[position + 1 : end]
-            number = int.from_bytes(argument, "little")
-            if operation.name == "PUT":
-                number = int(argument) if argument.strip().isdigit() and end - position < 20 else -1
-            if not 0 <= number <= count:
+            # The unpickler allots a table as large as the index says, however short the file.
+            if not 0 <= watch.take(kind, argument, previous) <= count:
                 raise UserError(f"{name}: damaged: impossible memo index at byte {position}")
-        if operation.name == "STOP":
-            return end
-        position, count = end, count + 1
+        position, count, previous = end, count + 1, kind
+
+
+def _steps(
+    data: bytes | mmap.mmap, start: int, stop: int, operations: Mapping[int, pickletools.OpcodeInfo]
+) -> Iterator[Step]:
+    while start < stop:
+        operation = operations[data[start]]
+        end = _argument_end(data, operation, start + 1)
+        yield operation, start + 1, end
+        start = end
 
 
 def _argument_end(data: bytes | mmap.mmap, operation: Any, start: int) -> int:

@@ -17,6 +17,7 @@ from plsc.inference.thresholds import ThresholdTable, read_thresholds
 
 ColourOrder = Literal["RGB", "BGR"]
 USUAL_SIZE = (FACE_SIZE, FACE_SIZE)
+MOST_SIDE = 4096  # pixels; faces are small, and a batch of them is held in memory
 DEDUCED = ", deduced"
 
 
@@ -123,6 +124,7 @@ def _size(network: Network, options: InputOptions, notes: list[str]) -> tuple[in
     if given is not None and min(given) < 1:
         raise UserError(f"size must be at least 1 pixel, got {given[0]}x{given[1]}")
     if fixed is not None:
+        _require_size(network, fixed)
         if given not in (None, fixed):
             raise UserError(f"{network.path}: takes {_by(fixed)} only, size is {_by(given)}")
         return fixed
@@ -130,10 +132,19 @@ def _size(network: Network, options: InputOptions, notes: list[str]) -> tuple[in
         notes.append(f"size: {_by(given)}, by option")
         return given
     if text := network.metadata.get("input_size"):
-        width, height = _numbers(text.replace("x", " "), network, "input_size", 2)
-        return int(width), int(height)
+        width, height = map(int, _numbers(text.replace("x", " "), network, "input_size", 2))
+        _require_size(network, (width, height))
+        return width, height
     notes.append(f"size: {_by(USUAL_SIZE)}{ASSUMED}: the model does not say; if wrong set size")
     return USUAL_SIZE
+
+
+def _require_size(network: Network, size: tuple[int, int]) -> None:
+    if not (min(size) >= 1 and max(size) <= MOST_SIDE):
+        raise UserError(
+            f"{network.path}: takes images of {_by(size)} pixels: sides of 1 to {MOST_SIDE} are "
+            "possible"
+        )
 
 
 def _mean_std(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
+from plsc.files.mapped_file import regular
 
 Floats = NDArray[np.float32]
 ModelKind = Literal["onnx", "checkpoint", "paddle", "torch"]
@@ -79,7 +80,7 @@ def digest_of(files: Iterable[Path], *, also: str = "") -> str:
     digest = hashlib.sha256(also.encode())
     for path in files:
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=regular) as file:
                 digest.update(str(path.stat().st_size).encode() + b"\0")
                 while block := file.read(BLOCK_BYTES):
                     digest.update(block)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from plsc.errors import UserError
+from plsc.files.mapped_file import regular
 from plsc.inference.network import digest_of
 
 # Fields of onnx.ModelProto that change no embedding.
@@ -30,7 +31,7 @@ def onnx_digest(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with (
-            open(path, "rb") as file,
+            open(path, "rb", opener=regular) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
             memoryview(data) as view,
         ):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from plsc.errors import UserError
+from plsc.errors import UserError, first_line
 from plsc.files.onnx_graph import Graph, read_front
 
 FRONT = 8  # nodes in which insightface looks for preprocessing
@@ -45,7 +45,10 @@ def read_pixels_front(path: str) -> Front:
         )
     import onnx
 
-    model = onnx.load(path, load_external_data=False)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # of protobuf or of onnx, with no common base
+        raise UserError(f"{path}: not a sound ONNX file: {first_line(error)}") from error
     found = _by_constants(read_front(model))
     return found if found is not None else Front(_by_names(model.graph.node))
 

@@ -1,6 +1,7 @@
 """ONNX files of any origin, run by ONNX Runtime."""
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from plsc.errors import UserError, first_line
 from plsc.files import onnx_file
+from plsc.files.mapped_file import open_regular
 from plsc.inference.network import ASSUMED, MEASURED, Floats, InputSpec, Network
 from plsc.inference.onnx_digest import onnx_digest
 from plsc.inference.onnx_front import Front, read_pixels_front
@@ -37,7 +39,9 @@ def open_onnx(path: str, provider: str, output: str | None = None) -> Network:
 
     """
     session = _session(path, provider)
-    (given, *more) = session.get_inputs()
+    given, *more = session.get_inputs() or [None]
+    if given is None:
+        raise UserError(f"{path}: takes no input, where images should go in")
     if more:
         names = ", ".join(item.name for item in (given, *more))
         raise UserError(f"{path}: takes {1 + len(more)} inputs ({names}), not images alone")
@@ -60,7 +64,7 @@ def open_onnx(path: str, provider: str, output: str | None = None) -> Network:
             )
         return np.asarray(embeddings, np.float32)
 
-    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    metadata = _metadata(path, session)
     own = "plsc_version" in metadata
     front = Front("its input is uint8" if spec.dtype == np.uint8 else "")
     if not own and not front.said:
@@ -106,6 +110,7 @@ def execution_provider(provider: str) -> str:
 
 def _session(path: str, provider: str) -> Any:
     name = execution_provider(provider)
+    os.close(open_regular(path, "ONNX file"))  # onnxruntime would wait for a pipe
     if (text := path.encode(errors="backslashreplace").decode()) != path:
         raise UserError(f"{text}: onnxruntime opens no file whose name is not UTF-8: rename it")
     import onnxruntime
@@ -125,6 +130,13 @@ def _session(path: str, provider: str) -> Any:
             "its libraries (CUDA, cuDNN) installed?"
         )
     return session
+
+
+def _metadata(path: str, session: Any) -> dict[str, str]:
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: its metadata is damaged: it is not UTF-8 text") from error
 
 
 def _input_spec(path: str, given: Any) -> InputSpec:
@@ -176,4 +188,4 @@ def _output(path: str, outputs: list[Any], wanted: str | None) -> str:
 
 
 def _may_be_embedding(shape: list[Any]) -> bool:
-    return (len(shape) == 2 or list(shape[2:]) == [1, 1]) and shape[1] != 1
+    return bool(shape) and (len(shape) == 2 or list(shape[2:]) == [1, 1]) and shape[1] != 1

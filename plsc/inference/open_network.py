@@ -4,6 +4,7 @@ from pathlib import Path
 
 from plsc.config.expanded import expand
 from plsc.errors import UserError
+from plsc.files.onnx_file import is_onnx_file
 from plsc.files.torch_file import is_torch_file
 from plsc.inference.network import Network
 from plsc.inference.onnx_network import open_onnx
@@ -27,9 +28,11 @@ def open_network(model: str, provider: str, *, output: str | None = None) -> Net
     """
     model = expand(model)
     path = Path(model)
+    if not path.name:
+        raise UserError(f"{model!r}: {_what_else(path / 'model')}")
     if path.suffix in (".onnx", *SUFFIXES) and not path.is_file():
         raise UserError(f"{model}: no such file")
-    if path.suffix == ".onnx" or (path.is_file() and _begins_as_onnx(path)):
+    if path.suffix == ".onnx" or (path.is_file() and is_onnx_file(path)):
         return open_onnx(model, provider, output)
     if output is not None:
         raise UserError(f"{model}: --output is for ONNX files: leave it out")
@@ -41,13 +44,6 @@ def open_network(model: str, provider: str, *, output: str | None = None) -> Net
     if all(stem.with_name(stem.name + end).is_file() for end in (".json", ".pdiparams")):
         return open_paddle(stem, provider)
     raise UserError(f"{model}: {_what_else(path)}")
-
-
-def _begins_as_onnx(path: Path) -> bool:
-    """Tell an ONNX file of another name: its first field is the format's version, then text."""
-    with open(path, "rb") as file:
-        start = file.read(4)
-    return len(start) == 4 and start[0] == 0x08 and 3 <= start[1] <= 20 and start[2] in b"\x12\x3a"
 
 
 def _what_else(path: Path) -> str:

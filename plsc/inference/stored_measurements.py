@@ -10,6 +10,7 @@ from plsc.checkpoint.checksums import changed
 from plsc.config import yaml_tree
 from plsc.errors import UserError
 from plsc.files.atomic import write_output
+from plsc.files.mapped_file import read_json
 from plsc.inference.network import Measurement, ModelKind
 
 
@@ -63,10 +64,7 @@ def _into_onnx(model: Path, key: Measurement, table: Mapping[str, Any]) -> Path:
 
 def _into_checkpoint(model: Path, key: Measurement, table: Mapping[str, Any]) -> Path:
     path = model.resolve() / "state.json"
-    try:
-        text = changed(json.loads(path.read_text(encoding="utf-8")), {key: table})
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+    text = changed(read_json(path, "state"), {key: table})
     write_output(path, text)
     return path
 

@@ -51,6 +51,6 @@ def read_thresholds(text: str, source: str) -> ThresholdTable | None:
         return ThresholdTable(
             str(table.get("set", "")), bool(table.get("flip", False)), falling, prepared
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         shown = text[:60]
         raise UserError(f"{source}: the threshold table it carries is damaged: {shown!r}") from None

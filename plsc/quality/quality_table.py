@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.pairs import PairSet
 from plsc.errors import UserError
+from plsc.files.mapped_file import regular
 
 PATH_COLUMN = "path"
 
@@ -108,7 +109,9 @@ def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and fields of each line that is not blank."""
     try:
         # File names need not be valid text in any encoding, and may contain line ends.
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with open(
+            path, encoding="utf-8-sig", errors="surrogateescape", newline="", opener=regular
+        ) as file:
             text = io.StringIO(file.read(), newline="")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

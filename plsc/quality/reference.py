@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from plsc.errors import UserError
 from plsc.files.atomic import write_output
+from plsc.files.mapped_file import read_json
 from plsc.files.resumable_rows import read_object
 from plsc.inference.calibration import require_alike
 from plsc.inference.model_info import ModelInfo
@@ -153,9 +154,6 @@ def _named(calibration: Calibration) -> str:
 
 def _content(file: str) -> Any:
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--calibration {file}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError):
-        raise UserError(f"--calibration {file}: is not a JSON file") from None
-    return content
+        return read_json(file, "file")
+    except UserError as error:
+        raise UserError(f"--calibration {error}") from error

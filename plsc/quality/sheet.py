@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plsc.data.lists.image_root import shown
 from plsc.errors import UserError
 from plsc.files.atomic import write_output
+from plsc.files.mapped_file import regular
 
 Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]  # BGR
@@ -66,7 +67,7 @@ def require_sheet(path: str | Path) -> None:
     if not os.path.lexists(path):
         return
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular) as file:
             begins = file.read(HEADER_BYTES + len(MARK))
     except OSError as error:
         raise UserError(f"{shown(str(path))}: cannot be read: {error.strerror}") from error

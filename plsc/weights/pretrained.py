@@ -14,6 +14,7 @@ from plsc.checkpoint.folder import STATE, Checkpoint
 from plsc.checkpoint.sharded_files import WEIGHT, Piece
 from plsc.errors import UserError
 from plsc.files.mindspore_file import is_mindspore_file
+from plsc.files.onnx_file import is_onnx_file
 from plsc.files.torch_file import is_torch_file
 from plsc.files.unpickle import load_arrays
 from plsc.weights.mindspore_weights import mindspore_weights
@@ -22,7 +23,7 @@ from plsc.weights.torch_weights import torch_weights
 from plsc.weights.weights import Weights, no_head, sharded_head, shards_of_ranks, whole_head
 
 HEAD_KEY = "head.weight"
-PDPARAMS, ONNX, CKPT = ".pdparams", ".onnx", ".ckpt"
+PDPARAMS, ONNX = ".pdparams", ".onnx"
 ONNX_MODULES = ("onnx", "onnxruntime")
 LISTED = 6  # names shown of a longer list
 
@@ -44,11 +45,11 @@ def find_weights(path: str) -> Checkpoint | str:
             f"Global.pretrained_model {path!r}: neither a checkpoint folder (it would hold "
             f"{STATE}), nor PLSC weights ({beside} does not exist), nor a .pth or .onnx file"
         )
-    if path.endswith(ONNX):
+    if is_onnx(path):
         missing = [name for name in ONNX_MODULES if importlib.util.find_spec(name) is None]
         if missing:
             raise UserError(f"{path} needs {', '.join(missing)}: pip install {' '.join(missing)}")
-    elif not is_torch_file(path) and not is_mindspore(path):
+    elif not is_torch_file(path) and not is_mindspore_file(path):
         raise UserError(
             f"Global.pretrained_model {path!r}: neither PLSC's {PDPARAMS}, nor an {ONNX} file, nor "
             "one of torch.save"
@@ -73,15 +74,15 @@ def load_weights(path: str, backbone: nn.Layer) -> Weights:
     if isinstance(found, str):
         if found.endswith(PDPARAMS):
             return _load_pdparams(found.removesuffix(PDPARAMS))
-        if is_mindspore(found):
-            return mindspore_weights(found, backbone)
-        return (onnx_weights if found.endswith(ONNX) else torch_weights)(found, backbone)
+        if is_onnx(found):
+            return onnx_weights(found, backbone)
+        return (torch_weights if is_torch_file(found) else mindspore_weights)(found, backbone)
     return Weights(path, found.network(), partial(_saved_head, found))
 
 
-def is_mindspore(path: str) -> bool:
-    """Tell whether the file is a checkpoint of MindSpore, by its name and its first bytes."""
-    return path.endswith(CKPT) and is_mindspore_file(path)
+def is_onnx(path: str) -> bool:
+    """Tell whether the file is one of ONNX, by its name or its first bytes."""
+    return path.endswith(ONNX) or is_onnx_file(path)
 
 
 def _saved_head(saved: Checkpoint, start: int, stop: int) -> tuple[int, Iterator[Piece]]:

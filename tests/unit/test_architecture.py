@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "__init__": NOTHING,
     "__main__": {"cli"},
     "errors": NOTHING,
-    "config": {"errors"},
+    "config": {"errors", "files"},
     "files": {"__init__", "errors"},
     "supervise": {"errors", "files"},
     "nn": {"errors", "config"},
@@ -66,7 +66,7 @@ MAY_IMPORT = {
     "detection.anchors": NOTHING,
     "detection.models": {"config", "nn", "detection.anchors"},
     "detection.datasets": {"errors", "config", "data"},
-    "detection.widerface": {"errors"},
+    "detection.widerface": {"errors", "files"},
     "detection": {"__init__", "errors", "config", "files", "nn", "distributed", "data", "export"}
     | {"weights", "engine"}
     | {"detection.anchors", "detection.models", "detection.datasets", "detection.widerface"},

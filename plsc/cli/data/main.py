@@ -52,6 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    parser = build_parser()
-    options = parser.parse_args(argv)
-    return exit_status(parser.prog, lambda: options.run(options))
+    return exit_status("plsc-data", lambda: _run(build_parser().parse_args(argv)))
+
+
+def _run(options: argparse.Namespace) -> int | None:
+    status: int | None = options.run(options)
+    return status

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from plsc.data.lists.image_root import check_below, shown
 from plsc.errors import UserError, first_line
+from plsc.files.mapped_file import regular
 
 SIDES, LANDMARKS = 4, 5
 HEAD_BYTES = 8192
@@ -137,7 +138,7 @@ def is_face_list(path: str | Path) -> bool:
     if Path(path).suffix == ".mat":
         return True
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular) as file:
             first, second, *_ = [*file.read(HEAD_BYTES).splitlines()[:2], b"", b""]
     except OSError:
         return False
@@ -147,7 +148,8 @@ def is_face_list(path: str | Path) -> bool:
 
 def _lines(path: str | Path) -> list[tuple[int, str]]:
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig", opener=regular) as file:
+            text = file.read()
     except OSError as error:
         raise UserError(f"{shown(str(path))}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # no UTF-8, or a path that holds a zero byte

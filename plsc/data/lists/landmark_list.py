@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from plsc.errors import UserError
+from plsc.files.mapped_file import regular
 
 NUM_VALUES = 10
 PATH_NAMES = {
@@ -92,7 +93,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and fields of each line that is not blank."""
     delimiter, begun = None, False
     try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+        with open(
+            path, encoding="utf-8-sig", errors="surrogateescape", newline="\n", opener=regular
+        ) as file:
             for number, line in enumerate(file, start=1):
                 text = line.strip()
                 if not text or (not begun and text.isdigit()):  # CelebA's lists begin with a count

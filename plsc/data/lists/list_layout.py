@@ -131,6 +131,9 @@ class PlscLayout(Layout):
         fields = line.split()
         if len(fields) == MAGFACE_FIELDS and fields[1] == fields[3] == b"0" and fields[2].isdigit():
             raise UserError(f"`path 0 class 0`: {MAGFACE_HINT}")
+        if len(fields) == MAGFACE_FIELDS and fields[1] == fields[3] == b"0" and b"." in fields[0]:
+            label = fields[2].decode(errors="replace")
+            raise UserError(f"class {label!r} is not a whole number in `path 0 class 0`")
         if form := image_form([line]):
             raise UserError(f"looks like a list of {form}: set list_format: {form}")
         if first_column_is_label(line):

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from plsc.data.sets.base import BadImage
+from plsc.data.sets.image_file import MOST_IMAGE_BYTES
 from plsc.errors import UserError
 from plsc.files.random_access import RandomAccessFile
 
@@ -28,6 +29,7 @@ LENGTH_BITS = 29
 EXACT_LABELS = 2**24  # float32 holds every whole number below
 AHEAD = 16384  # bytes: holds an aligned face as JPEG, so that one system call reads it
 AHEAD_IN_PARTS = 256  # a record may be cut into thousands of parts of a few bytes
+MOST_PARTS = 1 << 16  # of a record; an image of 4 MB has one for each magic that chance puts there
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class RecordFile:
         parts = []
         for begin, length, content in self.parts(offset, key=key, ahead=AHEAD):
             missing = length - len(content)
+            if length > MOST_IMAGE_BYTES:
+                raise self.fault(begin, key, f"{length} bytes are more than an image has")
             if missing:
                 content += self._bytes(begin + len(content), missing, key)
             parts.append(content)
@@ -139,6 +143,12 @@ class RecordFile:
             if place in (WHOLE, LAST):
                 return
             number += 1
+            if number > MOST_PARTS or position - offset > MOST_IMAGE_BYTES:
+                raise self.fault(
+                    offset,
+                    key,
+                    f"the record has more than {MOST_PARTS} parts or {MOST_IMAGE_BYTES} bytes",
+                )
             ahead = min(ahead, AHEAD_IN_PARTS)
 
     def head(

@@ -1,11 +1,12 @@
 """LFW-style `.bin` files: a pickle of encoded images and of whether pairs match."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from plsc.errors import UserError
+from plsc.errors import UserError, short
 from plsc.files.unpickle import load_arrays
 
 
@@ -32,14 +33,25 @@ def read_bin(path: str | Path) -> tuple[list[bytes], np.ndarray]:
     for number, label in enumerate(issame):
         if not isinstance(label, bool | int | np.bool_ | np.integer) or label not in (0, 1):
             raise UserError(
-                f"{path}: label of pair {number} must be True or False, got {label!r:.40}"
+                f"{path}: label of pair {number} must be True or False, got {short(label)}"
             )
         labels.append(bool(label))
-    return [_encoded(image, number, path) for number, image in enumerate(images)], np.array(labels)
+    return _all_encoded(images, path), np.array(labels)
+
+
+def _all_encoded(images: Sequence[Any], path: str | Path) -> list[bytes]:
+    """Return the bytes of each; an array that is named many times is copied once."""
+    known: dict[int, bytes] = {}
+    for number, image in enumerate(images):
+        if id(image) not in known:
+            known[id(image)] = _encoded(image, number, path)
+    return [known[id(image)] for image in images]
 
 
 def _encoded(image: Any, number: int, path: str | Path) -> bytes:
-    if isinstance(image, bytes | bytearray):
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, bytearray):
         return bytes(image)
     if isinstance(image, np.void) or (isinstance(image, np.ndarray) and image.dtype == np.uint8):
         return image.tobytes()

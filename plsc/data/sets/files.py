@@ -11,7 +11,9 @@ import numpy as np
 
 from plsc.data.lists.image_root import shown
 from plsc.data.sets.base import NO_CLASS, BadImage, ImageSource
+from plsc.data.sets.image_file import MOST_IMAGE_BYTES
 from plsc.errors import UserError
+from plsc.files.mapped_file import read_descriptor, regular
 
 IMAGE_ENDINGS = (  # in either case: what OpenCV reads as colours from 0 to 255
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm"),
@@ -32,12 +34,15 @@ def read_file(path: str, where: Callable[[], str]) -> bytes:
         where: what the message calls it; asked for only then.
 
     Raises:
-        BadImage: it cannot be read.
+        BadImage: it cannot be read, is no regular file or larger than MOST_IMAGE_BYTES.
 
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        descriptor = regular(path)
+        try:
+            return read_descriptor(descriptor, most_bytes=MOST_IMAGE_BYTES)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:  # ValueError: a path that holds a zero byte
         reason = getattr(error, "strerror", None) or error
         if isinstance(error, FileNotFoundError):

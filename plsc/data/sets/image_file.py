@@ -1,6 +1,7 @@
 """Tell the format of an image file from its first bytes."""
 
 SIGNATURES = {".jpg": b"\xff\xd8\xff", ".png": b"\x89PNG\r\n\x1a\n", ".bmp": b"BM"}
+MOST_IMAGE_BYTES = 256 * 2**20  # as many as the most pixels take without compression
 RIFF, WEBP = b"RIFF", b"WEBP"
 
 

@@ -10,6 +10,7 @@ from plsc.data.lists.list_columns import (
     DELIMITERS,
     image_form,
     is_header,
+    pair_form,
 )
 from plsc.data.sets.listed import ListedImages
 from plsc.data.sets.pair_lists import LONGEST_LINE, first_lines
@@ -37,6 +38,27 @@ def open_list(
     root = str(path.parent) if image_root is None else image_root
     delimiter = "\t" if delimiter == "\\t" else delimiter  # shells leave \t as it is
     return ListedImages(root, str(path), delimiter=delimiter or DELIMITERS[0], layout=layout)
+
+
+def told_delimiter(path: str | Path) -> str:
+    """Return what separates image and class in all first lines of a list; a tab if nothing does.
+
+    Raises:
+        UserError: the list cannot be read.
+
+    """
+    return _delimiter([os.fsdecode(line) for line in first_lines(path)])
+
+
+def told_pair_delimiter(path: str | Path) -> str:
+    """Return what separates the columns of a list of pairs; a tab where that does not show.
+
+    Raises:
+        UserError: the list cannot be read.
+
+    """
+    form = pair_form(first_lines(path))
+    return form[1] if form is not None and form[0] == "columns" else DELIMITERS[0]
 
 
 def _first_lines(path: Path) -> list[str]:

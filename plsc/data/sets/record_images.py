@@ -14,6 +14,7 @@ from plsc.data.records.recordio import RecordFile
 from plsc.data.sets.base import BadImage, ImageSource
 from plsc.data.sets.files import is_folder
 from plsc.errors import UserError
+from plsc.files.mapped_file import regular
 
 
 def rec_files(root: str | Path) -> list[Path]:
@@ -161,12 +162,16 @@ def _open(path: Path, *, whole: bool) -> _Images:
     return _Images(file, images, num_classes, told_by)
 
 
+MOST_PROPERTY = 1 << 12  # characters
+
+
 def _read_property(path: Path) -> int | None:
     """Return the first of `num_classes,height,width`; None without such a file."""
     if not os.path.isfile(path):
         return None
     try:
-        text = path.read_text(encoding="ascii", errors="replace")
+        with open(path, encoding="ascii", errors="replace", opener=regular) as file:
+            text = file.read(MOST_PROPERTY)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     number = text.split(",")[0].strip()

@@ -14,11 +14,14 @@ import numpy as np
 from plsc.config.component import components
 from plsc.config.registry import TRANSFORMS
 from plsc.data.sets.base import BadImage
+from plsc.data.transforms.image_size import claimed_size
 from plsc.data.transforms.sample import IMAGE, Sample, mirrored_places, refuse_places
 from plsc.errors import UserError
 
 DEFAULT_TRANSFORMS: list[Any] = ["DecodeImage", "NormalizeImage", "ToCHWImage"]
 JPEG_SIGNATURE, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+MOST_PIXELS = 2**26  # 67 megapixels, 200 MB of colours; most cameras' photographs have fewer
+MOST_PASSES = 16  # over all pixels that a progressive JPEG may take; ten are usual
 PNG_SIGNATURE, PNG_END = b"\x89PNG", b"IEND"
 # Decoders that give RGB save a pass over the image; OpenCV before 4.11 has none.
 RGB_FLAG: int = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR)
@@ -66,10 +69,15 @@ class DecodeImage:
     """Image file as bytes -> uint8 [h, w, 3], or [3, h, w] if `channel_first`.
 
     A grey image gets three equal channels; transparency is dropped. `to_rgb: False` gives BGR.
+    An image of more than `max_pixels` is refused before it takes memory.
     """
 
-    def __init__(self, to_rgb: bool = True, channel_first: bool = False):
-        self.to_rgb = to_rgb
+    def __init__(
+        self, to_rgb: bool = True, channel_first: bool = False, max_pixels: int = MOST_PIXELS
+    ):
+        if max_pixels < 1:
+            raise UserError(f"max_pixels must be at least 1, got {max_pixels}")
+        self.to_rgb, self.max_pixels = to_rgb, max_pixels
         self.channel_first = channel_first
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -79,20 +87,22 @@ class DecodeImage:
             BadImage: it is not an image, or one that was cut short.
 
         """
-        pixels = decode(sample[IMAGE], to_rgb=self.to_rgb)
+        pixels = decode(sample[IMAGE], to_rgb=self.to_rgb, max_pixels=self.max_pixels)
         if self.channel_first:
             pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
         return {**sample, IMAGE: pixels}
 
 
-def decode(encoded: bytes, *, to_rgb: bool = True) -> np.ndarray:
+def decode(encoded: bytes, *, to_rgb: bool = True, max_pixels: int = MOST_PIXELS) -> np.ndarray:
     """Return the pixels of the image file `encoded`, uint8 [h, w, 3], RGB or else BGR.
 
     Raises:
-        BadImage: it is not an image, or one that was cut short.
+        BadImage: it is not an image, or one that was cut short, or its head claims more than
+            `max_pixels`.
 
     """
     _check_end(encoded)
+    _check_size(encoded, max_pixels)
     flag = RGB_FLAG if to_rgb else cv2.IMREAD_COLOR
     try:
         pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
@@ -103,6 +113,29 @@ def decode(encoded: bytes, *, to_rgb: bool = True) -> np.ndarray:
     if to_rgb and flag == cv2.IMREAD_COLOR:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return np.asarray(pixels)
+
+
+def _check_size(image: bytes, most: int) -> None:
+    """Refuse an image whose head claims so many pixels that they would fill the memory."""
+    try:
+        size = claimed_size(image)
+    except ValueError as error:
+        raise BadImage(f"cannot be decoded as an image: {error}") from error
+    if size is None:
+        raise BadImage("cannot be decoded as an image")
+    width, height = size
+    if width * height > most:
+        raise BadImage(
+            f"its head claims {width}x{height} pixels (width x height), at most {most} are read: "
+            "shrink it, or raise max_pixels"
+        )
+    # Each pass over a JPEG takes the time of all its pixels, however few bytes it has.
+    if (
+        width * height * MOST_PASSES > most
+        and image.startswith(JPEG_SIGNATURE)
+        and image.count(JPEG_SCAN) * width * height > MOST_PASSES * most
+    ):
+        raise BadImage(f"its {image.count(JPEG_SCAN)} passes over {width}x{height} pixels are many")
 
 
 def _check_end(image: bytes) -> None:

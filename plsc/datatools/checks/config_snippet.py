@@ -12,6 +12,7 @@ from plsc.data.sets.folder import FolderImages
 from plsc.data.sets.listed import ListedImages
 from plsc.data.sets.record_images import RecordImages
 from plsc.errors import UserError
+from plsc.files.mapped_file import regular
 
 TRANSFORMS: list[Any] = [
     {"DecodeImage": {"to_rgb": True}},
@@ -66,7 +67,7 @@ def _place(source: ImageSource, path: str, image_root: str | None) -> dict[str, 
 
 def _first_line(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular) as file:
             return os.fsdecode(next((line for line in file if line.strip()), b""))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
+from plsc.files.mapped_file import read_regular
 
+MOST_BYTES = 64 * 2**20  # of an image: half a million boxes
 VALUES = 5  # x, y, width, height, score
 
 
@@ -18,7 +20,9 @@ def read_prediction(path: str | Path) -> NDArray[np.float64]:
         UserError: it is damaged; the message names it.
 
     """
-    content = Path(path).read_bytes()
+    if not Path(path).exists():
+        raise FileNotFoundError(path)
+    content = read_regular(path, "file of predictions", most_bytes=MOST_BYTES)
     name, _, rest = content.partition(b"\n")
     count, _, numbers = rest.partition(b"\n")
     try:

@@ -11,6 +11,7 @@ from plsc.config.schema import FilePath, Range
 from plsc.data.lists.label_list import ListFormat
 from plsc.data.loader.batch import Fields
 from plsc.data.sets.files import FILES_TO_TRY, try_files
+from plsc.data.sets.list_form import told_delimiter, told_pair_delimiter
 from plsc.data.sets.listed import ListedImages
 from plsc.data.sets.pairs import BinPairs, ListedPairs
 from plsc.data.transforms.align import FACE_SIZE
@@ -21,18 +22,23 @@ from plsc.recognition.datasets.images import FacePairs, LabelledImages
 
 @DATASETS.register
 class FaceIdentificationDataset(LabelledImages):
-    """Images listed as `path<delimiter>label`, or as MagFace lists them; paths below a root."""
+    """Images listed as `path<delimiter>label`, or as MagFace lists them; paths below a root.
+
+    Without `delimiter` it is told from the list's first lines, a tab before others.
+    """
 
     def __init__(
         self,
         image_root: FilePath,
         cls_label_path: FilePath,
         transform_ops: list[Any] | None = None,
-        delimiter: str = "\t",
+        delimiter: str | None = None,
         list_format: ListFormat = "plsc",
         on_bad: Literal["error", "skip"] = "error",
     ):
         """Read the list; see `ListedImages` for what may be wrong with it."""
+        if delimiter is None:
+            delimiter = told_delimiter(cls_label_path) if list_format == "plsc" else "\t"
         source = ListedImages(image_root, cls_label_path, delimiter=delimiter, layout=list_format)
         super().__init__(source, transform_ops, on_bad)
 
@@ -42,7 +48,7 @@ class FaceVerificationDataset(FacePairs):
     """Pairs of images listed as `path<delimiter>path<delimiter>0 or 1`.
 
     Images 2i and 2i + 1 are pair i. Mirrored copies of `--flip_test` are left out. The set is
-    called after the folder that its list is in.
+    called after the folder that its list is in. Without `delimiter` it is told from first lines.
     """
 
     def __init__(
@@ -50,9 +56,11 @@ class FaceVerificationDataset(FacePairs):
         image_root: FilePath,
         cls_label_path: FilePath,
         transform_ops: list[Any] | None = None,
-        delimiter: str = "\t",
+        delimiter: str | None = None,
     ):
         """Read the list; see `read_pairs` for what may be wrong with it."""
+        if delimiter is None:
+            delimiter = told_pair_delimiter(cls_label_path)
         source = ListedPairs(cls_label_path, image_root, delimiter=delimiter)
         first = range(min(FILES_TO_TRY, len(source)))
         try_files([source.path(index) for index in first], image_root, cls_label_path)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
+from plsc.files.mapped_file import regular
 from plsc.recognition.ijb.search_files import Searches, read_searches, read_text
 from plsc.recognition.metrics.templates import rows_of_templates
 
@@ -203,7 +204,8 @@ def read_pairs(path: Path) -> Pairs:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of no lines, which is said below
-            numbers = np.loadtxt(path, dtype=np.int32, comments=None, ndmin=2)
+            with open(path, encoding="latin1", opener=regular) as file:
+                numbers = np.loadtxt(file, dtype=np.int32, comments=None, ndmin=2)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -216,7 +218,7 @@ def read_pairs(path: Path) -> Pairs:
 
 def _first_bad_pair(path: Path) -> str:
     """Return a message about the first line that is not a pair; empty if all lines are pairs."""
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape", opener=regular) as file:
         for number, line in enumerate(file, start=1):
             fields = line.split()
             sound = len(fields) == 3 and fields[2] in ("0", "1")

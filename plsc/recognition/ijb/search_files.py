@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsc.errors import UserError
+from plsc.files.mapped_file import regular
 
 GALLERY, PROBES = "_1N_gallery_*.csv", "_1N_probe_mixed.csv"
 TEMPLATE_COLUMN, SUBJECT_COLUMN = "TEMPLATE_ID", "SUBJECT_ID"
@@ -67,7 +68,8 @@ def read_text(path: Path) -> str:
     """
     try:
         # File names need not be valid text in any encoding.
-        return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", opener=regular) as file:
+            return file.read()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 

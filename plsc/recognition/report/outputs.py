@@ -53,22 +53,21 @@ class Outputs:
             require_page(self.report)
 
     def write(self, card: ModelCard, sets: Sequence[MeasuredSet]) -> None:
-        """Print the tables; write JSON and page.
+        """Write JSON and page; print the tables, even if a file cannot be written.
 
         Raises:
             UserError: the system refuses.
 
         """
         reports = [measured.report for measured in sets]
-        if not self.json_to_stdout:
-            tables = [set_tables(reports), *map(threshold_table, reports), CAUTION]
-            print("\n\n".join(tables), flush=True)
-        if self.json is not None:
-            text = json.dumps(to_dict(card, reports), indent=1) + "\n"
-            if self.json_to_stdout:
-                sys.stdout.write(text)
-            else:
+        text = "" if self.json is None else json.dumps(to_dict(card, reports), indent=1) + "\n"
+        tables = [set_tables(reports), *map(threshold_table, reports), CAUTION]
+        try:
+            if self.json is not None and not self.json_to_stdout:
                 write_output(self.json, text)
-        if self.report is not None:
-            path = write_page(self.report, card, sets)
-            print(f"report: {path}", file=sys.stderr, flush=True)
+            if self.report is not None:
+                path = write_page(self.report, card, sets)
+                print(f"report: {path}", file=sys.stderr, flush=True)
+        finally:
+            sys.stdout.write(text if self.json_to_stdout else "\n\n".join(tables) + "\n")
+            sys.stdout.flush()

@@ -112,9 +112,9 @@ def test_faulty_text_is_one_line_with_its_place(text, message):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(UserError, match=r"none.yaml: cannot read this config: No such file"):
+    with pytest.raises(UserError, match=r"none.yaml: the config cannot be read: No such file"):
         yaml_tree.read(tmp_path / "none.yaml")
-    with pytest.raises(UserError, match="cannot read this config: Is a directory"):
+    with pytest.raises(UserError, match="the config cannot be read: Is a directory"):
         yaml_tree.read(tmp_path)
     latin = tmp_path / "latin.yaml"
     latin.write_bytes(b"a: \xe9\n")

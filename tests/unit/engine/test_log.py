@@ -9,7 +9,8 @@ import time
 import pytest
 
 from plsc.engine import log
-from plsc.engine.log import WARM_STEPS, RunLog, StepTimer, duration, memory_peak
+from plsc.engine.log import RunLog, duration, memory_peak
+from plsc.engine.step_timer import WARM_STEPS, StepTimer
 
 
 class Clock:

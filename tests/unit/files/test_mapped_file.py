@@ -16,7 +16,7 @@ def test_what_cannot_be_read_is_named(tmp_path, opened):
     for name, reason in {
         "gone": "cannot be read: No such file or directory",
         "pipe": "cannot be read: not a regular file",  # and does not wait for a writer
-        ".": "cannot be read: not a regular file",
+        ".": "cannot be read: Is a directory",
         "a\0b": "cannot be read: embedded null byte",
         "empty": "is empty",
     }.items():

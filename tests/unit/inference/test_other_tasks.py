@@ -19,7 +19,7 @@ from plsc.errors import UserError
 from plsc.export.spec import ExportSpec, Input
 from plsc.weights.weights import NetworkInFile
 
-STATE = dict.fromkeys(checkpoint.REQUIRED, 0)
+STATE = dict.fromkeys(checkpoint.REQUIRED, 0) | {"scaler": {}}
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 24, 32, 3), np.uint8)
 
 

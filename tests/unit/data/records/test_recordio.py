@@ -161,7 +161,7 @@ def test_a_damaged_record_is_named(tmp_path, fault):
 def test_missing_and_empty_file(tmp_path):
     with pytest.raises(UserError, match=r"absent\.rec: the record file cannot be read"):
         RecordFile(tmp_path / "absent.rec")
-    with pytest.raises(UserError, match=r"the record file cannot be read: not a regular file"):
+    with pytest.raises(UserError, match=r"the record file cannot be read: Is a directory"):
         RecordFile(tmp_path)
     os.mkfifo(tmp_path / "pipe.rec")
     with pytest.raises(UserError, match=r"pipe\.rec: .*not a regular file"):  # and does not wait

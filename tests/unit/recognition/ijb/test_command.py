@@ -133,7 +133,7 @@ def test_magnitude_is_what_is_done_without_a_word(arguments, tmp_path, capsys):
 def test_scores_need_a_calibration_before_the_work(arguments, model, counted, capsys):
     assert main([*arguments, "--pooling", "score"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"plsc-ijb: error: {model} carries no calibration ")
+    assert line.startswith(f"plsc-ijb: error: {model} has no calibration ")
     assert line.endswith(f"plsc-quality {model} REFERENCE --calibrate") and not counted
 
 
