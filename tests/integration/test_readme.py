@@ -1,4 +1,4 @@
-"""The READMEs are true: their commands run, and what they name exists.
+"""The documents are true: their commands run, and what they name exists.
 
 Commands run in the documents' order, in a folder with tiny data under the names that the documents
 use, with a small network in place of IResNet18: all but those that NOT_RUN has a reason for.
@@ -20,7 +20,7 @@ import pytest
 import yaml
 from checkpoints import backbone_of
 from commands import ran
-from documents import DETECTION, QUALITY, README, RECIPE, Document, codes, commands
+from documents import DETECTION, DOCS, PAGES, QUALITY, README, RECIPE, Document, codes, commands
 from filled_nets import embeddings
 from ijb_release import make_release
 from logs import Log
@@ -39,7 +39,7 @@ from plsc.engine.build import check_components
 from plsc.errors import UserError
 
 DOCUMENTS = [RECIPE, QUALITY, README]  # the first makes what the others take for granted
-NAMES = ["recipe", "quality", "readme"]
+ALL_TEXT = "".join(page.read_text("utf-8") for page in PAGES)
 CONFIGS = configs_of("recognition")
 BASELINE = ROOT / "configs" / "IResNet50_MS1MV3_ArcFace_pfc01_1n8c_dp_mp_fp16o1.yaml"
 RECORDS = ROOT / "configs" / "IResNet18_ORL_ArcFace_cpu.yaml"
@@ -68,9 +68,16 @@ SHORTENED = {
         " --identities 3 --images_per_identity 2 --eval_identities 2 --pairs 10 --workers 1"
     ),
     "plsc-data pairs faces/test dataset/mine/val.bin --num_pairs 6000": " --num_pairs 20",
-    "plsc-train -c mine.yaml -o 'Global.plugins=[my_parts]' -o Model.name=TinyNet "
+    "plsc-train -c mine.yaml -o 'Global.plugins=[my_backbone,my_loss]' -o Model.name=TinyNet "
     """-o "Loss.Train=[{'FlatMargin': {'m': 0.3}}]\"""": (
         " -o Global.max_train_step=1 -o Global.eval_during_train=False"
+    ),
+    "plsc-train -c mine.yaml -o 'Global.plugins=[my_dataset,my_transform,my_metric]' "
+    "-o DataLoader.Train.dataset.name=FirstImages -o DataLoader.Train.dataset.count=12 "
+    "-o 'DataLoader.Train.dataset.transform_ops="
+    "[DecodeImage,RandGammaImage,NormalizeImage,ToCHWImage]' "
+    """-o "Metric.Eval=[{'LowestEER': {}}]" -o Global.output_dir=extended""": (
+        " -o Global.max_train_step=1"
     ),
     "plsc-doctor": " --seconds 1",
     f"{LAUNCH} --nproc_per_node=2 plsc-doctor": " --seconds 1",
@@ -97,16 +104,14 @@ SHORTENED = {
 NOT_RUN = {
     "make quickstart": "takes minutes and sets up an environment of its own",
     "make test": "runs this test",
+    "make docs": "needs a package index",
     "python3 -m venv .venv && . .venv/bin/activate": "test_packaging makes an environment",
     'pip install -e ".[cpu,onnx,plot]"': "needs a package index; test_packaging installs the wheel",
     f"{GPUS}_pfc10_1n8c_dp_mp_fp16o1.yaml": "needs 8 GPUs; two processes on the CPU are run",
     f"{GPUS}_pfc01_1n8c_dp_mp_fp16o1.yaml": "needs 8 GPUs; two processes on the CPU are run",
     f"{LAUNCH} --devices=0,1,2,3,4,5,6,7 plsc-train -c configs/{MAGFACE.name}": "needs 8 GPUs",
     f"{LAUNCH} {NODES} X.yaml": "needs two machines; test_commands has two launchers on one",
-    f"{LAUNCH} {NODES} configs/IResNet50_MS1MV3_ArcFace_pfc10_1n8c_dp_mp_fp16o1.yaml": (
-        "needs two machines with 8 GPUs"
-    ),
-    "python tools/quality_experiment.py --seeds 0 1 2 --pictures tasks/recognition/quality": (
+    "python tools/quality_experiment.py --seeds 0 1 2 --pictures docs/images": (
         "takes half an hour; test_quality_experiment runs it on a few people"
     ),
 }
@@ -167,7 +172,7 @@ class Walk:
     def __init__(self, folder: Path, faces: Path):
         self.folder = folder
         self.done: dict[str, str] = {}
-        for name in ("configs", "tasks", "tools"):
+        for name in ("configs", "docs", "tasks", "tools"):
             (folder / name).symlink_to(ROOT / name)
         self._make_data(faces)
 
@@ -245,9 +250,7 @@ class Walk:
 
     def read(self, document: Document) -> None:
         for language, block in document.fenced("bash|python"):
-            if block.startswith('"""my_parts.py'):
-                (self.folder / "my_parts.py").write_text(block)
-            elif language == "python":
+            if language == "python":
                 self.done[block] = self.run(block, sys.executable, "-c")
             for command in commands(block) if language == "bash" else ():
                 self.bash(command)
@@ -336,7 +339,7 @@ def test_metadata_keys_are_those_of_the_file(walk):
     )
     assert pixels - plain == {"input_type", "embedding_length"}
     assert calibrated - plain == {"quality"}
-    documented = RECIPE.names("key", below="### What the file says of itself")
+    documented = RECIPE.names("key", below="# Exported files")
     assert documented == pixels | plain | calibrated
 
 
@@ -459,11 +462,10 @@ def test_log_line_and_metrics_have_the_documented_fields(walk):
         assert RECIPE.names(f'field of `"kind": "{kind}"`') == keys - {"kind"}
 
 
-@pytest.mark.parametrize("document", [RECIPE, README], ids=["recipe", "readme"])
-def test_yaml_blocks(walk, monkeypatch, document):
+def test_yaml_blocks(walk, monkeypatch):
     monkeypatch.chdir(walk.folder)
-    found = document.blocks("yaml")
-    assert found
+    found = RECIPE.blocks("yaml")
+    assert len(found) == 3
     for block in map(yaml.safe_load, found):
         tree = yaml_tree.read(Path("mine.yaml"))
         if "Model" in block:
@@ -648,16 +650,26 @@ def test_the_hint_about_data_is_as_quoted(monkeypatch):
     assert f"over {hint.STEPS} steps" in RECIPE.text
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
-def test_links_lead_somewhere(document):
-    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", document.text)
-    local = [(link, place) for link, place in links if not link.startswith("http")]
-    assert local
-    for link, place in local:
-        target = document.path.parent / link if link else document.path
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    """Pages of the site name no file outside of it, which a reader of the site does not have."""
+    text = page.read_text("utf-8")
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text)
+    for link, place in ((link, place) for link, place in links if not link.startswith("http")):
+        target = (page.parent / link).resolve() if link else page
         assert target.exists(), link
+        assert page.is_relative_to(DOCS) <= target.is_relative_to(DOCS), link
         if place:
-            assert place in {anchor(line) for line in target.read_text("utf-8").splitlines()}
+            assert place in {anchor(line) for line in target.read_text("utf-8").splitlines()}, link
+
+
+def test_all_pages_are_in_the_navigation():
+    listed = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert sorted(listed) == sorted(str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md"))
+
+
+def test_the_reference_is_current():
+    ran(sys.executable, "tools/reference.py", "--check", cwd=ROOT)
 
 
 def anchor(line: str) -> str:
@@ -670,7 +682,7 @@ def anchor(line: str) -> str:
 def test_files_and_configs_that_are_named_exist():
     from plsc.cli import evaluate, export, train
 
-    text = TEXT + "".join(command.EXAMPLES for command in (train, evaluate, export))
+    text = ALL_TEXT + "".join(command.EXAMPLES for command in (train, evaluate, export))
     named = set(re.findall(r"\bconfigs/[\w.]+\.yaml", text))
     named |= set(re.findall(r"(?<![\w/])tools/[\w./]+\.py", text))
     assert named and [name for name in named if not (ROOT / name).exists()] == []
@@ -678,10 +690,10 @@ def test_files_and_configs_that_are_named_exist():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem[:45])
 def test_tables_describe_each_config(path):
-    """The row of the README has the backbone, classes, loss and ratio that the file has."""
+    """The row of a config has the backbone, classes, loss and ratio that the file has."""
     model = load_config(path).Model
     loss = load_config(path).Loss.Train[0].loss
-    (cells,) = (row for row in README.table("config") if f"/{path.name})" in row[0])
+    (cells,) = (row for row in RECIPE.table("config") if f"/{path.name}`" in row[0])
     assert cells[1] == model.name
     assert cells[2].endswith(f"({model.class_num:,})")
     margin = "ArcFace" if loss.params.get("m2") else "CosFace"
@@ -691,9 +703,6 @@ def test_tables_describe_each_config(path):
         r"TAR ([\d.]+) % at FAR 1e-4, ([\d.]+) % at 1e-5", path.read_text("utf-8")
     )
     assert cells[5] == (" / ".join(published.groups()) if published else "–")
-
-    (said,) = (row[-1] for row in RECIPE.table("config") if f"/{path.name})" in row[0])
-    assert said == (" / ".join(f"{rate} %" for rate in published.groups()) if published else "–")
 
 
 def test_keys_exist():
