@@ -14,8 +14,8 @@ class FirstImages(FaceRecordDataset):
     def __init__(
         self,
         root: FilePath,
-        count: Annotated[int, Range(1)],
         transform_ops: list[Any] | None = None,
+        count: Annotated[int, Range(1)] = 12,
     ):
         super().__init__(root, transform_ops)
         self.count = count
