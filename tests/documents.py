@@ -65,7 +65,6 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "tasks").rglob("*.md")),
 ]
-GENERATED = {DOCS / "reference" / name for name in ("config.md", "commands.md")}
 
 
 def pages(names: str) -> Document:
@@ -76,7 +75,7 @@ README = Document(ROOT / "README.md", DOCS / "index.md", ROOT / "CONTRIBUTING.md
 RECIPE = pages(
     "walk guide/data guide/train guide/resume guide/scale guide/evaluate guide/thresholds "
     "guide/export guide/use guide/ijb extend/index errors reference/metrics reference/exports "
-    "reference/configs reference/checkpoints coming-from"
+    "reference/configs reference/checkpoints coming-from resources verified licences"
 )
 QUALITY = pages("guide/quality quality-experiment")
 DETECTION = pages("guide/detect guide/widerface")
