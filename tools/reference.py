@@ -8,6 +8,8 @@ without a sentence, and a sentence without a key, are errors.
 """
 
 import argparse
+import importlib
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator
@@ -18,24 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from reference_config import NOTE, SENTENCES, Sentences, cell, config_page, table
 
-from plsc.cli import compare, doctor, embed, evaluate, export, ijb, quality, train, widerface
-from plsc.cli.data import main as data
-
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
-COMMANDS: dict[str, tuple[Callable[..., Any], list[str]]] = {
-    "plsc-train": (train.main, []),
-    "plsc-eval": (evaluate.main, []),
-    "plsc-export": (export.main, []),
-    "plsc-ijb": (ijb.main, []),
-    "plsc-embed": (embed.main, []),
-    "plsc-compare": (compare.main, []),
-    "plsc-quality": (quality.main, []),
-    "plsc-quality evr": (quality.main, ["evr"]),
-    "plsc-widerface": (widerface.main, []),
-    "plsc-data": (data.main, []),
-    "plsc-doctor": (doctor.main, []),
-}
+SUBCOMMANDS = {"plsc-quality": ["evr"]}  # those that are no subparsers
 
 
 class Captured(Exception):
@@ -91,8 +78,12 @@ def command_lines(name: str, parser: argparse.ArgumentParser, level: int) -> Ite
 def commands_page() -> str:
     """Return the page of all commands."""
     lines = ["# Commands", "", NOTE, "", "Every command also has `--help`.", ""]
-    for name, (main, arguments) in COMMANDS.items():
-        lines += command_lines(name, parser_of(main, arguments), 2)
+    scripts = re.findall(r'"(plsc-\w+) = ([\w.]+):main"', (ROOT / "setup.py").read_text("utf-8"))
+    for name, module in scripts:
+        main = importlib.import_module(module).main
+        lines += command_lines(name, parser_of(main, []), 2)
+        for subcommand in SUBCOMMANDS.get(name, []):
+            lines += command_lines(f"{name} {subcommand}", parser_of(main, [subcommand]), 2)
     return "\n".join(lines).rstrip() + "\n"
 
 
