@@ -12,7 +12,7 @@ SIDE_BY_SIDE += --max-worker-restart=0
 # tests start would compile the package anew, half a second each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install install-test quickstart quality test test-slow lint clean help
+.PHONY: install install-test quickstart quality test test-slow lint docs clean help
 
 help:
 	@echo "make quickstart  set up, train on rendered faces, evaluate, export (minutes, CPU)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make install     set up .venv with the CPU build of Paddle, ONNX export, plots"
 	@echo "make lint        ruff and mypy"
+	@echo "make docs        build the documentation as a site in build/site"
 
 # A stamp that is newer than setup.py says that the environment is whole.
 $(VENV)/installed: setup.py requirements.txt plsc/__init__.py
@@ -53,6 +54,10 @@ test: lint
 
 test-slow: install-test
 	$(BIN)/python -m pytest -q -m "slow and not gpu"
+
+docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	$(BIN)/zensical build --strict
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -17,6 +17,7 @@ PLOT = ["matplotlib>=3.7"]
 VISUALDL = ["visualdl>=2.5"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy", "safetensors>=0.4"]
 TEST += ["ruff>=0.6", "mypy>=1.11", "types-PyYAML"]
+DOCS = ["zensical==0.0.73"]  # builds mkdocs.yml; its search needs no server
 BUILD = ["build", "setuptools>=68", "wheel"]  # a test builds the wheel without network
 
 setup(
@@ -35,6 +36,7 @@ setup(
         "onnx": ONNX,
         "plot": PLOT,
         "visualdl": VISUALDL,
+        "docs": DOCS,
         "test": [*CPU, *ONNX, *PLOT, *TEST, *BUILD],
     },
     entry_points={

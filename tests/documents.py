@@ -1,4 +1,4 @@
-"""The READMEs as tests read them: blocks of code, commands, tables, quoted lines."""
+"""The documents as tests read them: blocks of code, commands, tables, quoted lines."""
 
 import re
 import textwrap
@@ -8,10 +8,10 @@ from places import ROOT
 
 
 class Document:
-    """A README's text by its parts."""
+    """The text of one or more pages by its parts."""
 
-    def __init__(self, path: Path):
-        self.path, self.text = path, path.read_text(encoding="utf-8")
+    def __init__(self, *pages: Path):
+        self.text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
 
     def fenced(self, languages: str) -> list[tuple[str, str]]:
         """Return (language, contents) of the fenced blocks of these, `a|b`, in order."""
@@ -59,7 +59,23 @@ def commands(block: str) -> list[str]:
     return [" ".join(line.split()) for line in found if line]
 
 
-README = Document(ROOT / "README.md")
-RECIPE = Document(ROOT / "tasks" / "recognition" / "face" / "README.md")
-QUALITY = Document(ROOT / "tasks" / "recognition" / "quality" / "README.md")
-DETECTION = Document(ROOT / "tasks" / "detection" / "face" / "README.md")
+DOCS = ROOT / "docs"
+PAGES = [
+    *sorted(DOCS.rglob("*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "tasks").rglob("*.md")),
+]
+
+
+def pages(names: str) -> Document:
+    return Document(*(DOCS / f"{name}.md" for name in names.split()))
+
+
+README = Document(ROOT / "README.md", DOCS / "index.md", ROOT / "CONTRIBUTING.md")
+RECIPE = pages(
+    "walk guide/data guide/train guide/resume guide/scale guide/evaluate guide/thresholds "
+    "guide/export guide/use guide/ijb extend/index errors reference/metrics reference/exports "
+    "reference/configs reference/checkpoints coming-from resources verified licences"
+)
+QUALITY = pages("guide/quality quality-experiment")
+DETECTION = pages("guide/detect guide/widerface")

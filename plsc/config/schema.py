@@ -92,23 +92,24 @@ def _literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def _described(annotation: Any) -> str:
+def described(annotation: Any) -> str:
+    """Return in words what a value of `annotation` may be."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         inner, *constraints = typing.get_args(annotation)
         bounds = " and ".join(str(item) for item in constraints if isinstance(item, Range))
-        return f"{_described(inner)} {bounds}".strip()
+        return f"{described(inner)} {bounds}".strip()
     if origin is typing.Literal:
         return "one of " + ", ".join(repr(item) for item in typing.get_args(annotation))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_described(item) for item in typing.get_args(annotation))
+        return " or ".join(described(item) for item in typing.get_args(annotation))
     names = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
     names |= {type(None): "null", list: "a list", tuple: "a list", dict: "a mapping"}
     return names.get(origin or annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _wrong(value: Any, annotation: Any, key: str) -> UserError:
-    return UserError(f"{key} must be {_described(annotation)}, got {value!r}")
+    return UserError(f"{key} must be {described(annotation)}, got {value!r}")
 
 
 def check(value: Any, annotation: Any, key: str) -> Any:
@@ -144,7 +145,7 @@ def check(value: Any, annotation: Any, key: str) -> Any:
     if origin is typing.Literal:
         if value not in arguments:
             hint = nearest(str(value), map(str, arguments)) if isinstance(value, str) else ""
-            raise UserError(f"{key} must be {_described(annotation)}, got {value!r}{hint}")
+            raise UserError(f"{key} must be {described(annotation)}, got {value!r}{hint}")
         return value
     return _check_plain(value, annotation, key)
 

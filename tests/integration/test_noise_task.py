@@ -41,7 +41,7 @@ class Noise(Run):
 
     def __call__(self, command: str, *overrides: str, ranks: int = 1, check: bool = True):
         script = self.arguments(command, *overrides)
-        paths = f"{ROOT}:{ROOT / 'tests'}"
+        paths = f"{ROOT}:{ROOT / 'docs' / 'extend'}"
         return self.world.run(ranks, *script, check=check, PYTHONPATH=paths)
 
     def weights(self) -> dict[str, np.ndarray]:

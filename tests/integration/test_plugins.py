@@ -1,4 +1,4 @@
-"""Plug-ins from a folder outside of the package: the recipe's example by the public commands."""
+"""Plug-ins from a folder outside of the package: the documents' example by the public commands."""
 
 import shutil
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import installed
-from documents import RECIPE
 from onnx_models import outputs
+from places import ROOT
 from refusals import error_line
 from small_runs import forked
 
@@ -49,9 +49,10 @@ class Darken:
 
 @pytest.fixture
 def run(run):
-    """`run` with the recipe's plug-in, and one with a data set and a transform, in its folder."""
-    (example,) = (text for text in RECIPE.blocks("python") if text.startswith('"""my_parts.py'))
-    (run.folder / "my_parts.py").write_text(example)
+    """`run` with the documents' plug-ins, and another with a data set and a transform."""
+    examples = (ROOT / "docs" / "extend" / f"my_{part}.py" for part in ("backbone", "loss"))
+    text = "\n".join(example.read_text(encoding="utf-8") for example in examples)
+    (run.folder / "my_parts.py").write_text(text)
     (run.folder / "my_data.py").write_text(MY_DATA)
     run.config["Global"]["plugins"] = ["my_parts", "my_data"]
     run.config["Model"] |= {"name": "TinyNet", "width": 4}

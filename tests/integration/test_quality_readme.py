@@ -1,4 +1,4 @@
-"""The recipe of face quality says what the code does: its tables, figures and messages."""
+"""The guide to image quality says what the code does: its tables, figures and messages."""
 
 import inspect
 import json
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from documents import QUALITY, codes
+from documents import DOCS, QUALITY, codes
 from logs import Log
 from places import ROOT
 from refusals import refused
@@ -36,7 +36,7 @@ from plsc.recognition.metrics.templates import POOLINGS
 from plsc.recognition.models.iresnet import IResNet
 
 TEXT, table = QUALITY.text, QUALITY.table
-FIGURES = json.loads(QUALITY.path.with_name("figures.json").read_text())["seeds"]
+FIGURES = json.loads((DOCS / "images" / "figures.json").read_text())["seeds"]
 NETWORKS = ("MagFace", "ArcFace")
 ORL = ROOT / "configs" / "IResNet18_ORL_ArcFace_cpu.yaml"
 MAGFACE = ROOT / "configs" / "IResNet100_MS1MV2_MagFace_pfc10_1n8c_dp_mp_fp16o1.yaml"

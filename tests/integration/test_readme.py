@@ -1,4 +1,4 @@
-"""The READMEs are true: their commands run, and what they name exists.
+"""The documents are true: their commands run, and what they name exists.
 
 Commands run in the documents' order, in a folder with tiny data under the names that the documents
 use, with a small network in place of IResNet18: all but those that NOT_RUN has a reason for.
@@ -13,6 +13,7 @@ import re
 import shlex
 import sys
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import pytest
 import yaml
 from checkpoints import backbone_of
 from commands import ran
-from documents import DETECTION, QUALITY, README, RECIPE, Document, codes, commands
+from documents import DETECTION, DOCS, PAGES, QUALITY, README, RECIPE, Document, codes, commands
 from filled_nets import embeddings
 from ijb_release import make_release
 from logs import Log
@@ -39,7 +40,7 @@ from plsc.engine.build import check_components
 from plsc.errors import UserError
 
 DOCUMENTS = [RECIPE, QUALITY, README]  # the first makes what the others take for granted
-NAMES = ["recipe", "quality", "readme"]
+ALL_TEXT = "".join(page.read_text("utf-8") for page in PAGES)
 CONFIGS = configs_of("recognition")
 BASELINE = ROOT / "configs" / "IResNet50_MS1MV3_ArcFace_pfc01_1n8c_dp_mp_fp16o1.yaml"
 RECORDS = ROOT / "configs" / "IResNet18_ORL_ArcFace_cpu.yaml"
@@ -68,13 +69,23 @@ SHORTENED = {
         " --identities 3 --images_per_identity 2 --eval_identities 2 --pairs 10 --workers 1"
     ),
     "plsc-data pairs faces/test dataset/mine/val.bin --num_pairs 6000": " --num_pairs 20",
-    "plsc-train -c mine.yaml -o 'Global.plugins=[my_parts]' -o Model.name=TinyNet "
+    "plsc-train -c mine.yaml -o 'Global.plugins=[my_backbone,my_loss]' -o Model.name=TinyNet "
     """-o "Loss.Train=[{'FlatMargin': {'m': 0.3}}]\"""": (
         " -o Global.max_train_step=1 -o Global.eval_during_train=False"
     ),
+    "plsc-train -c mine.yaml -o 'Global.plugins=[my_dataset,my_transform,my_metric]' "
+    "-o DataLoader.Train.dataset.name=FirstImages "
+    "-o 'DataLoader.Train.dataset.transform_ops="
+    "[DecodeImage,RandGammaImage,NormalizeImage,ToCHWImage]' "
+    """-o "Metric.Eval=[{'LowestEER': {}}]" -o Global.output_dir=extended""": (
+        " -o Global.max_train_step=1"
+    ),
     "plsc-doctor": " --seconds 1",
     f"{LAUNCH} --nproc_per_node=2 plsc-doctor": " --seconds 1",
-    "plsc-train -c mine.yaml -o Global.checkpoint=output/IResNet18/latest": " -o Global.epochs=2",
+    "plsc-train -c mine.yaml -o Global.checkpoint=output/IResNet18/latest": (
+        " -o Global.epochs=2 -o Global.output_dir=resumed"  # files keep agreeing with best_model
+    ),
+    f"{LAUNCH} --nproc_per_node=2 plsc-train -c mine.yaml": " -o Global.output_dir=two_ranks",
     f"plsc-train -c mine.yaml {WEIGHTS} -o Global.finetune=True": " -o Global.output_dir=finetuned",
     f"{FINETUNE}={THIRD_PARTY} -o Global.finetune=True": f" {BRIEFLY}=from_onnx",
     f"{FINETUNE}=backbone.pth -o Global.finetune=True": f" {BRIEFLY}=from_pth",
@@ -97,28 +108,31 @@ SHORTENED = {
 NOT_RUN = {
     "make quickstart": "takes minutes and sets up an environment of its own",
     "make test": "runs this test",
+    "make docs": "needs a package index",
     "python3 -m venv .venv && . .venv/bin/activate": "test_packaging makes an environment",
     'pip install -e ".[cpu,onnx,plot]"': "needs a package index; test_packaging installs the wheel",
     f"{GPUS}_pfc10_1n8c_dp_mp_fp16o1.yaml": "needs 8 GPUs; two processes on the CPU are run",
     f"{GPUS}_pfc01_1n8c_dp_mp_fp16o1.yaml": "needs 8 GPUs; two processes on the CPU are run",
     f"{LAUNCH} --devices=0,1,2,3,4,5,6,7 plsc-train -c configs/{MAGFACE.name}": "needs 8 GPUs",
     f"{LAUNCH} {NODES} X.yaml": "needs two machines; test_commands has two launchers on one",
-    f"{LAUNCH} {NODES} configs/IResNet50_MS1MV3_ArcFace_pfc10_1n8c_dp_mp_fp16o1.yaml": (
-        "needs two machines with 8 GPUs"
-    ),
-    "python tools/quality_experiment.py --seeds 0 1 2 --pictures tasks/recognition/quality": (
+    "python tools/quality_experiment.py --seeds 0 1 2 --pictures docs/images": (
         "takes half an hour; test_quality_experiment runs it on a few people"
     ),
 }
 
 
+NOT_RUN |= {
+    command: "needs WIDER FACE; test_detection_commands runs such on a few images"
+    for command in DETECTION.commands()
+}
 ALL_COMMANDS = [command for document in DOCUMENTS for command in document.commands()]
 TEXT = "".join(document.text for document in DOCUMENTS)
 
 
 def test_commands_that_are_shortened_or_not_run_are_in_the_documents():
     assert not set(SHORTENED) & set(NOT_RUN)
-    assert set(SHORTENED) | set(NOT_RUN) <= set(ALL_COMMANDS)
+    everywhere = {command for page in PAGES for command in Document(page).commands()}
+    assert set(SHORTENED) | set(NOT_RUN) <= everywhere == {*ALL_COMMANDS, *DETECTION.commands()}
 
 
 def write_photos(folder: Path) -> None:
@@ -167,7 +181,7 @@ class Walk:
     def __init__(self, folder: Path, faces: Path):
         self.folder = folder
         self.done: dict[str, str] = {}
-        for name in ("configs", "tasks", "tools"):
+        for name in ("configs", "docs", "tasks", "tools"):
             (folder / name).symlink_to(ROOT / name)
         self._make_data(faces)
 
@@ -245,9 +259,7 @@ class Walk:
 
     def read(self, document: Document) -> None:
         for language, block in document.fenced("bash|python"):
-            if block.startswith('"""my_parts.py'):
-                (self.folder / "my_parts.py").write_text(block)
-            elif language == "python":
+            if language == "python":
                 self.done[block] = self.run(block, sys.executable, "-c")
             for command in commands(block) if language == "bash" else ():
                 self.bash(command)
@@ -336,7 +348,7 @@ def test_metadata_keys_are_those_of_the_file(walk):
     )
     assert pixels - plain == {"input_type", "embedding_length"}
     assert calibrated - plain == {"quality"}
-    documented = RECIPE.names("key", below="### What the file says of itself")
+    documented = RECIPE.names("key", below="# Exported files")
     assert documented == pixels | plain | calibrated
 
 
@@ -459,11 +471,10 @@ def test_log_line_and_metrics_have_the_documented_fields(walk):
         assert RECIPE.names(f'field of `"kind": "{kind}"`') == keys - {"kind"}
 
 
-@pytest.mark.parametrize("document", [RECIPE, README], ids=["recipe", "readme"])
-def test_yaml_blocks(walk, monkeypatch, document):
+def test_yaml_blocks(walk, monkeypatch):
     monkeypatch.chdir(walk.folder)
-    found = document.blocks("yaml")
-    assert found
+    found = RECIPE.blocks("yaml")
+    assert len(found) == 3
     for block in map(yaml.safe_load, found):
         tree = yaml_tree.read(Path("mine.yaml"))
         if "Model" in block:
@@ -648,16 +659,32 @@ def test_the_hint_about_data_is_as_quoted(monkeypatch):
     assert f"over {hint.STEPS} steps" in RECIPE.text
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
-def test_links_lead_somewhere(document):
-    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", document.text)
-    local = [(link, place) for link, place in links if not link.startswith("http")]
-    assert local
-    for link, place in local:
-        target = document.path.parent / link if link else document.path
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    """Pages of the site name no file outside of it, which a reader of the site does not have."""
+    text = page.read_text("utf-8")
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text)
+    for link, place in ((link, place) for link, place in links if not link.startswith("http")):
+        target = (page.parent / link).resolve() if link else page
         assert target.exists(), link
+        assert page.is_relative_to(DOCS) <= target.is_relative_to(DOCS), link
         if place:
-            assert place in {anchor(line) for line in target.read_text("utf-8").splitlines()}
+            assert place in {anchor(line) for line in target.read_text("utf-8").splitlines()}, link
+
+
+def test_all_pages_are_in_the_navigation():
+    listed = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert sorted(listed) == sorted(str(p.relative_to(DOCS)) for p in DOCS.rglob("*.md"))
+
+
+def test_the_reference_is_current(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    stale = [
+        path
+        for path, text in import_module("reference").pages().items()
+        if path.read_text("utf-8") != text
+    ]
+    assert not stale, "run python tools/reference.py"
 
 
 def anchor(line: str) -> str:
@@ -670,7 +697,7 @@ def anchor(line: str) -> str:
 def test_files_and_configs_that_are_named_exist():
     from plsc.cli import evaluate, export, train
 
-    text = TEXT + "".join(command.EXAMPLES for command in (train, evaluate, export))
+    text = ALL_TEXT + "".join(command.EXAMPLES for command in (train, evaluate, export))
     named = set(re.findall(r"\bconfigs/[\w.]+\.yaml", text))
     named |= set(re.findall(r"(?<![\w/])tools/[\w./]+\.py", text))
     assert named and [name for name in named if not (ROOT / name).exists()] == []
@@ -678,10 +705,10 @@ def test_files_and_configs_that_are_named_exist():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem[:45])
 def test_tables_describe_each_config(path):
-    """The row of the README has the backbone, classes, loss and ratio that the file has."""
+    """The row of a config has the backbone, classes, loss and ratio that the file has."""
     model = load_config(path).Model
     loss = load_config(path).Loss.Train[0].loss
-    (cells,) = (row for row in README.table("config") if f"/{path.name})" in row[0])
+    (cells,) = (row for row in RECIPE.table("config") if f"/{path.name}`" in row[0])
     assert cells[1] == model.name
     assert cells[2].endswith(f"({model.class_num:,})")
     margin = "ArcFace" if loss.params.get("m2") else "CosFace"
@@ -692,17 +719,14 @@ def test_tables_describe_each_config(path):
     )
     assert cells[5] == (" / ".join(published.groups()) if published else "–")
 
-    (said,) = (row[-1] for row in RECIPE.table("config") if f"/{path.name})" in row[0])
-    assert said == (" / ".join(f"{rate} %" for rate in published.groups()) if published else "–")
-
 
 def test_keys_exist():
     """Every key that a document names is one that the parser knows."""
-    text = TEXT.replace(".*.", ".Train.")
+    text = ALL_TEXT.replace(".*.", ".Train.")
     sections = "Global|FP16|DistributedStrategy|Model|Loss|LRScheduler|Optimizer|DataLoader|Metric"
     keys = set(re.findall(rf"(?<![\w/.<>])(?:{sections}|Export)(?:\.\w+)+", text))
     assert len(keys) > 30
-    kinds, unknown = (BASELINE, RECORDS, MAGFACE), []
+    kinds, unknown = (BASELINE, RECORDS, MAGFACE, *configs_of("detection")[:1]), []
     for key in sorted(keys):
         refusals = []
         for path in kinds:
@@ -717,7 +741,7 @@ def test_keys_exist():
 
 def test_values_are_accepted():
     """`Key: value` and `Key=value` in running text, but for those that the text calls errors."""
-    refused = {"FP16.level: O2", "Global.use_dali: True", "Global.accum_steps: k"}
+    refused = {"FP16.level: O2", "Global.use_dali: True"}
     seen = set()
     text = re.sub(r"^ *```.*?^ *```$", "", TEXT, flags=re.DOTALL | re.MULTILINE)
     for code in codes(text.replace(".*.", ".Train.")):
@@ -764,11 +788,15 @@ def test_options_are_in_the_help():
                 found = {word.partition("=")[0] for word in words if word.startswith("-")}
                 options.setdefault(program, set()).update(found)
     assert {"plsc-train", "plsc-eval", "plsc-export", "plsc-doctor", LAUNCH} <= set(options)
+    reference = Document(DOCS / "reference" / "commands.md").text  # is current: see above
+    sections = dict(re.findall(r"^##+ (plsc-.+)\n((?:(?!^##).*\n)*)", reference, re.M))
     for program, found in options.items():
-        if found:
-            text = ran(*program.split(), "--help", env=ENVIRONMENT, status=None).stdout
-            missing = [o for o in found if not re.search(rf"(?<![\w-]){o}\b", text)]
-            assert not missing, f"{program} --help does not have {missing}"
+        text = (
+            sections.get(program)
+            or ran(*program.split(), "--help", env=ENVIRONMENT, status=None).stdout
+        )
+        missing = [o for o in found if not re.search(rf"(?<![\w-]){o}\b", text)]
+        assert not missing, f"{program} --help does not have {missing}"
 
 
 def test_make_targets_and_extras_exist():
