@@ -47,6 +47,8 @@ def refuse_repetition(data: bytes | mmap.mmap, steps: Iterable[Step], name: str)
                 raise UserError(
                     f"{name}: refused: its references repeat more than {MOST_REPEATED} values"
                 )
+    except UserError:
+        raise  # it is a ValueError as well
     except (LookupError, ValueError) as error:
         raise UserError(f"{name}: not a sound pickle of arrays: its stack is damaged") from error
 
