@@ -589,7 +589,9 @@ def test_quoted_messages_about_lists_and_folders(tmp_path, monkeypatch):
         ("1.jpg\t0", "no such file"),
     ]:
         listed.write_text(line + "\n")
-        text = refused(lambda: FaceIdentificationDataset("dataset/mine", str(listed)))
+        text = refused(
+            lambda: FaceIdentificationDataset("dataset/mine", str(listed), delimiter="\t")
+        )
         assert text == quoted(words)
     for folder in ("anna", "bo"):
         Path("faces/train", folder).mkdir(parents=True)

@@ -385,7 +385,7 @@ def write_graph(path, given):
 
 def test_models_that_are_none(models, pictures, tmp_path, monkeypatch):
     (tmp_path / "text.onnx").write_text("not a model")
-    (tmp_path / "\udcff.onnx").write_text("")
+    (tmp_path / "\udcff.onnx").write_text("not a model")
     (tmp_path / "net.pdparams").write_bytes(b"")
     (tmp_path / "run" / "best_model").mkdir(parents=True)
     (tmp_path / "notes.txt").write_text("")
