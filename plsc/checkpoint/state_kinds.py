@@ -1,4 +1,4 @@
-"""What kinds of values a checkpoint's state.json holds: it may come from anyone."""
+"""Check the kinds of the values in a checkpoint's state.json, which may come from anyone."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -59,7 +59,7 @@ KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def wrong_kind(state: Mapping[str, Any]) -> str:
-    """Return which entry is not of its kind, as one sentence; "" where all are."""
+    """Return a sentence about the first entry that is not of its kind; "" if all are."""
     for name, (holds, what) in KINDS.items():
         if name in state and not holds(state[name]):
             return f"{name!r} must be {what}, got {type(state[name]).__name__}"

@@ -1,4 +1,4 @@
-"""How every command ends: the one place that decides how an error reaches a person."""
+"""End every command: decide, in this one place, how an error reaches a person."""
 
 import contextlib
 import os

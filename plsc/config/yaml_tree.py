@@ -114,10 +114,9 @@ def _value_of(text: str, source: str) -> Any:
 
 
 def _num_nodes(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return how many nodes there are when each alias is written out.
+    """Return the number of nodes with each alias written out, before any value is built.
 
-
-    Merging (`<<`) copies what it names, so this is known before any value is built.
+    Building would be too late: a merge key (`<<`) copies the nodes that it names.
 
     Raises:
         RecursionError: a node holds itself, or they are nested too deeply.
@@ -127,15 +126,12 @@ def _num_nodes(node: yaml.Node, known: dict[int, int]) -> int:
         return 1
     if id(node) not in known:
         known[id(node)] = 0  # as long as its parts are counted
-        items = itertools.chain.from_iterable(node.value) if _is_mapping(node) else node.value
+        is_mapping = isinstance(node, yaml.MappingNode)
+        items = itertools.chain.from_iterable(node.value) if is_mapping else node.value
         known[id(node)] = 1 + sum(_num_nodes(item, known) for item in items)
     elif not known[id(node)]:
         raise RecursionError
     return known[id(node)]
-
-
-def _is_mapping(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.MappingNode)
 
 
 def read(path: Path) -> Tree:

@@ -1,8 +1,8 @@
-"""How much a pickle repeats by reference: known before it is loaded.
+"""Count how much a pickle repeats by reference, before it is loaded.
 
-A tuple of two references to a tuple of two references … has 2^40 leaves in 400 bytes. To load it
-costs nothing, but Python computes its hash, text and length of a copy leaf by leaf. So the sizes of
-all values are added up over the operations, executing none.
+A tuple of two references to a tuple of two references, and so on, has 2^40 leaves in 400 bytes.
+Loading it costs nothing, but Python visits each leaf to compute its hash or its text. Therefore
+this module adds up the sizes of all values over the operations and executes none of them.
 """
 
 import mmap

@@ -46,7 +46,7 @@ def build_centres(
         UserError: the disk has no room for the files.
 
     """
-    names, host_memory = (WEIGHT, *state_names), on_cpu()  # the memory of a CPU is the host's
+    names = (WEIGHT, *state_names)
     if storage == "file":
         files = make_files(folder, (shard.num_local, dim), names=names, dtype=dtype)
         order = RowOrder(shard.num_local, seed=(seed, shard.rank))
@@ -56,11 +56,11 @@ def build_centres(
     else:
         shape = (shard.num_local, dim)
         stores: dict[str, RowStore]
-        if storage == "host" or host_memory:
+        if storage == "host" or on_cpu():  # the memory of a CPU is the host's
             stores = {name: HostRows(np.zeros(shape, NUMPY_DTYPES[dtype])) for name in names}
         else:
             stores = {name: DeviceRows(paddle.zeros(list(shape), dtype)) for name in names}
-        centres = ClassCentres(shard, dim, stores, prefetch=storage == "host" and not host_memory)
+        centres = ClassCentres(shard, dim, stores, prefetch=storage == "host" and not on_cpu())
         pieces = initial_centres(shard, dim, seed=seed)
     # The ranks synchronise at every piece, because gloo gives up on a rank for which the others
     # wait half a minute.

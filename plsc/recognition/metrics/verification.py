@@ -1,4 +1,4 @@
-"""All figures of one verification set. numpy only."""
+"""Compute all figures of one verification set. numpy only."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property

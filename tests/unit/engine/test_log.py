@@ -237,3 +237,46 @@ def test_peak_memory_where_the_system_tells_it(monkeypatch):
     assert re.fullmatch(r"peak memory \d+\.\d\d GiB", memory_peak())
     monkeypatch.setattr(log, "resource", None)
     assert memory_peak() == "peak memory unknown"
+
+
+def test_a_name_reaches_the_log_and_the_console_as_text(tmp_path, capsys):
+    """Control characters, line ends in other alphabets and bytes that are no text are escaped."""
+    run_log = RunLog(tmp_path, "train", enabled=True)
+    run_log.line("caf\udce9\x1b[2J\u2028.png ü")
+    run_log.close()
+    for shown in (capsys.readouterr().out, (tmp_path / "train.log").read_text("utf-8")):
+        assert "caf\\udce9\\x1b[2J\\u2028.png ü" in shown
+
+
+def test_files_that_cannot_be_written_end_no_run(tmp_path, capsys):
+    """One warning for each, and whatever can still be written is."""
+    run_log = RunLog(tmp_path, "train", enabled=True)
+    run_log.metrics_file.mkdir()  # in its place, as after an upload that went wrong
+    for step in (1, 2):
+        run_log.record({"step": step})
+    run_log.line("goes on")
+    run_log.close()
+    shown = capsys.readouterr().out
+    assert shown.count("metrics.jsonl cannot be written, and the work goes on") == 1
+    assert "goes on" in (tmp_path / "train.log").read_text("utf-8")
+
+
+def test_a_full_disk_costs_lines_of_the_log_and_no_run(tmp_path, capsys, monkeypatch):
+    run_log = RunLog(tmp_path, "train", enabled=True)
+    run_log._text.close()
+    with open("/dev/full", "wb", buffering=0) as run_log._text:
+        run_log.line("first")
+        run_log.line("second")
+    shown = capsys.readouterr().out
+    assert "first" in shown and "second" in shown and "Traceback" not in shown
+    assert shown.count("the log cannot be written, and the work goes on: No space left") == 1
+
+
+def test_damaged_lines_of_metrics_do_not_end_a_resume(tmp_path):
+    whole = b'{"step": 1}\n{"step": 2}\n'
+    damaged = b'{"step": "\xff"}\n{"step": 1e999}\n{"step": ' + b"[" * 100_000 + b"\n"
+    run_log = RunLog(tmp_path, "train", enabled=True)
+    run_log.metrics_file.write_bytes(damaged + whole + b'{"step": 3}\n{"st')
+    run_log.begin_metrics(resumed_at=2)
+    run_log.close()
+    assert run_log.metrics_file.read_bytes() == whole

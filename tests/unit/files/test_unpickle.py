@@ -91,10 +91,14 @@ def test_real_verification_file(real_faces):
 
 def test_shared_and_self_containing_containers():
     nested = [np.ones(2)]
-    for _ in range(10):
+    for _ in range(12):  # fewer repeated values than the bound
         nested = [nested, nested]
     loaded = load_arrays(io.BytesIO(pickle.dumps(nested)))
     assert loaded[0] is loaded[1]
+    for _ in range(88):  # 2^100 leaves when each is visited anew
+        nested = [nested, nested]
+    with pytest.raises(UserError, match="its references repeat more than 1000000 values"):
+        load_arrays(io.BytesIO(pickle.dumps(nested)))
     loop = []
     loop.append(loop)
     loaded = load_arrays(io.BytesIO(pickle.dumps(loop)))
